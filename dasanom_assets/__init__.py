@@ -1,0 +1,1 @@
+"""Unsupervised anomaly detection on distributed acoustic sensing recordings."""

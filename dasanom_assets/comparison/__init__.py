@@ -1,0 +1,1 @@
+"""The contractor's classifier laid beside our own findings: tables, figures, reports."""

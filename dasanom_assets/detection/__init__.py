@@ -1,0 +1,1 @@
+"""Embeddings, clustering, thresholds, scores and events."""

@@ -1,0 +1,1 @@
+"""What Dagster needs beyond assets: partitions, resources, jobs, schedules, sensors, checks."""

@@ -1,0 +1,1 @@
+"""Recordings in: the vendor bundle, DASCore's formats, catalogue, channel health, simulator."""

@@ -1,0 +1,1 @@
+"""Signal to spectrogram tables, their background, and windows on them."""

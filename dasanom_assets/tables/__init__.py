@@ -1,0 +1,1 @@
+"""Parquet tables and object storage: read a day, replace a day."""

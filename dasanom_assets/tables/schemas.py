@@ -1,0 +1,168 @@
+"""The columns of every table, in order: contracts that other programs rely on."""
+
+import pyarrow as pa
+
+TIME = pa.timestamp("ns", tz="UTC")
+F32 = pa.float32()
+F64 = pa.float64()
+VECTOR = pa.list_(F32)
+"""Stands for a fixed-size list of float32, whose length depends on the settings."""
+
+_FIBRE = [("fibre", pa.string())]
+_CHANNEL = [*_FIBRE, ("channel", pa.int32())]
+_INTERVAL = [*_CHANNEL, ("start", TIME), ("end", TIME)]
+_EXTENT = [("start", TIME), ("end", TIME), ("first_channel", pa.int32()), ("last_channel", pa.int32())]
+
+DETECTORS = ("vae", "latent")
+"""The detectors whose scores and p-values `anomaly_scores` carries, in order."""
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "recordings": pa.schema(
+        [
+            *_FIBRE,
+            ("path", pa.string()),
+            ("format", pa.string()),
+            ("start", TIME),
+            ("end", TIME),
+            ("sampling_rate_hz", F64),
+            ("n_samples", pa.int64()),
+            ("first_channel", pa.int32()),
+            ("n_channels", pa.int32()),
+            ("channel_spacing_m", F64),
+            ("units", pa.string()),
+            ("sha256", pa.string()),
+            ("issues", pa.list_(pa.string())),
+        ]
+    ),
+    "channel_health": pa.schema(
+        [
+            *_CHANNEL,
+            ("seconds", F64),
+            ("rms", F64),
+            ("clipped_fraction", F64),
+            ("dead_fraction", F64),
+            ("state", pa.string()),
+        ]
+    ),
+    "contractor_scores": pa.schema(
+        [
+            *_INTERVAL,
+            ("power", F32),
+            ("p_digging", F32),
+            ("p_walking", F32),
+            ("p_cutting", F32),
+            ("p_machine", F32),
+            ("p_noise", F32),
+        ]
+    ),
+    "spectrograms": pa.schema([*_INTERVAL, ("power_db", VECTOR)]),
+    "background": pa.schema([*_CHANNEL, ("median_db", VECTOR), ("mad_db", VECTOR)]),
+    "embeddings": pa.schema(
+        [*_INTERVAL, ("mu", VECTOR), ("logvar", VECTOR), ("reconstruction_error", F32), ("kl", F32)]
+    ),
+    "cluster_labels": pa.schema([*_INTERVAL, ("label", pa.int32()), ("probability", F32), ("outlier_score", F32)]),
+    "anomaly_scores": pa.schema(
+        [
+            *_INTERVAL,
+            *[(f"score_{name}", F32) for name in DETECTORS],
+            *[(f"p_{name}", F64) for name in DETECTORS],
+            ("score", F32),
+            ("p_value", F64),
+            ("is_anomaly", pa.bool_()),
+            ("model_version", pa.string()),
+        ]
+    ),
+    "anomaly_events": pa.schema(
+        [
+            *_FIBRE,
+            ("event_id", pa.string()),
+            *_EXTENT,
+            ("peak_start", TIME),
+            ("peak_channel", pa.int32()),
+            ("score", F32),
+            ("p_value", F64),
+            ("n_windows", pa.int32()),
+            ("cluster", pa.int32()),
+            ("contractor_class", pa.string()),
+            ("contractor_probability", F32),
+            ("model_version", pa.string()),
+        ]
+    ),
+    "contractor_events": pa.schema(
+        [
+            *_FIBRE,
+            ("event_id", pa.string()),
+            *_EXTENT,
+            ("contractor_class", pa.string()),
+            ("probability", F32),
+        ]
+    ),
+    "event_matches": pa.schema(
+        [
+            *_FIBRE,
+            ("event_id", pa.string()),
+            ("contractor_event_id", pa.string()),
+            ("agreement", pa.string()),
+        ]
+    ),
+}
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "recordings": ("path",),
+    "channel_health": ("fibre", "channel"),
+    "contractor_scores": ("fibre", "channel", "start"),
+    "spectrograms": ("fibre", "channel", "start"),
+    "background": ("fibre", "channel"),
+    "embeddings": ("fibre", "channel", "start"),
+    "cluster_labels": ("fibre", "channel", "start"),
+    "anomaly_scores": ("fibre", "channel", "start"),
+    "anomaly_events": ("event_id",),
+    "contractor_events": ("event_id",),
+    "event_matches": ("event_id", "contractor_event_id"),
+}
+"""The columns that name a row of each table: no two rows share them."""
+
+
+def empty(table: str) -> pa.Table:
+    """Return `table` without rows."""
+    return SCHEMAS[table].empty_table()
+
+
+def vector(values, size: int | None = None) -> pa.FixedSizeListArray:
+    """Wrap an array as a fixed-size list column, without a copy where it is float32 and contiguous.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Float array, shape (n_rows, ...); the trailing axes are flattened in C order.
+    size : int, optional
+        Length of a row's list; needed only where `values` has no rows.
+    """
+    import numpy as np
+
+    flat = np.ascontiguousarray(values, dtype=np.float32)
+    size = size or int(np.prod(flat.shape[1:]))
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1), F32), size)
+
+
+def stack(column: pa.ChunkedArray | pa.FixedSizeListArray):
+    """Return a fixed-size list column as a float32 array, shape (n_rows, list size), without a copy."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):  # combine_chunks of a column without rows
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
+
+
+def mismatch(table: str, schema: pa.Schema) -> str | None:
+    """Say in words how `schema` differs from the contract of `table`, or None where it fits."""
+    wanted = SCHEMAS[table]
+    if schema.names != wanted.names:
+        return f"{table} has columns {schema.names}, wanted {wanted.names}"
+    for have, want in zip(schema, wanted, strict=True):
+        if want.type == VECTOR:
+            fits = pa.types.is_fixed_size_list(have.type) and have.type.value_type == F32
+        else:
+            fits = have.type == want.type
+        if not fits:
+            return f"{table}.{want.name} is {have.type}, wanted {want.type}"
+    return None

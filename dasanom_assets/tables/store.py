@@ -1,0 +1,239 @@
+"""The data root: days of tables replaced whole, models, reports and landing files, local or remote.
+
+One day of a table is one Parquet file. Replacing one file is atomic on a local disk (rename) and on object
+stores (a put is all or nothing), so a reader sees the old rows or the new rows and a killed writer leaves the
+old ones. A file that is being written carries a name that no reader looks for.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dasanom_assets.tables.schemas import mismatch
+
+METADATA_KEY = b"dasanom"
+"""Schema metadata: one JSON object with the settings and inputs behind a table."""
+
+
+class MissingDayError(LookupError):
+    """A day of a table that has not been materialized."""
+
+
+class Store:
+    """The data root.
+
+    Parameters
+    ----------
+    root : str
+        Local folder or fsspec URL.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.fs, self._base = fsspec.core.url_to_fs(root)
+        self.is_local = "file" in (
+            self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
+        )
+        self._base = self._base.rstrip("/")
+
+    # -- paths ------------------------------------------------------------------------------------------
+
+    def full(self, path: str) -> str:
+        """Return the path that the file system understands for `path`, relative to the root."""
+        return f"{self._base}/{path}" if path else self._base
+
+    def url(self, path: str) -> str:
+        """Return a URL without secrets that names `path` to a person or program."""
+        return self.fs.unstrip_protocol(self.full(path))
+
+    def relative(self, full: str) -> str:
+        """Undo `full`."""
+        return full.removeprefix(self._base).lstrip("/")
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or folder."""
+        return self.fs.exists(self.full(path))
+
+    def listing(self, folder: str, *, recursive: bool = False) -> list[dict[str, Any]]:
+        """Return files below `folder`, sorted: ``{"path", "size", "modified"}``; none where it is missing.
+
+        ``modified`` is seconds since 1970 (float).
+        """
+        self.fs.invalidate_cache()
+        if not self.fs.isdir(self.full(folder)):
+            return []
+        found = self.fs.find(self.full(folder), maxdepth=None if recursive else 1, detail=True)
+        return [
+            {"path": self.relative(name), "size": info["size"] or 0, "modified": _modified(info)}
+            for name, info in sorted(found.items())
+        ]
+
+    def folders(self, folder: str) -> list[str]:
+        """Return the names of the folders directly below `folder`, sorted."""
+        self.fs.invalidate_cache()
+        if not self.fs.isdir(self.full(folder)):
+            return []
+        entries = self.fs.ls(self.full(folder), detail=True)
+        return sorted(PurePosixPath(e["name"]).name for e in entries if e["type"] == "directory")
+
+    @contextmanager
+    def local(self, path: str) -> Iterator[Path]:
+        """Give a local path to read `path` from: itself on a disk, a temporary copy otherwise."""
+        if self.is_local:
+            yield Path(self.full(path))
+            return
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="dasanom-") as folder:
+            copy = Path(folder) / PurePosixPath(path).name
+            self.fs.get_file(self.full(path), str(copy))
+            yield copy
+
+    # -- bytes ------------------------------------------------------------------------------------------
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return a file's content."""
+        return self.fs.cat_file(self.full(path))
+
+    def write_bytes(self, path: str, content: bytes) -> str:
+        """Replace a file whole and return its URL."""
+        with self._replacing(path) as sink:
+            sink.write(content)
+        return self.url(path)
+
+    def read_json(self, path: str) -> Any:
+        """Return a JSON file's content."""
+        return json.loads(self.read_bytes(path))
+
+    def write_json(self, path: str, content: Any) -> str:
+        """Replace a JSON file whole and return its URL."""
+        return self.write_bytes(path, json.dumps(content, indent=1, sort_keys=True, default=str).encode())
+
+    @contextmanager
+    def _replacing(self, path: str) -> Iterator[Any]:
+        target = self.full(path)
+        if not self.is_local:
+            # Leaving the context on an error discards the upload: nothing was visible before its end.
+            with self.fs.transaction, self.fs.open(target, "wb") as sink:
+                yield sink
+            return
+        parent = Path(target).parent
+        parent.mkdir(parents=True, exist_ok=True)
+        partial = parent / f".{Path(target).name}.{secrets.token_hex(4)}.partial"
+        try:
+            with open(partial, "wb") as sink:
+                yield sink
+                sink.flush()
+                os.fsync(sink.fileno())
+            os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+    # -- tables -----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def day_path(table: str, day: str) -> str:
+        """Return the path of a day of a table, relative to the root."""
+        return f"tables/{table}/day={day}/{table}.parquet"
+
+    def days(self, table: str) -> list[str]:
+        """Return the days that a table has, sorted."""
+        names = self.folders(f"tables/{table}")
+        days = [name.removeprefix("day=") for name in names if name.startswith("day=")]
+        return [day for day in days if self.has_day(table, day)]
+
+    def has_day(self, table: str, day: str) -> bool:
+        """Whether the day of the table has been materialized."""
+        return self.exists(self.day_path(table, day))
+
+    def write_day(
+        self,
+        table: str,
+        day: str,
+        rows: pa.Table | Iterable[pa.Table],
+        metadata: dict[str, Any] | None = None,
+    ) -> int:
+        """Replace a day of a table whole.
+
+        Parameters
+        ----------
+        table, day : str
+            Name of a table of `schemas.SCHEMAS`, and ISO day.
+        rows : pyarrow.Table or iterable of them
+            An iterable is written as it comes, each item as one row group, in bounded memory; it must
+            yield at least one table.
+        metadata : dict, optional
+            JSON-serialisable; kept in the schema's metadata.
+
+        Returns
+        -------
+        int
+            Rows written.
+
+        Raises
+        ------
+        ValueError
+            Where the columns are not those of the contract; the old day stays.
+        """
+        batches = iter([rows] if isinstance(rows, pa.Table) else rows)
+        first = next(batches)
+        if wrong := mismatch(table, first.schema):
+            raise ValueError(wrong)
+        note = {METADATA_KEY: json.dumps(metadata or {}, sort_keys=True, default=str).encode()}
+        schema = first.schema.with_metadata(note)
+        n_rows = 0
+        with (
+            self._replacing(self.day_path(table, day)) as sink,
+            pq.ParquetWriter(sink, schema, compression="zstd") as writer,
+        ):
+            while first is not None:
+                writer.write_table(first.replace_schema_metadata(note), row_group_size=1 << 20)
+                n_rows += first.num_rows
+                first = next(batches, None)
+        return n_rows
+
+    def open_day(self, table: str, day: str) -> pq.ParquetFile:
+        """Open a day of a table, to read it by row group.
+
+        Raises
+        ------
+        MissingDayError
+            Where it has not been materialized.
+        """
+        path = self.day_path(table, day)
+        if not self.exists(path):
+            raise MissingDayError(f"{table} has no day {day} yet: materialize {table} for {day} first")
+        return pq.ParquetFile(self.fs.open(self.full(path), "rb"))
+
+    def read_day(self, table: str, day: str, columns: list[str] | None = None) -> pa.Table:
+        """Return a day of a table; raises as `open_day`."""
+        with self.open_day(table, day) as file:
+            return file.read(columns=columns)
+
+    def metadata(self, table: str, day: str) -> dict[str, Any]:
+        """Return what `write_day` was given as metadata; raises as `open_day`."""
+        with self.open_day(table, day) as file:
+            return json.loads((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+
+    def digest(self, path: str) -> str:
+        """Return the SHA-256 of a file, as hexadecimal digits."""
+        with self.fs.open(self.full(path), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _modified(info: dict[str, Any]) -> float:
+    """Return a listing entry's time of change in seconds since 1970, whatever the file system calls it."""
+    for key in ("mtime", "LastModified", "last_modified", "created"):
+        value = info.get(key)
+        if value is not None:
+            return value.timestamp() if hasattr(value, "timestamp") else float(value)
+    return 0.0
