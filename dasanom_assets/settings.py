@@ -88,10 +88,9 @@ class VaeSettings(_Section):
     widths: tuple[int, ...] = Field((32, 64, 96, 128), description="channels of the encoder's convolutions")
     batch: int = Field(256, ge=2, description="windows a step")
     learning_rate: float = Field(1e-3, gt=0)
-    max_epochs: int = Field(30, ge=1)
-    windows_per_epoch: int = Field(16_384, ge=2, description="windows drawn for an epoch, at most")
-    validation_windows: int = Field(4_096, ge=2, description="windows drawn for validation, at most")
-    max_minutes: float = Field(1.5, gt=0, description="training stops after the epoch that passes this, min")
+    max_epochs: int = Field(20, ge=1)
+    windows_per_epoch: int = Field(8_192, ge=2, description="windows drawn for an epoch, at most")
+    validation_windows: int = Field(2_048, ge=2, description="windows drawn for validation, at most")
     patience: int = Field(4, ge=1, description="epochs without a better validation loss before stopping")
     warm_up_share: float = Field(
         0.15, ge=0, le=1, description="share of steps over which the KL weight rises to 1"

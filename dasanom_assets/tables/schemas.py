@@ -1,5 +1,6 @@
 """The columns of every table, in order: contracts that other programs rely on."""
 
+import numpy as np
 import pyarrow as pa
 
 TIME = pa.timestamp("ns", tz="UTC")
@@ -128,7 +129,7 @@ def empty(table: str) -> pa.Table:
     return SCHEMAS[table].empty_table()
 
 
-def vector(values, size: int | None = None) -> pa.FixedSizeListArray:
+def vector(values: np.ndarray, size: int | None = None) -> pa.FixedSizeListArray:
     """Wrap an array as a fixed-size list column, without a copy where it is float32 and contiguous.
 
     Parameters
@@ -138,14 +139,12 @@ def vector(values, size: int | None = None) -> pa.FixedSizeListArray:
     size : int, optional
         Length of a row's list; needed only where `values` has no rows.
     """
-    import numpy as np
-
     flat = np.ascontiguousarray(values, dtype=np.float32)
     size = size or int(np.prod(flat.shape[1:]))
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1), F32), size)
 
 
-def stack(column: pa.ChunkedArray | pa.FixedSizeListArray):
+def stack(column: pa.ChunkedArray | pa.FixedSizeListArray) -> np.ndarray:
     """Return a fixed-size list column as a float32 array, shape (n_rows, list size), without a copy."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):  # combine_chunks of a column without rows
