@@ -155,3 +155,22 @@ def whiten(
     scale = (1.0 / (1.4826 * mad_db + settings.scale_floor_db)).astype(np.float32)
     white = (power_db - median_db) * scale
     return np.clip(white, settings.clip_low, settings.clip_high, out=white)
+
+
+def usable_rows(power_db: np.ndarray) -> np.ndarray:
+    """Whether each row may be part of a window: no frame is missing, and it is not silent.
+
+    A silent second, all of whose levels are equal, is a dead channel and not a quiet one.
+
+    Parameters
+    ----------
+    power_db : numpy.ndarray
+        float32, shape (n_rows, frames a second, bands).
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, shape (n_rows,).
+    """
+    low, high = power_db.min(axis=(1, 2)), power_db.max(axis=(1, 2))  # NaN where a frame is missing
+    return np.isfinite(low) & (high > low)
