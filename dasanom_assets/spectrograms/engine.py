@@ -105,7 +105,7 @@ def spectrogram_tables(
 
 
 def settings_note(signals: Iterable[Signal], settings: SpectrogramSettings) -> dict[str, Any]:
-    """Return what the metadata of `spectrograms` says: the settings, and what they became at each sampling rate."""
+    """Return the metadata of `spectrograms`: the settings, and what they became at each sampling rate."""
     rates = sorted({(signal.fibre, signal.sampling_rate_hz) for signal in signals})
     grids = []
     for fibre, rate in rates:
@@ -120,6 +120,15 @@ def settings_note(signals: Iterable[Signal], settings: SpectrogramSettings) -> d
             }
         )
     return {"settings": settings.model_dump(), "settings_digest": settings.digest(), "grids": grids}
+
+
+def too_slow(signal: Signal, settings: SpectrogramSettings) -> str | None:
+    """Say why a signal's sampling rate leaves no band, or None where it does."""
+    try:
+        Transform(settings, signal.sampling_rate_hz)
+    except ValueError as error:
+        return f"{signal.fibre}: {error}"
+    return None
 
 
 def _overlaps(signal: Signal, first_second: int, last_second: int) -> bool:

@@ -13,6 +13,9 @@ from dasanom_assets.tables.store import Store
 
 SECOND_NS = 1_000_000_000
 
+BAD_STATES = ("dead", "saturated")
+"""States of `channel_health` whose channels are neither learned from nor scored."""
+
 
 @dataclass(frozen=True)
 class ChannelFrames:
@@ -174,3 +177,47 @@ def usable_rows(power_db: np.ndarray) -> np.ndarray:
     """
     low, high = power_db.min(axis=(1, 2)), power_db.max(axis=(1, 2))  # NaN where a frame is missing
     return np.isfinite(low) & (high > low)
+
+
+@dataclass(frozen=True)
+class WhiteChannel:
+    """One healthy channel of a day, measured against its background.
+
+    Attributes
+    ----------
+    fibre : str
+    channel : int
+    start_ns : numpy.ndarray
+        int64, shape (n_rows,), ns since 1970 UTC.
+    rows : numpy.ndarray
+        float32, shape (n_rows, frames a second, bands): whitened levels.
+    usable : numpy.ndarray
+        bool, shape (n_rows,): see `usable_rows`.
+    """
+
+    fibre: str
+    channel: int
+    start_ns: np.ndarray
+    rows: np.ndarray
+    usable: np.ndarray
+
+
+def white_day(store: Store, day: str, settings: BackgroundSettings) -> Iterator[WhiteChannel]:
+    """Yield the channels of a day that `channel_health` does not call dead or saturated, whitened.
+
+    Raises
+    ------
+    MissingDayError
+        Where `spectrograms`, `background` or `channel_health` lack the day.
+    """
+    health = store.read_day("channel_health", day, ["fibre", "channel", "state"]).to_pydict()
+    rows = zip(health["fibre"], health["channel"], health["state"], strict=True)
+    healthy = {(fibre, channel) for fibre, channel, state in rows if state not in BAD_STATES}
+    usual = store.read_day("background", day)
+    keys = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
+    levels = dict(zip(keys, zip(stack(usual["median_db"]), stack(usual["mad_db"]), strict=True), strict=True))
+    for frames in day_frames(store, day):
+        key = (frames.fibre, frames.channel)
+        if key in healthy and key in levels:
+            white = whiten(frames.power_db, *levels[key], settings)
+            yield WhiteChannel(*key, frames.start_ns, white, usable_rows(frames.power_db))

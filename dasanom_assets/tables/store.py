@@ -219,6 +219,12 @@ class Store:
         with self.open_day(table, day) as file:
             return file.read(columns=columns)
 
+    def iter_day(self, table: str, day: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Yield a day of a table by row group, for work in bounded memory; raises as `open_day`."""
+        with self.open_day(table, day) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns=columns)
+
     def metadata(self, table: str, day: str) -> dict[str, Any]:
         """Return what `write_day` was given as metadata; raises as `open_day`."""
         with self.open_day(table, day) as file:

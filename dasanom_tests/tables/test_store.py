@@ -1,0 +1,190 @@
+"""A day is replaced whole, whatever happens to the writer; other programs can open it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from dasanom_assets.tables.schemas import DETECTORS, KEYS, SCHEMAS, TIME, empty, mismatch, stack, vector
+from dasanom_assets.tables.store import MissingDayError, Store
+
+DAY = "2026-01-05"
+
+
+def background(level: float, n: int = 3) -> pa.Table:
+    values = np.full((n, 4), level, np.float32)
+    return pa.table(
+        {
+            "fibre": pa.array(["north"] * n),
+            "channel": pa.array(np.arange(n, dtype=np.int32)),
+            "median_db": vector(values),
+            "mad_db": vector(values + 1),
+        }
+    )
+
+
+def level(store: Store) -> float:
+    return float(stack(store.read_day("background", DAY)["median_db"]).mean())
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return Store(str(tmp_path) if request.param == "local" else f"memory://{tmp_path.name}")
+
+
+def test_a_day_comes_back_as_written_and_a_new_one_replaces_it(store: Store) -> None:
+    assert not store.has_day("background", DAY)
+    assert store.write_day("background", DAY, background(1.0), {"days": [DAY]}) == 3
+    assert store.write_day("background", DAY, iter([background(2.0), background(4.0, 1)])) == 4
+    assert store.days("background") == [DAY]
+    assert [t.num_rows for t in store.iter_day("background", DAY)] == [3, 1]
+    assert level(store) == pytest.approx(2.5)
+    assert store.metadata("background", DAY) == {}
+
+
+def test_a_writer_that_fails_leaves_the_old_day(store: Store) -> None:
+    store.write_day("background", DAY, background(1.0), {"n": 1})
+
+    def half() -> object:
+        yield background(2.0)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        store.write_day("background", DAY, half())
+    assert level(store) == 1.0
+    assert store.metadata("background", DAY) == {"n": 1}
+    assert len(store.listing("tables", recursive=True)) == 1
+
+
+def test_a_killed_writer_leaves_the_old_day_and_nothing_that_readers_see(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write_day("background", DAY, background(1.0))
+    program = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_store import DAY, Store, background
+def slow():
+    while True:
+        yield background(2.0, 10_000)
+        print("wrote", flush=True)
+Store({str(tmp_path)!r}).write_day("background", DAY, slow())
+"""
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    for _ in range(3):
+        assert child.stdout.readline() == b"wrote\n"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert level(store) == 1.0
+    assert len(pd.read_parquet(tmp_path / "tables" / "background")) == 3
+    assert store.write_day("background", DAY, background(3.0)) == 3
+    assert level(store) == 3.0
+
+
+def test_no_space_left_is_an_error_and_the_old_day_stays(tmp_path: Path) -> None:
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))"
+    store = Store(str(tmp_path))
+    store.write_day("background", DAY, background(1.0))
+    program = f"""
+import signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+{limited}
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import numpy as np
+from test_store import DAY, Store, background
+from dasanom_assets.tables.schemas import vector
+big = background(2.0, 100_000).set_column(2, "median_db", vector(np.random.default_rng(0).random((100_000, 4))))
+Store({str(tmp_path)!r}).write_day("background", DAY, big)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "File too large" in done.stderr
+    assert level(store) == 1.0
+    assert [p.name for p in (tmp_path / "tables" / "background" / f"day={DAY}").iterdir()] == [
+        "background.parquet"
+    ]
+
+
+def test_columns_that_are_not_the_contracts_are_refused(store: Store) -> None:
+    store.write_day("background", DAY, background(1.0))
+    with pytest.raises(ValueError, match="background has columns"):
+        store.write_day("background", DAY, background(2.0).drop(["mad_db"]))
+    wrong = background(2.0).set_column(1, "channel", pa.array(["a", "b", "c"]))
+    with pytest.raises(ValueError, match=r"background\.channel is string, wanted int32"):
+        store.write_day("background", DAY, wrong)
+    assert level(store) == 1.0
+
+
+def test_a_day_that_is_not_there_says_what_to_do(store: Store) -> None:
+    with pytest.raises(MissingDayError, match=f"materialize embeddings for {DAY} first"):
+        store.read_day("embeddings", DAY)
+
+
+def test_pandas_polars_and_duckdb_open_a_table(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    start = pa.array([1_767_607_200_000_000_000 + 250_000_000], pa.int64()).cast(TIME)
+    events = {
+        "fibre": ["north"], "event_id": ["a"], "start": start, "end": start, "first_channel": [3], "last_channel": [4],
+        "contractor_class": ["digging"], "probability": [0.5],
+    }  # fmt: skip
+    store.write_day("contractor_events", DAY, pa.table(events, schema=SCHEMAS["contractor_events"]))
+    store.write_day("background", DAY, background(1.5))
+    frame = pd.read_parquet(tmp_path / "tables/contractor_events")
+    assert str(frame["start"].iloc[0]) == "2026-01-05 10:00:00.250000+00:00"
+    assert str(frame["day"].iloc[0]) == DAY
+    lazy = pl.scan_parquet(tmp_path / "tables/background", hive_partitioning=True).collect()
+    assert lazy["median_db"][0].to_list() == [1.5] * 4
+    assert str(lazy["day"][0]) == DAY
+    query = f"SELECT epoch_ms(start::TIMESTAMPTZ), day FROM read_parquet('{tmp_path}/tables/contractor_events/*/*.parquet')"
+    assert [str(v) for v in duckdb.sql(query).fetchall()[0]] == ["1767607200250", DAY]
+    query = f"SELECT median_db[2] FROM read_parquet('{tmp_path}/tables/background/*/*.parquet', hive_partitioning=true)"
+    assert duckdb.sql(query).fetchall() == [(1.5,)] * 3
+
+
+def test_every_contract_has_keys_among_its_columns_and_fits_itself() -> None:
+    assert SCHEMAS.keys() == KEYS.keys()
+    for table, keys in KEYS.items():
+        assert set(keys) <= set(SCHEMAS[table].names)
+    assert mismatch("recordings", empty("recordings").schema) is None
+    assert [n for n in SCHEMAS["anomaly_scores"].names if n.startswith("score_")] == [
+        f"score_{d}" for d in DETECTORS
+    ]
+
+
+def test_vectors_come_back_without_a_copy_also_when_there_are_none() -> None:
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    column = vector(values)
+    assert np.shares_memory(stack(column), values)
+    assert stack(pa.chunked_array([column, column])).shape == (6, 4)
+    assert stack(pa.chunked_array([vector(values)])[1:]).tolist() == values[1:].tolist()
+    assert stack(vector(np.empty((0, 4)), 4)).shape == (0, 4)
+    assert stack(pa.chunked_array([], pa.list_(pa.float32(), 4))).shape == (0, 4)
+
+
+def test_listing_tells_size_and_time_of_change(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    (tmp_path / "landing" / DAY / "deep").mkdir(parents=True)
+    (tmp_path / "landing" / DAY / "deep" / "a.bin").write_bytes(b"12345")
+    (entry,) = store.listing(f"landing/{DAY}", recursive=True)
+    assert (entry["path"], entry["size"]) == (f"landing/{DAY}/deep/a.bin", 5)
+    assert abs(entry["modified"] - time.time()) < 60
+    assert store.folders("landing") == [DAY]
+    assert store.listing("landing/2026-01-06") == []
+
+
+def test_json_and_bytes_are_replaced_whole(store: Store) -> None:
+    store.write_json("models/a/live.json", {"version": "1"})
+    store.write_json("models/a/live.json", {"version": "2"})
+    assert store.read_json("models/a/live.json") == {"version": "2"}
+    assert json.loads(store.read_bytes("models/a/live.json")) == {"version": "2"}
