@@ -1,0 +1,46 @@
+# make run   the whole chain with the UI     make test  the whole suite
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 3000
+BIN := $(VENV)/bin
+TORCH := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' constraints.txt)
+
+export DAGSTER_HOME ?= $(CURDIR)
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: run test lint pictures install clean
+
+run: $(VENV)/.installed
+	$(BIN)/dasanom-run --port $(PORT)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The pictures of the README, from the reports that `make run` made.
+pictures: $(VENV)/.installed-dev
+	$(BIN)/python docs/make_pictures.py
+
+install: $(VENV)/.installed
+
+# torch first and by its tested version: a bare `torch` may bring gigabytes for GPUs that are not there.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "dasanom needs Python 3.11 to 3.13: make run PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH) && \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e . || \
+	  { echo "Installation failed: is there a network? Once installed, make run works without."; exit 1; }
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,51 @@
+"""What Dagster loads."""
+
+import dagster as dg
+
+from dasanom_assets.comparison import assets as comparison
+from dasanom_assets.detection import assets as detection
+from dasanom_assets.models import assets as models
+from dasanom_assets.orchestration.checks import build_checks
+from dasanom_assets.orchestration.jobs import build_jobs
+from dasanom_assets.orchestration.partitions import recording_days
+from dasanom_assets.orchestration.resources import build_resources
+from dasanom_assets.orchestration.schedules import build_schedules
+from dasanom_assets.orchestration.sensors import build_sensors
+from dasanom_assets.orchestration.specs import described
+from dasanom_assets.recordings import assets as recordings
+from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms import assets as spectrograms
+
+
+def build_defs(settings: Settings | None = None, resources: dict[str, object] | None = None) -> dg.Definitions:
+    """Assemble the code location; production and tests share it.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        Decide the first partition and the look-back; read from the environment by default.
+    resources : dict, optional
+        Replace those of `build_resources`, by name.
+    """
+    settings = settings or Settings()
+    days = recording_days(settings.first_day)
+    assets = [
+        *recordings.build_assets(days),
+        *spectrograms.build_assets(days, settings.background.look_back_days),
+        *models.build_assets(days),
+        *detection.build_assets(days),
+        *comparison.build_assets(days),
+    ]
+    jobs = {job.name: job for job in build_jobs(days)}
+    return dg.Definitions(
+        assets=[described(asset) for asset in assets],
+        asset_checks=build_checks(days),
+        jobs=list(jobs.values()),
+        schedules=build_schedules(jobs["rescore"], settings.first_day),
+        sensors=build_sensors(jobs["ingest"], settings.first_day),
+        resources={**build_resources(), **(resources or {})},
+        executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"spawn": {}}}),
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,174 @@
+"""Assets of the detection stage: from embeddings to events."""
+
+import dagster as dg
+
+from dasanom_assets.settings import Settings
+from dasanom_assets.tables.metadata import day_metadata
+from dasanom_assets.tables.store import Store
+
+GROUP = "detection"
+
+
+def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """Return the assets of this stage: the reference model, and what it makes of each recording day."""
+
+    @dg.asset(deps=["training_set", "vae_checkpoint"], group_name=GROUP, kinds={"python"}, pool="gpu")
+    def reference_model(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[Store],
+        settings: dg.ResourceParam[Settings],
+        device: dg.ResourceParam[str],
+    ) -> dg.MaterializeResult:
+        """What scoring needs beside the networks: clusters of normal windows and calibrated scores.
+
+        It names the VAE it belongs to, and is what scoring follows: the live reference model is the live model.
+        """
+        from dasanom_assets.detection.reference import NAME, fit_reference, save_reference
+        from dasanom_assets.models import checkpoints
+        from dasanom_assets.models.training import load_vae, resolve_device
+
+        vae_version = checkpoints.require_live(store, "vae", "materialize vae_checkpoint first")
+        _, trained = checkpoints.load(store, "vae", vae_version)
+        _, manifest = checkpoints.load(store, "training_set", trained["training_set"])
+        vae = load_vae(store, vae_version)
+        reference = fit_reference(store, manifest, vae, vae_version, settings, resolve_device(device))
+        version = save_reference(store, reference)
+        checkpoints.set_live(store, NAME, version)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(checkpoints.digest(store, NAME, version)),
+            metadata={
+                "version": version,
+                "vae_version": vae_version,
+                "dagster/uri": store.url(f"models/{NAME}/{version}/model.json"),
+                "taken_for_events": reference.note["taken_for_events"],
+                "n_clusters": reference.note["clusters"]["n_clusters"],
+                "noise_share": reference.note["clusters"]["noise_share"],
+                "clusters": reference.note["clusters"],
+                "cluster_parameters": reference.clusters.parameters(),
+            },
+        )
+
+    @dg.asset(
+        deps=["spectrograms", "background", "channel_health", "vae_checkpoint", reference_model],
+        partitions_def=days,
+        group_name=GROUP,
+        kinds={"pytorch", "parquet"},
+        pool="gpu",
+    )
+    def embeddings(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[Store],
+        settings: dg.ResourceParam[Settings],
+        device: dg.ResourceParam[str],
+    ) -> dg.MaterializeResult:
+        """Latent mean and variance, reconstruction error and KL of every window."""
+        from tqdm import tqdm
+
+        from dasanom_assets.detection.embedding import embeddings as compute
+        from dasanom_assets.detection.reference import load_reference, require_fit
+        from dasanom_assets.models.training import load_vae, resolve_device
+
+        day = context.partition_key
+        reference = load_reference(store)
+        require_fit(reference, store.metadata("spectrograms", day), settings, day)
+        vae = load_vae(store, reference.vae_version)
+        note = {"model_version": reference.version, "vae_version": reference.vae_version}
+        with tqdm(unit="window", desc=f"embeddings {day}", mininterval=2) as bar:
+            tables = compute(store, day, vae, settings, resolve_device(device), bar.update)
+            rows = store.write_day("embeddings", day, tables, note)
+        return dg.MaterializeResult(metadata={**day_metadata(store, "embeddings", day, rows), **note})
+
+    @dg.asset(
+        deps=[embeddings, reference_model], partitions_def=days, group_name=GROUP, kinds={"hdbscan", "parquet"}
+    )
+    def cluster_labels(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult:
+        """Nearest cluster of the reference, and GLOSH outlier score, of every window."""
+        import numpy as np
+
+        from dasanom_assets.detection.clustering import cluster_quality
+        from dasanom_assets.detection.reference import load_reference
+        from dasanom_assets.detection.scoring import cluster_labels as compute
+        from dasanom_assets.tables.schemas import stack
+
+        day = context.partition_key
+        note = store.metadata("embeddings", day)
+        reference = load_reference(store, note["model_version"])
+        rows = store.write_day("cluster_labels", day, compute(store, day, reference), note)
+        labels = store.read_day("cluster_labels", day, ["label"])["label"].to_numpy()
+        points = stack(store.read_day("embeddings", day, ["mu"])["mu"])
+        some = np.linspace(0, rows - 1, min(rows, 5000)).astype(int)
+        return dg.MaterializeResult(
+            metadata={
+                **day_metadata(store, "cluster_labels", day, rows),
+                **note,
+                **{
+                    key: value
+                    for key, value in cluster_quality(points[some], labels[some]).items()
+                    if value is not None
+                },
+            }
+        )
+
+    @dg.asset(
+        deps=[embeddings, cluster_labels, reference_model],
+        partitions_def=days,
+        group_name=GROUP,
+        kinds={"python", "parquet"},
+    )
+    def anomaly_scores(
+        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
+    ) -> dg.MaterializeResult:
+        """Score and p-value of every window by each detector and by all together."""
+        import pyarrow.compute as pc
+
+        from dasanom_assets.detection.reference import load_reference
+        from dasanom_assets.detection.scoring import anomaly_scores as compute
+        from dasanom_assets.detection.scoring import thresholds
+
+        day = context.partition_key
+        note = store.metadata("cluster_labels", day)
+        reference = load_reference(store, note["model_version"])
+        note["thresholds"] = thresholds(reference, settings.detection)
+        rows = store.write_day("anomaly_scores", day, compute(store, day, reference, settings.detection), note)
+        flagged = pc.sum(store.read_day("anomaly_scores", day, ["is_anomaly"])["is_anomaly"]).as_py() or 0
+        return dg.MaterializeResult(
+            metadata={
+                **day_metadata(store, "anomaly_scores", day, rows),
+                **note,
+                "flagged_windows": flagged,
+                "flagged_share": flagged / max(rows, 1),
+            }
+        )
+
+    @dg.asset(
+        deps=[anomaly_scores, cluster_labels, "contractor_scores"],
+        partitions_def=days,
+        group_name=GROUP,
+        kinds={"python", "parquet"},
+    )
+    def anomaly_events(
+        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
+    ) -> dg.MaterializeResult:
+        """Windows that belong together in time and along the fibre, and what the contractor says of them."""
+        from dasanom_assets.detection.events import find_events
+
+        day = context.partition_key
+        tables = [store.read_day(name, day) for name in ("anomaly_scores", "cluster_labels", "contractor_scores")]
+        events = find_events(*tables, settings.detection, settings.window)
+        rows = store.write_day("anomaly_events", day, events, store.metadata("anomaly_scores", day))
+        strongest = events.sort_by([("score", "descending")]).slice(0, 20).to_pylist()
+        lines = ["| event | start | channels | score | cluster | contractor |", "|---|---|---|---|---|---|"]
+        lines += [
+            f"| {e['event_id']} | {e['start']:%H:%M:%S} | {e['first_channel']}–{e['last_channel']} | {e['score']:.1f} "
+            f"| {e['cluster']} | {e['contractor_class'] or ''} |"
+            for e in strongest
+        ]
+        return dg.MaterializeResult(
+            metadata={
+                **day_metadata(store, "anomaly_events", day, rows),
+                "events": rows,
+                "strongest": dg.MetadataValue.md("\n".join(lines)),
+            }
+        )
+
+    return [reference_model, embeddings, cluster_labels, anomaly_scores, anomaly_events]

@@ -1,0 +1,65 @@
+"""A day's spectrograms through the VAE: one row of `embeddings` a window."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from dasanom_assets.models.training import Encoded, encode_bank
+from dasanom_assets.models.vae import Vae
+from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, white_day, window_rows
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+from dasanom_assets.tables.store import Store
+
+
+def embeddings(
+    store: Store,
+    day: str,
+    vae: Vae,
+    settings: Settings,
+    device: str,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[pa.Table]:
+    """Yield the rows of `embeddings` of a day, one table a channel.
+
+    Dead and saturated channels, seconds with missing frames and silent seconds have no window: a row that is not
+    there is not normal, it is unknown.
+
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day.
+    vae : Vae
+    settings : Settings
+    device : str
+        Torch device.
+    progress : callable, optional
+        Called with the windows finished since its last call.
+    """
+    yield _table("", 0, np.empty(0, np.int64), 0, Encoded.empty(vae.settings.latent))
+    for channel in white_day(store, day, settings.background):
+        first = window_rows(channel.start_ns, channel.usable, settings.window)
+        if len(first):
+            bank = WindowBank(channel.rows, first, settings.window.seconds)
+            encoded = encode_bank(vae, bank, device)
+            yield _table(channel.fibre, channel.channel, channel.start_ns[first], bank.rows_per_window, encoded)
+            if progress:
+                progress(len(bank))
+
+
+def _table(fibre: str, channel: int, start_ns: np.ndarray, seconds: int, encoded: Encoded) -> pa.Table:
+    n = len(start_ns)
+    return pa.table(
+        {
+            "fibre": pa.array(np.full(n, fibre, object), pa.string()),
+            "channel": pa.array(np.full(n, channel, np.int32)),
+            "start": pa.array(start_ns, pa.int64()).cast(TIME),
+            "end": pa.array(start_ns + seconds * SECOND_NS, pa.int64()).cast(TIME),
+            "mu": vector(encoded.mu),
+            "logvar": vector(encoded.logvar),
+            "reconstruction_error": pa.array(encoded.reconstruction_error, pa.float32()),
+            "kl": pa.array(encoded.kl, pa.float32()),
+        }
+    ).select(SCHEMAS["embeddings"].names)

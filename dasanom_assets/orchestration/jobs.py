@@ -1,0 +1,40 @@
+"""The three jobs: a day in, a model, a day scored.
+
+A day is one run and one process: its steps share what they have loaded, and two days at once are two runs.
+"""
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+INGEST = ("recordings", "channel_health", "spectrograms", "background")
+TRAIN = ("training_set", "vae_checkpoint", "reference_model")
+RESCORE = (
+    "embeddings",
+    "cluster_labels",
+    "anomaly_scores",
+    "contractor_scores",
+    "anomaly_events",
+    "contractor_events",
+    "event_matches",
+    "embedding_map",
+    "contractor_comparison",
+)
+
+
+def build_jobs(days: dg.PartitionsDefinition) -> list[UnresolvedAssetJobDefinition]:
+    """Return `ingest`, `train` and `rescore`."""
+
+    def job(name: str, assets: tuple[str, ...], description: str, **more: object) -> UnresolvedAssetJobDefinition:
+        return dg.define_asset_job(
+            name,
+            selection=dg.AssetSelection.assets(*assets),
+            description=description,
+            executor_def=dg.in_process_executor,
+            **more,
+        )
+
+    return [
+        job("ingest", INGEST, "A day: recordings to spectrograms and their background.", partitions_def=days),
+        job("train", TRAIN, "Learn what is normal, from the days that `training_set` is given."),
+        job("rescore", RESCORE, "A day: embeddings to the comparison report.", partitions_def=days),
+    ]

@@ -1,0 +1,268 @@
+"""`make run`: the whole chain through Dagster's own jobs, with the UI to watch it in."""
+
+import argparse
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster_graphql import DagsterGraphQLClient
+
+from dasanom_assets.models import checkpoints
+from dasanom_assets.orchestration.summary import summary
+from dasanom_assets.recordings.landing import landing_days, landing_digest, landing_files
+from dasanom_assets.settings import Settings
+from dasanom_assets.tables.store import Store
+
+PROJECT = Path(__file__).resolve().parents[2]
+TAG = {"dasanom/started_by": "make run"}
+UNFINISHED = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+class RunError(RuntimeError):
+    """What stops `make run`, in words that say what to do next."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the chain and keep the UI until it is interrupted; return the exit status."""
+    parser = argparse.ArgumentParser(prog="dasanom-run", description=__doc__)
+    parser.add_argument("--port", type=int, default=3000, help="port of the UI on 127.0.0.1 (default: 3000)")
+    parser.add_argument("--exit", action="store_true", help="stop the UI once everything is materialized")
+    options = parser.parse_args(argv)
+    os.environ.setdefault("DAGSTER_HOME", str(PROJECT))
+    settings = Settings()
+    try:
+        _require_free(options.port)
+        with _only_one(), DagsterInstance.get() as instance:
+            _simulate_if_empty(settings)
+            _drop_leftovers(instance)
+            with _user_interface(options.port) as client:
+                failed = Chain(instance, client, Store(settings.data), options.port).materialize()
+                print("\n" + summary(Store(settings.data)), flush=True)
+                print(f"\nThe UI is on http://127.0.0.1:{options.port}", flush=True)
+                if not options.exit:
+                    print("Ctrl-C stops it.", flush=True)
+                    signal.pause()
+        return 1 if failed else 0
+    except RunError as error:
+        print(f"make run: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. What was materialized stays; `make run` goes on from there.")
+        return 130
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise RunError(
+                f"port {port} of 127.0.0.1 is in use, perhaps by an earlier `make run`. "
+                f"Stop that program, or choose another port: make run PORT={port + 1}"
+            ) from error
+
+
+@contextmanager
+def _only_one() -> Iterator[None]:
+    """Hold a lock beside Dagster's storage, so that what an earlier run left there is known to be left over."""
+    with open(Path(os.environ["DAGSTER_HOME"]) / ".dasanom-run.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError("another `make run` is at work in this DAGSTER_HOME; let it end or stop it") from error
+        yield
+
+
+def _simulate_if_empty(settings: Settings) -> None:
+    store = Store(settings.data)
+    if landing_days(store):
+        return
+    if not store.is_local:
+        raise RunError(f"{settings.data} has no recordings: put some into landing/<YYYY-MM-DD>/ and run again")
+    from dasanom_assets.recordings import simulate
+
+    print("landing/ is empty: simulating recordings of a short line", flush=True)
+    if simulate.main(["--data", settings.data]):
+        raise RunError("the simulator failed; see its message above")
+
+
+def _drop_leftovers(instance: DagsterInstance) -> None:
+    """End the runs that a killed `make run` left behind: nothing works on them, and they hold places."""
+    for run in instance.get_runs(RunsFilter(statuses=UNFINISHED)):
+        if run.tags.keys() & {*TAG, "dagster/sensor_name", "dagster/schedule_name"}:
+            instance.report_run_canceled(run, "Left over by a `make run` that was stopped.")
+
+
+@contextmanager
+def _user_interface(port: int) -> Iterator[DagsterGraphQLClient]:
+    """Start the web server and the daemon; stop them at the end."""
+    log = Path(os.environ["DAGSTER_HOME"]) / "logs" / "make-run.log"
+    log.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workspace", str(PROJECT / "workspace.yaml")]
+    with open(log, "w") as sink:
+        server = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, cwd=PROJECT, process_group=0)
+        try:
+            print(f"Starting Dagster (log: {log})", flush=True)
+            _wait_until_loaded(server, port, log)
+            print(f"Watch it on http://127.0.0.1:{port}/runs\n", flush=True)
+            yield DagsterGraphQLClient("127.0.0.1", port_number=port)
+        finally:
+            server.send_signal(signal.SIGINT)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+
+
+def _wait_until_loaded(server: subprocess.Popen[bytes], port: int, log: Path, patience: float = 120.0) -> None:
+    entry = "locationEntries{locationOrLoadError{__typename ... on PythonError{message}}}"
+    query = f"{{workspaceOrError{{... on Workspace{{{entry}}}}}}}"
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise RunError(f"Dagster ended at once; the end of {log}:\n{log.read_text()[-2000:]}")
+        try:
+            answer = requests.post(f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=10).json()
+        except requests.ConnectionError:
+            time.sleep(0.5)
+            continue
+        entries = answer["data"]["workspaceOrError"].get("locationEntries", [])
+        loaded = [entry["locationOrLoadError"] for entry in entries]
+        if loaded and all(loaded):
+            if errors := [entry["message"] for entry in loaded if entry["__typename"] == "PythonError"]:
+                raise RunError(f"the code location does not load: {errors[0]}")
+            return
+        time.sleep(0.5)
+    raise RunError(f"Dagster did not come up within {patience:.0f} s; see {log}")
+
+
+class Chain:
+    """The runs that are missing, in their order.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+        Where their events are read.
+    client : DagsterGraphQLClient
+        By which they are launched.
+    store : Store
+        Tells what is missing.
+    port : int
+        Of the UI, for links.
+    """
+
+    def __init__(self, instance: DagsterInstance, client: DagsterGraphQLClient, store: Store, port: int) -> None:
+        self.instance, self.client, self.store, self.port = instance, client, store, port
+        self.began = time.monotonic()
+
+    def materialize(self) -> bool:
+        """Run `ingest`, `train` and `rescore` where their results are missing; return whether any failed."""
+        days = landing_days(self.store)
+        self.say(f"{len(days)} days in landing/: {', '.join(days)}")
+        failed = self.launch("ingest", [day for day in days if not self.ingested(day)])
+        ready = [day for day in days if self.store.has_day("background", day)]
+        if not ready:
+            self.say("no day could be ingested: see quarantine/ for the reasons")
+            return True
+        if checkpoints.live(self.store, "reference_model") is None:
+            # The last day is kept out, so that at least one report is about a day the model has not seen.
+            learned = ready[:-1] or ready
+            config = {"ops": {"training_set": {"config": {"days": learned}}}}
+            failed |= self.launch("train", [None], config)
+        live = checkpoints.live(self.store, "reference_model")
+        if live is None:
+            return True
+        todo = [day for day in ready if not self.reported(day, live)]
+        return self.launch("rescore", todo) | failed
+
+    def ingested(self, day: str) -> bool:
+        """Whether the day's tables were made from the files that lie in landing now."""
+        if not self.store.has_day("recordings", day) or not self.store.has_day("background", day):
+            return False
+        known = self.store.metadata("recordings", day).get("landing_digest")
+        return known == landing_digest(landing_files(self.store, day))
+
+    def reported(self, day: str, live: str) -> bool:
+        """Whether the live model's report of the day is there."""
+        if not self.store.has_day("anomaly_scores", day):
+            return False
+        scored_by = self.store.metadata("anomaly_scores", day).get("model_version")
+        return scored_by == live and self.store.exists(f"reports/contractor_comparison/day={day}")
+
+    def launch(self, job: str, days: list[str] | list[None], config: dict[str, Any] | None = None) -> bool:
+        """Submit one run a day, follow them to their ends, and return whether any failed."""
+        if not days:
+            self.say(f"{job}: nothing is missing")
+            return False
+        names: dict[str, str] = {}
+        for day in days:
+            tags = TAG | ({"dagster/partition": day} if day else {})
+            run_id = self.client.submit_job_execution(
+                job, repository_location_name="dasanom", run_config=config or {}, tags=tags
+            )
+            names[run_id] = f"{job} {day}" if day else job
+        seen: dict[str, int] = dict.fromkeys(names, -1)
+        failed = False
+        while names:
+            time.sleep(0.5)
+            for run_id in list(names):
+                self.tell_news(run_id, names[run_id], seen)
+                run = self.instance.get_run_by_id(run_id)
+                if run is not None and run.is_finished:
+                    self.tell_news(run_id, names[run_id], seen)
+                    failed |= not self.ended_well(run, names.pop(run_id))
+        return failed
+
+    def tell_news(self, run_id: str, name: str, seen: dict[str, int]) -> None:
+        """Print what a run has done since it was last looked at: assets, training's epochs, what went wrong."""
+        for record in self.instance.get_records_for_run(run_id, cursor=None).records:
+            if record.storage_id <= seen[run_id]:
+                continue
+            seen[run_id] = record.storage_id
+            entry = record.event_log_entry
+            event = entry.dagster_event
+            if event is None:
+                if entry.step_key == "vae_checkpoint":
+                    self.say(f"{name}: {entry.user_message}")
+            elif event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
+                self.say(f"{name}: {event.step_key}")
+            elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
+                check = event.asset_check_evaluation_data
+                if not check.passed:
+                    self.say(f"{name}: check {check.check_name} of {check.asset_key.to_user_string()} fails")
+            elif event.event_type == DagsterEventType.STEP_FAILURE:
+                self.say(f"{name}: {event.step_key} failed: {event.step_failure_data.error_display_string}")
+
+    def ended_well(self, run: DagsterRun, name: str) -> bool:
+        """Say how a run ended where it did not succeed."""
+        if run.status == DagsterRunStatus.SUCCESS:
+            return True
+        self.say(f"{name} ended as {run.status.value}: http://127.0.0.1:{self.port}/runs/{run.run_id}")
+        return False
+
+    def say(self, line: str) -> None:
+        """Print a line with the time since the start."""
+        seconds = round(time.monotonic() - self.began)
+        print(f"{seconds // 60:3d}:{seconds % 60:02d}  {line}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""The landing folder, watched."""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from dasanom_assets.recordings.landing import landing_days, landing_digest, landing_files
+from dasanom_assets.tables.store import Store
+
+SETTLE_SECONDS = 60.0
+"""A day whose newest file is younger is still being delivered."""
+DAYS_A_TICK = 7
+"""Runs that one tick asks for, at most: the oldest days come first, the rest follow with the next tick."""
+DAYS_WATCHED = 400
+"""Newest days that are looked at; older ones are history, and are ingested by hand."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A day of the landing folder.
+
+    Attributes
+    ----------
+    day : str
+    digest : str
+        Of names, sizes and times of change; see `recordings.landing.landing_digest`.
+    files, size : int
+        Number of files and their bytes.
+    newest : float
+        Time of the last change, seconds since 1970.
+    """
+
+    day: str
+    digest: str
+    files: int
+    size: int
+    newest: float
+
+
+def deliveries_to_ingest(
+    deliveries: list[Delivery], done: dict[str, str], asked: dict[str, str], busy: set[str], now: float
+) -> tuple[list[Delivery], str]:
+    """Decide what a tick asks for.
+
+    Parameters
+    ----------
+    deliveries : list of Delivery
+    done : dict
+        Day to the digest of the delivery that its `recordings` were made from.
+    asked : dict
+        Day to the digest that an earlier tick asked for: a delivery that failed is not tried for ever.
+    busy : set of str
+        Days that a run is ingesting or waiting to.
+    now : float
+        Seconds since 1970.
+
+    Returns
+    -------
+    todo : list of Delivery
+        At most `DAYS_A_TICK`.
+    why_not : str
+        What to say where there is nothing to do.
+    """
+    changed = [d for d in deliveries if d.files and d.digest not in (done.get(d.day), asked.get(d.day))]
+    settled = [d for d in changed if now - d.newest >= SETTLE_SECONDS]
+    free = [d for d in settled if d.day not in busy]
+    if free:
+        return free[:DAYS_A_TICK], ""
+    if settled:
+        return [], f"Runs for {', '.join(d.day for d in settled)} are under way."
+    if changed:
+        return [], f"Files of {', '.join(d.day for d in changed)} changed less than {SETTLE_SECONDS:.0f} s ago."
+    return [], f"All {len(deliveries)} days of landing/ are as they were when last ingested or asked for."
+
+
+def build_sensors(ingest: UnresolvedAssetJobDefinition, first_day: date) -> list[dg.SensorDefinition]:
+    """Return `new_recordings`."""
+
+    @dg.sensor(
+        job=ingest,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Reports deliveries below landing/ and asks for the ingest of days that are new or changed.",
+    )
+    def new_recordings(
+        context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]
+    ) -> dg.SensorResult | dg.SkipReason:
+        asked: dict[str, str] = json.loads(context.cursor or "{}")
+        watched = [day for day in landing_days(store) if day >= first_day.isoformat()][-DAYS_WATCHED:]
+        deliveries = []
+        for day in watched:
+            files = landing_files(store, day)
+            newest = max((f["modified"] for f in files), default=0.0)
+            deliveries.append(
+                Delivery(day, landing_digest(files), len(files), sum(f["size"] for f in files), newest)
+            )
+        done = {
+            day: store.metadata("recordings", day).get("landing_digest", "")
+            for day in set(watched) & set(store.days("recordings"))
+        }
+        unfinished = dg.RunsFilter(
+            job_name=ingest.name,
+            statuses=[
+                dg.DagsterRunStatus.QUEUED,
+                dg.DagsterRunStatus.NOT_STARTED,
+                dg.DagsterRunStatus.STARTING,
+                dg.DagsterRunStatus.STARTED,
+            ],
+        )
+        busy = {run.tags.get("dagster/partition", "") for run in context.instance.get_runs(unfinished)}
+        todo, why_not = deliveries_to_ingest(deliveries, done, asked, busy, time.time())
+        if not todo:
+            return dg.SkipReason(why_not)
+        asked = {day: digest for day, digest in asked.items() if day in watched}
+        return dg.SensorResult(
+            run_requests=[dg.RunRequest(run_key=f"{d.day}:{d.digest}", partition_key=d.day) for d in todo],
+            asset_events=[
+                dg.AssetMaterialization(
+                    "raw_recordings",
+                    partition=d.day,
+                    metadata={"files": d.files, "bytes": d.size, "landing_digest": d.digest},
+                )
+                for d in todo
+            ],
+            cursor=json.dumps(asked | {d.day: d.digest for d in todo}, sort_keys=True),
+        )
+
+    return [new_recordings]

@@ -1,0 +1,26 @@
+"""What every asset carries besides its own words: owners, code version, column schema."""
+
+import dagster as dg
+
+from dasanom_assets.tables.schemas import SCHEMAS
+
+CODE_VERSION = "1"
+"""Raised when the same inputs would give other results: Dagster then shows what is out of date."""
+OWNERS = ["team:dasanom"]
+
+
+def described(asset: dg.AssetsDefinition | dg.AssetSpec) -> dg.AssetsDefinition | dg.AssetSpec:
+    """Return `asset` with owners, code version and, for tables, the column schema."""
+    return (
+        asset.map_asset_specs(_described)
+        if isinstance(asset, dg.AssetsDefinition)
+        else asset.replace_attributes(owners=OWNERS)
+    )
+
+
+def _described(spec: dg.AssetSpec) -> dg.AssetSpec:
+    schema = SCHEMAS.get(spec.key.to_user_string())
+    if schema is not None:
+        columns = [dg.TableColumn(field.name, str(field.type)) for field in schema]
+        spec = spec.merge_attributes(metadata={"dagster/column_schema": dg.TableSchema(columns)})
+    return spec.replace_attributes(owners=OWNERS, code_version=CODE_VERSION)

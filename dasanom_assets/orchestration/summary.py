@@ -1,0 +1,30 @@
+"""What was found, in a few lines of text."""
+
+import pyarrow.compute as pc
+
+from dasanom_assets.tables.store import Store
+
+COLUMNS = ("day", "windows", "flagged", "our events", "contractor's", "both", "only us", "only contractor")
+
+
+def summary(store: Store) -> str:
+    """Return a table of the days that have been compared, and where their reports are."""
+    rows = [COLUMNS]
+    reports = []
+    for day in store.days("event_matches"):
+        flagged = store.read_day("anomaly_scores", day, ["is_anomaly"])["is_anomaly"]
+        counts = store.read_day("event_matches", day, ["agreement"])["agreement"].to_pylist()
+        sides = [
+            store.read_day(name, day, ["event_id"]).num_rows for name in ("anomaly_events", "contractor_events")
+        ]
+        numbers = [len(flagged), pc.sum(flagged).as_py() or 0, *sides]
+        numbers += [counts.count(name) for name in ("both", "only_us", "only_contractor")]
+        rows.append((day, *(f"{n:,}" for n in numbers)))
+        reports += [
+            f["path"] for f in store.listing(f"reports/contractor_comparison/day={day}") if ".html" in f["path"]
+        ]
+    if len(rows) == 1:
+        return "No day has been compared yet."
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(["Found:", *lines, "", "Reports:", *(f"  {store.url(path)}" for path in reports)])
