@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -85,17 +86,18 @@ class Store:
         return sorted(PurePosixPath(e["name"]).name for e in entries if e["type"] == "directory")
 
     @contextmanager
-    def local(self, path: str) -> Iterator[Path]:
-        """Give a local path to read `path` from: itself on a disk, a temporary copy otherwise."""
+    def local(self, path: str, *beside: str) -> Iterator[Path]:
+        """Give a local path to read `path` from: itself on a disk, a temporary copy otherwise.
+
+        `beside` are files of the same folder that its reader looks for; they are copied along.
+        """
         if self.is_local:
             yield Path(self.full(path))
             return
-        import tempfile
-
         with tempfile.TemporaryDirectory(prefix="dasanom-") as folder:
-            copy = Path(folder) / PurePosixPath(path).name
-            self.fs.get_file(self.full(path), str(copy))
-            yield copy
+            for name in (path, *beside):
+                self.fs.get_file(self.full(name), str(Path(folder) / PurePosixPath(name).name))
+            yield Path(folder) / PurePosixPath(path).name
 
     # -- bytes ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,337 @@
+"""The vendor bundle: headerless samples, a sidecar that describes them, and the contractor's files beside them.
+
+The format is a plug-in of DASCore, registered by the entry point ``DASANOM_BUNDLE__V1``, so that
+``dascore.spool(folder)`` finds bundles too.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import dascore as dc
+import numpy as np
+from dascore.core import get_coord, get_coord_manager
+from dascore.io import FiberIO
+
+DTYPES = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}
+DEFAULT_RATE_HZ = 2000.0
+SIDECAR = ".info"
+_STAMP = re.compile(r"(\d{8}T\d{6})")
+_LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*[:=]\s*(.*?)\s*,?\s*$")
+
+
+class BundleError(ValueError):
+    """A bundle that contradicts itself or the format."""
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What a bundle's sidecar and file size say.
+
+    Attributes
+    ----------
+    fibre : str
+    channels : numpy.ndarray
+        int32, shape (n_channels,): absolute channel numbers, in the order of the samples.
+    sampling_rate_hz : float
+    dtype : numpy.dtype
+        Of a sample, little-endian.
+    start_ns : int
+        Time of the first sample, ns since 1970 UTC.
+    n_samples : int
+    channel_spacing_m, gauge_length_m, first_channel_distance_m : float or None
+    units : str or None
+    extra : dict
+        Keys of the sidecar that the format does not name.
+    assumed : tuple of str
+        What the sidecar does not say and the reader took for granted.
+    """
+
+    fibre: str
+    channels: np.ndarray
+    sampling_rate_hz: float
+    dtype: np.dtype
+    start_ns: int
+    n_samples: int
+    channel_spacing_m: float | None
+    gauge_length_m: float | None
+    first_channel_distance_m: float | None
+    units: str | None
+    extra: dict[str, Any] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
+
+
+def read_sidecar(path: str | Path) -> Sidecar:
+    """Read the sidecar of a `.bin` file and check it against the file's size.
+
+    Parameters
+    ----------
+    path : str or Path
+        The `.bin` file; the sidecar is ``<path>.info``.
+
+    Raises
+    ------
+    BundleError
+        In words, where the sidecar is missing or cannot be understood, contradicts itself or the size of the
+        file, or leaves the start unknown.
+    """
+    path = Path(path)
+    sidecar = path.with_name(path.name + SIDECAR)
+    if not sidecar.is_file():
+        raise BundleError(f"there is no sidecar {sidecar.name} beside it")
+    keys = _parse(sidecar)
+    assumed: list[str] = []
+
+    def take(key: str, default: Any = None, note: str = "") -> Any:
+        value = keys.pop(key, None)
+        if value in (None, ""):
+            if note:
+                assumed.append(note)
+            return default
+        return value
+
+    channels = _channels(take("selected_channel_zones", []), take("number_of_channels_in_one_sample"))
+    rate = _number("sampling_rate_hz", take("sampling_rate_hz", DEFAULT_RATE_HZ, "sampling rate 2000 Hz assumed"))
+    if rate is None or not 0 < rate < float("inf"):
+        raise BundleError(f"sampling_rate_hz {rate} is not a positive number")
+    sample_format = str(take("sample_format", "int16", "sample format int16 assumed"))
+    if sample_format not in DTYPES:
+        raise BundleError(f"unknown sample_format {sample_format!r}; known: {', '.join(DTYPES)}")
+    dtype = np.dtype(DTYPES[sample_format])
+    start_ns, stamp_used = _start(take("start_time"), path.name)
+    if stamp_used:
+        assumed.append("start time taken from the file's name as UTC")
+    fibre = str(take("fibre", path.name.split(".")[0].split("_")[0]))
+    lengths = {
+        key: _number(key, take(key)) for key in ("channel_spacing_m", "gauge_length_m", "first_channel_distance_m")
+    }
+    units = take("units")
+    size, row = path.stat().st_size, dtype.itemsize * len(channels)
+    if size == 0:
+        raise BundleError("the file is empty")
+    if size % row:
+        raise BundleError(
+            f"truncated delivery: {size} bytes are not a multiple of {row} "
+            f"({len(channels)} channels of {sample_format}); {size % row} bytes are left over"
+        )
+    return Sidecar(
+        fibre, channels, rate, dtype, start_ns, size // row, **lengths,
+        units=None if units is None else str(units), extra=keys, assumed=tuple(assumed),
+    )  # fmt: skip
+
+
+def _parse(sidecar: Path) -> dict[str, Any]:
+    try:
+        text = sidecar.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"the sidecar {sidecar.name} is not UTF-8 text") from error
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        found = {}
+        for line in text.splitlines():
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            match = _LINE.match(line)
+            if match is None:
+                raise BundleError(f"the sidecar {sidecar.name} is neither JSON nor lines of key: value") from None
+            try:
+                found[match[1]] = json.loads(match[2])
+            except json.JSONDecodeError:
+                found[match[1]] = match[2].strip("\"'")
+    if not isinstance(found, dict) or not found:
+        raise BundleError(f"the sidecar {sidecar.name} holds no keys")
+    return found
+
+
+def _number(key: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{key} {value!r} is not a number") from error
+
+
+def _whole(value: Any, what: str) -> int:
+    number = _number(what, value)
+    if number is None or not number.is_integer():
+        raise BundleError(f"{what} {value!r} is not a whole number")
+    return int(number)
+
+
+def _channels(zones: Any, count: Any) -> np.ndarray:
+    if isinstance(zones, str):
+        try:
+            zones = json.loads(zones or "[]")
+        except json.JSONDecodeError as error:
+            raise BundleError(f"selected_channel_zones {zones!r} is not a list") from error
+    if not isinstance(zones, list):
+        raise BundleError(f"selected_channel_zones {zones!r} is not a list")
+    if len(zones) == 2 and not any(isinstance(zone, list) for zone in zones):
+        zones = [zones]
+    total = None if count is None else _whole(count, "number_of_channels_in_one_sample")
+    if not zones:
+        if total is None or total < 1:
+            raise BundleError("neither selected_channel_zones nor number_of_channels_in_one_sample says how many")
+        return np.arange(total, dtype=np.int32)
+    parts = []
+    for zone in zones:
+        if not isinstance(zone, list) or len(zone) != 2:
+            raise BundleError(f"zone {zone!r} is not [first, last]")
+        first, last = (_whole(end, "zone end") for end in zone)
+        if last < first:
+            raise BundleError(f"zone [{first}, {last}] ends before it begins")
+        parts.append(np.arange(first, last + 1, dtype=np.int32))
+    channels = np.concatenate(parts)
+    if len(np.unique(channels)) != len(channels):
+        raise BundleError(f"zones {zones} overlap")
+    if total is not None and total != len(channels):
+        raise BundleError(f"zones {zones} hold {len(channels)} channels, but the sidecar counts {total}")
+    return channels
+
+
+def _start(value: Any, name: str) -> tuple[int, bool]:
+    """Return the start in ns since 1970, and whether it was taken from the file's name."""
+    if value is not None:
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError as error:
+            raise BundleError(f"start_time {value!r} is not ISO 8601") from error
+        if moment.tzinfo is None:
+            raise BundleError(f"start_time {value!r} has no time zone")
+        return _ns(moment), False
+    match = _STAMP.search(name)
+    if match is None:
+        raise BundleError("no start: neither start_time in the sidecar nor YYYYMMDDTHHMMSS in the name")
+    try:
+        moment = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise BundleError(f"{match[1]} in the name is not a time") from error
+    return _ns(moment), True
+
+
+def _ns(moment: datetime) -> int:
+    since = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+
+
+def samples(path: str | Path, sidecar: Sidecar) -> np.memmap:
+    """Map the samples of a bundle, shape (n_samples, n_channels), without reading them."""
+    return np.memmap(path, sidecar.dtype, "r", shape=(sidecar.n_samples, len(sidecar.channels)))
+
+
+def contractor_files(path: str, listing: Iterable[str]) -> list[tuple[int, str | None, str | None]]:
+    """Return the contractor's files of a bundle among `listing`, one entry a model, lowest number first.
+
+    Parameters
+    ----------
+    path : str
+        The `.bin` file.
+    listing : iterable of str
+        Paths in the same notation.
+
+    Returns
+    -------
+    list of tuple
+        Model number, path of the probabilities or None, path of the power or None.
+    """
+    bundle = PurePosixPath(path)
+    found: dict[int, dict[str, str]] = {}
+    for other in listing:
+        candidate = PurePosixPath(other)
+        match = re.fullmatch(r"Model(\d+)", candidate.parent.name)
+        if match and candidate.parent.parent == bundle.parent:
+            for suffix in ("_prob.prob", "_power.pow"):
+                if candidate.name == bundle.name + suffix:
+                    found.setdefault(int(match[1]), {})[suffix] = other
+    return [(k, v.get("_prob.prob"), v.get("_power.pow")) for k, v in sorted(found.items())]
+
+
+class BundleAttrs(dc.PatchAttrs):
+    """Attributes of a patch from a vendor bundle."""
+
+    fibre: str = ""
+    gauge_length: float = np.nan
+    gauge_length_units: str = "m"
+
+
+class VendorBundleV1(FiberIO):
+    """DASCore's reader of the vendor bundle."""
+
+    name = "DASANOM_BUNDLE"
+    preferred_extensions = ("bin",)
+    version = "1"
+
+    def get_format(self, resource: Path, **kwargs: Any) -> tuple[str, str] | bool:
+        """Return name and version for a file that has a bundle's sidecar, else False."""
+        path = Path(resource)
+        is_bundle = path.suffix == ".bin" and path.with_name(path.name + SIDECAR).is_file()
+        return (self.name, self.version) if is_bundle else False
+
+    def scan(self, resource: Path, **kwargs: Any) -> list[dc.PatchAttrs]:
+        """Return the attributes of the one patch of a bundle; raises as `read_sidecar`."""
+        sidecar = read_sidecar(resource)
+        return [_attrs(sidecar, coords=_coords(sidecar), path=str(resource), format=self)]
+
+    def read(
+        self,
+        resource: Path,
+        time: tuple[Any, Any] | None = None,
+        distance: tuple[float | None, float | None] | None = None,
+        channel: tuple[int | None, int | None] | None = None,
+        **kwargs: Any,
+    ) -> dc.BaseSpool:
+        """Read a bundle.
+
+        Parameters
+        ----------
+        resource : Path
+            The `.bin` file.
+        time, distance : tuple, optional
+            Limits, inclusive, as for any DASCore format; only what lies within them is read from disk.
+        channel : tuple of int, optional
+            First and last absolute channel number, inclusive.
+
+        Raises
+        ------
+        BundleError
+            See `read_sidecar`.
+        """
+        sidecar = read_sidecar(resource)
+        coords, data = _coords(sidecar), samples(resource, sidecar)
+        limits = {
+            k: v for k, v in {"time": time, "distance": distance, "channel": channel}.items() if v is not None
+        }
+        if limits:
+            coords, data = coords.select(data, **limits)
+        if not data.size:
+            return dc.spool([])
+        patch = dc.Patch(data=np.array(data), coords=coords, attrs=_attrs(sidecar), dims=("time", "distance"))
+        return dc.spool([patch])
+
+
+def _coords(sidecar: Sidecar) -> Any:
+    step = np.timedelta64(round(1e9 / sidecar.sampling_rate_hz), "ns")
+    time = get_coord(start=np.datetime64(sidecar.start_ns, "ns"), step=step, shape=(sidecar.n_samples,))
+    spacing = sidecar.channel_spacing_m or 1.0
+    offset = sidecar.first_channel_distance_m
+    first = sidecar.channels[0] if offset is not None else 0
+    metres = (offset or 0.0) + (sidecar.channels.astype(float) - first) * spacing
+    distance = get_coord(values=metres, units="m")
+    coords = {"time": time, "distance": distance, "channel": ("distance", sidecar.channels)}
+    return get_coord_manager(coords=coords, dims=("time", "distance"))
+
+
+def _attrs(sidecar: Sidecar, format: VendorBundleV1 | None = None, **more: Any) -> BundleAttrs:
+    if format is not None:
+        more |= {"file_format": format.name, "file_version": format.version}
+    if sidecar.gauge_length_m is not None:
+        more["gauge_length"] = sidecar.gauge_length_m
+    if sidecar.units:
+        more["data_units"] = sidecar.units
+    return BundleAttrs(fibre=sidecar.fibre, tag=sidecar.fibre[:100], **more)

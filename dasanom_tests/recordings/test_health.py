@@ -1,0 +1,53 @@
+"""Sick channels are named, healthy ones are measured as NumPy would."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dasanom_assets.recordings.health import channel_health
+from dasanom_tests.recordings.test_signal import deliver, joined
+
+
+def table(root: Path, data: np.ndarray, **sidecar: object) -> dict[int, dict]:
+    half = len(data) // 2
+    paths = [deliver(root, "a", data[:half], 0, **sidecar), deliver(root, "b", data[half:], half, **sidecar)]
+    return {row["channel"]: row for row in channel_health(joined(root, paths)).to_pylist()}
+
+
+@pytest.mark.parametrize("sample_format", ["int16", "float32"])
+def test_states_and_figures(tmp_path: Path, sample_format: str) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(300, 100, size=(20_000, 24))
+    data[:, 3] = 300  # dead
+    data[:, 5] = np.clip(data[:, 5] * 400, -32768, 32767)  # clipped
+    data[:, 9] = 300 + (data[:, 9] - 300) * 10  # 20 dB above its neighbours
+    data[: 2000 * 3, 12] = 7  # dead for 3 s of 10
+    data = data.astype("<i2" if sample_format == "int16" else "<f4")
+    rows = table(tmp_path, data, sample_format=sample_format)
+    assert {c: r["state"] for c, r in rows.items() if r["state"] != "ok"} == {
+        13: "dead",
+        15: "saturated",
+        19: "noisy",
+    }
+    assert rows[22]["dead_fraction"] == pytest.approx(0.3)
+    assert rows[10]["seconds"] == pytest.approx(10.0)
+    for channel in (10, 19, 22):
+        assert rows[channel]["rms"] == pytest.approx(data[:, channel - 10].std(dtype=float), rel=1e-6)
+    if sample_format == "int16":
+        share = (np.abs(data[:, 5].astype(int) + 0.5) > 32767).mean()
+        assert rows[15]["clipped_fraction"] == pytest.approx(share)
+
+
+def test_a_second_with_nan_is_dead_and_does_not_spoil_the_rest(tmp_path: Path) -> None:
+    data = np.random.default_rng(1).normal(0, 5, size=(8000, 4)).astype("<f4")
+    data[2500, 1] = np.nan
+    rows = table(tmp_path, data, sample_format="float32")
+    assert rows[11]["dead_fraction"] == pytest.approx(0.25)
+    clean = np.delete(data[:, 1], slice(2000, 4000))
+    assert rows[11]["rms"] == pytest.approx(clean.std(dtype=float), rel=1e-5)
+    assert {row["state"] for row in rows.values()} == {"ok"}
+
+
+def test_no_signal_is_an_empty_table() -> None:
+    assert channel_health([]).num_rows == 0
