@@ -85,16 +85,17 @@ class VaeSettings(_Section):
     """The variational autoencoder and its training."""
 
     latent: int = Field(16, ge=1, description="dimensions of the latent space")
-    widths: tuple[int, ...] = Field((32, 64, 96, 128), description="channels of the encoder's convolutions")
+    widths: tuple[int, ...] = Field(
+        (32, 64, 128), min_length=1, description="channels of the encoder's convolutions"
+    )
     batch: int = Field(256, ge=2, description="windows a step")
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     max_epochs: int = Field(20, ge=1)
     windows_per_epoch: int = Field(8_192, ge=2, description="windows drawn for an epoch, at most")
     validation_windows: int = Field(2_048, ge=2, description="windows drawn for validation, at most")
     patience: int = Field(4, ge=1, description="epochs without a better validation loss before stopping")
-    warm_up_share: float = Field(
-        0.15, ge=0, le=1, description="share of steps over which the KL weight rises to 1"
-    )
+    warm_up_share: float = Field(0.15, ge=0, le=1, description="share of steps over which the KL weight rises")
+    kl_weight: float = Field(1.0, ge=0, description="weight of the KL after the warm-up; 1: the evidence bound")
     free_bits: float = Field(0.1, ge=0, description="KL left free, nat a dimension")
     trim_share: float = Field(0.02, ge=0, lt=1, description="worst windows of a batch left out of the gradient")
     seed: int = 0

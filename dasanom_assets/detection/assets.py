@@ -153,14 +153,16 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from dasanom_assets.detection.events import find_events
 
         day = context.partition_key
-        tables = [store.read_day(name, day) for name in ("anomaly_scores", "cluster_labels", "contractor_scores")]
-        events = find_events(*tables, settings.detection, settings.window)
+        scores, labels, contractor = (
+            store.read_day(name, day) for name in ("anomaly_scores", "cluster_labels", "contractor_scores")
+        )
+        events = find_events(scores, labels, contractor, settings.detection, settings.window)
         rows = store.write_day("anomaly_events", day, events, store.metadata("anomaly_scores", day))
         strongest = events.sort_by([("score", "descending")]).slice(0, 20).to_pylist()
         lines = ["| event | start | channels | score | cluster | contractor |", "|---|---|---|---|---|---|"]
         lines += [
-            f"| {e['event_id']} | {e['start']:%H:%M:%S} | {e['first_channel']}–{e['last_channel']} | {e['score']:.1f} "
-            f"| {e['cluster']} | {e['contractor_class'] or ''} |"
+            f"| {e['event_id']} | {e['start']:%H:%M:%S} | {e['first_channel']}–{e['last_channel']} "
+            f"| {e['score']:.1f} | {e['cluster']} | {e['contractor_class'] or ''} |"
             for e in strongest
         ]
         return dg.MaterializeResult(

@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from dasanom_assets.settings import Settings
+from dasanom_assets.settings import Settings, VaeSettings
 from dasanom_assets.tables.metadata import image
 from dasanom_assets.tables.store import Store
 
@@ -75,7 +75,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from dasanom_assets.models.training_set import load_bank
 
         changes = {name: value for name, value in config.model_dump().items() if value is not None}
-        vae_settings = settings.vae.model_copy(update=changes)
+        vae_settings = VaeSettings(**(settings.vae.model_dump() | changes))
         training_set_version = checkpoints.require_live(store, "training_set", "materialize training_set first")
         _, manifest = checkpoints.load(store, "training_set", training_set_version)
         train, _ = load_bank(store, manifest, "train")

@@ -12,7 +12,7 @@ from dasanom_assets.spectrograms.windows import BAD_STATES, SECOND_NS
 from dasanom_assets.tables.schemas import KEYS, mismatch
 from dasanom_assets.tables.store import Store
 
-NUMBERS = {
+NUMBERS: dict[str, dict[str, tuple[float, float | None]]] = {
     "channel_health": {"clipped_fraction": (0, 1), "dead_fraction": (0, 1)},
     "contractor_scores": {"p_noise": (0, 1)},
     "cluster_labels": {"probability": (0, 1), "label": (-1, None)},
@@ -36,7 +36,7 @@ def contract_violations(store: Store, table: str, day: str) -> list[str]:
         schema = file.schema_arrow
     found = [wrong] if (wrong := mismatch(table, schema)) else []
     limits = NUMBERS.get(table, {})
-    wanted = [*KEYS[table], *limits, *(c for c in ("start", "end") if c in schema.names)]
+    wanted = [*KEYS[table], *limits.keys(), *(c for c in ("start", "end") if c in schema.names)]
     rows = store.read_day(table, day, list(dict.fromkeys(wanted)))
     keys = list(KEYS[table])
     if repeated := rows.num_rows - rows.group_by(keys).aggregate([]).num_rows:

@@ -24,13 +24,15 @@ RESCORE = (
 def build_jobs(days: dg.PartitionsDefinition) -> list[UnresolvedAssetJobDefinition]:
     """Return `ingest`, `train` and `rescore`."""
 
-    def job(name: str, assets: tuple[str, ...], description: str, **more: object) -> UnresolvedAssetJobDefinition:
+    def job(
+        name: str, assets: tuple[str, ...], description: str, partitions_def: dg.PartitionsDefinition | None = None
+    ) -> UnresolvedAssetJobDefinition:
         return dg.define_asset_job(
             name,
             selection=dg.AssetSelection.assets(*assets),
             description=description,
             executor_def=dg.in_process_executor,
-            **more,
+            partitions_def=partitions_def,
         )
 
     return [

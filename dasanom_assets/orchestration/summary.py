@@ -9,7 +9,7 @@ COLUMNS = ("day", "windows", "flagged", "our events", "contractor's", "both", "o
 
 def summary(store: Store) -> str:
     """Return a table of the days that have been compared, and where their reports are."""
-    rows = [COLUMNS]
+    rows: list[tuple[str, ...]] = [COLUMNS]
     reports = []
     for day in store.days("event_matches"):
         flagged = store.read_day("anomaly_scores", day, ["is_anomaly"])["is_anomaly"]

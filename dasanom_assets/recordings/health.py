@@ -75,9 +75,10 @@ def _sums(stretch: Stretch) -> np.ndarray:
         x[:, bad] = 0.0
         dead = bad | (x.max(axis=0) == x.min(axis=0))
         good = ~bad
+        ones = np.ones(x.shape[1])
         sums += [
-            np.full(len(bad), len(x) / stretch.sampling_rate_hz),
-            np.ones(len(bad)),
+            ones * len(x) / stretch.sampling_rate_hz,
+            ones,
             dead,
             good * len(x),
             x.sum(axis=0),

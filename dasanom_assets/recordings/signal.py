@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,37 +14,20 @@ OPEN_FILES = 2
 """Files of a stretch that are held open: a block at a border needs two."""
 
 
-class Recording(Protocol):
+@dataclass(frozen=True)
+class Recording:
     """One readable file.
 
     Attributes
     ----------
     channels : numpy.ndarray
         int32, shape (n_channels,): absolute channel numbers.
-    dtype : numpy.dtype
-        Of the samples.
+    samples : numpy.ndarray
+        Shape (n_samples, n_channels), mapped or in memory.
     """
 
     channels: np.ndarray
-    dtype: np.dtype
-
-    def read(self, first: int, last: int) -> np.ndarray:
-        """Return samples ``[first, last)``, shape (samples, channels)."""
-
-
-@dataclass(frozen=True)
-class _Array:
-    """A recording whose samples are an array, mapped or in memory."""
-
-    channels: np.ndarray
     samples: np.ndarray
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.samples.dtype
-
-    def read(self, first: int, last: int) -> np.ndarray:
-        return self.samples[first:last]
 
 
 def open_recording(store: Store, path: str) -> Recording:
@@ -69,11 +52,11 @@ def open_recording(store: Store, path: str) -> Recording:
         with store.local(path, path + SIDECAR) as local:
             sidecar = read_sidecar(local)
             data = samples(local, sidecar)
-            return _Array(sidecar.channels, data if store.is_local else np.array(data))
+            return Recording(sidecar.channels, data if store.is_local else np.array(data))
     with store.local(path) as local:
         (patch,) = dc.read(local)
         patch = patch.transpose("time", "distance")
-        return _Array(absolute_channels(patch), np.ascontiguousarray(patch.data))
+        return Recording(absolute_channels(patch), np.ascontiguousarray(patch.data))
 
 
 def absolute_channels(patch: Any) -> np.ndarray:
@@ -152,7 +135,7 @@ class Stretch:
             begin, end = max(first, piece.first), min(last, piece.first + piece.n_samples)
             if begin < end:
                 shift = piece.skip - piece.first
-                parts.append(self._recording(piece.path).read(begin + shift, end + shift))
+                parts.append(self._recording(piece.path).samples[begin + shift : end + shift])
         if not parts:
             return np.empty((0, len(self.channels)), self.dtype)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -195,7 +178,7 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
         alike = (
             last is not None
             and last.sampling_rate_hz == rate
-            and last.dtype == recording.dtype
+            and last.dtype == recording.samples.dtype
             and np.array_equal(last.channels, recording.channels)
         )
         skip = 0
@@ -216,6 +199,8 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
                 continue
         start += round(skip * 1e9 / rate)
         piece = Piece(row["path"], 0, skip, n - skip)
-        opened = Stretch(row["fibre"], recording.channels, rate, start, n - skip, recording.dtype, (piece,), store)
+        opened = Stretch(
+            row["fibre"], recording.channels, rate, start, n - skip, recording.samples.dtype, (piece,), store
+        )
         found.append(opened)
     return found

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,9 @@ from dasanom_assets.spectrograms.transform import Transform
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 
+if TYPE_CHECKING:  # its module loads DASCore
+    from dasanom_assets.recordings.signal import Stretch
+
 CHUNK_SECONDS = 30
 """Signal is transformed in chunks on this grid. Every chunk has the same array shapes, whatever it holds, so that
 the last bit of a level does not depend on how the day was cut."""
@@ -26,20 +29,6 @@ GROUP_SECONDS = 1800
 """Rows of one channel that lie together in the file."""
 GROUP_CHANNELS = 64
 """Channels in memory at a time: 64 channels × 30 min × 2 kB = 240 MB of levels."""
-
-
-class Signal(Protocol):
-    """A continuous stretch of signal; see `recordings.signal.Stretch`."""
-
-    fibre: str
-    channels: np.ndarray
-    sampling_rate_hz: float
-    start_ns: int
-    n_samples: int
-    quantization: float | None
-
-    def read(self, first: int, last: int) -> np.ndarray:
-        """Return samples ``[first, last)``, shape (samples, channels)."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +47,7 @@ def day_seconds(day: str) -> tuple[int, int]:
 
 
 def spectrogram_tables(
-    signals: Sequence[Signal],
+    signals: "Sequence[Stretch]",
     settings: SpectrogramSettings,
     day: str,
     threads: int = 2,
@@ -68,7 +57,7 @@ def spectrogram_tables(
 
     Parameters
     ----------
-    signals : sequence of Signal
+    signals : sequence of Stretch
         Stretches in any order; those of one fibre do not overlap.
     settings : SpectrogramSettings
     day : str
@@ -104,7 +93,7 @@ def spectrogram_tables(
                     yield from _rows(fibre, block)
 
 
-def settings_note(signals: Iterable[Signal], settings: SpectrogramSettings) -> dict[str, Any]:
+def settings_note(signals: "Iterable[Stretch]", settings: SpectrogramSettings) -> dict[str, Any]:
     """Return the metadata of `spectrograms`: the settings, and what they became at each sampling rate."""
     rates = sorted({(signal.fibre, signal.sampling_rate_hz) for signal in signals})
     grids = []
@@ -122,7 +111,7 @@ def settings_note(signals: Iterable[Signal], settings: SpectrogramSettings) -> d
     return {"settings": settings.model_dump(), "settings_digest": settings.digest(), "grids": grids}
 
 
-def too_slow(signal: Signal, settings: SpectrogramSettings) -> str | None:
+def too_slow(signal: "Stretch", settings: SpectrogramSettings) -> str | None:
     """Say why a signal's sampling rate leaves no band, or None where it does."""
     try:
         Transform(settings, signal.sampling_rate_hz)
@@ -131,14 +120,14 @@ def too_slow(signal: Signal, settings: SpectrogramSettings) -> str | None:
     return None
 
 
-def _overlaps(signal: Signal, first_second: int, last_second: int) -> bool:
+def _overlaps(signal: "Stretch", first_second: int, last_second: int) -> bool:
     end_ns = signal.start_ns + signal.n_samples / signal.sampling_rate_hz * SECOND_NS
     return signal.start_ns < last_second * SECOND_NS and end_ns > first_second * SECOND_NS
 
 
 def _fill(
     block: _Block,
-    signal: Signal,
+    signal: "Stretch",
     settings: SpectrogramSettings,
     pool: ThreadPoolExecutor,
     progress: Callable[[float], None] | None,
@@ -174,7 +163,7 @@ def _fill(
             progress(len(source) * there.sum() / settings.frames_per_second)
 
 
-def _read_reflected(signal: Signal, source: np.ndarray, first: int, last: int) -> tuple[np.ndarray, int]:
+def _read_reflected(signal: "Stretch", source: np.ndarray, first: int, last: int) -> tuple[np.ndarray, int]:
     """Return float32 samples ``[first, last)`` of channels, shape (channels, samples), and `first`.
 
     What lies before the signal or behind it is its reflection about its first or last sample.

@@ -1,0 +1,191 @@
+"""Who flagged what: events matched one to one, windows side by side, and figures of agreement without a truth."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.optimize import linear_sum_assignment
+
+from dasanom_assets.comparison.contractor import threat
+from dasanom_assets.settings import ComparisonSettings
+from dasanom_assets.spectrograms.windows import SECOND_NS
+from dasanom_assets.tables.schemas import SCHEMAS, empty
+
+TIME_TOLERANCE_S = 2.0
+CHANNEL_TOLERANCE = 2
+"""Events whose borders miss each other by less than this still meet: the two sides cut time differently."""
+
+NEITHER, BOTH, ONLY_US, ONLY_CONTRACTOR = range(4)
+
+
+def match_events(ours: pa.Table, theirs: pa.Table) -> pa.Table:
+    """Match events one to one by overlap in time and channel.
+
+    Among all one-to-one matchings the one with the largest summed overlap, in channel-seconds, is taken (Kuhn
+    1955).
+
+    Parameters
+    ----------
+    ours, theirs : pyarrow.Table
+        Rows of `anomaly_events` and `contractor_events`.
+
+    Returns
+    -------
+    pyarrow.Table
+        Rows of `event_matches`: one a pair, and one for each event that has none.
+    """
+    rows = []
+    fibres = sorted({*ours["fibre"].to_pylist(), *theirs["fibre"].to_pylist()})
+    for fibre in fibres:
+        a, b = (_boxes(table, fibre) for table in (ours, theirs))
+        overlap = _overlap(a, b)
+        i, j = linear_sum_assignment(overlap, maximize=True)
+        met = overlap[i, j] > 0
+        pairs = dict(zip(i[met], j[met], strict=True))
+        rows += [(fibre, a["id"][k], b["id"][m], "both") for k, m in pairs.items()]
+        rows += [(fibre, a["id"][k], None, "only_us") for k in range(len(a["id"])) if k not in pairs]
+        taken = set(pairs.values())
+        rows += [(fibre, None, b["id"][m], "only_contractor") for m in range(len(b["id"])) if m not in taken]
+    if not rows:
+        return empty("event_matches")
+    schema = SCHEMAS["event_matches"]
+    return pa.table(list(map(list, zip(*rows, strict=True))), schema=schema)
+
+
+def _boxes(table: pa.Table, fibre: str) -> dict[str, Any]:
+    mine = table.filter(pa.array([name == fibre for name in table["fibre"].to_pylist()], pa.bool_()))
+    seconds = {name: mine[name].cast(pa.int64()).to_numpy() / SECOND_NS for name in ("start", "end")}
+    return {
+        "id": mine["event_id"].to_pylist(),
+        "start": seconds["start"],
+        "end": seconds["end"],
+        "first": mine["first_channel"].to_numpy(),
+        "last": mine["last_channel"].to_numpy(),
+    }
+
+
+def _overlap(a: dict[str, Any], b: dict[str, Any]) -> np.ndarray:
+    """Return the overlap of every pair, borders widened by the tolerances, channel-seconds; 0 where they miss."""
+    time = np.minimum.outer(a["end"], b["end"]) - np.maximum.outer(a["start"], b["start"]) + TIME_TOLERANCE_S
+    width = (
+        np.minimum.outer(a["last"], b["last"]) - np.maximum.outer(a["first"], b["first"]) + 1 + CHANNEL_TOLERANCE
+    )
+    return np.maximum(time, 0) * np.maximum(width, 0)
+
+
+def agreement_summary(matches: pa.Table, hours: float, km: float | None = None) -> dict[str, float | int | None]:
+    """Return counts, alarms an hour, and positive agreement, 2·both / (2·both + only us + only contractor).
+
+    Parameters
+    ----------
+    matches : pyarrow.Table
+        Rows of `event_matches`.
+    hours : float
+        Recorded time.
+    km : float, optional
+        Length of the fibre; alarms a kilometre and hour where it is known.
+    """
+    names = matches["agreement"].to_pylist()
+    both, us, them = (names.count(name) for name in ("both", "only_us", "only_contractor"))
+    total = 2 * both + us + them
+    out: dict[str, float | int | None] = {
+        "both": both,
+        "only_us": us,
+        "only_contractor": them,
+        "positive_agreement": 2 * both / total if total else None,
+    }
+    for side, n in (("ours", both + us), ("contractors", both + them)):
+        out[f"{side}_an_hour"] = n / hours if hours else None
+        if km:
+            out[f"{side}_a_km_and_hour"] = n / hours / km if hours else None
+    return out
+
+
+def who_flagged(scores: pa.Table, contractor: pa.Table, settings: ComparisonSettings) -> np.ndarray:
+    """Return for each window whether neither, both, only we or only the contractor flagged it.
+
+    The contractor flags a window where one of its rows on that channel alarms within the window's central second.
+
+    Parameters
+    ----------
+    scores : pyarrow.Table
+        Rows of `anomaly_scores`.
+    contractor : pyarrow.Table
+        Rows of `contractor_scores`.
+    settings : ComparisonSettings
+
+    Returns
+    -------
+    numpy.ndarray
+        int8, shape (n_windows,): `NEITHER`, `BOTH`, `ONLY_US` or `ONLY_CONTRACTOR`.
+    """
+    ours = scores["is_anomaly"].to_numpy(zero_copy_only=False).astype(bool)
+    theirs = np.zeros(len(ours), bool)
+    if contractor.num_rows:
+        alarmed = contractor.filter(
+            pa.array(np.nan_to_num(threat(contractor), nan=0.0) >= settings.contractor_probability)
+        )
+        flagged: dict[tuple[str, int], np.ndarray] = {
+            key: np.sort(times) for key, (times, _) in _by_channel(alarmed, "start").items()
+        }
+        row_ns = round(SECOND_NS / settings.rows_per_second)
+        half = SECOND_NS // 2
+        ends = scores["end"].cast(pa.int64()).to_numpy()
+        for key, (start, rows) in _by_channel(scores, "start").items():
+            times = flagged.get(key)
+            if times is None:
+                continue
+            middle = (start + ends[rows]) // 2
+            after = np.searchsorted(times, middle - half - row_ns, side="right")
+            before = np.searchsorted(times, middle + half, side="left")
+            theirs[rows] = before > after
+    return np.select([ours & theirs, ours, theirs], [BOTH, ONLY_US, ONLY_CONTRACTOR], NEITHER).astype(np.int8)
+
+
+def _by_channel(table: pa.Table, time: str) -> dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]:
+    """Return times (int64, ns) and row numbers of each fibre and channel."""
+    if not table.num_rows:
+        return {}
+    fibre = table["fibre"].combine_chunks().dictionary_encode()
+    codes, names = fibre.indices.to_numpy(zero_copy_only=False), fibre.dictionary.to_pylist()
+    channel, times = table["channel"].to_numpy(), table[time].cast(pa.int64()).to_numpy()
+    order = np.lexsort((channel, codes))
+    border = np.flatnonzero(np.diff(codes[order]) | np.diff(channel[order])) + 1
+    groups = np.split(order, border)
+    return {(names[codes[rows[0]]], int(channel[rows[0]])): (times[rows], rows) for rows in groups}
+
+
+def window_agreement(who: np.ndarray) -> dict[str, float | int | None]:
+    """Return counts of windows and chance-corrected agreement of the two sides.
+
+    Parameters
+    ----------
+    who : numpy.ndarray
+        int8, shape (n,): see `who_flagged`.
+
+    Returns
+    -------
+    dict
+        ``both``, ``only_us``, ``only_contractor``, ``neither``; ``positive_agreement``; ``kappa`` (Cohen 1960) and
+        ``ac1`` (Gwet 2008), which stays meaningful where alarms are rare; None where not defined.
+    """
+    n = len(who)
+    both, us, them = (int((who == code).sum()) for code in (BOTH, ONLY_US, ONLY_CONTRACTOR))
+    out: dict[str, float | int | None] = {
+        "both": both,
+        "only_us": us,
+        "only_contractor": them,
+        "neither": n - both - us - them,
+        "positive_agreement": 2 * both / (2 * both + us + them) if both + us + them else None,
+        "kappa": None,
+        "ac1": None,
+    }
+    if n:
+        observed = (n - us - them) / n
+        a, b = (both + us) / n, (both + them) / n
+        by_chance = a * b + (1 - a) * (1 - b)
+        out["kappa"] = (observed - by_chance) / (1 - by_chance) if by_chance < 1 else None
+        mean = (a + b) / 2
+        by_chance = 2 * mean * (1 - mean)
+        out["ac1"] = (observed - by_chance) / (1 - by_chance)
+    return out

@@ -1,0 +1,374 @@
+"""Interactive figures of a day, for the report page, and the colours that pictures share with them.
+
+Who flagged what is told by the Okabe–Ito palette and by the marker's shape, levels by a perceptually uniform map,
+so that neither depends on seeing red and green apart.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dasanom_assets.comparison.alarms import AGREEMENTS, Alarm, clock, cluster_name, of_side
+from dasanom_assets.comparison.waterfall import Waterfall
+
+LABEL = {"both": "both", "only_us": "only us", "only_contractor": "only contractor", "neither": "neither"}
+COLOUR = {"both": "#009E73", "only_us": "#0072B2", "only_contractor": "#E69F00", "neither": "#999999"}
+"""Okabe and Ito (2008), https://jfly.uni-koeln.de/color/."""
+WHO = ("neither", "both", "only_us", "only_contractor")
+"""What the codes 0 to 3 of a window stand for; see `agreement.who_flagged`."""
+LEVELS = "viridis"
+BLANK = "white"
+"""Behind waterfalls: cells without data, or that a side did not flag."""
+INK = "#24303d"
+
+_SYMBOL = {"both": "diamond", "only_us": "circle", "only_contractor": "square", "neither": "circle"}
+_FONT = {
+    "family": "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif",
+    "size": 13,
+    "color": INK,
+}
+_MS = 1_000_000
+_PANEL_PIXELS = 250
+
+
+@dataclass(frozen=True)
+class Panels:
+    """The waterfalls of one fibre, on the same cells, small enough to draw (see `waterfall.shrink`).
+
+    Attributes
+    ----------
+    power, us : Waterfall
+        All levels, and those that we flag.
+    contractor : Waterfall or None
+        Those that the contractor flags; None on a day without the contractor's files.
+    """
+
+    power: Waterfall
+    us: Waterfall
+    contractor: Waterfall | None = None
+
+    def titled(self) -> list[tuple[str, str, Waterfall]]:
+        """Return side, title and waterfall of each panel, in the order in which they are read."""
+        panels = [("all", "Power", self.power)]
+        if self.contractor is not None:
+            panels.append(("contractor", "Where the contractor raises an alarm", self.contractor))
+        return [*panels, ("us", "Where we raise an alarm", self.us)]
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """Windows of the day on the map.
+
+    Attributes
+    ----------
+    reference : dict
+        2 and 3 to float64 coordinates, shape (n, 2) and (n, 3), of the reference windows.
+    placed : dict
+        The same of the day's windows, shape (m, 2) and (m, 3).
+    fibre, channel, start_ns : numpy.ndarray
+        Shape (m,): where the day's windows come from.
+    who : numpy.ndarray
+        int8, shape (m,): see `WHO`.
+    """
+
+    reference: Mapping[int, np.ndarray]
+    placed: Mapping[int, np.ndarray]
+    fibre: np.ndarray
+    channel: np.ndarray
+    start_ns: np.ndarray
+    who: np.ndarray
+
+
+def waterfall_figure(
+    panels: Panels, alarms: Sequence[Alarm], levels: tuple[float, float], spacing_m: float | None = None
+) -> go.Figure:
+    """Return the waterfalls of a fibre under each other; time, channel and colour scale are shared.
+
+    Parameters
+    ----------
+    panels : Panels
+    alarms : sequence of Alarm
+        Those of this fibre.
+    levels : tuple of float
+        Ends of the colour scale, dB.
+    spacing_m : float, optional
+        Distance between channels; adds an axis in metres on the right.
+    """
+    titled = panels.titled()
+    n = len(titled)
+    figure = make_subplots(
+        rows=n,
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=0.17 / n,
+        specs=[[{"secondary_y": True}]] * n,
+        subplot_titles=[title for _, title, _ in titled],
+    )
+    first, last = extent(panels.power)
+    named: set[str] = set()
+    for row, (side, _, waterfall) in enumerate(titled, start=1):
+        figure.add_trace(_heatmap(waterfall), row=row, col=1)
+        for trace in _boxes(of_side(alarms, side), named):
+            figure.add_trace(trace, row=row, col=1)
+        y = {"title": "channel", "range": [first, last], "showgrid": False, "zeroline": False}
+        figure.update_yaxes(y | ({"matches": "y"} if row > 1 else {}), row=row, col=1, secondary_y=False)
+        if spacing_m:
+            scale, unit = (spacing_m / 1000, "km") if last * spacing_m > 5000 else (spacing_m, "m")
+            # An axis is drawn only where a trace uses it.
+            empty = go.Scatter(x=[None], y=[None], showlegend=False, hoverinfo="skip")
+            figure.add_trace(empty, row=row, col=1, secondary_y=True)
+            y |= {"title": f"distance ({unit})", "range": [first * scale, last * scale]}
+            figure.update_yaxes(y | ({"matches": "y2"} if row > 1 else {}), row=row, col=1, secondary_y=True)
+    times = panels.power.start_ns
+    figure.update_xaxes(
+        type="date",
+        range=[times[0] / _MS, (times[-1] + panels.power.step_ns) / _MS],
+        showgrid=False,
+        mirror=True,
+        ticks="outside",
+        hoverformat="%H:%M:%S",
+    )
+    figure.update_xaxes(title="time (UTC)", row=n, col=1)
+    figure.update_annotations(x=0, xanchor="left", font={"size": 14})
+    height = _PANEL_PIXELS * n + 130
+    figure.update_layout(
+        coloraxis={
+            "colorscale": LEVELS,
+            "cmin": levels[0],
+            "cmax": levels[1],
+            "colorbar": {
+                "title": {"text": "dB above usual", "side": "right"},
+                "thickness": 16,
+                "x": 1.07 if spacing_m else 1.02,
+                "len": 1.0,
+                "outlinewidth": 0,
+            },
+        },
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1 + 26 / height, "yanchor": "bottom"},
+        margin={"l": 70, "r": 20, "t": 60, "b": 55},
+        height=height,
+        hoverdistance=12,
+    )
+    return _styled(figure)
+
+
+def extent(waterfall: Waterfall) -> tuple[float, float]:
+    """Return the outer edges of the first and last row, in channels."""
+    return float(waterfall.channels[0]) - 0.5, float(waterfall.channels[-1] + waterfall.channel_step) - 0.5
+
+
+def _heatmap(waterfall: Waterfall) -> go.Heatmap:
+    """Return cells placed by their centres, in ms and channels."""
+    return go.Heatmap(
+        z=waterfall.values,
+        x0=(waterfall.start_ns[0] + waterfall.step_ns / 2) / _MS,
+        dx=waterfall.step_ns / _MS,
+        y0=float(waterfall.channels[0]) + (waterfall.channel_step - 1) / 2,
+        dy=waterfall.channel_step,
+        coloraxis="coloraxis",
+        hoverongaps=False,
+        hovertemplate="%{x|%H:%M:%S} UTC<br>channel %{y:.0f}<br>%{z:.1f} dB above usual<extra></extra>",
+    )
+
+
+def _boxes(alarms: Sequence[Alarm], named: set[str]) -> list[go.Scatter]:
+    """Return the outline and a centre mark of the alarms, three traces for each kind of agreement."""
+    traces = []
+    for agreement in AGREEMENTS:
+        some = [alarm for alarm in alarms if alarm.agreement == agreement]
+        if not some:
+            continue
+        start = np.array([alarm.start_ns for alarm in some]) / _MS
+        end = np.array([alarm.end_ns for alarm in some]) / _MS
+        low = np.array([alarm.first_channel for alarm in some]) - 0.5
+        high = np.array([alarm.last_channel for alarm in some]) + 0.5
+        hole = np.full(len(some), np.nan)
+        outline = {
+            "x": np.stack([start, end, end, start, start, hole], axis=1).ravel(),
+            "y": np.stack([low, low, high, high, low, hole], axis=1).ravel(),
+            "mode": "lines",
+            "legendgroup": agreement,
+            "showlegend": False,
+            "hoverinfo": "skip",
+        }
+        # A pale line below keeps the coloured one visible on dark and on light cells.
+        traces.append(go.Scatter(**outline, line={"color": "rgba(255,255,255,0.85)", "width": 3.6}))
+        traces.append(go.Scatter(**outline, line={"color": COLOUR[agreement], "width": 1.8}))
+        mark = {"color": COLOUR[agreement], "size": 6, "symbol": _SYMBOL[agreement]}
+        traces.append(
+            go.Scatter(
+                x=(start + end) / 2,
+                y=(low + high) / 2,
+                mode="markers",
+                marker=mark | {"line": {"color": "white", "width": 1.2}},
+                text=[_hover(alarm) for alarm in some],
+                hovertemplate="%{text}<extra></extra>",
+                name=LABEL[agreement],
+                legendgroup=agreement,
+                showlegend=agreement not in named,
+            )
+        )
+        named.add(agreement)
+    return traces
+
+
+def _hover(alarm: Alarm) -> str:
+    lines = [
+        f"<b>{LABEL[alarm.agreement]}</b>, event {escape(alarm.event_id[:12])}",
+        f"{clock(alarm.start_ns)} to {clock(alarm.end_ns)} UTC",
+        f"channels {alarm.first_channel} to {alarm.last_channel}",
+    ]
+    if alarm.score is not None:
+        lines.append(f"score {alarm.score:.2f}, p {alarm.p_value:.1e}, cluster {cluster_name(alarm.cluster)}")
+    if alarm.contractor_class:
+        lines.append(f"contractor: {escape(alarm.contractor_class)} ({alarm.contractor_probability:.2f})")
+    return "<br>".join(lines)
+
+
+def map_figure(points: EmbeddingMap) -> go.Figure:
+    """Return the embedding map in 2-D beside 3-D, coloured by who flagged the window."""
+    figure = make_subplots(
+        rows=1,
+        cols=2,
+        specs=[[{"type": "xy"}, {"type": "scene"}]],
+        horizontal_spacing=0.03,
+        column_widths=[0.5, 0.5],
+    )
+    faint = {"color": "#c9ced6", "size": 4, "opacity": 0.55}
+    _scatter(figure, points.reference, f"reference ({len(points.reference[2])})", "reference", marker=faint)
+    where = np.array(
+        [
+            f"{escape(fibre)}, channel {channel}<br>{clock(start, '%Y-%m-%d %H:%M:%S')} UTC"
+            for fibre, channel, start in zip(points.fibre, points.channel, points.start_ns, strict=True)
+        ],
+        object,
+    )
+    for code, who in sorted(enumerate(WHO), key=lambda item: DRAWN.index(item[1])):
+        mine = points.who == code
+        if not mine.any():
+            continue
+        quiet = who == "neither"
+        line = {"width": 0 if quiet else 0.8, "color": "white"}
+        marker = {"color": COLOUR[who], "size": 5 if quiet else 9, "symbol": _SYMBOL[who], "line": line}
+        _scatter(
+            figure,
+            {k: xy[mine] for k, xy in points.placed.items()},
+            f"{LABEL[who]} ({int(mine.sum())})",
+            who,
+            marker=marker,
+            text=where[mine],
+            hovertemplate=f"<b>{LABEL[who]}</b><br>%{{text}}<extra></extra>",
+        )
+    blank = {"showticklabels": False, "ticks": "", "zeroline": False, "title": ""}
+    figure.update_xaxes(blank | {"gridcolor": "#e3e6ea", "mirror": True})
+    figure.update_yaxes(blank | {"gridcolor": "#e3e6ea", "mirror": True, "scaleanchor": "x", "scaleratio": 1})
+    depth = blank | {"backgroundcolor": "#f6f7f9", "gridcolor": "#d5d9df", "showspikes": False}
+    figure.update_scenes(
+        xaxis=depth, yaxis=depth, zaxis=depth, aspectmode="cube", camera_eye={"x": 1.4, "y": 1.4, "z": 0.95}
+    )
+    figure.update_layout(
+        height=560,
+        margin={"l": 20, "r": 10, "t": 40, "b": 20},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemsizing": "constant"},
+    )
+    return _styled(figure, plot_bgcolor="white")
+
+
+DRAWN = ("neither", "only_contractor", "only_us", "both")
+"""What is rarer and matters more lies on top."""
+
+
+def _scatter(figure: go.Figure, points: Mapping[int, np.ndarray], name: str, group: str, **style: Any) -> None:
+    """Add the same points to both maps under one entry of the legend."""
+    style = {"mode": "markers", "name": name, "legendgroup": group, "hoverinfo": "skip"} | style
+    figure.add_trace(go.Scatter(x=points[2][:, 0], y=points[2][:, 1], **style), row=1, col=1)
+    style["marker"] = style["marker"] | {"size": style["marker"]["size"] * 0.7}
+    x, y, z = points[3].T
+    figure.add_trace(go.Scatter3d(x=x, y=y, z=z, showlegend=False, **style), row=1, col=2)
+
+
+def bins_of(scores: np.ndarray, thresholds: Mapping[str, float], n: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    """Return counts and edges of the score histogram; it spans all finite scores and thresholds."""
+    finite = scores[np.isfinite(scores)]
+    lines = [value for value in thresholds.values() if np.isfinite(value)]
+    ends = np.concatenate([finite, lines])
+    return np.histogram(finite, bins=n, range=(min(0.0, float(ends.min())), float(ends.max()) + 1e-6))
+
+
+def histogram_figure(scores: np.ndarray, thresholds: Mapping[str, float], deciding: str) -> go.Figure:
+    """Return the histogram of window scores, counts on a log scale, with the thresholds as lines.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        Float array, shape (n,), at least one finite: −log10 of the fused p-value.
+    thresholds : mapping
+        Kind to value, in the same unit.
+    deciding : str
+        The kind that decides `is_anomaly`.
+    """
+    counts, edges = bins_of(scores, thresholds)
+    figure = go.Figure(
+        go.Bar(
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=counts,
+            width=np.diff(edges),
+            marker={"color": bar_colours(edges, thresholds[deciding]), "line": {"width": 0}},
+            hovertemplate="score %{x:.2f}<br>%{y} windows<extra></extra>",
+        )
+    )
+    width = edges[-1] - edges[0]
+    top = max(1.0, float(np.log10(max(counts.max(), 1)))) * 1.08
+    for i, (kind, value) in enumerate(sorted(finite(thresholds).items(), key=lambda item: item[1])):
+        chosen = kind == deciding
+        dash = "solid" if chosen else _DASH.get(kind, "dot")
+        figure.add_vline(x=value, opacity=1, line={"color": INK, "width": 2.2 if chosen else 1.4, "dash": dash})
+        figure.add_annotation(
+            x=value,
+            y=0.98 - 0.1 * i,
+            yref="paper",
+            text=threshold_label(kind, value, chosen),
+            showarrow=False,
+            xanchor="left",
+            xshift=6,
+            bgcolor="rgba(255,255,255,0.9)",
+            font={"size": 13},
+        )
+    # Room on the right for the label of the largest threshold.
+    figure.update_xaxes(title="score (−log10 of the fused p-value)", range=[edges[0], edges[0] + width * 1.3])
+    figure.update_yaxes(
+        title="windows", type="log", range=[-0.3, top], dtick=1, gridcolor="#e3e6ea", exponentformat="power"
+    )
+    figure.update_layout(height=380, bargap=0, margin={"l": 70, "r": 20, "t": 15, "b": 55}, showlegend=False)
+    return _styled(figure, plot_bgcolor="white")
+
+
+_DASH = {"gaussian": "dash", "quantile": "dot", "conformal": "dashdot"}
+_THRESHOLD = {"conformal": "conformal", "gaussian": "Gaussian fit", "quantile": "quantile"}
+
+
+def threshold_label(kind: str, value: float, chosen: bool) -> str:
+    """Return the text beside a threshold."""
+    return f"{_THRESHOLD.get(kind, kind)} {value:.2f}" + (" (decides)" if chosen else "")
+
+
+def finite(thresholds: Mapping[str, float]) -> dict[str, float]:
+    """Return the thresholds that can be drawn."""
+    return {kind: value for kind, value in thresholds.items() if np.isfinite(value)}
+
+
+def bar_colours(edges: np.ndarray, threshold: float) -> list[str]:
+    """Return grey for bins below the threshold and ours for those at or above it."""
+    return [COLOUR["only_us"] if high > threshold else "#aeb6c1" for high in edges[1:]]
+
+
+def _styled(figure: go.Figure, plot_bgcolor: str = BLANK) -> go.Figure:
+    figure.update_layout(
+        template="simple_white", font=_FONT, paper_bgcolor="white", plot_bgcolor=plot_bgcolor, hovermode="closest"
+    )
+    return figure

@@ -1,0 +1,218 @@
+"""Still pictures of a day: the overview beside the report, and thumbnails for the Dagster UI."""
+
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from dasanom_assets.comparison.alarms import AGREEMENTS, Alarm, of_side
+from dasanom_assets.comparison.figures import (
+    BLANK,
+    COLOUR,
+    DRAWN,
+    INK,
+    LABEL,
+    LEVELS,
+    WHO,
+    EmbeddingMap,
+    Panels,
+    bar_colours,
+    bins_of,
+    extent,
+    finite,
+    threshold_label,
+)
+from dasanom_assets.comparison.waterfall import Waterfall, shrink
+
+THUMBNAIL_BYTES = 30_000
+"""Of PNG, at most: the event log keeps copies of what the Dagster UI shows."""
+
+_MARKER = {"both": "D", "only_us": "o", "only_contractor": "s", "neither": "o"}
+
+
+def overview_png(
+    title: str,
+    panels: Sequence[Panels],
+    alarms: Sequence[Alarm],
+    levels: tuple[float, float],
+    points: EmbeddingMap | None,
+    scores: np.ndarray,
+    thresholds: Mapping[str, float],
+    deciding: str,
+) -> bytes:
+    """Return a day in one picture of 1600 × 1100 pixels: waterfalls, map, histogram and counts.
+
+    Parameters are those of the report; of more than two fibres, the two with the most alarms are drawn.
+    """
+    figure = Figure(figsize=(16, 11), dpi=100, layout="constrained")
+    figure.suptitle(title, fontsize=16, color=INK, x=0.01, ha="left")
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1.9, 1])[0]
+    shown = _busiest(panels, alarms, 2)
+    if shown:
+        axes = left.subplots(len(shown[0].titled()), len(shown), squeeze=False, sharex="col")
+        for column, some in zip(axes.T, shown, strict=True):
+            mine = [alarm for alarm in alarms if alarm.fibre == some.power.fibre]
+            for ax, (side, name, waterfall) in zip(column, some.titled(), strict=True):
+                drawn = _draw_waterfall(ax, waterfall, of_side(mine, side), levels)
+                ax.set_title(f"{some.power.fibre}: {name[0].lower()}{name[1:]}", loc="left", fontsize=12)
+            column[-1].set_xlabel("time (UTC)")
+        for ax in axes[:, 0]:
+            ax.set_ylabel("channel")
+        left.colorbar(
+            drawn, ax=axes, label="dB above usual", shrink=0.5, extend="both", location="bottom", aspect=50
+        )
+    else:
+        _words(left.subplots(), "No waterfall: the day has no spectrograms.")
+    top, middle, bottom = right.subplots(3, 1, height_ratios=[2.1, 1.3, 0.7])
+    if points is None:
+        _words(top, "No window could be placed on a map.")
+    else:
+        _draw_map(top, points)
+        top.legend(
+            loc="upper center", bbox_to_anchor=(0.5, 0), ncol=2, frameon=False, fontsize=11, markerscale=1.4
+        )
+    if np.isfinite(scores).any():
+        _draw_histogram(middle, scores, thresholds, deciding)
+    else:
+        _words(middle, "No scored windows, so no histogram.")
+    _draw_counts(bottom, alarms, panels)
+    return _png(figure)
+
+
+def waterfall_thumbnail(panels: Sequence[Panels], alarms: Sequence[Alarm], levels: tuple[float, float]) -> bytes:
+    """Return the waterfalls of the fibre with the most alarms as a PNG of at most `THUMBNAIL_BYTES`."""
+    figure = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained")
+    if not panels:
+        _words(figure.subplots(), "No spectrograms on this day.")
+        return _small_png(figure)
+    some = _busiest(panels, alarms, 1)[0]
+    mine = [alarm for alarm in alarms if alarm.fibre == some.power.fibre]
+    axes = figure.subplots(len(some.titled()), 1, sharex=True)
+    for ax, (side, name, waterfall) in zip(axes, some.titled(), strict=True):
+        # Fewer cells than pixels: the file stays small, and every cell can be seen.
+        drawn = _draw_waterfall(ax, shrink(waterfall, 40, 160), of_side(mine, side), levels)
+        ax.set_title(f"{some.power.fibre}: {name[0].lower()}{name[1:]}", loc="left", fontsize=9)
+        ax.tick_params(labelsize=8)
+        ax.set_ylabel("channel", fontsize=8)
+    figure.colorbar(drawn, ax=axes, extend="both").set_label("dB above usual", fontsize=8)
+    return _small_png(figure)
+
+
+def map_thumbnail(points: EmbeddingMap) -> bytes:
+    """Return the map in two dimensions as a PNG of at most `THUMBNAIL_BYTES`."""
+    figure = Figure(figsize=(5.2, 4.2), dpi=100, layout="constrained")
+    ax = figure.subplots()
+    _draw_map(ax, points)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9, markerscale=1.4)
+    return _small_png(figure)
+
+
+def _busiest(panels: Sequence[Panels], alarms: Sequence[Alarm], n: int) -> list[Panels]:
+    count = Counter(alarm.fibre for alarm in alarms)
+    return sorted(panels, key=lambda some: -count[some.power.fibre])[:n]
+
+
+def _draw_waterfall(ax: Axes, waterfall: Waterfall, alarms: Sequence[Alarm], levels: tuple[float, float]) -> Any:
+    first, last = extent(waterfall)
+    start, end = waterfall.start_ns[0], waterfall.start_ns[-1] + waterfall.step_ns
+    ax.set_facecolor(BLANK)
+    drawn = ax.imshow(
+        waterfall.values,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        cmap=LEVELS,
+        vmin=levels[0],
+        vmax=levels[1],
+        extent=(_days(start), _days(end), first, last),
+    )
+    for alarm in alarms:
+        begin = _days(alarm.start_ns)
+        corner, size = (begin, alarm.first_channel - 0.5), alarm.last_channel - alarm.first_channel + 1
+        for colour, width in (("white", 3.4), (COLOUR[alarm.agreement], 1.7)):
+            box = Rectangle(corner, _days(alarm.end_ns) - begin, size, fill=False, ec=colour, lw=width)
+            ax.add_patch(box)
+    locator = AutoDateLocator(minticks=5, maxticks=10)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+    return drawn
+
+
+def _days(ns: int) -> float:
+    """Return Matplotlib's date, days since 1970."""
+    return ns / 86_400e9
+
+
+def _draw_map(ax: Axes, points: EmbeddingMap) -> None:
+    x, y = points.reference[2].T
+    ax.scatter(x, y, s=5, c="#ccd1d8", lw=0, label=f"reference ({len(x)})")
+    for who in DRAWN:
+        x, y = points.placed[2][points.who == WHO.index(who)].T
+        if len(x):
+            size, rim = (7, 0.0) if who == "neither" else (30, 0.5)
+            label = f"{LABEL[who]} ({len(x)})"
+            ax.scatter(x, y, s=size, c=COLOUR[who], marker=_MARKER[who], lw=rim, ec="white", label=label)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.set_title("Windows on the map", loc="left", fontsize=12)
+
+
+def _draw_histogram(ax: Axes, scores: np.ndarray, thresholds: Mapping[str, float], deciding: str) -> None:
+    counts, edges = bins_of(scores, thresholds)
+    ax.bar(edges[:-1], counts, np.diff(edges), align="edge", color=bar_colours(edges, thresholds[deciding]))
+    for kind, value in sorted(finite(thresholds).items(), key=lambda item: item[1]):
+        chosen = kind == deciding
+        dash = {"gaussian": "--", "quantile": ":"}.get(kind, "-.")
+        label = threshold_label(kind, value, chosen)
+        ax.axvline(value, color=INK, lw=1.8 if chosen else 1.2, ls="-" if chosen else dash, label=label)
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=0.5)
+    ax.set_xlabel("score (−log10 p)")
+    ax.set_ylabel("windows")
+    ax.set_title("Scores and thresholds", loc="left", fontsize=12)
+    ax.legend(fontsize=11, loc="upper right", framealpha=0.95, edgecolor="none")
+
+
+def _draw_counts(ax: Axes, alarms: Sequence[Alarm], panels: Sequence[Panels]) -> None:
+    ax.set_title("Events", loc="left", fontsize=12)
+    one_sided = all(some.contractor is None for some in panels)
+    kinds = ["only_us"] if one_sided else list(AGREEMENTS)
+    count = Counter(alarm.agreement for alarm in of_side(alarms, "all"))
+    values = [count[kind] for kind in kinds]
+    bars = ax.barh(kinds, values, color=[COLOUR[kind] for kind in kinds], height=0.6)
+    ax.bar_label(bars, padding=4, fontsize=12)
+    ax.set_yticks(kinds, ["us"] if one_sided else [LABEL[kind] for kind in kinds], fontsize=12)
+    ax.invert_yaxis()
+    ax.set_xlim(0, max([*values, 1]) * 1.15)
+    ax.set_xticks([])
+    ax.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _words(ax: Axes, text: str) -> None:
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize=13, color=INK, transform=ax.transAxes)
+
+
+def _png(figure: Figure) -> bytes:
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png")
+    return sink.getvalue()
+
+
+def _small_png(figure: Figure) -> bytes:
+    """Return the figure with as many colours as fit into `THUMBNAIL_BYTES`."""
+    picture = Image.open(io.BytesIO(_png(figure))).convert("RGB")
+    for colours in (128, 64, 32, 16, 8):
+        sink = io.BytesIO()
+        picture.quantize(colours, dither=Image.Dither.NONE).save(sink, format="png", optimize=True)
+        if sink.tell() <= THUMBNAIL_BYTES:
+            break
+    return sink.getvalue()

@@ -1,0 +1,199 @@
+"""Waterfalls: how loud each channel is at each second, and where a side raised an alarm.
+
+What belongs here turns tables into matrices of channel × time. Tables meet by time and channel only: a cell
+without a row is NaN, and rows are never counted off against each other.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dasanom_assets.spectrograms.windows import SECOND_NS, day_frames
+from dasanom_assets.tables.schemas import TIME, stack
+from dasanom_assets.tables.store import Store
+
+MAX_SECONDS = 1500
+MAX_CHANNELS = 600
+"""Cells of a picture, at most: about what a screen shows, and 5 MB a waterfall in the page."""
+_STEPS = (1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 300, 600)
+"""Columns that become one, so that a cell covers a time that people count in."""
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """Levels of one fibre, channel × time.
+
+    Attributes
+    ----------
+    fibre : str
+    channels : numpy.ndarray
+        int32, shape (n_channels,): first absolute channel number of each row, ascending.
+    start_ns : numpy.ndarray
+        int64, shape (n_times,): start of each column, ns since 1970 UTC, evenly spaced.
+    values : numpy.ndarray
+        float32, shape (n_channels, n_times): dB above usual; NaN where there is nothing to show.
+    channel_step : int
+        Channels a row stands for.
+    step_ns : int
+        Time a column stands for, ns.
+    """
+
+    fibre: str
+    channels: np.ndarray
+    start_ns: np.ndarray
+    values: np.ndarray
+    channel_step: int = 1
+    step_ns: int = SECOND_NS
+
+
+def power_waterfall(store: Store, day: str) -> dict[str, Waterfall]:
+    """Return how far each second of each channel lies above its background.
+
+    The level of a second is the mean of ``power_db − median_db`` over its frames and bands, without the frames
+    that are missing. Spectrograms are read one channel at a time; the result takes 4 bytes a channel-second.
+
+    Parameters
+    ----------
+    store : Store
+        Must hold `spectrograms` and `background` of `day`.
+    day : str
+        ISO day.
+
+    Returns
+    -------
+    dict
+        Fibre to its `Waterfall`, one column a second from the fibre's first to its last. Rows are the channels
+        that have spectrograms; one without a background is all NaN. Empty where the day has no rows.
+
+    Raises
+    ------
+    MissingDayError
+        Where a table lacks the day.
+    """
+    usual = store.read_day("background", day, ["fibre", "channel", "median_db"])
+    keys = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
+    median_db = dict(zip(keys, stack(usual["median_db"]), strict=True))
+    found: dict[str, list[tuple[int, np.ndarray, np.ndarray]]] = {}
+    for frames in day_frames(store, day):
+        usual_db = median_db.get((frames.fibre, frames.channel))
+        if usual_db is None:
+            level = np.full(len(frames.start_ns), np.nan, np.float32)
+        else:
+            # The mean over bands first: what is then left out is a frame, never a single band.
+            by_frame = frames.power_db.mean(axis=2) - usual_db.mean()
+            there = np.isfinite(by_frame)
+            total = np.where(there, by_frame, 0.0).sum(axis=1, dtype=np.float32)
+            count = there.sum(axis=1, dtype=np.float32)
+            level = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        found.setdefault(frames.fibre, []).append((frames.channel, frames.start_ns // SECOND_NS, level))
+    return {fibre: _assemble(fibre, rows) for fibre, rows in found.items()}
+
+
+def _assemble(fibre: str, rows: list[tuple[int, np.ndarray, np.ndarray]]) -> Waterfall:
+    rows = sorted(rows, key=lambda row: row[0])
+    first = min(int(second[0]) for _, second, _ in rows)
+    last = max(int(second[-1]) for _, second, _ in rows)
+    values = np.full((len(rows), last - first + 1), np.nan, np.float32)
+    for out, (_, second, level) in zip(values, rows, strict=True):
+        out[second - first] = level
+    channels = np.array([channel for channel, _, _ in rows], np.int32)
+    return Waterfall(fibre, channels, np.arange(first, last + 1) * SECOND_NS, values)
+
+
+def centred(windows: pa.Table, seconds: float) -> pa.Table:
+    """Return `windows` with `start` and `end` narrowed to `seconds` about the middle of each.
+
+    A window speaks for its middle: marking all of it would smear an alarm over the window's length, and marking
+    its first second would show it early by half of that.
+
+    Parameters
+    ----------
+    windows : pyarrow.Table
+        Has `start` and `end`.
+    seconds : float
+        Usually the shift between windows, so that those of a run leave no hole.
+    """
+    start, end = (windows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+    half = int(seconds * SECOND_NS / 2)
+    middle = start + (end - start) // 2
+    for name, value in (("start", middle - half), ("end", middle + half)):
+        windows = windows.set_column(windows.schema.get_field_index(name), name, pa.array(value).cast(TIME))
+    return windows
+
+
+def masked(waterfall: Waterfall, rows: pa.Table) -> Waterfall:
+    """Return the waterfall with every cell that no row touches set to NaN.
+
+    Parameters
+    ----------
+    waterfall : Waterfall
+        As `power_waterfall` returns it.
+    rows : pyarrow.Table
+        `fibre`, `channel`, `start`, `end`: the stretches a side flags, half-open. Rows of other fibres, channels
+        and times are left out.
+    """
+    mine = rows.filter(pc.equal(rows["fibre"], waterfall.fibre))
+    n = len(waterfall.start_ns)
+    channel = mine["channel"].to_numpy()
+    start, end = (mine[name].cast(pa.int64()).to_numpy() - waterfall.start_ns[0] for name in ("start", "end"))
+    first = np.clip(start // SECOND_NS, 0, n)
+    last = np.clip(-(-end // SECOND_NS), 0, n)
+    inside = np.isin(channel, waterfall.channels) & (first < last)
+    order = np.flatnonzero(inside)[np.argsort(channel[inside], kind="stable")]
+    values = np.full_like(waterfall.values, np.nan)
+    names, begins = np.unique(channel[order], return_index=True)
+    # One channel at a time: the counts of a long day would take more room than the waterfall itself.
+    for index, some in zip(
+        np.searchsorted(waterfall.channels, names), np.split(order, begins[1:]) if len(names) else [], strict=True
+    ):
+        opened = np.bincount(first[some], minlength=n + 1) - np.bincount(last[some], minlength=n + 1)
+        shown = np.cumsum(opened[:n]) > 0
+        values[index, shown] = waterfall.values[index, shown]
+    return replace(waterfall, values=values)
+
+
+def shrink(waterfall: Waterfall, max_channels: int = MAX_CHANNELS, max_seconds: int = MAX_SECONDS) -> Waterfall:
+    """Return the waterfall as a regular grid small enough to draw; a cell shows the loudest of what it covers.
+
+    The maximum, unlike the mean, keeps a short alarm on few channels visible in the picture of a whole day.
+
+    Parameters
+    ----------
+    waterfall : Waterfall
+    max_channels, max_seconds : int
+        Rows and columns, at most.
+
+    Returns
+    -------
+    Waterfall
+        Rows are evenly spaced in channel number from the first to the last; channels that do not exist are NaN.
+    """
+    needed = -(-len(waterfall.start_ns) // max_seconds)
+    step = next((step for step in _STEPS if step >= needed), needed)
+    values = np.fmax.reduceat(waterfall.values, np.arange(0, len(waterfall.start_ns), step), axis=1)
+    first, last = int(waterfall.channels[0]), int(waterfall.channels[-1])
+    channel_step = -(-(last - first + 1) // max_channels)
+    row, begins = np.unique((waterfall.channels - first) // channel_step, return_index=True)
+    grid = np.full(((last - first) // channel_step + 1, values.shape[1]), np.nan, np.float32)
+    grid[row] = np.fmax.reduceat(values, begins, axis=0)
+    channels = (first + np.arange(len(grid)) * channel_step).astype(np.int32)
+    start_ns = waterfall.start_ns[::step]
+    return Waterfall(
+        waterfall.fibre, channels, start_ns, grid, channel_step * waterfall.channel_step, step * waterfall.step_ns
+    )
+
+
+def colour_range(waterfalls: Iterable[Waterfall]) -> tuple[float, float]:
+    """Return the levels at the ends of the colour scale that all `waterfalls` share, dB, whole numbers.
+
+    They are the 1 % and 99.8 % quantiles over all cells, at least 6 dB apart; 0 and 6 dB where there is no cell.
+    """
+    finite = [w.values[np.isfinite(w.values)] for w in waterfalls]
+    levels = np.concatenate([*finite, np.empty(0, np.float32)])
+    if not len(levels):
+        return 0.0, 6.0
+    low, high = np.quantile(levels, [0.01, 0.998])
+    return float(np.floor(low)), float(max(np.ceil(high), np.floor(low) + 6.0))

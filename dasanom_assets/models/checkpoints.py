@@ -1,0 +1,145 @@
+"""Models in the data root: safetensors and JSON, versioned by what they hold. No pickle, no torch.
+
+A version is written tensors first, then their description, and is made live by a pointer: a killed writer leaves
+the model that was live before.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse_tensors
+from safetensors.numpy import save as serialize_tensors
+
+from dasanom_assets.tables.store import Store
+
+VERSION_DIGITS = 16
+
+
+class CheckpointError(RuntimeError):
+    """A model that is not there, or is not what was written."""
+
+
+def save(store: Store, name: str, tensors: dict[str, Any], description: dict[str, Any]) -> str:
+    """Store a model and return its version; making it live is a separate step.
+
+    Saving the same content again gives the same version.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+        What kind of model: ``vae``, ``reference_model``, ...
+    tensors : dict
+        Names to NumPy arrays or torch tensors on the CPU, without gradients.
+    description : dict
+        JSON-serialisable, and free of times of day: it is part of what the version names.
+
+    Returns
+    -------
+    str
+        The first digits of the SHA-256 over the tensors' file and the description.
+
+    Raises
+    ------
+    TypeError
+        Where the description is not JSON-serialisable.
+    """
+    description = json.loads(json.dumps(description))  # as it will be read back
+    content = serialize_tensors({key: np.asarray(value, order="C") for key, value in tensors.items()})
+    full = _digest(content, description)
+    version = full[:VERSION_DIGITS]
+    store.write_bytes(f"{_folder(name, version)}/model.safetensors", content)
+    note = {"digest": full, "tensors_sha256": hashlib.sha256(content).hexdigest(), "description": description}
+    store.write_json(f"{_folder(name, version)}/model.json", note)
+    return version
+
+
+def load(store: Store, name: str, version: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the tensors and the description of a stored model.
+
+    Raises
+    ------
+    CheckpointError
+        Where it does not exist, or either file is not what was written.
+    """
+    note = _note(store, name, version)
+    path = f"{_folder(name, version)}/model.safetensors"
+    try:
+        content = store.read_bytes(path)
+        if hashlib.sha256(content).hexdigest() != note["tensors_sha256"]:
+            raise CheckpointError(f"{store.url(path)} is damaged: its SHA-256 is not that in model.json")
+        if _digest(content, note["description"]) != note["digest"] or not note["digest"].startswith(version):
+            raise CheckpointError(f"{name} {version} is damaged: model.json is not what was written")
+        return parse_tensors(content), note["description"]
+    except (FileNotFoundError, KeyError, SafetensorError) as error:
+        raise CheckpointError(f"{name} {version} is damaged: {error}") from error
+
+
+def digest(store: Store, name: str, version: str) -> str:
+    """Return ``sha256:`` and the full digest of a model: its data version.
+
+    Raises
+    ------
+    CheckpointError
+        Where it does not exist.
+    """
+    return f"sha256:{_note(store, name, version)['digest']}"
+
+
+def set_live(store: Store, name: str, version: str) -> None:
+    """Make a version the one that others follow.
+
+    Raises
+    ------
+    CheckpointError
+        Where it cannot be loaded; the pointer stays as it was.
+    """
+    load(store, name, version)
+    store.write_json(_pointer(name), {"version": version})
+
+
+def live(store: Store, name: str) -> str | None:
+    """Return the live version, or None where none was ever made live."""
+    return store.read_json(_pointer(name))["version"] if store.exists(_pointer(name)) else None
+
+
+def require_live(store: Store, name: str, remedy: str) -> str:
+    """Return the live version.
+
+    Raises
+    ------
+    CheckpointError
+        Where there is none, with `remedy` as what to do.
+    """
+    version = live(store, name)
+    if version is None:
+        raise CheckpointError(f"there is no live {name} yet: {remedy}")
+    return version
+
+
+def _folder(name: str, version: str) -> str:
+    return f"models/{name}/{version}"
+
+
+def _pointer(name: str) -> str:
+    return f"models/{name}/live.json"
+
+
+def _note(store: Store, name: str, version: str) -> dict[str, Any]:
+    path = f"{_folder(name, version)}/model.json"
+    if not store.exists(path):
+        raise CheckpointError(f"there is no {name} {version} in {store.url('models')}")
+    try:
+        return store.read_json(path)
+    except ValueError as error:
+        raise CheckpointError(f"{store.url(path)} is damaged: {error}") from error
+
+
+def _digest(content: bytes, description: dict[str, Any]) -> str:
+    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"))
+    full = hashlib.sha256(content)
+    full.update(canonical.encode())
+    return full.hexdigest()

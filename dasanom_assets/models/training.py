@@ -1,0 +1,395 @@
+"""How the VAE is trained, stored and applied to windows.
+
+Rows of frames go to the device once, and windows are cut there by index. Nothing here depends on the clock or on
+torch's global random state: on one CPU, the same windows and settings give the same weights.
+"""
+
+import copy
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from dasanom_assets.models import checkpoints
+from dasanom_assets.models.vae import Vae, kl, negative_log_likelihood
+from dasanom_assets.settings import VaeSettings
+from dasanom_assets.spectrograms.windows import WindowBank
+from dasanom_assets.tables.store import Store
+
+ACTIVE_VARIANCE = 0.01
+"""Variance of a dimension's posterior mean over windows above which it carries something (Burda et al. 2016)."""
+
+LEAST_ACTIVE_SHARE = 0.25
+"""Share of active dimensions below which the posterior counts as collapsed."""
+
+GRADIENT_NORM = 500.0
+"""Gradients are clipped to this norm, several times that of a reconstruction summed over 64 × 64 pixels."""
+
+ENCODING_BATCH = {"cpu": 256, "cuda": 4096}
+"""Windows encoded at once: on a CPU, larger batches leave the cache and are slower."""
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch came to. Losses are nats a window, means without the worst share of each batch.
+
+    Attributes
+    ----------
+    epoch, max_epochs : int
+        The epoch, from 1, and how many there are at most.
+    train_loss : float
+        The objective: reconstruction, and KL weighted and with its free bits.
+    validation_loss : float
+        Reconstruction at the posterior's mean and weighted KL of the validation windows: what stops the training.
+    reconstruction, kl : float
+        Its two parts, before the weight.
+    active_units, latent : int
+        Dimensions in use, of how many.
+    kl_per_dimension : list of float
+        Mean over the validation windows, nats.
+    collapsed : bool
+        Whether too few dimensions are in use.
+    seconds : float
+        Wall-clock time.
+    """
+
+    epoch: int
+    max_epochs: int
+    train_loss: float
+    validation_loss: float
+    reconstruction: float
+    kl: float
+    active_units: int
+    latent: int
+    kl_per_dimension: list[float]
+    collapsed: bool
+    seconds: float
+
+    def line(self) -> str:
+        """Return the epoch in one line of text."""
+        return (
+            f"epoch {self.epoch} of {self.max_epochs}: loss {self.train_loss:.1f}, "
+            f"validation {self.validation_loss:.1f} nats a window "
+            f"(reconstruction {self.reconstruction:.1f}, KL {self.kl:.2f}), "
+            f"{self.active_units} of {self.latent} units active, {self.seconds:.1f} s"
+        )
+
+
+@dataclass(frozen=True)
+class TrainedVae:
+    """A trained network and how it came to be.
+
+    Attributes
+    ----------
+    model : Vae
+        In eval mode, on the CPU, with the weights of the best epoch.
+    history : list of dict
+        One `EpochReport` an epoch.
+    best_epoch : int
+        Position in `history`.
+    """
+
+    model: Vae
+    history: list[dict[str, Any]]
+    best_epoch: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Windows as the network sees them, float32.
+
+    Attributes
+    ----------
+    mu, logvar : numpy.ndarray
+        Shape (n, latent): mean and log variance of the posterior.
+    reconstruction_error : numpy.ndarray
+        Shape (n,): negative log-likelihood of the window at the posterior's mean, nats.
+    kl : numpy.ndarray
+        Shape (n,): divergence of the posterior from the prior, nats.
+    """
+
+    mu: np.ndarray
+    logvar: np.ndarray
+    reconstruction_error: np.ndarray
+    kl: np.ndarray
+
+    @classmethod
+    def empty(cls, latent: int) -> "Encoded":
+        """Return no windows."""
+        wide, flat = np.empty((0, latent), np.float32), np.empty(0, np.float32)
+        return cls(wide, wide, flat, flat)
+
+
+def resolve_device(device: str) -> str:
+    """Return the torch device that a setting names.
+
+    Parameters
+    ----------
+    device : str
+        ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:<n>``.
+
+    Raises
+    ------
+    ValueError
+        Where it is none of these, or the GPU is not there.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    if device == "cpu" or (kind == "cuda" and (number.isdecimal() or device == "cuda")):
+        there = torch.cuda.device_count()
+        if kind == "cuda" and int(number or 0) >= there:
+            raise ValueError(f"device {device!r} is not there: torch sees {there} GPUs; use 'auto' or 'cpu'")
+        return device
+    raise ValueError(f"device {device!r} is none of 'auto', 'cpu', 'cuda' and 'cuda:<n>'")
+
+
+def collapse_report(mu: np.ndarray, logvar: np.ndarray) -> dict[str, Any]:
+    """Say how much of the latent space is in use.
+
+    Parameters
+    ----------
+    mu, logvar : numpy.ndarray
+        Float, shape (n, latent), of many windows.
+
+    Returns
+    -------
+    dict
+        ``active_units`` (dimensions whose mean varies), ``kl_per_dimension`` (nats, mean over the windows), and
+        ``collapsed``, true where fewer than a quarter of the dimensions are active.
+    """
+    active = int((mu.var(axis=0) > ACTIVE_VARIANCE).sum())
+    per_dimension = kl(torch.from_numpy(mu), torch.from_numpy(logvar)).mean(dim=0)
+    return {
+        "active_units": active,
+        "kl_per_dimension": [round(value, 5) for value in per_dimension.tolist()],
+        "collapsed": active < LEAST_ACTIVE_SHARE * mu.shape[1],
+    }
+
+
+def train_vae(
+    train: WindowBank,
+    validation: WindowBank,
+    settings: VaeSettings,
+    device: str,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    progress: bool = False,
+) -> TrainedVae:
+    """Train a VAE on windows, most of which are normal.
+
+    The objective is the negative evidence lower bound: reconstruction summed over pixels, and the KL with a
+    weight that rises to `kl_weight` over the first steps and with free bits in each dimension (Kingma et al.
+    2016). The worst share of each batch has no gradient, since some windows are what the detector is to find.
+    Training stops when the validation loss no longer falls, and the best weights are kept.
+
+    Parameters
+    ----------
+    train, validation : WindowBank
+        Without NaN; of equal window shape.
+    settings : VaeSettings
+    device : str
+        Torch device; see `resolve_device`.
+    on_epoch : callable, optional
+        Called after each epoch.
+    progress : bool
+        Whether to show a progress bar over the steps.
+
+    Raises
+    ------
+    ValueError
+        Where either bank has no window, or their windows differ in shape.
+    FloatingPointError
+        Where no epoch had a finite validation loss.
+    """
+    if not len(train) or not len(validation):
+        raise ValueError(
+            f"{len(train)} windows to train on and {len(validation)} to stop by: both are needed; "
+            "add days to the training set, or shorten training_set.block_seconds"
+        )
+    if train.window_shape != validation.window_shape:
+        raise ValueError(f"windows of {train.window_shape} and of {validation.window_shape} do not go together")
+
+    model = _new_model(*train.window_shape, settings).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    source = _Windows(train, device)
+    some = np.linspace(0, len(validation) - 1, min(len(validation), settings.validation_windows)).astype(int)
+    held_out = WindowBank(validation.rows, validation.first[some], validation.rows_per_window)
+
+    batches = math.ceil(min(len(train), settings.windows_per_epoch) / settings.batch)
+    warm_up = settings.warm_up_share * batches * settings.max_epochs
+    steps = itertools.count(1)
+    history: list[dict[str, Any]] = []
+    best, best_weights = -1, copy.deepcopy(model.state_dict())
+    with tqdm(
+        total=batches * settings.max_epochs, unit="step", desc="vae", mininterval=2, disable=not progress
+    ) as bar:
+        for epoch in range(settings.max_epochs):
+            started = time.perf_counter()
+            model.train()
+            losses = []
+            drawn = torch.randperm(len(train), generator=generator, device=device)[: settings.windows_per_epoch]
+            for windows in drawn.split(settings.batch):
+                weight = settings.kl_weight * min(1.0, next(steps) / max(warm_up, 1.0))
+                losses.append(_step(model, optimizer, source[windows], weight, generator))
+                bar.update()
+            train_loss = float(torch.stack(losses).mean())
+            report = _validated(model, held_out, device, train_loss, epoch, time.perf_counter() - started)
+            history.append(asdict(report))
+            bar.set_postfix(validation=f"{report.validation_loss:.1f}", refresh=False)
+            if on_epoch:
+                on_epoch(report)
+            if math.isfinite(report.validation_loss) and (
+                best < 0 or report.validation_loss < history[best]["validation_loss"]
+            ):
+                best, best_weights = epoch, copy.deepcopy(model.state_dict())
+            elif epoch - best >= settings.patience:
+                break
+    if best < 0:
+        raise FloatingPointError(
+            "the validation loss was never finite: lower vae.learning_rate, and look for extreme training windows"
+        )
+    model.load_state_dict(best_weights)
+    return TrainedVae(model.to("cpu").eval(), history, best)
+
+
+def encode_bank(model: Vae, bank: WindowBank, device: str, batch: int | None = None) -> Encoded:
+    """Return what the network makes of windows, without drawing a random number.
+
+    Parameters
+    ----------
+    model : Vae
+        Moved to `device`, where it stays, in eval mode.
+    bank : WindowBank
+        Windows of the network's shape, without NaN.
+    device : str
+        Torch device.
+    batch : int, optional
+        Windows at once; `ENCODING_BATCH` by default.
+    """
+    if not len(bank):
+        return Encoded.empty(model.settings.latent)
+    batch = batch or ENCODING_BATCH[torch.device(device).type]
+    model.to(device).eval()
+    parts = []
+    with torch.inference_mode():
+        for x in _Windows(bank, device).batches(batch):
+            mu, logvar = model.encode(x)
+            error = negative_log_likelihood(x, model.decode(mu), model.logvar)
+            parts.append((mu, logvar, error, kl(mu, logvar).sum(dim=1)))
+        return Encoded(*(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)))
+
+
+def save_vae(store: Store, trained: TrainedVae, lineage: dict[str, Any]) -> str:
+    """Store a trained network as model ``vae`` and return its version; making it live is a separate step.
+
+    Parameters
+    ----------
+    store : Store
+    trained : TrainedVae
+    lineage : dict
+        What it was trained on; kept at the top of the description, beside the figures of the best epoch.
+    """
+    model = trained.model
+    history = [{key: value for key, value in row.items() if key != "seconds"} for row in trained.history]
+    best = history[trained.best_epoch]
+    description = {
+        **lineage,
+        "frames": model.frames,
+        "bands": model.bands,
+        "settings": model.settings.model_dump(),
+        "best_epoch": trained.best_epoch,
+        "history": history,
+        **{key: best[key] for key in ("validation_loss", "active_units", "collapsed")},
+    }
+    tensors = {key: value.cpu() for key, value in model.state_dict().items()}
+    return checkpoints.save(store, "vae", tensors, description)
+
+
+def load_vae(store: Store, version: str) -> Vae:
+    """Return a stored network, in eval mode, on the CPU.
+
+    Raises
+    ------
+    checkpoints.CheckpointError
+        Where it does not exist or is damaged.
+    """
+    tensors, description = checkpoints.load(store, "vae", version)
+    model = _new_model(description["frames"], description["bands"], VaeSettings(**description["settings"]))
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()})
+    return model.eval()
+
+
+class _Windows:
+    """The windows of a bank as tensors (n, 1, frames, bands) on a device, cut from the rows when asked for."""
+
+    def __init__(self, bank: WindowBank, device: str) -> None:
+        self.rows = torch.from_numpy(bank.rows).to(device)
+        self.first = torch.from_numpy(bank.first).to(device)
+        self.offsets = torch.arange(bank.rows_per_window, device=device)
+        self.shape = (-1, 1, *bank.window_shape)
+
+    def __getitem__(self, windows: torch.Tensor) -> torch.Tensor:
+        return self.rows[self.first[windows, None] + self.offsets].reshape(self.shape)
+
+    def batches(self, size: int) -> Iterator[torch.Tensor]:
+        for first in self.first.split(size):
+            yield self.rows[first[:, None] + self.offsets].reshape(self.shape)
+
+
+def _new_model(frames: int, bands: int, settings: VaeSettings) -> Vae:
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(settings.seed)
+        return Vae(frames, bands, settings)
+
+
+def _step(
+    model: Vae, optimizer: torch.optim.Optimizer, x: torch.Tensor, kl_weight: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Take one step down the gradient and return the loss, without a wait for the device."""
+    settings = model.settings
+    with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
+        mu, logvar = model.encode(x)
+        noise = torch.randn(mu.shape, generator=generator, device=mu.device)
+        mean = model.decode(mu + noise * torch.exp(0.5 * logvar))
+    error, divergence = negative_log_likelihood(x, mean, model.logvar), kl(mu, logvar)
+    kept = _best(error.detach() + divergence.detach().sum(dim=1), settings.trim_share)
+    free = divergence[kept].mean(dim=0).clamp(min=settings.free_bits).sum()
+    loss = error[kept].mean() + kl_weight * free
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+    optimizer.step()
+    return loss.detach()
+
+
+def _best(loss: torch.Tensor, trim_share: float) -> torch.Tensor:
+    """Return the positions of all but the worst share of a batch; at least one stays."""
+    return loss.argsort()[: max(1, len(loss) - math.ceil(trim_share * len(loss)))]
+
+
+def _validated(
+    model: Vae, held_out: WindowBank, device: str, train_loss: float, epoch: int, seconds: float
+) -> EpochReport:
+    settings = model.settings
+    encoded = encode_bank(model, held_out, device)
+    loss = torch.from_numpy(encoded.reconstruction_error + settings.kl_weight * encoded.kl)
+    kept = _best(loss, settings.trim_share).numpy()
+    return EpochReport(
+        epoch=epoch + 1,
+        max_epochs=settings.max_epochs,
+        train_loss=train_loss,
+        validation_loss=float(loss[kept].mean()),
+        reconstruction=float(encoded.reconstruction_error[kept].mean()),
+        kl=float(encoded.kl[kept].mean()),
+        latent=settings.latent,
+        seconds=seconds,
+        **collapse_report(encoded.mu, encoded.logvar),
+    )

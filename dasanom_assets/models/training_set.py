@@ -1,0 +1,268 @@
+"""Which windows are learned from: days, blocks of time and channels, and how they split.
+
+Windows a second apart share most of their frames, so whole blocks of time go to one split, the same for every
+channel and fibre, and no window reaches over the border of a split.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dasanom_assets.settings import BackgroundSettings, Settings, TrainingSetSettings, WindowSettings
+from dasanom_assets.spectrograms.windows import (
+    BAD_STATES,
+    SECOND_NS,
+    WindowBank,
+    white_day,
+    window_rows,
+)
+from dasanom_assets.tables.store import Store
+
+SPLITS = ("train", "validation", "calibration")
+"""Names of the splits, in the order of their codes."""
+
+TABLES = ("spectrograms", "background", "channel_health")
+"""What the windows of a day are made of."""
+
+GOLDEN = 0.618034
+"""Multiples of the golden section, modulo 1, stay evenly spread however many there are."""
+
+
+@dataclass(frozen=True)
+class WindowIndex:
+    """Where the windows of a bank come from; arrays of shape (n_windows,).
+
+    Attributes
+    ----------
+    fibre : numpy.ndarray
+        object (str).
+    channel : numpy.ndarray
+        int32, absolute channel number.
+    start_ns : numpy.ndarray
+        int64, ns since 1970 UTC.
+    day : numpy.ndarray
+        object (str): ISO day of the table.
+    """
+
+    fibre: np.ndarray
+    channel: np.ndarray
+    start_ns: np.ndarray
+    day: np.ndarray
+
+
+def split_of(start_ns: np.ndarray, settings: TrainingSetSettings) -> np.ndarray:
+    """Return the split that each second belongs to.
+
+    Blocks lie on the UTC grid. Within a day each split comes around as evenly as its share allows, so that ten
+    blocks in a row hold all three; from day to day the sequence starts elsewhere, so that no split always gets the
+    same minutes.
+
+    Parameters
+    ----------
+    start_ns : numpy.ndarray
+        int64, any shape, ns since 1970 UTC.
+    settings : TrainingSetSettings
+
+    Returns
+    -------
+    numpy.ndarray
+        int8, shape of `start_ns`: positions in `SPLITS`.
+    """
+    block = start_ns // (settings.block_seconds * SECOND_NS)
+    day = block * settings.block_seconds // 86_400
+    position = block - -(-day * 86_400 // settings.block_seconds) + (day * 0x9E3779B1 >> 8) % 1000
+    validation, before = _takes_turn(position, settings.validation_share)
+    share = settings.calibration_share / (1 - settings.validation_share)
+    calibration, _ = _takes_turn(position - before, share)
+    return np.where(validation, 1, np.where(calibration, 2, 0)).astype(np.int8)
+
+
+def _takes_turn(position: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each position is one of an evenly spread share, and how many before it are (Bresenham's line)."""
+    # Whole numbers: a float product would now and then skip or double a turn.
+    millionths = round(share * 1_000_000)
+    before = position * millionths // 1_000_000
+    return (position + 1) * millionths // 1_000_000 > before, before
+
+
+def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[str, Any]:
+    """Describe the training set so fully that the same windows can be loaded again, or a change is noticed.
+
+    Parameters
+    ----------
+    store : Store
+        Must hold `spectrograms`, `background` and `channel_health` of the days.
+    days : list of str
+        ISO days.
+    settings : Settings
+
+    Returns
+    -------
+    dict
+        JSON-serialisable: ``days``; ``digests`` of each day's tables; the settings ``spectrogram``, ``window``,
+        ``background`` and ``training_set``; ``channel_step`` (every how manieth channel is kept); and
+        ``channel_seconds`` kept in each split.
+
+    Raises
+    ------
+    ValueError
+        Where there are no days, their spectrograms differ in settings, blocks are shorter than a window, or a
+        split would be empty; the message says what to do.
+    MissingDayError
+        Where a table lacks a day.
+    """
+    days = sorted(set(days))
+    if not days:
+        raise ValueError("there is no day to learn from: run the job ingest for some days first")
+    block, window = settings.training_set.block_seconds, settings.window.seconds
+    if block < window:
+        raise ValueError(
+            f"training_set.block_seconds {block} is shorter than window.seconds {window}: no window fits a block"
+        )
+    made_with = {day: store.metadata("spectrograms", day)["settings"] for day in days}
+    if differ := [day for day in days if made_with[day] != made_with[days[0]]]:
+        raise ValueError(
+            f"spectrograms of {', '.join(differ)} have other settings than those of {days[0]}: materialize "
+            "spectrograms of these days again, or leave them out of training_set's days"
+        )
+
+    seconds = {day: _healthy_seconds(store, day, settings.training_set) for day in days}
+    total = sum(int(counts.sum()) for channels in seconds.values() for counts in channels.values())
+    step = max(1, -(-total // settings.training_set.max_channel_seconds))
+    kept = np.zeros(len(SPLITS), np.int64)
+    for i, channels in enumerate(seconds.values()):
+        for key in _thinned(list(channels), step, i):
+            kept += channels[key]
+    counts = dict(zip(SPLITS, kept.tolist(), strict=True))
+    if short := [split for split, n in counts.items() if n < window]:
+        raise ValueError(
+            f"{', '.join(days)} leave nothing for {' and '.join(short)}: {total} seconds of healthy channels; "
+            "add days, or shorten training_set.block_seconds"
+        )
+    return {
+        "days": days,
+        "digests": {
+            day: {table: store.digest(store.day_path(table, day)) for table in TABLES} | _marks(store, day)
+            for day in days
+        },
+        "spectrogram": made_with[days[0]],
+        "window": settings.window.model_dump(),
+        "background": settings.background.model_dump(),
+        "training_set": settings.training_set.model_dump(),
+        "channel_step": step,
+        "channel_seconds": counts,
+    }
+
+
+def load_bank(
+    store: Store, manifest: dict[str, Any], split: str, max_windows: int | None = None, seed: int = 0
+) -> tuple[WindowBank, WindowIndex]:
+    """Load the windows of one split, whitened.
+
+    Left out are channels that are dead or saturated, and seconds with missing frames or without any variation.
+
+    Parameters
+    ----------
+    store : Store
+    manifest : dict
+        From `build_manifest`.
+    split : str
+        One of `SPLITS`.
+    max_windows : int, optional
+        Draw so many at random, if there are more.
+    seed : int
+        Of that draw.
+
+    Returns
+    -------
+    bank : WindowBank
+        The rows of all channels take memory for ``channel_seconds`` of the manifest.
+    index : WindowIndex
+        Of the same length and order.
+
+    Raises
+    ------
+    ValueError
+        Where a table has been replaced since the manifest was built.
+    """
+    wanted = SPLITS.index(split)
+    background = BackgroundSettings(**manifest["background"])
+    window = WindowSettings(**manifest["window"])
+    blocks = TrainingSetSettings(**manifest["training_set"])
+    shape = (manifest["spectrogram"]["frames_per_second"], manifest["spectrogram"]["bands"])
+    rows = np.empty((manifest["channel_seconds"][split], *shape), np.float32)
+    filled = 0
+    found: list[tuple[np.ndarray, ...]] = [
+        (
+            np.empty(0, np.int64),
+            np.empty(0, object),
+            np.empty(0, np.int32),
+            np.empty(0, np.int64),
+            np.empty(0, object),
+        )
+    ]
+    for i, day in enumerate(manifest["days"]):
+        if _marks(store, day).items() - manifest["digests"][day].items():
+            raise ValueError(f"{day} has changed since the training set was made: materialize training_set again")
+        keys = list(_healthy_seconds(store, day, blocks))
+        kept = set(_thinned(keys, manifest["channel_step"], i))
+        for channel in white_day(store, day, background):
+            if (channel.fibre, channel.channel) not in kept:
+                continue
+            inside = channel.usable & (split_of(channel.start_ns, blocks) == wanted)
+            first = window_rows(channel.start_ns, inside, window)
+            n, end = len(first), filled + int(inside.sum())
+            rows[filled:end] = channel.rows[inside]
+            found.append(
+                (
+                    filled + np.cumsum(inside)[first] - 1,
+                    np.full(n, channel.fibre, object),
+                    np.full(n, channel.channel, np.int32),
+                    channel.start_ns[first],
+                    np.full(n, day, object),
+                )
+            )
+            filled = end
+    first, *index = (np.concatenate(part) for part in zip(*found, strict=True))
+    if max_windows is not None and max_windows < len(first):
+        some = np.sort(np.random.default_rng(seed).choice(len(first), max_windows, replace=False))
+        first, index = first[some], [part[some] for part in index]
+    return WindowBank(rows[:filled], first, window.seconds), WindowIndex(*index)
+
+
+def _healthy_seconds(store: Store, day: str, settings: TrainingSetSettings) -> dict[tuple[str, int], np.ndarray]:
+    """Return the seconds in each split, int64, shape (splits,), of each channel that can be whitened, sorted."""
+    health = store.read_day("channel_health", day, ["fibre", "channel", "state"]).to_pylist()
+    usual = store.read_day("background", day, ["fibre", "channel"]).to_pylist()
+    healthy = {(row["fibre"], row["channel"]) for row in health if row["state"] not in BAD_STATES}
+    seconds = {
+        key: np.zeros(len(SPLITS), np.int64)
+        for key in sorted((row["fibre"], row["channel"]) for row in usual)
+        if key in healthy
+    }
+    for rows in store.iter_day("spectrograms", day, ["fibre", "channel", "start"]):
+        if rows.num_rows and (key := (rows["fibre"][0].as_py(), rows["channel"][0].as_py())) in seconds:
+            split = split_of(rows["start"].cast(pa.int64()).to_numpy(), settings)
+            seconds[key] += np.bincount(split, minlength=len(SPLITS))
+    return {key: counts for key, counts in seconds.items() if counts.any()}
+
+
+def _thinned(channels: list[tuple[str, int]], step: int, day: int) -> list[tuple[str, int]]:
+    """Return every `step`-th channel; the first one differs from day to day, so that days complement another."""
+    return channels[int(day * GOLDEN * step) % step :: step]
+
+
+def _marks(store: Store, day: str) -> dict[str, str]:
+    """Return digests that show whether a day was replaced, without reading all of it.
+
+    The footer of a Parquet file holds the size and range of each of its column chunks.
+    """
+    with store.open_day("spectrograms", day) as file:
+        footer = io.BytesIO()
+        file.metadata.write_metadata_file(footer)
+    small = {table: store.digest(store.day_path(table, day)) for table in TABLES if table != "spectrograms"}
+    return small | {"spectrograms_footer": hashlib.sha256(footer.getvalue()).hexdigest()}

@@ -1,0 +1,191 @@
+"""Tables meet by time and channel, what is missing stays missing, and the loudest survives shrinking."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dasanom_assets.comparison.waterfall import (
+    SECOND_NS,
+    Waterfall,
+    centred,
+    colour_range,
+    masked,
+    power_waterfall,
+    shrink,
+)
+from dasanom_assets.settings import SpectrogramSettings
+from dasanom_assets.tables.schemas import TIME, vector
+from dasanom_assets.tables.store import MissingDayError, Store
+
+DAY = "2026-01-05"
+START = int(np.datetime64(DAY).astype("datetime64[ns]").astype(int))
+FEW = settings(deadline=None, max_examples=40)
+
+
+def stretches(channel: list[int], start: list[float], end: list[float], fibre: str = "north") -> pa.Table:
+    def time(v: list[float]) -> pa.Array:
+        ns = START + np.rint(np.array(v, float) * SECOND_NS).astype(np.int64)
+        return pa.array(ns, pa.int64()).cast(TIME)
+
+    columns = {"fibre": pa.array([fibre] * len(channel), pa.string()), "channel": pa.array(channel, pa.int32())}
+    return pa.table(columns | {"start": time(start), "end": time(end)})
+
+
+def spectra(fibre: str, channel: int, seconds: np.ndarray, levels: np.ndarray) -> pa.Table:
+    n = len(seconds)
+    table = stretches([channel] * n, list(seconds), list(seconds + 1), fibre)
+    return table.append_column("power_db", vector(levels, 2 * 4))
+
+
+def flat(channels: list[int], seconds: int, fibre: str = "north") -> Waterfall:
+    values = np.arange(len(channels) * seconds, dtype=np.float32).reshape(len(channels), seconds)
+    return Waterfall(fibre, np.array(channels, np.int32), START + np.arange(seconds) * SECOND_NS, values)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Two fibres; on ``north`` channels 5 and 7 (6 does not exist), a gap, a half second, and a loud second."""
+    small = SpectrogramSettings(bands=4, frames_per_second=2)
+    store = Store(str(tmp_path))
+    quiet = np.tile(np.array([10, 20, 30, 40], np.float32), (8, 2, 1))
+    loud = quiet.copy()
+    loud[3] += 6.0
+    loud[5, 0] = np.nan
+    loud[5, 1] += 2.0
+    gap = np.array([0, 1, 2, 3, 20, 21, 22, 23])
+    tables = [
+        spectra("north", 5, gap, loud),
+        spectra("north", 7, np.arange(8) + 2, quiet),
+        spectra("north", 8, np.arange(8), quiet),
+        spectra("south", 5, np.arange(8), quiet - 1.0),
+    ]
+    store.write_day("spectrograms", DAY, iter(tables), {"settings": small.model_dump()})
+    median = vector(np.tile(quiet[0, 0], (3, 1)))
+    names = pa.array(["north", "north", "south"]), pa.array([5, 7, 5], pa.int32())
+    columns = dict(zip(("fibre", "channel", "median_db", "mad_db"), (*names, median, median), strict=True))
+    store.write_day("background", DAY, pa.table(columns))
+    return store
+
+
+def test_levels_are_measured_against_the_background_and_gaps_stay_gaps(store: Store) -> None:
+    found = power_waterfall(store, DAY)
+    assert list(found) == ["north", "south"]
+    north = found["north"]
+    assert north.channels.tolist() == [5, 7, 8]
+    np.testing.assert_array_equal(north.start_ns, START + np.arange(24) * SECOND_NS)
+    there = [0, 1, 2, 3, 20, 21, 22, 23]
+    np.testing.assert_allclose(north.values[0, there], [0, 0, 0, 6, 0, 2, 0, 0], atol=1e-5)
+    assert np.isnan(np.delete(north.values[0], there)).all()
+    assert np.flatnonzero(np.isfinite(north.values[1])).tolist() == list(range(2, 10))
+    assert np.isnan(north.values[2]).all()  # no background, so nothing is known to be usual
+    np.testing.assert_allclose(found["south"].values, np.full((1, 8), -1.0), atol=1e-5)
+
+
+def test_a_day_without_background_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(MissingDayError, match="materialize background"):
+        power_waterfall(Store(str(tmp_path)), DAY)
+
+
+def test_rows_of_a_fifth_of_a_second_mark_the_second_they_lie_in() -> None:
+    shown = masked(flat([5, 7, 8], 10), stretches([7, 7], [3.0, 5.8], [3.2, 6.0]))
+    assert np.argwhere(np.isfinite(shown.values)).tolist() == [[1, 3], [1, 5]]
+    assert shown.values[1, 3] == 13.0
+
+
+def test_a_window_marks_the_seconds_around_its_middle() -> None:
+    eight = centred(stretches([5], [10], [18]), 1.0)  # the middle is the border of seconds 13 and 14
+    assert np.flatnonzero(np.isfinite(masked(flat([5], 30), eight).values[0])).tolist() == [13, 14]
+    seven = centred(stretches([5], [10], [17]), 1.0)  # the middle is that of second 13
+    assert np.flatnonzero(np.isfinite(masked(flat([5], 30), seven).values[0])).tolist() == [13]
+
+
+def test_windows_shifted_by_more_than_a_second_leave_no_hole() -> None:
+    starts = list(range(0, 24, 4))
+    table = centred(stretches([5] * 6, starts, [s + 8 for s in starts]), 4.0)
+    shown = np.flatnonzero(np.isfinite(masked(flat([5], 40), table).values[0]))
+    assert shown.tolist() == list(range(2, 26))
+
+
+def test_rows_of_other_places_and_times_mark_nothing() -> None:
+    waterfall = flat([5, 7], 10)
+    elsewhere = stretches([6, 900, 5, 5], [1, 1, -3, 10], [2, 2, 0, 12])
+    assert np.isnan(masked(waterfall, elsewhere).values).all()
+    assert np.isnan(masked(waterfall, stretches([5], [1], [2], "south")).values).all()
+    assert np.isnan(masked(waterfall, stretches([], [], [])).values).all()
+
+
+@FEW
+@given(
+    st.lists(
+        st.tuples(st.integers(3, 9), st.integers(-10, 80), st.integers(1, 60)),
+        max_size=12,
+    )
+)
+def test_a_cell_is_shown_where_any_row_overlaps_it(rows: list[tuple[int, int, int]]) -> None:
+    """Against the definition, cell by cell; times in tenths of a second."""
+    waterfall = flat([4, 5, 8], 8)
+    table = stretches(
+        [c for c, _, _ in rows], [s / 10 for _, s, _ in rows], [(s + length) / 10 for _, s, length in rows]
+    )
+    expected = [
+        [
+            any(c == channel and s < (second + 1) * 10 and s + length > second * 10 for c, s, length in rows)
+            for second in range(8)
+        ]
+        for channel in (4, 5, 8)
+    ]
+    np.testing.assert_array_equal(np.isfinite(masked(waterfall, table).values), expected)
+
+
+@FEW
+@given(st.integers(1, 60), st.integers(1, 300), st.integers(1, 20), st.integers(1, 50), st.integers(0, 2**31))
+def test_shrinking_keeps_the_loudest_and_its_place(
+    n_channels: int, n_seconds: int, max_channels: int, max_seconds: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    channels = np.sort(rng.choice(np.arange(50, 250), n_channels, replace=False)).astype(np.int32)
+    values = rng.normal(size=(n_channels, n_seconds)).astype(np.float32)
+    values[rng.uniform(size=values.shape) < 0.3] = np.nan
+    big = Waterfall("north", channels, START + np.arange(n_seconds) * SECOND_NS, values)
+    small = shrink(big, max_channels, max_seconds)
+    assert small.values.shape == (len(small.channels), len(small.start_ns))
+    assert small.values.shape[0] <= max_channels
+    assert small.values.shape[1] <= max_seconds
+    expected = np.full(small.values.shape, np.nan, np.float32)
+    for channel, row in zip(channels, values, strict=True):
+        i = (channel - channels[0]) // small.channel_step
+        for second, value in enumerate(row):
+            j = second * SECOND_NS // small.step_ns
+            expected[i, j] = np.fmax(expected[i, j], value)
+    np.testing.assert_array_equal(small.values, expected)
+    np.testing.assert_array_equal(np.diff(small.channels), small.channel_step)
+    np.testing.assert_array_equal(np.diff(small.start_ns), small.step_ns)
+
+
+def test_a_full_day_becomes_minutes_and_absent_channels_stay_blank() -> None:
+    values = np.zeros((3, 86_400), np.float32)
+    day = Waterfall("north", np.array([0, 1, 4000], np.int32), START + np.arange(86_400) * SECOND_NS, values)
+    small = shrink(day)
+    assert small.step_ns == 60 * SECOND_NS
+    assert small.values.shape == (572, 1440)
+    assert small.channel_step == 7
+    assert np.flatnonzero(np.isfinite(small.values[:, 0])).tolist() == [0, 571]
+
+
+def test_a_small_waterfall_is_not_changed() -> None:
+    waterfall = flat([5, 6, 7], 20)
+    np.testing.assert_array_equal(shrink(waterfall).values, waterfall.values)
+
+
+def test_colours_span_the_levels_of_all_fibres_and_never_less_than_6_db() -> None:
+    quiet, loud = flat([1], 1000), flat([1], 1000)
+    quiet.values[:] = np.linspace(-1, 1, 1000)
+    assert colour_range([quiet]) == (-1.0, 5.0)
+    loud.values[:] = np.linspace(10, 30, 1000)
+    assert colour_range([quiet, loud]) == (-1.0, 30.0)
+    loud.values[:] = np.nan
+    assert colour_range([loud]) == colour_range([]) == (0.0, 6.0)

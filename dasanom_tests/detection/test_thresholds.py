@@ -1,0 +1,102 @@
+"""P-values mean what they say, on fresh data, and thresholds agree with them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from dasanom_assets.detection.thresholds import Calibration, combine
+
+DRAWS = {
+    "gaussian": lambda rng, n: rng.normal(50, 7, n),
+    "exponential": lambda rng, n: rng.exponential(2.0, n),
+    "heavy": lambda rng, n: rng.standard_t(6, n),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_the_share_of_false_alarms_is_the_one_asked_for(name: str) -> None:
+    rng = np.random.default_rng(0)
+    calibration = Calibration.fit(DRAWS[name](rng, 20_000), trim_mads=np.inf)
+    fresh = DRAWS[name](rng, 1_000_000)
+    p = calibration.p_values(fresh)
+    for rate in (1e-1, 1e-2, 1e-3, 1e-4):
+        assert 0.5 < (p <= rate).mean() / rate < 2
+        above = (fresh >= calibration.threshold("conformal", rate, 0.999)).mean()
+        assert above == pytest.approx((p <= rate).mean(), abs=0.02 * rate + 2e-6)
+
+
+def test_a_gaussian_fit_is_right_for_gaussians_and_wrong_for_heavy_tails() -> None:
+    rng = np.random.default_rng(1)
+    for name, low, high in (("gaussian", 0.7, 1.4), ("heavy", 3.0, 30.0)):
+        calibration = Calibration.fit(DRAWS[name](rng, 20_000), trim_mads=np.inf)
+        share = (DRAWS[name](rng, 1_000_000) > calibration.threshold("gaussian", 1e-3, 0)).mean()
+        assert low < share / 1e-3 < high
+    scores = np.arange(1001.0)
+    assert Calibration.fit(scores, np.inf).threshold("quantile", 0, 0.9) == pytest.approx(900)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 50),
+    n=st.sampled_from([30, 500, 8000]),
+    new=st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30),
+)
+def test_p_values_fall_with_the_score_and_lie_in_the_unit_interval(seed: int, n: int, new: list[float]) -> None:
+    calibration = Calibration.fit(np.random.default_rng(seed).gumbel(size=n), trim_mads=np.inf)
+    p = calibration.p_values(np.sort(np.float32(new)))
+    assert ((p > 0) & (p <= 1)).all()
+    assert (np.diff(p) <= 0).all()
+
+
+def test_ranking_goes_on_beyond_the_largest_calibration_score() -> None:
+    calibration = Calibration.fit(np.random.default_rng(0).normal(size=20_000), trim_mads=np.inf)
+    p = calibration.p_values(np.array([4.0, 4.5, 5.0]))
+    assert p[0] > p[1] > p[2]
+    few = Calibration.fit(np.random.default_rng(0).normal(size=200), trim_mads=np.inf)
+    assert few.tail is None
+    assert few.p_values(np.array([99.0]))[0] == pytest.approx(1 / 201)
+
+
+def test_contaminated_reference_days_hardly_move_the_threshold() -> None:
+    rng = np.random.default_rng(2)
+    quiet = rng.normal(100, 5, 20_000)
+    with_events = np.concatenate([quiet, rng.normal(300, 50, 400)])
+    clean = Calibration.fit(quiet, 8.0)
+    dirty = Calibration.fit(with_events, 8.0)
+    assert dirty.trimmed_share == pytest.approx(400 / 20_400, abs=1e-3)
+    assert dirty.threshold("conformal", 1e-3, 0.999) == pytest.approx(
+        clean.threshold("conformal", 1e-3, 0.999), abs=1
+    )
+    assert dirty.is_quiet(np.array([120.0, 250.0])).tolist() == [True, False]
+
+
+def test_it_survives_storage_and_nan() -> None:
+    calibration = Calibration.fit(np.random.default_rng(0).normal(size=9000), 8.0)
+    again = Calibration.from_dict(calibration.to_dict(), calibration.scores)
+    x = np.array([-1.0, 2.0, np.nan, 9.0])
+    np.testing.assert_array_equal(again.p_values(x), calibration.p_values(x))
+    assert np.isnan(again.p_values(x)[2])
+
+
+def test_too_few_windows_are_refused() -> None:
+    with pytest.raises(ValueError, match="materialize more days"):
+        Calibration.fit(np.arange(10.0), 8.0)
+
+
+def test_the_cauchy_combination_is_its_formula_and_uniform_under_independence() -> None:
+    p = np.array([[0.01, 0.3], [0.5, 0.5], [0.9, 0.2]])
+    plain = 0.5 - np.arctan(np.tan((0.5 - p) * np.pi).mean(axis=1)) / np.pi
+    np.testing.assert_allclose(combine(p), plain, rtol=1e-10)
+    draws = combine(np.random.default_rng(0).uniform(size=(50_000, 3)))
+    assert stats.kstest(draws, "uniform").pvalue > 0.01
+
+
+def test_the_combination_keeps_tiny_values_apart_and_leaves_missing_ones_out() -> None:
+    tiny = combine(np.array([[1e-200, 1.0], [1e-100, 1.0], [1.0, 1.0], [1e-5, np.nan], [1e-4, 1.0]]))
+    assert tiny[0] == pytest.approx(2e-200, rel=1e-6)
+    assert tiny[1] == pytest.approx(2e-100, rel=1e-6)
+    assert tiny[2] >= 0.98
+    assert tiny[3] == pytest.approx(1e-5)
+    assert tiny[4] < 3e-4

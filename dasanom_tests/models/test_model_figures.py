@@ -1,0 +1,68 @@
+"""Thumbnails are pictures that fit into an event, whatever the training and the windows were like."""
+
+import io
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dasanom_assets.models.figures import loss_curves, reconstructions
+from dasanom_assets.models.training import EpochReport
+from dasanom_assets.models.vae import Vae
+from dasanom_assets.settings import VaeSettings
+from dasanom_assets.spectrograms.windows import WindowBank
+from dasanom_assets.tables.metadata import LARGEST_PICTURE
+
+
+def history(n: int) -> list[dict]:
+    rng = np.random.default_rng(0)
+    return [
+        asdict(
+            EpochReport(
+                i + 1, n, 5000 / (i + 1), 5100 / (i + 1), 5090, 10, 12, 16, rng.random(16).tolist(), False, 4
+            )
+        )
+        for i in range(n)
+    ]
+
+
+def noise(frames: int, bands: int, n: int = 20) -> WindowBank:
+    rows = np.random.default_rng(1).normal(size=(n + 7, frames // 8, bands)).astype(np.float32)
+    return WindowBank(rows, np.arange(n), 8)
+
+
+def opened(png: bytes) -> Image.Image:
+    assert len(png) <= LARGEST_PICTURE
+    return Image.open(io.BytesIO(png))
+
+
+@pytest.mark.parametrize("epochs", [1, 20])
+def test_loss_curves_fit_into_an_event(epochs: int) -> None:
+    assert opened(loss_curves(history(epochs))).size == (576, 201)
+
+
+def test_a_training_that_lost_its_way_is_drawn() -> None:
+    lost = history(3)
+    lost[2]["validation_loss"] = float("nan")
+    assert opened(loss_curves(lost)).size == (576, 201)
+
+
+@pytest.mark.parametrize(("frames", "bands", "n"), [(64, 64, 20), (16, 16, 3), (40, 77, 1)])
+def test_windows_of_noise_fit_into_an_event(frames: int, bands: int, n: int) -> None:
+    model = Vae(frames, bands, VaeSettings(latent=2, widths=(4, 8)))
+    picture = opened(reconstructions(model, noise(frames, bands, n), centre_hz=np.linspace(8, 1000, bands)))
+    assert picture.width == 619
+    larger = Image.open(io.BytesIO(reconstructions(model, noise(frames, bands, n), dpi=144)))
+    assert abs(larger.width - 2 * picture.width) <= 1
+
+
+def test_the_least_likely_window_is_drawn_last() -> None:
+    bank = noise(16, 16, 60)
+    bank.rows[30:32] = 12.0
+    model = Vae(16, 16, VaeSettings(latent=2, widths=(4, 8)))
+    pixels = np.asarray(opened(reconstructions(model, bank, n=3)).convert("RGB")).astype(int)
+    # Viridis ends in yellow: red and green high, blue low. The bottom row and the colour bars are left out.
+    yellow = (pixels[..., 0] > 220) & (pixels[..., 1] > 200) & (pixels[..., 2] < 80)
+    columns = np.array_split(yellow[:110, 40:540], 3, axis=1)
+    assert columns[2].mean() > 0.05 > max(columns[0].mean(), columns[1].mean())

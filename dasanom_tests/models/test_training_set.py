@@ -1,0 +1,240 @@
+"""What is learned from: whole blocks of time, healthy channels, and a manifest that notices changes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dasanom_assets.models.training_set import SPLITS, build_manifest, load_bank, split_of
+from dasanom_assets.settings import Settings, SpectrogramSettings, TrainingSetSettings, WindowSettings
+from dasanom_assets.spectrograms.windows import SECOND_NS, whiten
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+from dasanom_assets.tables.store import MissingDayError, Store
+
+GRID = SpectrogramSettings(frames_per_second=2, bands=3)
+SETTINGS = Settings(
+    window=WindowSettings(seconds=4), training_set=TrainingSetSettings(block_seconds=10), spectrogram=GRID
+)
+DAYS = ["2026-01-05", "2026-01-06"]
+N_SECONDS = 200
+HEALTH = {
+    ("east", 7): "ok",
+    ("east", 8): "noisy",
+    ("east", 9): "dead",
+    ("west", 7): "saturated",
+    ("west", 8): "ok",
+}
+GAP, SILENT, MISSING = 50, 90, 130
+"""Seconds of channel east 7 that are absent, of one level, and partly missing."""
+
+
+def start_of(day: str) -> int:
+    return int(np.datetime64(day, "ns").astype(np.int64)) + 36_000 * SECOND_NS
+
+
+def levels(day: str, channel: int, grid: SpectrogramSettings = GRID) -> np.ndarray:
+    rng = np.random.default_rng([DAYS.index(day), channel])
+    return rng.normal(channel, 2, (N_SECONDS, grid.frames_per_second, grid.bands)).astype(np.float32)
+
+
+def channel_rows(day: str, fibre: str, channel: int, grid: SpectrogramSettings) -> Iterator[pa.Table]:
+    power, second = levels(day, channel, grid), np.arange(N_SECONDS)
+    if (fibre, channel) == ("east", 7):
+        power[SILENT], power[MISSING, 1] = -3.0, np.nan
+        power, second = np.delete(power, GAP, axis=0), np.delete(second, GAP)
+    start = start_of(day) + second * SECOND_NS
+    table = pa.table(
+        {
+            "fibre": pa.array([fibre] * len(second)),
+            "channel": pa.array(np.full(len(second), channel, np.int32)),
+            "start": pa.array(start).cast(TIME),
+            "end": pa.array(start + SECOND_NS).cast(TIME),
+            "power_db": vector(power),
+        }
+    )
+    yield table.slice(0, 0)
+    yield table.slice(0, 120)
+    yield table.slice(120)
+
+
+def write_day(store: Store, day: str, grid: SpectrogramSettings = GRID) -> None:
+    tables = (rows for fibre, channel in HEALTH for rows in channel_rows(day, fibre, channel, grid))
+    store.write_day("spectrograms", day, tables, {"settings": grid.model_dump(), "settings_digest": grid.digest()})
+    fibre, channel = pa.array([f for f, _ in HEALTH]), pa.array([c for _, c in HEALTH], pa.int32())
+    usual = np.repeat(channel.to_numpy()[:, None], grid.bands, axis=1)
+    background = {"fibre": fibre, "channel": channel, "median_db": vector(usual), "mad_db": vector(0 * usual + 1)}
+    store.write_day("background", day, pa.table(background))
+    number = pa.array(np.zeros(len(HEALTH)))
+    health = dict.fromkeys(SCHEMAS["channel_health"].names, number)
+    health |= {"fibre": fibre, "channel": channel, "state": pa.array(HEALTH.values())}
+    store.write_day("channel_health", day, pa.table(health))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(str(tmp_path))
+    for day in DAYS:
+        write_day(store, day)
+    return store
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    block=st.integers(2, 7200),
+    validation=st.floats(0.05, 0.45),
+    calibration=st.floats(0.05, 0.45),
+    first=st.integers(0, 3_000_000_000),
+)
+def test_shares_are_kept_and_blocks_are_whole(
+    block: int, validation: float, calibration: float, first: int
+) -> None:
+    shares = TrainingSetSettings(block_seconds=block, validation_share=validation, calibration_share=calibration)
+    blocks = first // block + np.arange(20_000)
+    split = split_of(blocks * block * SECOND_NS, shares)
+    np.testing.assert_array_equal(split_of(((blocks + 1) * block - 1) * SECOND_NS, shares), split)
+    np.testing.assert_array_equal(split_of(blocks * block * SECOND_NS + SECOND_NS // 2, shares), split)
+    # Every start of a day may cut a cycle short.
+    tolerance = 2 * len(np.unique(blocks * block // 86_400)) / len(blocks)
+    wanted = [1 - validation - calibration, validation, calibration]
+    np.testing.assert_allclose(np.bincount(split, minlength=3) / len(split), wanted, atol=tolerance + 1e-3)
+
+
+def test_ten_minutes_of_any_day_hold_all_splits() -> None:
+    minute = start_of("2026-01-05") + np.arange(10) * 60 * SECOND_NS
+    for offset in range(0, 400 * 24 * 60, 47):
+        start = minute + offset * 60 * SECOND_NS
+        if start[0] // (86_400 * SECOND_NS) == start[-1] // (86_400 * SECOND_NS):
+            assert set(split_of(start, TrainingSetSettings())) == {0, 1, 2}
+
+
+def test_no_minute_of_the_day_always_goes_to_one_split() -> None:
+    minutes = start_of("2026-01-05") + np.arange(200 * 1440) * 60 * SECOND_NS
+    split = split_of(minutes, TrainingSetSettings()).reshape(200, 1440)
+    for code in range(3):
+        share = (split == code).mean(axis=0)
+        assert share.min() > 0.05
+        assert share.max() < 0.75
+
+
+def test_splits_share_no_second_and_lose_none_that_is_usable(store: Store) -> None:
+    manifest = build_manifest(store, DAYS, SETTINGS)
+    used: list[set[tuple[str, int, int]]] = []
+    for split in SPLITS:
+        bank, index = load_bank(store, manifest, split)
+        assert len(bank) == len(index.fibre) == len(index.channel) == len(index.start_ns) == len(index.day) > 0
+        assert bank.window_shape == (8, 3)
+        seconds = index.start_ns[:, None] + np.arange(4) * SECOND_NS
+        assert (split_of(seconds, SETTINGS.training_set) == SPLITS.index(split)).all()
+        used.append(
+            {
+                (fibre, int(channel), int(t))
+                for fibre, channel, row in zip(index.fibre, index.channel, seconds, strict=True)
+                for t in row
+            }
+        )
+        assert len(bank.rows) <= manifest["channel_seconds"][split]
+    assert not (used[0] & used[1]) | (used[0] & used[2]) | (used[1] & used[2])
+    # A channel without holes: blocks of ten seconds hold windows at every one of them.
+    whole = {t for _, channel, t in set.union(*used) if channel == 8}
+    assert whole == {start_of(day) + s * SECOND_NS for day in DAYS for s in range(N_SECONDS)}
+
+
+def test_windows_hold_the_whitened_levels_of_their_place_and_time(store: Store) -> None:
+    bank, index = load_bank(store, build_manifest(store, DAYS, SETTINGS), "train")
+    for i in range(0, len(bank), 17):
+        channel, day = int(index.channel[i]), index.day[i]
+        second = (int(index.start_ns[i]) - start_of(day)) // SECOND_NS
+        power = levels(day, channel)[second : second + 4].reshape(8, 3)
+        usual, spread = np.full(3, channel, np.float32), np.ones(3, np.float32)
+        expected = whiten(power, usual, spread, SETTINGS.background)
+        np.testing.assert_allclose(bank.window(i), expected, atol=1e-6)
+
+
+def test_bad_channels_and_bad_seconds_are_left_out(store: Store) -> None:
+    manifest = build_manifest(store, DAYS, SETTINGS)
+    for split in SPLITS:
+        bank, index = load_bank(store, manifest, split)
+        assert np.isfinite(bank.rows).all()
+        found = set(zip(index.fibre, index.channel.tolist(), strict=True))
+        assert found == {key for key, state in HEALTH.items() if state in ("ok", "noisy")}
+        broken = (index.fibre == "east") & (index.channel == 7)
+        first = (index.start_ns[broken] - np.array([start_of(d) for d in index.day[broken]])) // SECOND_NS
+        for second in (GAP, SILENT, MISSING):
+            assert not ((first <= second) & (second < first + 4)).any()
+    seconds = sum(manifest["channel_seconds"].values())
+    assert seconds == 2 * (3 * N_SECONDS - 1)  # silent seconds count until they are looked at
+
+
+def test_a_draw_of_windows_is_a_reproducible_part_of_all(store: Store) -> None:
+    manifest = build_manifest(store, DAYS, SETTINGS)
+    bank, index = load_bank(store, manifest, "train")
+    some, some_index = load_bank(store, manifest, "train", max_windows=20, seed=5)
+    again, _ = load_bank(store, manifest, "train", max_windows=20, seed=5)
+    other, _ = load_bank(store, manifest, "train", max_windows=20, seed=6)
+    assert len(some) == 20 < len(bank)
+    np.testing.assert_array_equal(some.first, again.first)
+    assert (some.first != other.first).any()
+    at = np.searchsorted(bank.first, some.first)
+    np.testing.assert_array_equal(bank.first[at], some.first)
+    np.testing.assert_array_equal(index.start_ns[at], some_index.start_ns)
+    assert len(load_bank(store, manifest, "train", max_windows=10**9)[0]) == len(bank)
+
+
+def test_too_many_channels_are_thinned_and_days_take_different_ones(store: Store) -> None:
+    limited = SETTINGS.model_copy(
+        update={"training_set": TrainingSetSettings(block_seconds=10, max_channel_seconds=3 * N_SECONDS)}
+    )
+    manifest = build_manifest(store, DAYS, limited)
+    assert manifest["channel_step"] == 2
+    assert sum(manifest["channel_seconds"].values()) <= 4 * N_SECONDS
+    _, index = load_bank(store, manifest, "train")
+    by_day = [
+        set(zip(index.fibre[at], index.channel[at], strict=True)) for at in (index.day == day for day in DAYS)
+    ]
+    assert by_day[0] | by_day[1] == {key for key, state in HEALTH.items() if state in ("ok", "noisy")}
+    assert not by_day[0] & by_day[1]
+
+
+def test_the_manifest_is_json_and_the_same_each_time(store: Store) -> None:
+    manifest = build_manifest(store, DAYS, SETTINGS)
+    assert build_manifest(store, [*reversed(DAYS), DAYS[0]], SETTINGS) == manifest
+    assert json.loads(json.dumps(manifest)) == manifest
+    assert manifest["days"] == DAYS
+    assert manifest["spectrogram"] == GRID.model_dump()
+    path = store.day_path("spectrograms", DAYS[0])
+    assert manifest["digests"][DAYS[0]]["spectrograms"] == store.digest(path)
+    read_back: dict[str, Any] = json.loads(json.dumps(manifest))
+    assert len(load_bank(store, read_back, "validation")[0]) > 0
+
+
+@pytest.mark.parametrize("table", ["spectrograms", "background", "channel_health"])
+def test_a_table_that_was_replaced_since_is_noticed(store: Store, table: str) -> None:
+    manifest = build_manifest(store, DAYS, SETTINGS)
+    rows = store.read_day(table, DAYS[1])
+    store.write_day(table, DAYS[1], rows.slice(1), store.metadata(table, DAYS[1]))
+    with pytest.raises(ValueError, match=r"2026-01-06 has changed.*materialize training_set again"):
+        load_bank(store, manifest, "train")
+
+
+def test_days_that_cannot_be_learned_from_are_refused_with_a_remedy(store: Store) -> None:
+    with pytest.raises(ValueError, match="run the job ingest"):
+        build_manifest(store, [], SETTINGS)
+    with pytest.raises(MissingDayError, match="materialize spectrograms for 2026-02-01"):
+        build_manifest(store, ["2026-02-01"], SETTINGS)
+    long_blocks = SETTINGS.model_copy(update={"training_set": TrainingSetSettings(block_seconds=3600)})
+    with pytest.raises(ValueError, match=r"nothing for .*; add days, or shorten training_set.block_seconds"):
+        build_manifest(store, DAYS, long_blocks)
+    short_blocks = SETTINGS.model_copy(update={"training_set": TrainingSetSettings(block_seconds=3)})
+    with pytest.raises(ValueError, match="shorter than window"):
+        build_manifest(store, DAYS, short_blocks)
+    write_day(store, DAYS[1], SpectrogramSettings(frames_per_second=2, bands=4))
+    with pytest.raises(
+        ValueError, match="spectrograms of 2026-01-06 have other settings than those of 2026-01-05"
+    ):
+        build_manifest(store, DAYS, SETTINGS)

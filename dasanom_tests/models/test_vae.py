@@ -1,0 +1,76 @@
+"""The network takes any window, and the terms of its objective are what their formulas say."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.distributions import Normal, kl_divergence
+
+from dasanom_assets.models.vae import LOGVAR_LIMIT, Vae, kl, negative_log_likelihood
+from dasanom_assets.settings import VaeSettings
+
+SMALL = VaeSettings(latent=3, widths=(4, 8, 8))
+
+
+@settings(deadline=None, max_examples=15)
+@given(frames=st.integers(8, 80), bands=st.integers(8, 80), n=st.integers(1, 3))
+def test_windows_of_any_shape_come_back_in_that_shape(frames: int, bands: int, n: int) -> None:
+    model = Vae(frames, bands, SMALL)
+    mu, logvar = model.encode(torch.randn(n, 1, frames, bands))
+    assert mu.shape == logvar.shape == (n, 3)
+    assert model.decode(mu).shape == (n, 1, frames, bands)
+    assert model.logvar.shape == (bands,)
+
+
+@pytest.mark.parametrize("widths", [(4,), (4, 8), (4, 8, 8, 16)])
+def test_depth_follows_the_settings(widths: tuple[int, ...]) -> None:
+    model = Vae(20, 33, VaeSettings(latent=2, widths=widths))
+    assert model.decode(model.encode(torch.zeros(1, 1, 20, 33))[0]).shape == (1, 1, 20, 33)
+    assert [m.out_channels for m in model.encoder if isinstance(m, torch.nn.Conv2d)] == list(widths)
+
+
+def test_every_pixel_reaches_the_code_and_every_code_reaches_the_pixels() -> None:
+    torch.manual_seed(0)
+    model = Vae(19, 21, SMALL)
+    x = torch.randn(1, 1, 19, 21, requires_grad=True)
+    mu, _ = model.encode(x)
+    mu.square().sum().backward()
+    assert (x.grad != 0).all()
+    z = torch.randn(1, 3)
+    moved = model.decode(z + 1) - model.decode(z)
+    assert (moved != 0).all()
+
+
+def test_likelihood_is_that_of_independent_gaussians_summed_over_pixels() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x, mean = torch.randn(2, 4, 1, 12, 9, generator=generator)
+    logvar = torch.linspace(-3, 3, 9)
+    expected = -Normal(mean, torch.exp(0.5 * logvar)).log_prob(x).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(negative_log_likelihood(x, mean, logvar), expected)
+
+
+def test_kl_is_the_closed_form() -> None:
+    generator = torch.Generator().manual_seed(2)
+    mu, logvar = 2 * torch.randn(2, 50, 4, generator=generator)
+    expected = kl_divergence(Normal(mu, torch.exp(0.5 * logvar)), Normal(0.0, 1.0))
+    torch.testing.assert_close(kl(mu, logvar), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_kl_is_the_mean_log_ratio_of_samples() -> None:
+    generator = torch.Generator().manual_seed(3)
+    mu, logvar = torch.tensor([[0.0, 1.5, -0.3]]), torch.tensor([[0.0, -1.0, 0.8]])
+    z = mu + torch.exp(0.5 * logvar) * torch.randn(400_000, 3, generator=generator)
+    ratio = Normal(mu, torch.exp(0.5 * logvar)).log_prob(z) - Normal(0.0, 1.0).log_prob(z)
+    error = ratio.std(dim=0) / np.sqrt(len(z))
+    assert (torch.abs(kl(mu, logvar)[0] - ratio.mean(dim=0)) <= 5 * error).all()
+
+
+def test_the_spread_of_a_band_cannot_run_away() -> None:
+    model = Vae(8, 8, SMALL)
+    with torch.no_grad():
+        model.band_spread.copy_(torch.linspace(-1e4, 1e4, 8))
+    assert model.logvar.abs().max() <= LOGVAR_LIMIT
+    with torch.no_grad():
+        model.band_spread.fill_(0.1)
+    torch.testing.assert_close(model.logvar, torch.full((8,), 0.1), rtol=1e-3, atol=0)

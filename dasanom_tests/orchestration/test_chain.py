@@ -1,0 +1,128 @@
+"""The whole chain on a simulated line: it finds what was planted, and its lineage names the model."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dasanom_assets.benchmarks.simulated import evaluate_events, evaluate_windows
+from dasanom_assets.definitions import build_defs, defs
+from dasanom_assets.models import checkpoints
+from dasanom_assets.orchestration.checks import contract_violations
+from dasanom_assets.settings import Settings
+from dasanom_assets.tables.schemas import SCHEMAS
+from dasanom_tests.conftest import Line
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def truth(landing: Path, name: str, day: str) -> pa.Table:
+    return pq.read_table(landing / "truth" / f"day={day}" / f"{name}.parquet")
+
+
+def test_planted_events_are_found_on_a_day_that_was_not_trained_on(line: Line, landing: Path) -> None:
+    day = line.days[-1]
+    version = checkpoints.live(line.store, "vae")
+    assert day not in checkpoints.load(line.store, "vae", version)[1]["days"]
+    figures = evaluate_windows(line.store.read_day("anomaly_scores", day), truth(landing, "activity", day))
+    assert figures["n_positive"] > 200
+    assert figures["roc_auc"] >= 0.95, figures
+    events = evaluate_events(line.store.read_day("anomaly_events", day), truth(landing, "events", day))
+    assert events["recall"] >= 0.6, events
+
+
+def test_every_table_has_every_day_and_keeps_its_contract(line: Line) -> None:
+    for table in SCHEMAS:
+        assert line.store.days(table) == list(line.days)
+        for day in line.days:
+            assert contract_violations(line.store, table, day) == []
+
+
+def test_pandas_reads_the_tables_and_an_alarm_leads_to_its_file_and_model(line: Line) -> None:
+    events = pd.read_parquet(line.root / "tables/anomaly_events")
+    files = pd.read_parquet(line.root / "tables/recordings")
+    event = events.sort_values("score").iloc[-1]
+    path = files[(files.fibre == event.fibre) & (files.start < event.end) & (files.end > event.start)].path.iloc[0]
+    assert (line.root / path).exists()
+    _, model = checkpoints.load(line.store, "reference_model", event.model_version)
+    assert line.store.exists(f"models/vae/{model['vae_version']}/model.safetensors")
+
+
+def test_a_scores_lineage_names_its_checkpoint(line: Line) -> None:
+    digest = checkpoints.digest(line.store, "vae", checkpoints.live(line.store, "vae"))
+    event = line.instance.get_latest_materialization_event(dg.AssetKey("vae_checkpoint"))
+    assert event.asset_materialization.tags["dagster/data_version"] == digest
+    records = line.instance.fetch_materializations(dg.AssetKey("embeddings"), limit=1).records
+    assert records[0].asset_materialization.tags["dagster/input_data_version/vae_checkpoint"] == digest
+
+
+def test_checks_ran_and_passed(line: Line) -> None:
+    runs = line.instance.get_runs()
+    evaluations = [
+        record.event_log_entry.dagster_event.asset_check_evaluation_data
+        for run in runs
+        for record in line.instance.get_records_for_run(
+            run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        ).records
+    ]
+    assert {e.asset_key.to_user_string() for e in evaluations} >= SCHEMAS.keys()
+    assert [f"{e.asset_key}: {e.check_name}" for e in evaluations if e.blocking and not e.passed] == []
+
+
+def test_a_report_of_each_day_says_who_flagged_what(line: Line) -> None:
+    for day in line.days:
+        files = [f["path"] for f in line.store.listing(f"reports/contractor_comparison/day={day}")]
+        (page,) = [path for path in files if path.endswith(".html")]
+        html = line.store.read_bytes(page).decode()
+        assert day in html
+        assert "only contractor" in html
+        assert any(path.endswith(".png") for path in files)
+
+
+def test_a_day_scored_again_is_the_same(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASANOM_DATA", str(line.root))
+    day = line.days[-1]
+    before = {
+        table: line.store.read_day(table, day) for table in ("anomaly_scores", "anomaly_events", "event_matches")
+    }
+    assert defs.resolve_job_def("rescore").execute_in_process(partition_key=day, instance=line.instance).success
+    for table, rows in before.items():
+        assert line.store.read_day(table, day).equals(rows), table
+
+
+def test_the_schedule_asks_for_days_that_the_live_model_has_not_scored(line: Line) -> None:
+    built = build_defs(Settings(data=str(line.root)), {"store": line.store})
+    schedule = built.resolve_schedule_def("daily_rescoring")
+
+    def tick(day: int) -> dg.ScheduleExecutionData:
+        context = dg.build_schedule_context(
+            instance=line.instance,
+            scheduled_execution_time=datetime(2026, 1, day, 3, tzinfo=UTC),
+            repository_def=built.get_repository_def(),
+            resources={"store": line.store},
+        )
+        return schedule.evaluate_tick(context)
+
+    assert "is scored by the live model" in tick(8).skip_message
+    old = checkpoints.live(line.store, "reference_model")
+    try:
+        checkpoints.set_live(line.store, "reference_model", "another")
+        requests = tick(8).run_requests
+    finally:
+        checkpoints.set_live(line.store, "reference_model", old)
+    assert [r.partition_key for r in requests] == list(line.days)
+    assert requests[0].run_key == f"2026-01-08T03:00:00+00:00:{line.days[0]}"
+    assert {r.job_name or "rescore" for r in requests} == {"rescore"}
+
+
+def test_a_model_made_for_other_settings_is_refused(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASANOM_DATA", str(line.root))
+    monkeypatch.setenv("DASANOM_WINDOW__SECONDS", "6")
+    with pytest.raises(Exception, match=r"window.seconds 6 \(model: 8\).*run the job train"):
+        defs.resolve_job_def("rescore").execute_in_process(
+            partition_key=line.days[0], instance=line.instance, asset_selection=[dg.AssetKey("embeddings")]
+        )
