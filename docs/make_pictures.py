@@ -29,7 +29,14 @@ def web_server() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [Path(sys.executable).with_name("dagster-webserver"), "--read-only", "-h", "127.0.0.1", "-p", str(port)]
+    command = [
+        Path(sys.executable).with_name("dagster-webserver"),
+        "--read-only",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     server = subprocess.Popen([*command, "-w", PROJECT / "workspace.yaml"], stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:

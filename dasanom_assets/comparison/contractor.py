@@ -1,14 +1,13 @@
 """The contractor's files as tables, and its alarms as events."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy import ndimage
+import pyarrow.compute as pc
 
-from dasanom_assets.detection.components import grids, hysteresis_components
-from dasanom_assets.detection.events import THREATS, event_id
+from dasanom_assets.detection.components import SLACK, components, members
+from dasanom_assets.detection.events import KEY, ORDER, THREATS, event_id
 from dasanom_assets.recordings.bundle import SIDECAR, contractor_files, read_sidecar
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -18,10 +17,16 @@ from dasanom_assets.tables.store import Store
 CLASSES = (*THREATS, "noise")
 """Digging, walking, cutting, machine, noise: `kazma`, `yurume`, `kesici`, `makine`, `gurultu` in the files."""
 SUM_TOLERANCE = 0.01
+ROUNDING = 1e-4
+"""What a probability may miss [0, 1] by, to be taken for rounding."""
 
 
 def contractor_scores(
-    store: Store, recordings: pa.Table, settings: ComparisonSettings, model: int | None = None
+    store: Store,
+    recordings: pa.Table,
+    settings: ComparisonSettings,
+    model: int | None = None,
+    day: str | None = None,
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Return what the contractor's files say of a day.
 
@@ -36,30 +41,36 @@ def contractor_scores(
     settings : ComparisonSettings
     model : int, optional
         Number of the contractor's model; default: the lowest that a recording has.
+    day : str, optional
+        ISO day: only rows that start on it. A recording that runs past midnight belongs to two days.
 
     Returns
     -------
     table : pyarrow.Table
-        Rows of `contractor_scores`; none where the day has no contractor files.
+        Rows of `contractor_scores`, by fibre, channel and start; none where the day has no contractor files.
+        Where recordings overlap, the one that started earlier counts.
     notes : dict
         ``files`` read, ``left_out`` with reasons, ``rows_sum_to_one``: whether every row of probabilities does,
-        None without any.
+        and ``share_summing_to_one``; None without any.
     """
     parts: list[pa.Table] = []
-    notes: dict[str, Any] = {"files": [], "left_out": [], "rows_sum_to_one": None}
-    for path in recordings["path"].to_pylist():
+    notes: dict[str, Any] = {"files": [], "left_out": [], "rows_sum_to_one": None, "share_summing_to_one": None}
+    listings: dict[str, list[str]] = {}
+    for path in recordings.sort_by([("start", "ascending"), ("path", "ascending")])["path"].to_pylist():
         if not path.endswith(".bin"):
             continue
         folder = path.rpartition("/")[0]
-        listing = [entry["path"] for entry in store.listing(folder, recursive=True)]
-        models = [m for m in contractor_files(path, listing) if model is None or m[0] == model]
+        if folder not in listings:
+            listings[folder] = [entry["path"] for entry in store.listing(folder, recursive=True)]
+        models = [m for m in contractor_files(path, listings[folder]) if model is None or m[0] == model]
         if not models:
             continue
         with store.local(path, path + SIDECAR) as local:
             sidecar = read_sidecar(local)
         _, prob_path, power_path = models[0]
         n_channels = len(sidecar.channels)
-        n_rows = int(np.ceil(sidecar.n_samples / sidecar.sampling_rate_hz * settings.rows_per_second))
+        # The margin keeps rounding from adding a row of no length.
+        n_rows = int(np.ceil(sidecar.n_samples / sidecar.sampling_rate_hz * settings.rows_per_second - 1e-6))
         power = np.full((n_rows, n_channels), np.nan, np.float32)
         prob = np.full((n_rows, n_channels, len(CLASSES)), np.nan, np.float32)
         lag = settings.contractor_lag_rows
@@ -75,16 +86,39 @@ def contractor_scores(
                 notes["left_out"].append(f"{name}: {len(content)} bytes are not whole rows of {row_bytes}")
                 continue
             values = np.frombuffer(content, "<f4").reshape(shape)
-            values = values[0] if name == power_path else values
+            if name == power_path:
+                values = values[0]
+            elif ((values < -ROUNDING) | (values > 1 + ROUNDING)).any():
+                notes["left_out"].append(f"{name}: not probabilities, they run to {np.nanmax(np.abs(values)):g}")
+                continue
+            else:
+                values = np.clip(values, 0, 1)
             n = min(len(values), len(target))
             target[:n] = values[:n]
             notes["files"].append(name)
-        sums = prob.sum(axis=2)
-        if (there := np.isfinite(sums)).any():
-            whole = bool((np.abs(sums[there] - 1) <= SUM_TOLERANCE).all())
-            notes["rows_sum_to_one"] = whole and notes["rows_sum_to_one"] is not False
         parts.append(_rows(sidecar, power, prob, settings))
-    return (pa.concat_tables(parts) if parts else empty("contractor_scores")), notes
+    table = _sorted_once(pa.concat_tables(parts), day) if parts else empty("contractor_scores")
+    sums = _classes(table).sum(axis=1)
+    if len(sums := sums[np.isfinite(sums)]):
+        to_one = np.abs(sums - 1) <= SUM_TOLERANCE
+        notes |= {"rows_sum_to_one": bool(to_one.all()), "share_summing_to_one": round(float(to_one.mean()), 6)}
+    return table, notes
+
+
+def _sorted_once(table: pa.Table, day: str | None) -> pa.Table:
+    """Sort rows, leave out those of other days, and of rows with the same key keep the first."""
+    if day is not None:
+        own = table["start"].cast(pa.timestamp("ns")).to_numpy().astype("datetime64[D]") == np.datetime64(day)
+        table = table.filter(pa.array(own))
+    table = table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY]))
+    keys = [table[name].to_numpy(zero_copy_only=False) for name in KEY]
+    again = np.all([column[1:] == column[:-1] for column in keys], axis=0)
+    return table.filter(pa.array(np.concatenate([np.ones(min(len(table), 1), bool), ~again])))
+
+
+def _classes(scores: pa.Table) -> np.ndarray:
+    """Return the probabilities of all classes, float32, shape (n_rows, 5), NaN where null."""
+    return np.stack([scores[f"p_{name}"].to_numpy().astype(np.float32) for name in CLASSES], axis=1)
 
 
 def _rows(sidecar: Any, power: np.ndarray, prob: np.ndarray, settings: ComparisonSettings) -> pa.Table:
@@ -113,7 +147,7 @@ def threat(scores: pa.Table) -> np.ndarray:
     Where the classes of a row sum to 1 that is one less noise; where they do not, they are separate verdicts, and
     it is the largest of the threats. The sum over all classes would say nothing.
     """
-    p = np.stack([scores[f"p_{name}"].to_numpy().astype(np.float32) for name in CLASSES], axis=1)
+    p = _classes(scores)
     total = p.sum(axis=1)
     return np.where(np.abs(total - 1) <= SUM_TOLERANCE, 1 - p[:, -1], p[:, :-1].max(axis=1))
 
@@ -121,7 +155,7 @@ def threat(scores: pa.Table) -> np.ndarray:
 def contractor_events(scores: pa.Table, settings: ComparisonSettings) -> pa.Table:
     """Return the rows of `contractor_events`: alarmed rows that touch in time or channel.
 
-    Alarms on one channel that lie within ``join_seconds`` of each other count as touching.
+    Rows of one channel, or of neighbours, touch where no more than ``join_seconds`` lie between them.
 
     Parameters
     ----------
@@ -129,40 +163,29 @@ def contractor_events(scores: pa.Table, settings: ComparisonSettings) -> pa.Tabl
         Rows of `contractor_scores`.
     settings : ComparisonSettings
     """
-    rows: list[dict[str, Any]] = []
-    if scores.num_rows:
-        rows = list(_events(scores, settings))
-    if not rows:
-        return empty("contractor_events")
-    return pa.Table.from_pylist(rows, SCHEMAS["contractor_events"]).sort_by([("start", "ascending")])
-
-
-def _events(scores: pa.Table, settings: ComparisonSettings) -> Iterator[dict[str, Any]]:
     probability = threat(scores)
-    alarmed = np.nan_to_num(probability, nan=0.0) >= settings.contractor_probability
-    start, end = (scores[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-    of_class = {name: scores[f"p_{name}"].to_numpy() for name in THREATS}
-    step = round(SECOND_NS / settings.rows_per_second)
-    reach = max(1, round(settings.join_seconds * settings.rows_per_second))
-    for grid in grids(scores, step):
-        high = grid.fill(alarmed)
-        padded = np.pad(high, ((0, 0), (reach, reach)))
-        closed = ndimage.binary_closing(padded, np.ones((1, reach + 1), bool))[:, reach:-reach]
-        marks, n = hysteresis_components(high, closed)
-        mark = np.where(alarmed[grid.rows], marks[grid.channel_index, grid.time_index], 0)
-        members = np.flatnonzero(mark)
-        members = members[np.argsort(mark[members], kind="stable")]
-        for some in np.split(members, np.searchsorted(mark[members], np.arange(2, n + 1))) if n else []:
-            at = grid.rows[some]
-            channels = grid.channel_index[some] + grid.first_channel
-            first_channel, last_channel, begin = int(channels.min()), int(channels.max()), int(start[at].min())
-            yield {
-                "fibre": grid.fibre,
-                "event_id": event_id(grid.fibre, begin, first_channel, last_channel),
+    alarmed = np.flatnonzero(probability >= settings.contractor_probability)  # NaN is no alarm
+    taken, probability = scores.take(alarmed), probability[alarmed]
+    fibre, channel = taken["fibre"].to_pylist(), taken["channel"].to_numpy()
+    start, end = (taken[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+    of_class = np.stack([taken[f"p_{name}"].to_numpy() for name in THREATS], axis=1)
+    reach = int((settings.join_seconds + SLACK / settings.rows_per_second) * SECOND_NS)
+    rows = []
+    for at in members(components(taken, reach)):
+        name, begin = fibre[at[0]], int(start[at].min())
+        first_channel, last_channel = int(channel[at].min()), int(channel[at].max())
+        rows.append(
+            {
+                "fibre": name,
+                "event_id": event_id(name, begin, first_channel, last_channel),
                 "start": begin,
                 "end": int(end[at].max()),
                 "first_channel": first_channel,
                 "last_channel": last_channel,
-                "contractor_class": max(THREATS, key=lambda name: np.nanmax(of_class[name][at])),
-                "probability": float(np.nanmax(probability[at])),
+                "contractor_class": THREATS[of_class[at].max(axis=0).argmax()],
+                "probability": float(probability[at].max()),
             }
+        )
+    if not rows:
+        return empty("contractor_events")
+    return pa.Table.from_pylist(rows, SCHEMAS["contractor_events"]).sort_by(ORDER)

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from PIL import Image
 
 from dasanom_assets.comparison.alarms import AGREEMENTS, Alarm, of_side
 from dasanom_assets.comparison.figures import (
@@ -30,9 +29,7 @@ from dasanom_assets.comparison.figures import (
     threshold_label,
 )
 from dasanom_assets.comparison.waterfall import Waterfall, shrink
-
-THUMBNAIL_BYTES = 30_000
-"""Of PNG, at most: the event log keeps copies of what the Dagster UI shows."""
+from dasanom_assets.tables.metadata import thumbnail
 
 _MARKER = {"both": "D", "only_us": "o", "only_contractor": "s", "neither": "o"}
 
@@ -87,11 +84,11 @@ def overview_png(
 
 
 def waterfall_thumbnail(panels: Sequence[Panels], alarms: Sequence[Alarm], levels: tuple[float, float]) -> bytes:
-    """Return the waterfalls of the fibre with the most alarms as a PNG of at most `THUMBNAIL_BYTES`."""
+    """Return the waterfalls of the fibre with the most alarms as a small PNG."""
     figure = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained")
     if not panels:
         _words(figure.subplots(), "No spectrograms on this day.")
-        return _small_png(figure)
+        return thumbnail(figure)
     some = _busiest(panels, alarms, 1)[0]
     mine = [alarm for alarm in alarms if alarm.fibre == some.power.fibre]
     axes = figure.subplots(len(some.titled()), 1, sharex=True)
@@ -102,16 +99,16 @@ def waterfall_thumbnail(panels: Sequence[Panels], alarms: Sequence[Alarm], level
         ax.tick_params(labelsize=8)
         ax.set_ylabel("channel", fontsize=8)
     figure.colorbar(drawn, ax=axes, extend="both").set_label("dB above usual", fontsize=8)
-    return _small_png(figure)
+    return thumbnail(figure)
 
 
 def map_thumbnail(points: EmbeddingMap) -> bytes:
-    """Return the map in two dimensions as a PNG of at most `THUMBNAIL_BYTES`."""
+    """Return the map in two dimensions as a small PNG."""
     figure = Figure(figsize=(5.2, 4.2), dpi=100, layout="constrained")
     ax = figure.subplots()
     _draw_map(ax, points)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9, markerscale=1.4)
-    return _small_png(figure)
+    return thumbnail(figure)
 
 
 def _busiest(panels: Sequence[Panels], alarms: Sequence[Alarm], n: int) -> list[Panels]:
@@ -204,15 +201,4 @@ def _words(ax: Axes, text: str) -> None:
 def _png(figure: Figure) -> bytes:
     sink = io.BytesIO()
     figure.savefig(sink, format="png")
-    return sink.getvalue()
-
-
-def _small_png(figure: Figure) -> bytes:
-    """Return the figure with as many colours as fit into `THUMBNAIL_BYTES`."""
-    picture = Image.open(io.BytesIO(_png(figure))).convert("RGB")
-    for colours in (128, 64, 32, 16, 8):
-        sink = io.BytesIO()
-        picture.quantize(colours, dither=Image.Dither.NONE).save(sink, format="png", optimize=True)
-        if sink.tell() <= THUMBNAIL_BYTES:
-            break
     return sink.getvalue()

@@ -1,8 +1,10 @@
 """Clusters of normal windows in the latent space, and how far new windows lie outside them."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import hdbscan
@@ -68,18 +70,29 @@ class Clusters:
 def candidates(n: int) -> Iterator[dict[str, Any]]:
     """Yield the parameters that are tried on `n` reference windows."""
     sizes = sorted({max(5, round(n * share)) for share in (0.01, 0.03, 0.1)})
-    for min_cluster_size in sizes:
-        for min_samples in (5, 15):
-            yield {"min_cluster_size": min_cluster_size, "min_samples": min_samples, "allow_single_cluster": False}
-    yield {"min_cluster_size": sizes[-1], "min_samples": 15, "allow_single_cluster": True}
+    for min_samples, min_cluster_size, method in itertools.product((5, 15), sizes, ("eom", "leaf")):
+        yield _parameters(min_cluster_size, min_samples, method, allow_single_cluster=False)
+    yield _parameters(sizes[-1], 15, "eom", allow_single_cluster=True)
+
+
+def _parameters(
+    min_cluster_size: int, min_samples: int, method: str, *, allow_single_cluster: bool
+) -> dict[str, Any]:
+    return {
+        "min_cluster_size": min_cluster_size,
+        "min_samples": min_samples,
+        "cluster_selection_method": method,
+        "allow_single_cluster": allow_single_cluster,
+    }
 
 
 def fit_clusters(points: np.ndarray, settings: DetectionSettings) -> Clusters:
     """Fit HDBSCAN with the parameters that give the best DBCV under a bound on the noise share.
 
     DBCV is hdbscan's ``relative_validity_`` (Moulavi et al. 2014, by its mutual-reachability approximation). A
-    single cluster has no such figure; it is chosen where no other candidate keeps the bound. Where that finds
+    single cluster has no such figure; it is chosen where no candidate with more keeps the bound. Where that finds
     nothing either, all windows are noise, and outlier scores become distances to neighbours (see `assign`).
+    `Clusters.parameters` says which of them it is.
 
     Parameters
     ----------
@@ -88,31 +101,43 @@ def fit_clusters(points: np.ndarray, settings: DetectionSettings) -> Clusters:
     settings : DetectionSettings
     """
     tried = []
-    for parameters in candidates(len(points)):
-        clusters = refit(points, parameters)
-        noise = float((clusters.fitted.labels_ < 0).mean())
-        dbcv = float(clusters.fitted.relative_validity_) if clusters.n_clusters > 1 else None
-        figures = {"n_clusters": clusters.n_clusters, "noise_share": round(noise, 4), "dbcv": dbcv}
-        tried.append((clusters, parameters | figures))
-    kept = [entry for entry in tried if entry[1]["noise_share"] <= settings.max_noise_share]
-    valid = [entry for entry in kept if entry[1]["dbcv"] is not None]
-    single = [entry for entry in kept if entry[1]["n_clusters"] == 1]
-    best = max(valid, key=lambda entry: entry[1]["dbcv"]) if valid else (single or tried)[-1]
-    return Clusters(best[0].points, best[0].centre, best[0].scale, best[0].fitted, best[1])
+    # hdbscan's own cache: candidates that share min_samples share the spanning tree, which takes most of the time.
+    with TemporaryDirectory(prefix="dasanom-") as folder:
+        for parameters in candidates(len(points)):
+            fitted = _fit(points, parameters, memory=folder)
+            n_clusters = int(fitted.labels_.max()) + 1
+            noise = float((fitted.labels_ < 0).mean())
+            dbcv = float(fitted.relative_validity_) if n_clusters > 1 else None
+            figures = {"n_clusters": n_clusters, "noise_share": round(noise, 4), "dbcv": dbcv}
+            tried.append(parameters | figures | {"keeps_noise_bound": noise <= settings.max_noise_share})
+    valid = [entry for entry in tried if entry["dbcv"] is not None and entry["keeps_noise_bound"]]
+    best = max(valid, key=lambda entry: entry["dbcv"]) if valid else tried[-1]
+    neighbour = f"distance to reference window {best['min_samples']}"
+    return refit(points, best | {"outlier_score": "GLOSH" if best["n_clusters"] else neighbour})
 
 
 def refit(points: np.ndarray, parameters: dict[str, Any]) -> Clusters:
     """Fit HDBSCAN with given parameters; the same points and parameters give the same clusters."""
-    centre, spread = points.mean(axis=0, dtype=np.float64), points.std(axis=0, dtype=np.float64)
-    scale = np.where(spread > ACTIVE_STD, spread, np.inf)
-    names = ("min_cluster_size", "min_samples", "allow_single_cluster")
-    fitted = hdbscan.HDBSCAN(
+    centre, scale = _centre_and_scale(points)
+    fitted = _fit(points, parameters)
+    fitted.generate_prediction_data()
+    return Clusters(points, centre, scale, fitted, parameters)
+
+
+def _centre_and_scale(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    spread = points.std(axis=0, dtype=np.float64)
+    return points.mean(axis=0, dtype=np.float64), np.where(spread > ACTIVE_STD, spread, np.inf)
+
+
+def _fit(points: np.ndarray, parameters: dict[str, Any], **more: str) -> hdbscan.HDBSCAN:
+    centre, scale = _centre_and_scale(points)
+    names = ("min_cluster_size", "min_samples", "cluster_selection_method", "allow_single_cluster")
+    return hdbscan.HDBSCAN(
         **{name: parameters[name] for name in names},
-        prediction_data=True,
         gen_min_span_tree=True,
         core_dist_n_jobs=1,
+        **more,
     ).fit((points - centre) / scale)
-    return Clusters(points, centre, scale, fitted, parameters)
 
 
 def assign(clusters: Clusters, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,77 +1,63 @@
 """Connected components in time × channel: how windows and rows become events."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow as pa
-from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+SLACK = 1.5
+"""Rows whose starts differ by less than this many steps follow each other: files need not share a time grid."""
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Where the rows of one fibre lie in time × channel.
+def components(rows: pa.Table, reach_ns: int) -> np.ndarray:
+    """Number the components that rows form in time × channel.
 
-    Attributes
-    ----------
-    fibre : str
-    first_channel, first_ns, step_ns : int
-        Channel and time of cell (0, 0), and the time from one column to the next, ns.
-    shape : tuple of int
-        Channels, times. Every channel number in between has a row, so neighbours are neighbours on the fibre.
-    rows : numpy.ndarray
-        int64, shape (n_rows,): positions in the table.
-    channel_index, time_index : numpy.ndarray
-        int64, shape (n_rows,): cells of these rows.
-    """
-
-    fibre: str
-    first_channel: int
-    first_ns: int
-    step_ns: int
-    shape: tuple[int, int]
-    rows: np.ndarray
-    channel_index: np.ndarray
-    time_index: np.ndarray
-
-    def fill(self, values: np.ndarray, missing: float | bool = False) -> np.ndarray:
-        """Return `values` (of all rows of the table) as a matrix of shape `shape`; empty cells get `missing`."""
-        out = np.full(self.shape, missing, dtype=values.dtype)
-        out[self.channel_index, self.time_index] = values[self.rows]
-        return out
-
-
-def grids(table: pa.Table, step_ns: int) -> Iterator[Grid]:
-    """Yield one grid a fibre for a table with `fibre`, `channel` and `start`, times rounded to `step_ns`."""
-    fibre = table["fibre"].to_numpy(zero_copy_only=False)
-    channel = table["channel"].to_numpy().astype(np.int64)
-    start = table["start"].cast(pa.int64()).to_numpy()
-    for name in sorted(set(fibre)):
-        rows = np.flatnonzero(fibre == name)
-        first_channel, first_ns = int(channel[rows].min()), int(start[rows].min())
-        j = channel[rows] - first_channel
-        k = np.rint((start[rows] - first_ns) / step_ns).astype(np.int64)
-        shape = (int(j.max()) + 1, int(k.max()) + 1)
-        yield Grid(name, first_channel, first_ns, step_ns, shape, rows, j, k)
-
-
-def hysteresis_components(high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, int]:
-    """Label the components of `low`, neighbours by side or corner, that hold at least one cell of `high`.
+    Two rows touch where they are on the same or on neighbouring channels of a fibre and their starts differ by at
+    most `reach_ns`. Cost and memory grow with the rows, not with the time and channels that they span.
 
     Parameters
     ----------
-    high, low : numpy.ndarray
-        bool, shape (channels, times).
+    rows : pyarrow.Table
+        Has `fibre`, `channel` and `start`: those windows or rows that take part.
+    reach_ns : int
+        To the µs; `SLACK` steps of time make neighbours by side or corner.
 
     Returns
     -------
-    labels : numpy.ndarray
-        int32, same shape; 0 outside, 1 to `n` inside.
-    n : int
+    numpy.ndarray
+        int32, shape (n_rows,): 0 to the number of components less one.
     """
-    labels, n = ndimage.label(low | high, structure=np.ones((3, 3), bool))
-    opened = np.zeros(n + 1, bool)
-    opened[labels[high]] = True
-    opened[0] = False
-    renumbered = np.where(opened, np.cumsum(opened), 0).astype(np.int32)
-    return renumbered[labels], int(opened.sum())
+    if not rows.num_rows:
+        return np.empty(0, np.int32)
+    fibre = rows["fibre"].combine_chunks().dictionary_encode().indices.to_numpy()
+    channel = rows["channel"].to_numpy().astype(np.int64)
+    time = rows["start"].cast(pa.int64()).to_numpy() // 1000
+    channel -= channel.min()
+    time -= time.min()
+    reach = reach_ns // 1000
+    # One number a row: a lane for each channel, wide enough that a step of `reach` never leads into another lane.
+    width = int(time.max()) + reach + 1
+    key = (fibre.astype(np.int64) * (int(channel.max()) + 2) + channel) * width + time
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    here = np.arange(len(key))
+    # Within reach of a row, the rows of a lane reach each other: the nearest before and after stand for all.
+    after = np.searchsorted(key, key + width)
+    pairs = [(here[:-1], here[1:], 0), (here, after, width), (here, after - 1, width)]
+    links = []
+    for one, other, ahead in pairs:
+        inside = (other >= 0) & (other < len(key))
+        one, other = one[inside], other[inside]
+        near = np.abs(key[other] - key[one] - ahead) <= reach
+        links.append((one[near], other[near]))
+    one, other = (np.concatenate(side) for side in zip(*links, strict=True))
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(key), len(key)))
+    labels = np.empty(len(key), np.int32)
+    labels[order] = connected_components(graph, directed=False)[1]
+    return labels
+
+
+def members(labels: np.ndarray) -> list[np.ndarray]:
+    """Return the positions of each component's rows, ascending, int64."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if len(labels) else []

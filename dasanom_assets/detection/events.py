@@ -4,12 +4,16 @@ import hashlib
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from dasanom_assets.detection.components import grids, hysteresis_components
+from dasanom_assets.detection.components import SLACK, components, members
 from dasanom_assets.settings import DetectionSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, empty
+
+ORDER = [("start", "ascending"), ("fibre", "ascending"), ("first_channel", "ascending")]
+"""How events are sorted."""
+
+KEY = ["fibre", "channel", "start"]
 
 THREATS = ("digging", "walking", "cutting", "machine")
 """The contractor's classes that are alarms, as its columns ``p_<class>`` name them."""
@@ -44,52 +48,59 @@ def find_events(
         Rows of `contractor_scores`.
     settings : DetectionSettings
     window : WindowSettings
+
+    Raises
+    ------
+    ValueError
+        Where `labels` are of other windows.
     """
+    if labels is not None and not labels.select(KEY).equals(scores.select(KEY)):
+        raise ValueError("cluster_labels are of other windows than anomaly_scores: materialize both again")
     step = window.shift_seconds * SECOND_NS
     to_centre = (window.seconds * SECOND_NS - step) // 2
-    columns = {name: scores[name].to_numpy() for name in ("p_value", "score")}
     flagged = scores["is_anomaly"].to_numpy(zero_copy_only=False)
-    start = scores["start"].cast(pa.int64()).to_numpy()
-    cluster = None if labels is None else labels["label"].to_numpy()
-    low = columns["p_value"] <= settings.extend_p_value
+    extends = scores["p_value"].to_numpy() < settings.extend_p_value  # NaN does not
+    taking_part = np.flatnonzero(flagged | extends)
+    # By time and channel, so that the first of equal peaks is the same one whatever the order of the rows.
+    taking_part = taking_part[np.lexsort([scores[name].take(taking_part) for name in ("channel", "start")])]
+    taken = scores.take(taking_part)
+    flagged = flagged[taking_part]
+    fibre, version = (taken[name].to_pylist() for name in ("fibre", "model_version"))
+    channel, score, p_value = (taken[name].to_numpy() for name in ("channel", "score", "p_value"))
+    start = taken["start"].cast(pa.int64()).to_numpy()
+    cluster = None if labels is None else labels["label"].to_numpy()[taking_part]
+    view = _ContractorsView(contractor)
     rows = []
-    for grid in grids(scores, step):
-        marks, n = hysteresis_components(grid.fill(flagged), grid.fill(low))
-        mark = marks[grid.channel_index, grid.time_index]
-        members = np.flatnonzero(mark)
-        members = members[np.argsort(mark[members], kind="stable")]
-        for some in np.split(members, np.searchsorted(mark[members], np.arange(2, n + 1))) if n else []:
-            at = grid.rows[some]
-            if np.count_nonzero(flagged[at]) < settings.min_windows:
-                continue
-            peak = at[np.argmax(columns["score"][at])]
-            channels = grid.channel_index[some] + grid.first_channel
-            first_channel, last_channel = int(channels.min()), int(channels.max())
-            begin = int(start[at].min()) + to_centre
-            end = int(start[at].max()) + to_centre + step
-            kind, probability = _contractors_view(contractor, grid.fibre, begin, end, first_channel, last_channel)
-            rows.append(
-                {
-                    "fibre": grid.fibre,
-                    "event_id": event_id(grid.fibre, begin, first_channel, last_channel),
-                    "start": begin,
-                    "end": end,
-                    "first_channel": first_channel,
-                    "last_channel": last_channel,
-                    "peak_start": int(start[peak]),
-                    "peak_channel": scores["channel"][int(peak)].as_py(),
-                    "score": float(columns["score"][peak]),
-                    "p_value": float(columns["p_value"][peak]),
-                    "n_windows": len(at),
-                    "cluster": None if cluster is None else _most_frequent(cluster[at]),
-                    "contractor_class": kind,
-                    "contractor_probability": probability,
-                    "model_version": scores["model_version"][int(peak)].as_py(),
-                }
-            )
+    for at in members(components(taken, int(SLACK * step))):
+        if np.count_nonzero(flagged[at]) < settings.min_windows:
+            continue
+        peak = at[np.argmax(score[at])]
+        first_channel, last_channel = int(channel[at].min()), int(channel[at].max())
+        begin = int(start[at].min()) + to_centre
+        end = int(start[at].max()) + to_centre + step
+        kind, probability = view.of(fibre[peak], begin, end, first_channel, last_channel)
+        rows.append(
+            {
+                "fibre": fibre[peak],
+                "event_id": event_id(fibre[peak], begin, first_channel, last_channel),
+                "start": begin,
+                "end": end,
+                "first_channel": first_channel,
+                "last_channel": last_channel,
+                "peak_start": int(start[peak]),
+                "peak_channel": int(channel[peak]),
+                "score": float(score[peak]),
+                "p_value": float(p_value[peak]),
+                "n_windows": len(at),
+                "cluster": None if cluster is None else _most_frequent(cluster[at]),
+                "contractor_class": kind,
+                "contractor_probability": probability,
+                "model_version": version[peak],
+            }
+        )
     if not rows:
         return empty("anomaly_events")
-    return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]).sort_by([("start", "ascending")])
+    return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]).sort_by(ORDER)
 
 
 def _most_frequent(labels: np.ndarray) -> int:
@@ -97,26 +108,34 @@ def _most_frequent(labels: np.ndarray) -> int:
     return int(names[count.argmax()])
 
 
-def _contractors_view(
-    contractor: pa.Table | None, fibre: str, begin: int, end: int, first_channel: int, last_channel: int
-) -> tuple[str | None, float | None]:
-    """Return the contractor's most probable threat within an event's extent, or None where it has no rows."""
-    if contractor is None or not contractor.num_rows:
-        return None, None
-    start, stop = (contractor[name].cast(pa.int64()) for name in ("start", "end"))
-    inside = pc.and_(
-        pc.and_(pc.less(start, end), pc.greater(stop, begin)),
-        pc.and_(
-            pc.and_(
-                pc.greater_equal(contractor["channel"], first_channel),
-                pc.less_equal(contractor["channel"], last_channel),
-            ),
-            pc.equal(contractor["fibre"], fibre),
-        ),
-    )
-    rows = contractor.filter(inside)
-    largest = {name: pc.max(rows[f"p_{name}"]).as_py() for name in THREATS}
-    if any(value is None for value in largest.values()):
-        return None, None
-    kind = max(THREATS, key=lambda name: largest[name])
-    return kind, float(largest[kind])
+class _ContractorsView:
+    """What the contractor says of a stretch of time and channels; `contractor` are rows of `contractor_scores`."""
+
+    def __init__(self, contractor: pa.Table | None) -> None:
+        self._fibres: dict[str, tuple[np.ndarray, ...]] = {}
+        if contractor is None or not contractor.num_rows:
+            return
+        fibre = contractor["fibre"].to_numpy(zero_copy_only=False)
+        start, end = (contractor[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+        channel = contractor["channel"].to_numpy()
+        p = np.stack([contractor[f"p_{name}"].to_numpy() for name in THREATS], axis=1)
+        for name in np.unique(fibre):
+            rows = np.flatnonzero(fibre == name)
+            rows = rows[np.argsort(start[rows], kind="stable")]
+            self._fibres[name] = start[rows], end[rows], channel[rows], p[rows]
+
+    def of(
+        self, fibre: str, begin: int, end: int, first_channel: int, last_channel: int
+    ) -> tuple[str | None, float | None]:
+        """Return the most probable threat and its probability, or None where the contractor has no rows."""
+        if fibre not in self._fibres:
+            return None, None
+        start, stop, channel, p = self._fibres[fibre]
+        longest = int((stop - start).max())
+        some = slice(*np.searchsorted(start, [begin - longest, end]))
+        inside = (stop[some] > begin) & (channel[some] >= first_channel) & (channel[some] <= last_channel)
+        # Rows of power alone have no probabilities.
+        largest = np.max(p[some][inside], axis=0, initial=-np.inf, where=np.isfinite(p[some][inside]))
+        if not np.isfinite(largest).any():
+            return None, None
+        return THREATS[largest.argmax()], float(largest.max())

@@ -14,6 +14,7 @@ SMALLEST = 1e-300
 """P-values are not reported as zero: nothing is impossible, and logarithms stay finite."""
 
 LARGEST_COMBINED = 0.99
+"""Larger p-values count as this in `combine` (the truncated Cauchy of Fang, Tseng and Chang 2023)."""
 
 Kind = Literal["conformal", "gaussian", "quantile"]
 
@@ -33,8 +34,8 @@ class Calibration:
     mean, std : float
         Of `scores`: the Gaussian fit.
     tail : dict or None
-        ``start``, ``shape``, ``scale`` of the generalised Pareto tail, and ``reach``, the excess that one of those it
-        was fitted to was expected to pass; None where it was refused.
+        ``start``, ``shape``, ``scale`` of the generalised Pareto tail, and ``reach``, the excess that one of those
+        it was fitted to was expected to pass; None where it was refused.
     """
 
     scores: np.ndarray
@@ -51,7 +52,7 @@ class Calibration:
         Reference days hold events too. Scores more than `trim_mads` median absolute deviations (scaled to a
         standard deviation) above the median are taken for such, and left out. The deviation is that of the scores
         above the median: scores are skewed, and the deviation of both sides together would take the ordinary tail
-        of an exponential for events (Rosenmai 2013, "double MAD").
+        of an exponential for events.
 
         Parameters
         ----------

@@ -5,37 +5,35 @@ import dagster as dg
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
 
-
-class SettingsFromEnvironment(dg.ConfigurableResourceFactory[Settings]):
-    """`Settings`, read from the environment when a run starts."""
-
-    def create_resource(self, context: dg.InitResourceContext) -> Settings:
-        """Read the environment."""
-        return Settings()
+_OPTIONAL = {"is_required": False}
 
 
-class DataRoot(dg.ConfigurableResourceFactory[Store]):
-    """The data root."""
-
-    url: str | None = None
-    """Folder or fsspec URL; default: ``DASANOM_DATA``."""
-
-    def create_resource(self, context: dg.InitResourceContext) -> Store:
-        """Open the data root."""
-        return Store(self.url or Settings().data)
+@dg.resource(description="All settings, read from the environment when a run starts.")
+def settings_resource(context: dg.InitResourceContext) -> Settings:
+    """Read the settings from the environment."""
+    return Settings()
 
 
-class ComputeDevice(dg.ConfigurableResourceFactory[str]):
-    """Where networks run."""
-
-    name: str | None = None
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``; default: ``DASANOM_DEVICE``, else ``auto``."""
-
-    def create_resource(self, context: dg.InitResourceContext) -> str:
-        """Return the name; it is resolved, and refused where the machine lacks it, by the step that uses it."""
-        return self.name or Settings().device
+@dg.resource(
+    config_schema={"url": dg.Field(str, **_OPTIONAL, description="folder or fsspec URL; default: DASANOM_DATA")},
+    description="The data root.",
+)
+def store_resource(context: dg.InitResourceContext) -> Store:
+    """Open the data root."""
+    return Store(context.resource_config.get("url") or Settings().data)
 
 
-def build_resources() -> dict[str, object]:
+@dg.resource(
+    config_schema={
+        "name": dg.Field(str, **_OPTIONAL, description="auto, cpu, cuda or cuda:<n>; default: DASANOM_DEVICE")
+    },
+    description="Where networks run; a step that uses a device refuses one that is not there.",
+)
+def device_resource(context: dg.InitResourceContext) -> str:
+    """Return the name of the device."""
+    return context.resource_config.get("name") or Settings().device
+
+
+def build_resources() -> dict[str, dg.ResourceDefinition]:
     """Return the resources by the names that assets, schedules and sensors ask for."""
-    return {"settings": SettingsFromEnvironment(), "store": DataRoot(), "device": ComputeDevice()}
+    return {"settings": settings_resource, "store": store_resource, "device": device_resource}

@@ -1,11 +1,10 @@
 """Pictures of spectrograms for the Dagster UI."""
 
-import io
-
 import numpy as np
 from matplotlib.figure import Figure
 
 from dasanom_assets.spectrograms.windows import SECOND_NS, day_frames
+from dasanom_assets.tables.metadata import thumbnail
 from dasanom_assets.tables.store import Store
 
 MAX_COLUMNS = 600
@@ -44,9 +43,7 @@ def day_thumbnail(store: Store, day: str) -> bytes | None:
     axes.set_ylabel("frequency (Hz)")
     axes.set_title(f"{fibre}, channel {key[1]}", fontsize=10)
     figure.colorbar(drawn, ax=axes, label="dB re unit²/Hz")
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", pil_kwargs={"optimize": True})
-    return sink.getvalue()
+    return thumbnail(figure)
 
 
 def _keys(store: Store, day: str) -> list[tuple[str, int]]:

@@ -1,9 +1,13 @@
 """What an event in the Dagster UI says of a table or picture, as plain values."""
 
 import base64
-from typing import Any
+import io
+from typing import TYPE_CHECKING, Any
 
 from dasanom_assets.tables.store import Store
+
+if TYPE_CHECKING:  # heavy, and needed by those who draw only
+    from matplotlib.figure import Figure
 
 LARGEST_PICTURE = 30_000
 """Bytes of PNG that may go into an event: the event log keeps three copies of each."""
@@ -25,3 +29,20 @@ def image(png: bytes) -> str:
     if len(png) > LARGEST_PICTURE:
         raise ValueError(f"a picture of {len(png)} bytes is too large for an event: at most {LARGEST_PICTURE}")
     return f"![](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def thumbnail(figure: "Figure") -> bytes:
+    """Return a figure as PNG, with as many colours as fit into `LARGEST_PICTURE`, or the fewest of them."""
+    from PIL import Image
+
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png")
+    picture = Image.open(raw).convert("RGB")
+    for colours in (128, 64, 32, 16, 8):
+        sink = io.BytesIO()
+        # Of Pillow's methods this one keeps the rare colours, and what is rare is what the picture is about.
+        few = picture.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(sink, format="png", optimize=True)
+        if sink.tell() <= LARGEST_PICTURE:
+            break
+    return sink.getvalue()

@@ -1,5 +1,7 @@
 """Clusters of the reference, and new windows placed in them, equal to hdbscan's own."""
 
+import json
+
 import hdbscan
 import numpy as np
 import pytest
@@ -8,6 +10,15 @@ from dasanom_assets.detection.clustering import assign, cluster_quality, fit_clu
 from dasanom_assets.settings import DetectionSettings
 
 SETTINGS = DetectionSettings()
+
+
+def parameters(min_cluster_size: int, min_samples: int, method: str = "eom", *, single: bool = False) -> dict:
+    return {
+        "min_cluster_size": min_cluster_size,
+        "min_samples": min_samples,
+        "cluster_selection_method": method,
+        "allow_single_cluster": single,
+    }
 
 
 def blobs(n: int = 900, d: int = 6, seed: int = 0) -> np.ndarray:
@@ -23,15 +34,15 @@ def new_points(seed: int = 1) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "parameters",
+    "chosen",
     [
-        {"min_cluster_size": 20, "min_samples": 5, "allow_single_cluster": False},
-        {"min_cluster_size": 60, "min_samples": 15, "allow_single_cluster": True},
-        {"min_cluster_size": 6, "min_samples": 3, "allow_single_cluster": False},
+        parameters(20, 5),
+        parameters(60, 15, single=True),
+        parameters(6, 3, "leaf"),
     ],
 )
-def test_new_windows_get_what_hdbscan_gives_them(parameters: dict) -> None:
-    clusters = refit(blobs(), parameters)
+def test_new_windows_get_what_hdbscan_gives_them(chosen: dict) -> None:
+    clusters = refit(blobs(), chosen)
     new = new_points()
     label, probability, score = assign(clusters, new)
     theirs, strength = hdbscan.approximate_predict(clusters.fitted, clusters.scaled(new))
@@ -47,6 +58,8 @@ def test_parameters_are_chosen_by_validity_and_rebuild_the_same_clusters() -> No
     chosen = clusters.parameters()
     assert chosen["n_clusters"] == 2
     assert chosen["noise_share"] <= SETTINGS.max_noise_share
+    assert chosen["outlier_score"] == "GLOSH"
+    assert json.loads(json.dumps(chosen)) == chosen
     again = refit(points, chosen)
     for ours, theirs in zip(assign(clusters, new_points()), assign(again, new_points()), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -63,7 +76,7 @@ def test_one_blob_is_one_cluster_and_what_is_far_is_an_outlier() -> None:
 
 def test_where_there_is_no_cluster_outlier_scores_still_order_windows() -> None:
     points = blobs(120)
-    clusters = refit(points, {"min_cluster_size": 119, "min_samples": 5, "allow_single_cluster": False})
+    clusters = refit(points, parameters(119, 5))
     assert clusters.n_clusters == 0
     label, probability, score = assign(clusters, new_points())
     assert set(label) == {-1}
@@ -74,16 +87,17 @@ def test_where_there_is_no_cluster_outlier_scores_still_order_windows() -> None:
 
 def test_collapsed_dimensions_and_units_do_not_matter() -> None:
     points, new = blobs(), new_points()[:650]  # without those that coincide with the reference
-    parameters = {"min_cluster_size": 20, "min_samples": 5, "allow_single_cluster": False}
     rng = np.random.default_rng(2)
     other = np.concatenate([points * [1, 2, 3, 4, 5, 6], rng.normal(size=(len(points), 2)) * 1e-3], axis=1)
     other_new = np.concatenate([new * [1, 2, 3, 4, 5, 6], rng.normal(size=(len(new), 2)) * 1e-3], axis=1)
-    plain = assign(refit(points, parameters), new)[2]
-    np.testing.assert_allclose(assign(refit(other.astype(np.float32), parameters), other_new)[2], plain, atol=2e-3)
+    plain = assign(refit(points, parameters(20, 5)), new)[2]
+    np.testing.assert_allclose(
+        assign(refit(other.astype(np.float32), parameters(20, 5)), other_new)[2], plain, atol=2e-3
+    )
 
 
 def test_no_windows_are_no_labels() -> None:
-    clusters = refit(blobs(), {"min_cluster_size": 20, "min_samples": 5, "allow_single_cluster": False})
+    clusters = refit(blobs(), parameters(20, 5))
     assert [len(column) for column in assign(clusters, np.empty((0, 6), np.float32))] == [0, 0, 0]
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from dasanom_assets.detection.thresholds import Calibration, combine
 
@@ -13,6 +12,21 @@ DRAWS = {
     "exponential": lambda rng, n: rng.exponential(2.0, n),
     "heavy": lambda rng, n: rng.standard_t(6, n),
 }
+
+
+@pytest.mark.parametrize("name", ["gaussian", "exponential"])
+def test_trimming_takes_no_ordinary_tail_for_events(name: str) -> None:
+    rng = np.random.default_rng(3)
+    calibration = Calibration.fit(DRAWS[name](rng, 20_000), trim_mads=8.0)
+    assert calibration.trimmed_share < 5e-4
+    p = calibration.p_values(DRAWS[name](rng, 1_000_000))
+    for rate in (1e-2, 1e-3):
+        assert 0.5 < (p <= rate).mean() / rate < 2
+
+
+def test_many_equal_scores_leave_nothing_to_trim() -> None:
+    scores = np.concatenate([np.zeros(6000), np.random.default_rng(0).random(4000)])
+    assert Calibration.fit(scores, 8.0).trimmed_share == 0
 
 
 @pytest.mark.parametrize("name", DRAWS)
@@ -52,8 +66,18 @@ def test_p_values_fall_with_the_score_and_lie_in_the_unit_interval(seed: int, n:
 
 def test_ranking_goes_on_beyond_the_largest_calibration_score() -> None:
     calibration = Calibration.fit(np.random.default_rng(0).normal(size=20_000), trim_mads=np.inf)
-    p = calibration.p_values(np.array([4.0, 4.5, 5.0]))
-    assert p[0] > p[1] > p[2]
+    assert calibration.tail is not None
+    p = calibration.p_values(np.array([4.0, 4.5, 5.0, 10.0, 30.0]))
+    assert (np.diff(p) < 0).all()
+    # Also where the fitted tail has an end, as that of bounded scores has.
+    bounded = Calibration.fit(np.random.default_rng(0).random(20_000), trim_mads=np.inf)
+    assert bounded.tail is not None
+    assert bounded.tail["shape"] < -0.5
+    p = bounded.p_values(np.array([0.97, 0.99, 1.0, 1.001, 1.002]))
+    assert (np.diff(p) < 0).all()
+    for rate in (1e-2, 1e-3, 1e-5, 1e-7):
+        at = bounded.threshold("conformal", rate, 0)
+        assert bounded.p_values(np.array([at]))[0] == pytest.approx(rate, rel=1e-3)
     few = Calibration.fit(np.random.default_rng(0).normal(size=200), trim_mads=np.inf)
     assert few.tail is None
     assert few.p_values(np.array([99.0]))[0] == pytest.approx(1 / 201)
@@ -78,6 +102,8 @@ def test_it_survives_storage_and_nan() -> None:
     x = np.array([-1.0, 2.0, np.nan, 9.0])
     np.testing.assert_array_equal(again.p_values(x), calibration.p_values(x))
     assert np.isnan(again.p_values(x)[2])
+    missing = Calibration.fit(np.append(calibration.scores, np.nan), 8.0)
+    np.testing.assert_array_equal(missing.p_values(x), calibration.p_values(x))
 
 
 def test_too_few_windows_are_refused() -> None:
@@ -89,8 +115,10 @@ def test_the_cauchy_combination_is_its_formula_and_uniform_under_independence() 
     p = np.array([[0.01, 0.3], [0.5, 0.5], [0.9, 0.2]])
     plain = 0.5 - np.arctan(np.tan((0.5 - p) * np.pi).mean(axis=1)) / np.pi
     np.testing.assert_allclose(combine(p), plain, rtol=1e-10)
-    draws = combine(np.random.default_rng(0).uniform(size=(50_000, 3)))
-    assert stats.kstest(draws, "uniform").pvalue > 0.01
+    draws = combine(np.random.default_rng(0).uniform(size=(1_000_000, 3)))
+    for rate in (1e-3, 1e-2, 1e-1, 0.5):
+        # Values above 0.99 count as 0.99, which adds to the share by less than a tenth.
+        assert 0.95 < (draws <= rate).mean() / rate < 1.1
 
 
 def test_the_combination_keeps_tiny_values_apart_and_leaves_missing_ones_out() -> None:
@@ -100,3 +128,4 @@ def test_the_combination_keeps_tiny_values_apart_and_leaves_missing_ones_out() -
     assert tiny[2] >= 0.98
     assert tiny[3] == pytest.approx(1e-5)
     assert tiny[4] < 3e-4
+    assert np.isnan(combine(np.full((1, 2), np.nan))).all()

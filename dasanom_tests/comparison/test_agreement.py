@@ -1,0 +1,187 @@
+"""Both sides are matched by where and when, never by row, and figures of agreement are the published ones."""
+
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score
+
+from dasanom_assets.comparison.agreement import agreement_summary, match_events, who_flagged, window_agreement
+from dasanom_assets.settings import ComparisonSettings
+from dasanom_assets.tables.schemas import SCHEMAS
+
+SECOND = 1_000_000_000
+BEGAN = 1_767_607_200 * SECOND
+Box = tuple[float, float, int, int]
+
+
+def events(table: str, boxes: list[Box], fibre: str = "north") -> pa.Table:
+    """Events of start, end (s), first and last channel; ids are numbered."""
+    rows = [
+        {
+            "fibre": fibre,
+            "event_id": f"{fibre}-{table[0]}{k}",
+            "start": BEGAN + round(start * SECOND),
+            "end": BEGAN + round(end * SECOND),
+            "first_channel": first,
+            "last_channel": last,
+        }
+        for k, (start, end, first, last) in enumerate(boxes)
+    ]
+    return pa.Table.from_pylist(rows, SCHEMAS[table])
+
+
+def matched(ours: list[Box], theirs: list[Box]) -> list[tuple[str | None, str | None, str]]:
+    table = match_events(events("anomaly_events", ours), events("contractor_events", theirs))
+    assert table.schema == SCHEMAS["event_matches"]
+    return [(row["event_id"], row["contractor_event_id"], row["agreement"]) for row in table.to_pylist()]
+
+
+def test_each_event_is_matched_once_by_the_largest_overlap() -> None:
+    ours = [(0, 10, 5, 6), (8, 30, 5, 6), (100, 110, 5, 6)]
+    theirs = [(0, 40, 5, 6), (0, 9, 5, 5), (300, 310, 5, 6)]
+    assert set(matched(ours, theirs)) == {
+        (None, "north-c2", "only_contractor"),
+        ("north-a0", "north-c1", "both"),
+        ("north-a1", "north-c0", "both"),
+        ("north-a2", None, "only_us"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("theirs", "meet"),
+    [
+        ((11.9, 20, 5, 6), True),
+        ((12.1, 20, 5, 6), False),
+        ((0, 10, 8, 9), True),
+        ((0, 10, 9, 9), False),
+        ((11.9, 20, 8, 9), True),
+        ((12.1, 20, 5, 9), False),
+    ],
+)
+def test_borders_may_miss_by_two_seconds_and_two_channels(theirs: Box, meet: bool) -> None:
+    assert (matched([(0, 10, 5, 6)], [theirs])[0][2] == "both") is meet
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    *[
+        st.lists(
+            st.tuples(st.integers(0, 30), st.integers(1, 10), st.integers(0, 12), st.integers(0, 4)), max_size=4
+        )
+    ]
+    * 2
+)
+def test_no_other_matching_overlaps_more(ours: list, theirs: list) -> None:
+    a, b = ([(s, s + d, f, f + w) for s, d, f, w in side] for side in (ours, theirs))
+
+    def overlap(x: Box, y: Box) -> float:
+        seconds = min(x[1], y[1]) - max(x[0], y[0]) + 2
+        channels = min(x[3], y[3]) - max(x[2], y[2]) + 1 + 2
+        return max(seconds, 0) * max(channels, 0)
+
+    rows = matched(a, b)
+    got = sum(overlap(a[int(u[-1])], b[int(t[-1])]) for u, t, kind in rows if kind == "both" and u and t)
+    short, long = sorted((a, b), key=len)
+    best = max(
+        sum(overlap(x, y) for x, y in zip(short, some, strict=True))
+        for some in itertools.permutations(long, len(short))
+    )
+    assert got == pytest.approx(best)
+    assert sorted(u for u, _, _ in rows if u) == sorted(f"north-a{k}" for k in range(len(a)))
+    assert sorted(t for _, t, _ in rows if t) == sorted(f"north-c{k}" for k in range(len(b)))
+
+
+def test_fibres_are_matched_apart_and_nothing_gives_nothing() -> None:
+    box = [(0, 10, 5, 6)]
+    table = match_events(events("anomaly_events", box), events("contractor_events", box, "south"))
+    assert table["agreement"].to_pylist() == ["only_us", "only_contractor"]
+    assert table["fibre"].to_pylist() == ["north", "south"]
+    assert matched([], []) == []
+
+
+def test_the_summary_counts_alarms_of_each_side() -> None:
+    kinds = ["both"] * 3 + ["only_us"] * 2 + ["only_contractor"] * 7
+    rows = [{"fibre": "north", "event_id": "a", "contractor_event_id": "b", "agreement": kind} for kind in kinds]
+    matches = pa.Table.from_pylist(rows, SCHEMAS["event_matches"])
+    summary = agreement_summary(matches, hours=2.0, km=5.0)
+    assert (summary["both"], summary["only_us"], summary["only_contractor"]) == (3, 2, 7)
+    assert summary["positive_agreement"] == pytest.approx(6 / 15)
+    assert (summary["ours_an_hour"], summary["contractors_an_hour"]) == (2.5, 5.0)
+    assert summary["ours_a_km_and_hour"] == 0.5
+    assert agreement_summary(matches.slice(0, 0), 0.0)["positive_agreement"] is None
+
+
+def window(channel: int, second: float, flagged: bool, fibre: str = "north") -> dict:
+    start = BEGAN + round(second * SECOND)
+    return {
+        "fibre": fibre,
+        "channel": channel,
+        "start": start,
+        "end": start + 8 * SECOND,
+        "is_anomaly": flagged,
+    }
+
+
+def row(channel: int, second: float, threat: float | None, fibre: str = "north") -> dict:
+    start = BEGAN + round(second * SECOND)
+    p = dict.fromkeys(("p_digging", "p_walking", "p_cutting", "p_machine"), None if threat is None else threat / 4)
+    noise = None if threat is None else 1 - threat
+    return {"fibre": fibre, "channel": channel, "start": start, "end": start + SECOND // 5, "p_noise": noise} | p
+
+
+def who(windows: list[dict], rows: list[dict]) -> list[int]:
+    scores = pa.Table.from_pylist(windows, SCHEMAS["anomaly_scores"])
+    theirs = pa.Table.from_pylist(rows, SCHEMAS["contractor_scores"])
+    return who_flagged(scores, theirs, ComparisonSettings()).tolist()
+
+
+def test_windows_are_compared_where_they_are() -> None:
+    windows = [
+        window(7, 1, True),
+        window(7, 0, True),  # its central second is 3.5 to 4.5
+        window(7, 0, False, "south"),
+        window(8, 0, False),
+        window(6, 0, False),
+    ]
+    rows = [row(8, 4.0, 0.7), row(7, 4.0, 0.7), row(6, 4.0, 0.2), row(6, 4.2, None), row(9, 4.0, 0.9)]
+    assert who(windows, rows) == [2, 1, 0, 3, 0]
+    assert who(windows, rows[::-1]) == [2, 1, 0, 3, 0]
+    assert who(windows, []) == [2, 2, 0, 0, 0]
+    assert who([], rows) == []
+
+
+@pytest.mark.parametrize(("second", "met"), [(3.2, False), (3.4, True), (4.4, True), (4.6, False)])
+def test_the_contractor_flags_a_window_within_its_central_second(second: float, met: bool) -> None:
+    assert who([window(7, 0, False)], [row(7, second, 0.9)]) == [3 if met else 0]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=60))
+def test_kappa_and_ac1_are_the_published_ones(codes: list[int]) -> None:
+    values = np.array(codes, np.int8)
+    out = window_agreement(values)
+    us, them = np.isin(values, (1, 2)), np.isin(values, (1, 3))
+    if len({*us, *them}) == 1:
+        assert out["kappa"] is None
+    else:
+        assert out["kappa"] == pytest.approx(cohen_kappa_score(us, them), abs=1e-12)
+    share = (us.mean() + them.mean()) / 2
+    chance = 2 * share * (1 - share)
+    assert out["ac1"] == pytest.approx(((us == them).mean() - chance) / (1 - chance))
+    assert [out[k] for k in ("neither", "both", "only_us", "only_contractor")] == [
+        codes.count(k) for k in range(4)
+    ]
+
+
+def test_ac1_stays_high_where_alarms_are_rare_and_kappa_does_not() -> None:
+    out = window_agreement(np.repeat([0, 1, 2, 3], [118, 2, 5, 0]).astype(np.int8))
+    # Table of a = 118, b = 5, c = 0, d = 2 worked by hand.
+    assert out["positive_agreement"] == pytest.approx(4 / 9)
+    chance = (120 * 0 + 7 * 2 + 118 * 123) / 125**2
+    assert out["kappa"] == pytest.approx((0.96 - chance) / (1 - chance))
+    assert out["ac1"] > 0.95 > 0.5 > out["kappa"]
+    assert window_agreement(np.empty(0, np.int8))["kappa"] is None

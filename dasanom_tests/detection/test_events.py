@@ -1,0 +1,156 @@
+"""Events cover their cause in time and along the fibre, keep their ids, and say what the contractor says."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dasanom_assets.detection.events import find_events
+from dasanom_assets.settings import DetectionSettings, WindowSettings
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch
+
+SECOND = 1_000_000_000
+BEGAN = 1_767_607_200 * SECOND
+SETTINGS, WINDOW = DetectionSettings(), WindowSettings()
+
+
+def interval(fibre: str, channel: int, second: float, length: float) -> dict:
+    start = BEGAN + round(second * SECOND)
+    return {"fibre": fibre, "channel": channel, "start": start, "end": start + round(length * SECOND)}
+
+
+def scored(p_values: np.ndarray, fibre: str = "north", first_channel: int = 100) -> pa.Table:
+    """Windows of 8 s, one a second, with p-values of shape (channels, windows); flagged from 1e-3 on."""
+    rows = [
+        interval(fibre, first_channel + j, k, 8)
+        | {
+            "score_vae": 1.0,
+            "score_latent": 1.0,
+            "p_vae": p,
+            "p_latent": p,
+            "score": -np.log10(p),
+            "p_value": p,
+            "is_anomaly": p <= 1e-3,
+            "model_version": "v1",
+        }
+        for j, line in enumerate(p_values)
+        for k, p in enumerate(line)
+    ]
+    return pa.Table.from_pylist(rows, SCHEMAS["anomaly_scores"])
+
+
+def labelled(scores: pa.Table, label: np.ndarray) -> pa.Table:
+    n = scores.num_rows
+    more = [pa.array(label, pa.int32()), pa.array(np.ones(n), pa.float32()), pa.array(np.zeros(n), pa.float32())]
+    columns = [scores[name] for name in ("fibre", "channel", "start", "end")] + more
+    return pa.table(columns, schema=SCHEMAS["cluster_labels"])
+
+
+def quiet(channels: int = 6, windows: int = 60) -> np.ndarray:
+    return np.full((channels, windows), 0.5)
+
+
+def test_an_event_is_as_long_as_the_centres_of_its_windows() -> None:
+    p = quiet()
+    p[2, 20:25] = 1e-4
+    p[2, 22] = 1e-6
+    p[3, 25:27] = 5e-3  # below extend_p_value, touching by a corner
+    p[5, 40:45] = 5e-3  # never opened
+    event, *others = find_events(scored(p), None, None, SETTINGS, WINDOW).to_pylist()
+    assert not others
+    assert (event["first_channel"], event["last_channel"], event["n_windows"]) == (102, 103, 7)
+    # Window 20 spans seconds 20 to 28; its centre's second is 23.5 to 24.5.
+    assert event["start"].value == BEGAN + round(23.5 * SECOND)
+    assert event["end"].value == BEGAN + round(30.5 * SECOND)
+    assert (event["peak_channel"], event["peak_start"].value) == (102, BEGAN + 22 * SECOND)
+    assert event["p_value"] == pytest.approx(1e-6)
+    assert event["score"] == pytest.approx(6)
+    assert (event["cluster"], event["contractor_class"], event["contractor_probability"]) == (None, None, None)
+
+
+def test_too_few_flagged_windows_are_no_event() -> None:
+    p = quiet()
+    p[2, 20:22] = 1e-4
+    p[2, 22:30] = 5e-3
+    assert find_events(scored(p), None, None, SETTINGS, WINDOW).num_rows == 0
+    p[3, 22] = 1e-4
+    assert find_events(scored(p), None, None, SETTINGS, WINDOW).num_rows == 1
+
+
+def test_windows_that_could_not_be_scored_belong_to_no_event() -> None:
+    p = quiet()
+    p[2, 20:30] = 1e-4
+    p[2, 24] = np.nan
+    events = find_events(scored(p), None, None, SETTINGS, WINDOW).to_pylist()
+    assert [event["n_windows"] for event in events] == [4, 5]
+
+
+def test_events_are_sorted_and_keep_their_ids_whatever_the_order_of_rows() -> None:
+    p = quiet()
+    p[1, 40:45] = p[4, 10:15] = 1e-5
+    scores = pa.concat_tables([scored(p), scored(p, "south")])
+    events = find_events(scores, None, None, SETTINGS, WINDOW)
+    assert mismatch("anomaly_events", events.schema) is None
+    assert [(e["fibre"], e["first_channel"]) for e in events.to_pylist()] == [
+        ("north", 104),
+        ("south", 104),
+        ("north", 101),
+        ("south", 101),
+    ]
+    ids = events["event_id"].to_pylist()
+    assert len(set(ids)) == 4
+    assert all(len(name) == 16 and set(name) <= set("0123456789abcdef") for name in ids)
+    shuffled = scores.take(np.random.default_rng(0).permutation(scores.num_rows))
+    assert find_events(shuffled, None, None, SETTINGS, WINDOW).equals(events)
+
+
+def test_the_cluster_is_the_most_frequent_label_of_the_event() -> None:
+    p = quiet(2, 20)
+    p[0, 5:10] = 1e-4
+    scores = scored(p)
+    label = np.zeros(40, int)
+    label[5:8] = -1
+    labels = labelled(scores, label)
+    (event,) = find_events(scores, labels, None, SETTINGS, WINDOW).to_pylist()
+    assert event["cluster"] == -1
+    with pytest.raises(ValueError, match="materialize both again"):
+        find_events(scores, labels.slice(1), None, SETTINGS, WINDOW)
+    with pytest.raises(ValueError, match="other windows"):
+        find_events(scores, labels.take(np.arange(40)[::-1]), None, SETTINGS, WINDOW)
+
+
+def contractor(rows: list[tuple[str, int, float, list[float | None]]]) -> pa.Table:
+    names = ("p_digging", "p_walking", "p_cutting", "p_machine", "p_noise")
+    table = [
+        interval(fibre, channel, second, 0.2) | {"power": 1.0} | dict(zip(names, p, strict=True))
+        for fibre, channel, second, p in rows
+    ]
+    return pa.Table.from_pylist(table, SCHEMAS["contractor_scores"])
+
+
+def test_the_contractors_view_is_taken_from_the_events_extent_only() -> None:
+    p = quiet(3, 40)
+    p[1, 10:20] = 1e-4  # channel 101, seconds 13.5 to 23.5
+    scores = scored(p)
+    rows = [
+        ("north", 101, 15.0, [0.1, 0.6, 0.1, 0.1, 0.1]),
+        ("north", 101, 18.0, [0.2, 0.3, 0.0, 0.0, 0.5]),
+        ("north", 101, 16.0, [None] * 5),
+        ("north", 101, 13.3, [0.99, 0, 0, 0, 0.01]),  # ends as the event begins
+        ("north", 101, 23.5, [0.99, 0, 0, 0, 0.01]),  # begins as the event ends
+        ("north", 102, 15.0, [0.99, 0, 0, 0, 0.01]),
+        ("south", 101, 15.0, [0.99, 0, 0, 0, 0.01]),
+    ]
+    (event,) = find_events(scores, None, contractor(rows), SETTINGS, WINDOW).to_pylist()
+    assert event["contractor_class"] == "walking"
+    assert event["contractor_probability"] == pytest.approx(0.6)
+    for silent in (rows[2:], rows[2:3], []):
+        (event,) = find_events(scores, None, contractor(silent), SETTINGS, WINDOW).to_pylist()
+        assert (event["contractor_class"], event["contractor_probability"]) == (None, None)
+
+
+def test_a_day_without_windows_has_no_events() -> None:
+    empty = [SCHEMAS[name].empty_table() for name in ("anomaly_scores", "cluster_labels", "contractor_scores")]
+    events = find_events(*empty, SETTINGS, WINDOW)
+    assert events.schema == SCHEMAS["anomaly_events"]
+    assert events.num_rows == 0
+    assert events["start"].type == TIME
