@@ -90,7 +90,7 @@ class VaeSettings(_Section):
     )
     batch: int = Field(256, ge=2, description="windows a step")
     learning_rate: float = Field(3e-3, gt=0)
-    max_epochs: int = Field(12, ge=1)
+    max_epochs: int = Field(8, ge=1)
     windows_per_epoch: int = Field(8_192, ge=2, description="windows drawn for an epoch, at most")
     validation_windows: int = Field(2_048, ge=2, description="windows drawn for validation, at most")
     patience: int = Field(4, ge=1, description="epochs without a better validation loss before stopping")

@@ -22,7 +22,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from dasanom_assets.comparison.contractor import contractor_scores as compute
 
         day = context.partition_key
-        table, notes = compute(store, store.read_day("recordings", day), settings.comparison)
+        table, notes = compute(store, store.read_day("recordings", day), settings.comparison, day=day)
         rows = store.write_day("contractor_scores", day, table, notes)
         for reason in notes["left_out"]:
             context.log.warning(f"left out: {reason}")

@@ -4,24 +4,36 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dasanom_assets.detection.clustering import Clusters, assign, cluster_quality, fit_clusters, refit
 from dasanom_assets.detection.thresholds import Calibration, combine
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.training import encode_bank
-from dasanom_assets.models.training_set import load_bank
+from dasanom_assets.models.training_set import WindowIndex, load_bank
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import DETECTORS
 from dasanom_assets.tables.store import Store
 
 NAME = "reference_model"
-CALIBRATION_WINDOWS = 40_000
-"""Windows that thresholds are calibrated on, at most."""
+SUPPORT_NS = 2 * SECOND_NS
+"""Windows of a channel and of its neighbours whose starts differ by no more support each other."""
 
 
 class IncompatibleModelError(ValueError):
     """A model that does not fit the table it should score."""
+
+
+@dataclass(frozen=True)
+class ChannelScores:
+    """Fused scores of the windows of one channel, −log10 of a p-value each; `start_ns` ascends."""
+
+    fibre: str
+    channel: int
+    start_ns: np.ndarray
+    score: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -87,7 +99,7 @@ def fit_reference(
     """
     detection = settings.detection
     train, _ = load_bank(store, manifest, "train", detection.reference_windows, detection.seed)
-    held_out, _ = load_bank(store, manifest, "calibration", CALIBRATION_WINDOWS, detection.seed)
+    held_out, where = load_bank(store, manifest, "calibration")
     clusters = fit_clusters(encode_bank(vae, train, device).mu, detection)
     encoded = encode_bank(vae, held_out, device)
     label, _, outlier = assign(clusters, encoded.mu)
@@ -95,7 +107,7 @@ def fit_reference(
     fits = {name: Calibration.fit(scores[:, i], detection.trim_mads) for i, name in enumerate(DETECTORS)}
     quiet = np.all([fits[name].is_quiet(scores[:, i]) for i, name in enumerate(DETECTORS)], axis=0)
     calibrations = {name: Calibration.fit(scores[quiet, i], trim_mads=np.inf) for i, name in enumerate(DETECTORS)}
-    fused = fuse(calibrations, scores)
+    fused = _supported_all(where, fuse(calibrations, scores))
     calibrations["fused"] = Calibration.fit(fused[quiet], trim_mads=np.inf)
     note = {
         "reference_windows": len(train),
@@ -110,6 +122,49 @@ def fuse(calibrations: dict[str, Calibration], scores: np.ndarray) -> np.ndarray
     """Return −log10 of the Cauchy combination of the detectors' p-values, float64, shape (n,)."""
     p = np.stack([calibrations[name].p_values(scores[:, i]) for i, name in enumerate(DETECTORS)], axis=1)
     return -np.log10(combine(p))
+
+
+def supported(channel: ChannelScores, beside: list[ChannelScores]) -> np.ndarray:
+    """Return the mean fused score over a window's surroundings, float64, shape (n_windows,).
+
+    What happens on the ground reaches neighbouring channels and lasts longer than the shift between windows; noise
+    does neither. The surroundings are windows within `SUPPORT_NS` on this channel and on those next to it.
+
+    Parameters
+    ----------
+    channel : ChannelScores
+    beside : list of ChannelScores
+        Others; those of another fibre or farther than one channel away are not neighbours.
+    """
+    total, count = np.zeros(len(channel.score)), np.zeros(len(channel.score))
+    for other in (channel, *beside):
+        if other.fibre == channel.fibre and abs(other.channel - channel.channel) <= 1:
+            first = np.searchsorted(other.start_ns, channel.start_ns - SUPPORT_NS, side="left")
+            last = np.searchsorted(other.start_ns, channel.start_ns + SUPPORT_NS, side="right")
+            sums = np.concatenate([[0.0], np.cumsum(other.score)])
+            total += sums[last] - sums[first]
+            count += last - first
+    return total / np.maximum(count, 1)
+
+
+def _supported_all(where: WindowIndex, fused: np.ndarray) -> np.ndarray:
+    """Apply `supported` to the windows of a bank."""
+    rows = _groups(where)
+    channels = {key: ChannelScores(key[1], key[2], where.start_ns[at], fused[at]) for key, at in rows.items()}
+    out = np.empty(len(fused))
+    for (day, fibre, number), at in rows.items():
+        beside = [channels[k] for n in (number - 1, number + 1) if (k := (day, fibre, n)) in channels]
+        out[at] = supported(channels[day, fibre, number], beside)
+    return out
+
+
+def _groups(where: WindowIndex) -> dict[tuple[str, str, int], np.ndarray]:
+    """Return the positions of each day, fibre and channel, in order of time."""
+    table = pd.DataFrame(
+        {"day": where.day, "fibre": where.fibre, "channel": where.channel, "start": where.start_ns}
+    )
+    groups = table.sort_values("start", kind="stable").groupby(["day", "fibre", "channel"], sort=False)
+    return {(str(key[0]), str(key[1]), int(key[2])): at.index.to_numpy() for key, at in groups}  # type: ignore[index,arg-type]
 
 
 def save_reference(store: Store, reference: Reference) -> str:

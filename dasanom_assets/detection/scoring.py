@@ -1,16 +1,18 @@
 """Embeddings to clusters, scores and p-values, one row group at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.detection.clustering import assign
-from dasanom_assets.detection.reference import Reference, fuse, scores_of
+from dasanom_assets.detection.reference import ChannelScores, Reference, fuse, scores_of, supported
 from dasanom_assets.settings import DetectionSettings
 from dasanom_assets.tables.schemas import DETECTORS, SCHEMAS, stack
 from dasanom_assets.tables.store import Store
 
+T = TypeVar("T")
 INTERVAL = ["fibre", "channel", "start", "end"]
 
 
@@ -33,20 +35,9 @@ def anomaly_scores(
         Where `cluster_labels` belongs to other windows than `embeddings`.
     """
     limit = thresholds(reference, settings)[settings.threshold]
-    labelled = store.iter_day("cluster_labels", day, [*INTERVAL[:3], "outlier_score"])
-    embedded = store.iter_day("embeddings", day)
-    for rows, labels in zip(embedded, labelled, strict=True):
-        if not rows.select(INTERVAL[:3]).equals(labels.select(INTERVAL[:3])):
-            raise ValueError(
-                f"cluster_labels of {day} are older than its embeddings: materialize cluster_labels again"
-            )
-        scores = scores_of(
-            stack(rows["mu"]),
-            rows["reconstruction_error"].to_numpy(),
-            rows["kl"].to_numpy(),
-            labels["outlier_score"].to_numpy(),
-        )
-        p_value = reference.calibrations["fused"].p_values(fuse(reference.calibrations, scores))
+    for before, (rows, scores, channel), after in _with_neighbours(_scored(store, day, reference)):
+        beside = [neighbour[2] for neighbour in (before, after) if neighbour is not None]
+        p_value = reference.calibrations["fused"].p_values(supported(channel, beside))
         score = -np.log10(p_value)
         columns = {f"score_{name}": scores[:, i] for i, name in enumerate(DETECTORS)}
         columns |= {
@@ -57,14 +48,48 @@ def anomaly_scores(
         yield _extended("anomaly_scores", rows, columns)
 
 
+def _scored(store: Store, day: str, reference: Reference) -> Iterator[tuple[pa.Table, np.ndarray, ChannelScores]]:
+    """Yield the rows of a channel, its scores by detector, and their fusion."""
+    labelled = store.iter_day("cluster_labels", day, [*INTERVAL[:3], "outlier_score"])
+    for rows, labels in zip(store.iter_day("embeddings", day), labelled, strict=True):
+        if not rows.select(INTERVAL[:3]).equals(labels.select(INTERVAL[:3])):
+            raise ValueError(
+                f"cluster_labels of {day} are older than its embeddings: materialize cluster_labels again"
+            )
+        scores = scores_of(
+            stack(rows["mu"]),
+            rows["reconstruction_error"].to_numpy(),
+            rows["kl"].to_numpy(),
+            labels["outlier_score"].to_numpy(),
+        )
+        first: dict[str, list] = (
+            rows.slice(0, 1).to_pydict() if rows.num_rows else {"fibre": [""], "channel": [-1]}
+        )
+        start_ns = rows["start"].cast(pa.int64()).to_numpy()
+        fused = fuse(reference.calibrations, scores)
+        yield rows, scores, ChannelScores(first["fibre"][0], first["channel"][0], start_ns, fused)
+
+
+def _with_neighbours(items: Iterable[T]) -> Iterator[tuple[T | None, T, T | None]]:
+    """Yield each item between the one before and the one after."""
+    before, here = None, None
+    for after in items:
+        if here is not None:
+            yield before, here, after
+        before, here = here, after
+    if here is not None:
+        yield before, here, None
+
+
 def thresholds(reference: Reference, settings: DetectionSettings) -> dict[str, float]:
     """Return the threshold of each kind in units of ``score``, −log10 of the fused p-value."""
     fused = reference.calibrations["fused"]
-    raw = {
-        kind: fused.threshold(kind, settings.false_alarm_rate, settings.quantile)
-        for kind in ("conformal", "gaussian", "quantile")
-    }
-    return {kind: float(-np.log10(fused.p_values(np.array([value]))[0])) for kind, value in raw.items()}
+    raw = [
+        fused.threshold(kind, settings.false_alarm_rate, settings.quantile) for kind in ("gaussian", "quantile")
+    ]
+    gaussian, quantile = -np.log10(fused.p_values(np.array(raw)))
+    conformal = -np.log10(settings.false_alarm_rate)
+    return {"conformal": float(conformal), "gaussian": float(gaussian), "quantile": float(quantile)}
 
 
 def _extended(table: str, rows: pa.Table, columns: dict[str, np.ndarray]) -> pa.Table:
