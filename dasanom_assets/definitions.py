@@ -36,7 +36,7 @@ def build_defs(settings: Settings | None = None, resources: dict[str, object] | 
         *detection.build_assets(days),
         *comparison.build_assets(days),
     ]
-    jobs = {job.name: job for job in build_jobs(days)}
+    jobs = {job.name: job for job in build_jobs()}
     return dg.Definitions(
         assets=[described(asset) for asset in assets],
         asset_checks=build_checks(days),

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from dasanom_assets.detection.clustering import Clusters, assign, cluster_quality, fit_clusters, refit
 from dasanom_assets.detection.thresholds import Calibration, combine
@@ -160,11 +159,11 @@ def _supported_all(where: WindowIndex, fused: np.ndarray) -> np.ndarray:
 
 def _groups(where: WindowIndex) -> dict[tuple[str, str, int], np.ndarray]:
     """Return the positions of each day, fibre and channel, in order of time."""
-    table = pd.DataFrame(
-        {"day": where.day, "fibre": where.fibre, "channel": where.channel, "start": where.start_ns}
-    )
-    groups = table.sort_values("start", kind="stable").groupby(["day", "fibre", "channel"], sort=False)
-    return {(str(key[0]), str(key[1]), int(key[2])): at.index.to_numpy() for key, at in groups}  # type: ignore[index,arg-type]
+    order = np.lexsort((where.start_ns, where.channel, where.fibre.astype(str), where.day.astype(str)))
+    columns = [column[order] for column in (where.day, where.fibre, where.channel)]
+    border = np.flatnonzero(np.any([column[1:] != column[:-1] for column in columns], axis=0)) + 1
+    parts = np.split(order, border) if len(order) else []
+    return {(where.day[at[0]], where.fibre[at[0]], int(where.channel[at[0]])): at for at in parts}
 
 
 def save_reference(store: Store, reference: Reference) -> str:

@@ -21,22 +21,15 @@ RESCORE = (
 )
 
 
-def build_jobs(days: dg.PartitionsDefinition) -> list[UnresolvedAssetJobDefinition]:
+def build_jobs() -> list[UnresolvedAssetJobDefinition]:
     """Return `ingest`, `train` and `rescore`."""
 
-    def job(
-        name: str, assets: tuple[str, ...], description: str, partitions_def: dg.PartitionsDefinition | None = None
-    ) -> UnresolvedAssetJobDefinition:
-        return dg.define_asset_job(
-            name,
-            selection=dg.AssetSelection.assets(*assets),
-            description=description,
-            executor_def=dg.in_process_executor,
-            partitions_def=partitions_def,
-        )
+    def job(name: str, assets: tuple[str, ...], description: str) -> UnresolvedAssetJobDefinition:
+        selection = dg.AssetSelection.assets(*assets)
+        return dg.define_asset_job(name, selection, description=description, executor_def=dg.in_process_executor)
 
     return [
-        job("ingest", INGEST, "A day: recordings to spectrograms and their background.", partitions_def=days),
+        job("ingest", INGEST, "A day: recordings to spectrograms and their background."),
         job("train", TRAIN, "Learn what is normal, from the days that `training_set` is given."),
-        job("rescore", RESCORE, "A day: embeddings to the comparison report.", partitions_def=days),
+        job("rescore", RESCORE, "A day: embeddings to the comparison report."),
     ]

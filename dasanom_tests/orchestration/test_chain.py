@@ -98,7 +98,7 @@ def test_the_schedule_asks_for_days_that_the_live_model_has_not_scored(line: Lin
     built = build_defs(Settings(data=str(line.root)), {"store": line.store})
     schedule = built.resolve_schedule_def("daily_rescoring")
 
-    def tick(day: int) -> dg.ScheduleExecutionData:
+    def tick(day: int):
         context = dg.build_schedule_context(
             instance=line.instance,
             scheduled_execution_time=datetime(2026, 1, day, 3, tzinfo=UTC),
@@ -108,12 +108,12 @@ def test_the_schedule_asks_for_days_that_the_live_model_has_not_scored(line: Lin
         return schedule.evaluate_tick(context)
 
     assert "is scored by the live model" in tick(8).skip_message
-    old = checkpoints.live(line.store, "reference_model")
+    pointer, live = "models/reference_model/live.json", checkpoints.live(line.store, "reference_model")
     try:
-        checkpoints.set_live(line.store, "reference_model", "another")
+        line.store.write_json(pointer, {"version": "another"})
         requests = tick(8).run_requests
     finally:
-        checkpoints.set_live(line.store, "reference_model", old)
+        line.store.write_json(pointer, {"version": live})
     assert [r.partition_key for r in requests] == list(line.days)
     assert requests[0].run_key == f"2026-01-08T03:00:00+00:00:{line.days[0]}"
     assert {r.job_name or "rescore" for r in requests} == {"rescore"}
