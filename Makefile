@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' constraints.txt)
 
 export DAGSTER_HOME ?= $(CURDIR)
-export OMP_NUM_THREADS ?= 2
+# Two runs at once share the cores; training, which runs alone, takes all of them itself.
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: run test lint pictures install clean
 

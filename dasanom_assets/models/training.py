@@ -7,6 +7,7 @@ torch's global random state: on one CPU, the same windows and settings give the 
 import copy
 import itertools
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -216,6 +217,8 @@ def train_vae(
     if train.window_shape != validation.window_shape:
         raise ValueError(f"windows of {train.window_shape} and of {validation.window_shape} do not go together")
 
+    # Training runs alone, whatever a run that shares the machine is told by OMP_NUM_THREADS.
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     model = _new_model(*train.window_shape, settings).to(device)
     optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
     generator = torch.Generator(device).manual_seed(settings.seed)

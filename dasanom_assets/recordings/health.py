@@ -45,6 +45,7 @@ def channel_health(stretches: Iterable[Stretch]) -> pa.Table:
     of = dict(zip(_SUMS, np.array([sums[key] for key in keys]).reshape(-1, len(_SUMS)).T, strict=True))
     n = np.maximum(of["samples"], 1)
     rms = np.sqrt(np.maximum(of["squares"] / n - (of["total"] / n) ** 2, 0.0))
+    rms[of["samples"] == 0] = np.nan  # never a finite second: unknown, not silent
     clipped_share = of["clipped"] / n
     dead_share = of["dead"] / of["blocks"]
     fibres = np.array([fibre for fibre, _ in keys], object)
@@ -107,7 +108,7 @@ def _clipped(block: np.ndarray) -> np.ndarray:
 
 def _noisy(rms: np.ndarray, alive: np.ndarray) -> np.ndarray:
     level = 20 * np.log10(np.maximum(rms, np.finfo(float).tiny))
-    if alive.sum() < 3:
+    if alive.sum() < 3:  # nobody to compare with
         return np.zeros(len(rms), bool)
     level[~alive] = np.median(level[alive])
     excess = level - ndimage.median_filter(level, 2 * NEIGHBOURS + 1, mode="nearest")

@@ -1,0 +1,99 @@
+"""`make run`, with the real web server and daemon: it does what is missing, and says what is in its way."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus
+
+from dasanom_assets.orchestration.run import PROJECT, TAG
+from dasanom_tests.conftest import DAYS
+
+RUN = [sys.executable, "-m", "dasanom_assets.orchestration.run", "--exit"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(PROJECT / "dagster.yaml", home)
+    more = {"DAGSTER_HOME": str(home), "DASANOM_DATA": str(tmp_path / "data"), "DASANOM_VAE__MAX_EPOCHS": "2"}
+    return os.environ | more
+
+
+def test_a_busy_port_is_named_with_what_to_do(environment: dict[str, str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = subprocess.run([*RUN, "--port", str(port)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"port {port} of 127.0.0.1 is in use" in done.stderr
+    assert f"make run PORT={port + 1}" in done.stderr
+
+
+def test_a_second_make_run_beside_the_first_is_refused(environment: dict[str, str]) -> None:
+    import fcntl
+
+    with open(Path(environment["DAGSTER_HOME"]) / ".dasanom-run.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run([*RUN, "--port", str(free_port())], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "another `make run` is at work" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_it_materializes_what_is_missing_and_nothing_else(environment: dict[str, str], landing: Path) -> None:
+    data = Path(environment["DASANOM_DATA"])
+    data.mkdir()
+    shutil.copytree(landing / "landing", data / "landing", copy_function=os.link)
+    shutil.rmtree(data / "landing" / DAYS[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", environment["DAGSTER_HOME"])
+        with DagsterInstance.get() as instance:  # as a killed run leaves it
+            left_over = instance.create_run_for_job(_noop(), status=DagsterRunStatus.STARTED, tags=TAG)
+
+        first = subprocess.run([*RUN, "--port", str(free_port())], env=environment, capture_output=True, text=True)
+        assert first.returncode == 0, first.stdout + first.stderr
+        for line in (
+            "ingest 2026-01-06: spectrograms",
+            "train: epoch 1 of 2",
+            "rescore 2026-01-07: contractor_compar",
+        ):
+            assert line in first.stdout
+        assert "only contractor" in first.stdout
+        assert (data / "reports/contractor_comparison/day=2026-01-07/report.html").exists()
+        with DagsterInstance.get() as instance:
+            assert instance.get_run_by_id(left_over.run_id).status == DagsterRunStatus.CANCELED
+            n_runs = instance.get_runs_count()
+            by_day = {(run.job_name, run.tags.get("dagster/partition")) for run in instance.get_runs()}
+            assert {("ingest", DAYS[1]), ("train", None), ("rescore", DAYS[2])} <= by_day
+
+        again = subprocess.run([*RUN, "--port", str(free_port())], env=environment, capture_output=True, text=True)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert "ingest: nothing is missing" in again.stdout
+        assert "rescore: nothing is missing" in again.stdout
+        with DagsterInstance.get() as instance:
+            assert instance.get_runs_count() == n_runs
+
+
+def _noop():
+    from dagster import job
+
+    @job
+    def noop() -> None:
+        """Do nothing."""
+
+    return noop

@@ -1,0 +1,57 @@
+"""What the README and the docs tell people to type works as written."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dasanom_tests.conftest import Line
+
+PROJECT = Path(__file__).parents[1]
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def commands() -> list[str]:
+    return [line for page in PAGES for block in blocks(page, "sh") for line in block.strip().splitlines()]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_docs_exists(command: str) -> None:
+    words = [w for w in shlex.split(command) if "=" not in w or w.startswith("-")]
+    if words[0] == "make":
+        words.insert(1, "--dry-run")
+    elif words[0].startswith(".venv/bin/"):
+        words[0] = str(Path(sys.executable).with_name(Path(words[0]).name))
+        if "pytest" in words[0]:
+            words.append("--collect-only")
+    done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_the_docs_have_commands_and_their_links_lead_somewhere() -> None:
+    assert {"make run", "make test"} <= set(commands())
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.slow
+def test_the_analysts_example_runs_on_real_tables(line: Line, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(line.root)
+    (program,) = blocks(PROJECT / "docs" / "analysts.md", "python")
+    program = program.replace(".path\n", ".path.iloc[0]\n").replace("files[(", "path = files[(")
+    program += "\nprint(path, event.model_version)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    path, version = done.stdout.split()
+    assert (line.root / path).exists()
+    assert line.store.exists(f"models/reference_model/{version}/model.json")
