@@ -20,6 +20,7 @@ from dasanom_assets.tables.store import Store
 
 DOCS = Path(__file__).resolve().parent
 PROJECT = DOCS.parent
+GROUPS = ("recordings", "spectrograms", "models", "detection", "comparison")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -69,14 +70,15 @@ def main() -> int:
         return 1
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=QUIET)
-        page = browser.new_page(viewport={"width": 1280, "height": 1500})
+        page = browser.new_page(viewport={"width": 1280, "height": 1780})
         folder = f"reports/contractor_comparison/day={days[-1]}"
         (report,) = [f["path"] for f in store.listing(folder) if f["path"].endswith(".html")]
         with store.local(report) as local:
             shoot(page, local.as_uri(), "report.png", 6)
-        page.set_viewport_size({"width": 1600, "height": 900})
+        page.set_viewport_size({"width": 1800, "height": 800})
         with web_server() as url:
-            shoot(page, f"{url}/asset-groups", "assets.png", 15)
+            expanded = ",".join(f"global@global:{group}" for group in GROUPS)
+            shoot(page, f"{url}/asset-groups?expanded={expanded}", "assets.png", 15)
         browser.close()
     return 0
 

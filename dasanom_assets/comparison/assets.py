@@ -134,9 +134,9 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         agreement = findings.event_agreement or {}
         return dg.MaterializeResult(
             metadata={
-                "report": dg.MetadataValue.url(report),
+                "report": dg.MetadataValue.path(report),
                 "dagster/uri": report,
-                "overview": dg.MetadataValue.url(overview),
+                "overview": dg.MetadataValue.path(overview),
                 "model_version": reference.version,
                 "vae_version": reference.vae_version,
                 "contractor_side": findings.contractor_events is not None,

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         with _only_one(), DagsterInstance.get() as instance:
             _simulate_if_empty(settings)
             _drop_leftovers(instance)
-            with _user_interface(options.port) as client:
+            with user_interface(options.port) as client:
                 failed = Chain(instance, client, Store(settings.data), options.port).materialize()
                 print("\n" + summary(Store(settings.data)), flush=True)
                 print(f"\nThe UI is on http://127.0.0.1:{options.port}", flush=True)
@@ -111,7 +111,7 @@ def _drop_leftovers(instance: DagsterInstance) -> None:
 
 
 @contextmanager
-def _user_interface(port: int) -> Iterator[DagsterGraphQLClient]:
+def user_interface(port: int) -> Iterator[DagsterGraphQLClient]:
     """Start the web server and the daemon; stop them at the end."""
     log = Path(os.environ["DAGSTER_HOME"]) / "logs" / "make-run.log"
     log.parent.mkdir(exist_ok=True)
