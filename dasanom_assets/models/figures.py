@@ -1,18 +1,16 @@
 """Pictures of a training for the Dagster UI: how the loss fell, and what the network makes of windows."""
 
-import io
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from dasanom_assets.models.training import encode_bank
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.spectrograms.windows import WindowBank
-from dasanom_assets.tables.metadata import LARGEST_PICTURE
+from dasanom_assets.tables.metadata import thumbnail
 
 CANDIDATES = 512
 """Windows looked at to choose those that are drawn."""
@@ -58,7 +56,7 @@ def loss_curves(history: list[dict[str, Any]], dpi: int = 72) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)
-    return _png(figure)
+    return thumbnail(figure)
 
 
 def reconstructions(
@@ -122,7 +120,7 @@ def reconstructions(
     for axes in grid[:, 0]:
         axes.set_yticks(ticks + 0.5, labels)
         axes.set_ylabel("band" if centre_hz is None else "frequency (Hz)")
-    return _png(figure)
+    return thumbnail(figure)
 
 
 def _coarse(pictures: np.ndarray, axis: int) -> np.ndarray:
@@ -131,18 +129,3 @@ def _coarse(pictures: np.ndarray, axis: int) -> np.ndarray:
     starts = np.arange(0, n, -(-n // CELLS))
     counts = np.diff(np.append(starts, n)).reshape([-1 if i == axis else 1 for i in range(3)])
     return np.add.reduceat(pictures, starts, axis=axis) / counts
-
-
-def _png(figure: Figure) -> bytes:
-    """Return the figure with as many colours as fit into `LARGEST_PICTURE`, or the fewest of them."""
-    raw = io.BytesIO()
-    figure.savefig(raw, format="png")
-    picture = Image.open(raw).convert("RGB")
-    for colours in (128, 64, 32, 16, 8):
-        sink = io.BytesIO()
-        # Of Pillow's methods this one keeps the rare colours, and what is rare is what the picture is about.
-        few = picture.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        few.save(sink, format="png", optimize=True)
-        if sink.tell() <= LARGEST_PICTURE:
-            break
-    return sink.getvalue()

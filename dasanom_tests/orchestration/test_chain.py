@@ -1,5 +1,7 @@
 """The whole chain on a simulated line: it finds what was planted, and its lineage names the model."""
 
+import os
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.checks import contract_violations
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.schemas import SCHEMAS
+from dasanom_assets.tables.store import Store
 from dasanom_tests.conftest import Line
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -126,3 +129,20 @@ def test_a_model_made_for_other_settings_is_refused(line: Line, monkeypatch: pyt
         defs.resolve_job_def("rescore").execute_in_process(
             partition_key=line.days[0], instance=line.instance, asset_selection=[dg.AssetKey("embeddings")]
         )
+
+
+def test_a_day_without_contractor_files_gets_the_same_report_without_that_side(
+    line: Line, landing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = line.days[-1]
+    own = shutil.ignore_patterns("Model*")
+    shutil.copytree(landing / "landing" / day, tmp_path / "landing" / day, ignore=own, copy_function=os.link)
+    (tmp_path / "models").symlink_to(line.root / "models")
+    monkeypatch.setenv("DASANOM_DATA", str(tmp_path))
+    for job in ("ingest", "rescore"):
+        assert defs.resolve_job_def(job).execute_in_process(partition_key=day, instance=line.instance).success
+    store = Store(str(tmp_path))
+    assert store.read_day("contractor_scores", day).num_rows == 0
+    assert set(store.read_day("event_matches", day)["agreement"].to_pylist()) <= {"only_us"}
+    html = store.read_bytes(f"reports/contractor_comparison/day={day}/report.html").decode()
+    assert "without contractor files" in html

@@ -1,0 +1,34 @@
+"""A delivery is known by its names, sizes and times of change."""
+
+import os
+from pathlib import Path
+
+from dasanom_assets.recordings.landing import landing_days, landing_digest, landing_files
+from dasanom_assets.tables.store import Store
+
+
+def test_only_days_are_days_and_hidden_files_do_not_count(tmp_path: Path) -> None:
+    for name in ("2026-01-06", "2026-01-05", "2026-13-01", "notes", ".2026-01-07", "2026-1-5"):
+        (tmp_path / "landing" / name).mkdir(parents=True)
+    (tmp_path / "landing" / "2026-01-05" / "a.bin").write_bytes(b"1")
+    (tmp_path / "landing" / "2026-01-05" / ".b.bin.partial").write_bytes(b"1")
+    store = Store(str(tmp_path))
+    assert landing_days(store) == ["2026-01-05", "2026-01-06"]
+    assert [f["path"] for f in landing_files(store, "2026-01-05")] == ["landing/2026-01-05/a.bin"]
+
+
+def test_the_digest_follows_every_change(tmp_path: Path) -> None:
+    folder, store = tmp_path / "landing" / "2026-01-05", Store(str(tmp_path))
+    folder.mkdir(parents=True)
+    file = folder / "a.bin"
+    seen = [landing_digest(landing_files(store, "2026-01-05"))]
+    for change in (
+        lambda: file.write_bytes(b"1"),
+        lambda: file.write_bytes(b"12"),
+        lambda: os.utime(file, (1, 1)),
+        lambda: file.rename(folder / "b.bin"),
+    ):
+        change()
+        seen.append(landing_digest(landing_files(store, "2026-01-05")))
+    assert len(set(seen)) == len(seen)
+    assert landing_digest(landing_files(store, "2026-01-05")) == seen[-1]
