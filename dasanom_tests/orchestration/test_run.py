@@ -27,7 +27,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
     home.mkdir()
     shutil.copy(PROJECT / "dagster.yaml", home)
-    more = {"DAGSTER_HOME": str(home), "DASANOM_DATA": str(tmp_path / "data"), "DASANOM_VAE__MAX_EPOCHS": "2"}
+    more = {"DAGSTER_HOME": str(home), "DASANOM_DATA": str(tmp_path / "data"), "DASANOM_VAE__MAX_EPOCHS": "5"}
     return os.environ | more
 
 
@@ -69,7 +69,7 @@ def test_it_materializes_what_is_missing_and_nothing_else(environment: dict[str,
         assert first.returncode == 0, first.stdout + first.stderr
         for line in (
             "ingest 2026-01-06: spectrograms",
-            "train: epoch 1 of 2",
+            "train: epoch 1 of 5",
             "rescore 2026-01-07: contractor_compar",
         ):
             assert line in first.stdout
