@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import dascore as dc
@@ -21,6 +21,9 @@ DTYPES = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}
 DEFAULT_RATE_HZ = 2000.0
 SIDECAR = ".info"
 _STAMP = re.compile(r"(\d{8}T\d{6})")
+_BELOW_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
+CONTRACTOR_ENDINGS = ("_prob.prob", "_power.pow")
+_CONTRACTOR = re.compile(r"((?:.*/)?)Model(\d+)/([^/]+\.bin)(_prob\.prob|_power\.pow)")
 _LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*[:=]\s*(.*?)\s*,?\s*$")
 
 
@@ -65,13 +68,15 @@ class Sidecar:
     assumed: tuple[str, ...] = ()
 
 
-def read_sidecar(path: str | Path) -> Sidecar:
+def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
     """Read the sidecar of a `.bin` file and check it against the file's size.
 
     Parameters
     ----------
     path : str or Path
         The `.bin` file; the sidecar is ``<path>.info``.
+    size : int, optional
+        Of the `.bin` file, bytes, where only its sidecar is at hand.
 
     Raises
     ------
@@ -83,6 +88,9 @@ def read_sidecar(path: str | Path) -> Sidecar:
     sidecar = path.with_name(path.name + SIDECAR)
     if not sidecar.is_file():
         raise BundleError(f"there is no sidecar {sidecar.name} beside it")
+    size = path.stat().st_size if size is None else size
+    if size == 0:
+        raise BundleError("the file is empty")
     keys = _parse(sidecar)
     assumed: list[str] = []
 
@@ -94,32 +102,37 @@ def read_sidecar(path: str | Path) -> Sidecar:
             return default
         return value
 
-    channels = _channels(take("selected_channel_zones", []), take("number_of_channels_in_one_sample"))
-    rate = _number("sampling_rate_hz", take("sampling_rate_hz", DEFAULT_RATE_HZ, "sampling rate 2000 Hz assumed"))
-    if rate is None or not 0 < rate < float("inf"):
-        raise BundleError(f"sampling_rate_hz {rate} is not a positive number")
+    rate = _positive(
+        "sampling_rate_hz", take("sampling_rate_hz", DEFAULT_RATE_HZ, "sampling rate 2000 Hz assumed")
+    )
     sample_format = str(take("sample_format", "int16", "sample format int16 assumed"))
     if sample_format not in DTYPES:
         raise BundleError(f"unknown sample_format {sample_format!r}; known: {', '.join(DTYPES)}")
     dtype = np.dtype(DTYPES[sample_format])
+    channels = _channels(
+        take("selected_channel_zones", []), take("number_of_channels_in_one_sample"), size // dtype.itemsize
+    )
     start_ns, stamp_used = _start(take("start_time"), path.name)
     if stamp_used:
         assumed.append("start time taken from the file's name as UTC")
     fibre = str(take("fibre", path.name.split(".")[0].split("_")[0]))
-    lengths = {
-        key: _number(key, take(key)) for key in ("channel_spacing_m", "gauge_length_m", "first_channel_distance_m")
-    }
+    spacing, gauge, first = (
+        None if (value := take(key)) is None else check(key, value)
+        for key, check in (
+            ("channel_spacing_m", _positive),
+            ("gauge_length_m", _positive),
+            ("first_channel_distance_m", _number),
+        )
+    )
     units = take("units")
-    size, row = path.stat().st_size, dtype.itemsize * len(channels)
-    if size == 0:
-        raise BundleError("the file is empty")
+    row = dtype.itemsize * len(channels)
     if size % row:
         raise BundleError(
             f"truncated delivery: {size} bytes are not a multiple of {row} "
             f"({len(channels)} channels of {sample_format}); {size % row} bytes are left over"
         )
     return Sidecar(
-        fibre, channels, rate, dtype, start_ns, size // row, **lengths,
+        fibre, channels, rate, dtype, start_ns, size // row, spacing, gauge, first,
         units=None if units is None else str(units), extra=keys, assumed=tuple(assumed),
     )  # fmt: skip
 
@@ -148,23 +161,35 @@ def _parse(sidecar: Path) -> dict[str, Any]:
     return found
 
 
-def _number(key: str, value: Any) -> float | None:
-    if value is None:
-        return None
+def _number(key: str, value: Any) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise BundleError(f"{key} {value!r} is not a number") from error
+        number = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = float("nan")
+    if not np.isfinite(number):
+        raise BundleError(f"{key} {value!r} is not a number")
+    return number
+
+
+def _positive(key: str, value: Any) -> float:
+    number = _number(key, value)
+    if number <= 0:
+        raise BundleError(f"{key} {value!r} is not a positive number")
+    return number
 
 
 def _whole(value: Any, what: str) -> int:
     number = _number(what, value)
-    if number is None or not number.is_integer():
+    if not number.is_integer():
         raise BundleError(f"{what} {value!r} is not a whole number")
     return int(number)
 
 
-def _channels(zones: Any, count: Any) -> np.ndarray:
+def _channels(zones: Any, count: Any, most: int) -> np.ndarray:
+    """Return the channels; more than `most`, the samples that the file has room for, are an error.
+
+    Nothing is allocated before that is known: a slip in a sidecar may ask for any number.
+    """
     if isinstance(zones, str):
         try:
             zones = json.loads(zones or "[]")
@@ -178,21 +203,32 @@ def _channels(zones: Any, count: Any) -> np.ndarray:
     if not zones:
         if total is None or total < 1:
             raise BundleError("neither selected_channel_zones nor number_of_channels_in_one_sample says how many")
+        _require_room(total, most)
         return np.arange(total, dtype=np.int32)
-    parts = []
+    ends = []
     for zone in zones:
         if not isinstance(zone, list) or len(zone) != 2:
             raise BundleError(f"zone {zone!r} is not [first, last]")
         first, last = (_whole(end, "zone end") for end in zone)
         if last < first:
             raise BundleError(f"zone [{first}, {last}] ends before it begins")
-        parts.append(np.arange(first, last + 1, dtype=np.int32))
-    channels = np.concatenate(parts)
+        if first < 0 or last > np.iinfo(np.int32).max:
+            raise BundleError(f"zone [{first}, {last}] is not one of channel numbers")
+        ends.append((first, last))
+    _require_room(sum(last - first + 1 for first, last in ends), most)
+    channels = np.concatenate([np.arange(first, last + 1, dtype=np.int32) for first, last in ends])
     if len(np.unique(channels)) != len(channels):
         raise BundleError(f"zones {zones} overlap")
     if total is not None and total != len(channels):
         raise BundleError(f"zones {zones} hold {len(channels)} channels, but the sidecar counts {total}")
     return channels
+
+
+def _require_room(n_channels: int, most: int) -> None:
+    if n_channels > most:
+        raise BundleError(
+            f"truncated delivery: {n_channels} channels a sample, but the file has room for {most} values in all"
+        )
 
 
 def _start(value: Any, name: str) -> tuple[int, bool]:
@@ -204,7 +240,9 @@ def _start(value: Any, name: str) -> tuple[int, bool]:
             raise BundleError(f"start_time {value!r} is not ISO 8601") from error
         if moment.tzinfo is None:
             raise BundleError(f"start_time {value!r} has no time zone")
-        return _ns(moment), False
+        # Python's clock ends at microseconds.
+        below = _BELOW_MICROSECONDS.search(str(value))
+        return _ns(moment) + (int(below[1].ljust(3, "0")) if below else 0), False
     match = _STAMP.search(name)
     if match is None:
         raise BundleError("no start: neither start_time in the sidecar nor YYYYMMDDTHHMMSS in the name")
@@ -240,16 +278,23 @@ def contractor_files(path: str, listing: Iterable[str]) -> list[tuple[int, str |
     list of tuple
         Model number, path of the probabilities or None, path of the power or None.
     """
-    bundle = PurePosixPath(path)
     found: dict[int, dict[str, str]] = {}
+    name = path.rpartition("/")[2]
+    endings = tuple(name + ending for ending in CONTRACTOR_ENDINGS)
     for other in listing:
-        candidate = PurePosixPath(other)
-        match = re.fullmatch(r"Model(\d+)", candidate.parent.name)
-        if match and candidate.parent.parent == bundle.parent:
-            for suffix in ("_prob.prob", "_power.pow"):
-                if candidate.name == bundle.name + suffix:
-                    found.setdefault(int(match[1]), {})[suffix] = other
+        # Cheap first: a day has thousands of bundles, and each is looked up among all files.
+        match = _CONTRACTOR.fullmatch(other) if other.endswith(endings) else None
+        if match and match[1] + match[3] == path:
+            found.setdefault(int(match[2]), {})[match[4]] = other
     return [(k, v.get("_prob.prob"), v.get("_power.pow")) for k, v in sorted(found.items())]
+
+
+def bundle_of(path: str) -> str | None:
+    """Return the `.bin` file that a sidecar or a contractor's file belongs to, None for any other file."""
+    if path.endswith(".bin" + SIDECAR):
+        return path.removesuffix(SIDECAR)
+    match = _CONTRACTOR.fullmatch(path)
+    return match[1] + match[3] if match else None
 
 
 class BundleAttrs(dc.PatchAttrs):

@@ -1,29 +1,36 @@
 """What is readable of a day's delivery, and what is refused with which reason."""
 
 import hashlib
-import itertools
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import dascore as dc
 import numpy as np
 import pyarrow as pa
 from dascore.exceptions import UnknownFiberFormatError
+from dascore.utils.hdf5 import H5Reader
 
-from dasanom_assets.recordings.bundle import SIDECAR, BundleError, contractor_files, read_sidecar
+from dasanom_assets.recordings.bundle import (
+    CONTRACTOR_ENDINGS,
+    SIDECAR,
+    BundleError,
+    bundle_of,
+    samples,
+)
 from dasanom_assets.recordings.landing import landing_files
-from dasanom_assets.recordings.signal import absolute_channels
+from dasanom_assets.recordings.signal import absolute_channels, stored_sidecar
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 
 UNFINISHED = (".partial", ".tmp", ".part")
 """Endings of files that are still being written; they are neither read nor refused."""
-_COMPANIONS = (".bin_prob.prob", ".bin_power.pow")
-DAY_NS = 86_400_000_000_000
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+BLOCK_VALUES = 1 << 24
+"""Samples that are looked at together in the search for those that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,12 @@ def catalogue_day(store: Store, day: str) -> Catalogue:
     day : str
         ISO day. A file that starts on another day than its folder's is refused.
     """
-    today = catalogue_files(store, [f["path"] for f in landing_files(store, day)], day)
-    before = (date.fromisoformat(day) - timedelta(days=1)).isoformat()
-    earlier = catalogue_files(store, [f["path"] for f in landing_files(store, before)], before)
-    ends = earlier.recordings["end"].cast(pa.int64()).to_numpy()
-    tail = earlier.recordings.filter(pa.array(ends > np.datetime64(day).astype("datetime64[ns]").astype(int)))
-    return Catalogue(_with_overlaps(pa.concat_tables([tail, today.recordings])), today.refused)
+    midnight = date.fromisoformat(day)
+    before = (midnight - timedelta(days=1)).isoformat()
+    midnight_ns = int(np.datetime64(midnight, "ns").astype(np.int64))
+    rows, reasons = _look(store, [f["path"] for f in landing_files(store, day)], day)
+    tail, _ = _look(store, [f["path"] for f in landing_files(store, before)], before, past_ns=midnight_ns)
+    return _catalogue(store, tail + rows, reasons)
 
 
 def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) -> Catalogue:
@@ -93,30 +100,47 @@ def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) 
     Catalogue
         Rows by fibre and start.
     """
-    paths = [p for p in paths if not PurePosixPath(p).name.startswith(".") and not p.endswith(UNFINISHED)]
-    known = set(paths)
-    companions = {path + SIDECAR for path in paths if path.endswith(".bin")}
-    for path in paths:
-        if path.endswith(".bin"):
-            companions |= {name for _, *pair in contractor_files(path, paths) for name in pair if name}
-    rows, refused = [], []
-    for path in sorted(known - companions):
-        digest = store.digest(path)
+    return _catalogue(store, *_look(store, paths, day))
+
+
+def _look(
+    store: Store, paths: Iterable[str], day: str | None, past_ns: int | None = None
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return a row for each file that can be used, and the reason for each that cannot.
+
+    A row lacks its digest and has the ``channels`` beside the columns of `recordings`. With `past_ns`, files that
+    end by then are among those that cannot be used, and are not read.
+    """
+    known = {p for p in paths if not PurePosixPath(p).name.startswith(".") and not p.endswith(UNFINISHED)}
+    rows, reasons = [], {}
+    for path in sorted(p for p in known if bundle_of(p) not in known):
         # Whatever a foreign reader raises at a foreign file becomes a record in quarantine, and the day goes on.
         try:
-            row = _row(store, path, digest)
+            row = _row(store, path, past_ns)
             if day is not None:
                 _require_day(row["start"], day)
             rows.append(row)
         except Exception as error:
-            refused.append(Refusal(path, digest, store.fs.size(store.full(path)), _reason(error)))
-    table = pa.Table.from_pylist(rows, SCHEMAS["recordings"])
-    return Catalogue(_with_overlaps(table), refused)
+            reasons[path] = _reason(error)
+    return rows, reasons
+
+
+def _catalogue(store: Store, rows: list[dict[str, Any]], reasons: dict[str, str]) -> Catalogue:
+    rows = sorted(rows, key=lambda row: (row["fibre"], row["start"], row["path"]))
+    _note_neighbours(rows)
+    columns = SCHEMAS["recordings"].names
+    table = [{**row, "sha256": store.digest(row["path"])} for row in rows]
+    return Catalogue(
+        pa.Table.from_pylist([{name: row[name] for name in columns} for row in table], SCHEMAS["recordings"]),
+        [Refusal(p, store.digest(p), store.fs.size(store.full(p)), reason) for p, reason in reasons.items()],
+    )
 
 
 def write_quarantine(store: Store, day: str, refused: list[Refusal]) -> None:
     """Keep one record a refused file, and drop those of files of the day's folder that are refused no longer."""
     for entry in store.listing("quarantine"):
+        if PurePosixPath(entry["path"]).name.startswith("."):  # left by a writer that was killed
+            continue
         old = store.read_json(entry["path"])
         if old["day"] == day and old["path"] not in {refusal.path for refusal in refused}:
             store.fs.rm_file(store.full(entry["path"]))
@@ -139,20 +163,29 @@ def _require_day(start_ns: int, day: str) -> None:
         raise RefusedError(f"it starts on {own}, but lies in the folder of {day}")
 
 
-def _row(store: Store, path: str, digest: str) -> dict[str, Any]:
+def _require_past(end_ns: int, past_ns: int | None) -> None:
+    if past_ns is not None and end_ns <= past_ns:
+        raise RefusedError("it ends too early to belong to the next day")
+
+
+def _row(store: Store, path: str, past_ns: int | None) -> dict[str, Any]:
     """Return a row of `recordings`; raises whatever makes the file useless."""
     name = PurePosixPath(path).name
     if store.fs.size(store.full(path)) == 0:
         raise RefusedError("the file is empty")
-    if name.endswith(SIDECAR) and ".bin" in name:
+    if name.endswith(".bin" + SIDECAR):
         raise RefusedError(f"a sidecar without its recording {name.removesuffix(SIDECAR)}")
-    if name.endswith(_COMPANIONS):
+    if name.endswith(tuple(".bin" + ending for ending in CONTRACTOR_ENDINGS)):
         raise RefusedError("a contractor's file without its recording")
     if name.endswith(".bin"):
-        return _bundle_row(store, path, digest)
+        return _bundle_row(store, path, past_ns)
     with store.local(path) as local, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        kind, version = dc.get_format(local)
+        kind, version = _format(local)
+        if past_ns is not None:
+            for attrs in dc.scan(local, file_format=kind, file_version=version, progress=None):
+                end = attrs.coords["time"].max + attrs.coords["time"].step
+                _require_past(int(end.astype("datetime64[ns]").astype(np.int64)), past_ns)
         patches = dc.read(local, file_format=kind, file_version=version)
     if len(patches) != 1:
         raise RefusedError(f"{len(patches)} separate pieces in one file; split it into one file each")
@@ -169,63 +202,111 @@ def _row(store: Store, path: str, digest: str) -> dict[str, Any]:
         raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
     distance, units = patch.get_coord("distance"), patch.attrs.data_units
     issues = []
-    if n := int((~np.isfinite(patch.data)).sum()):
-        issues.append(f"{n} samples are not finite")
-    start_ns, step_ns = int(patch.get_coord("time").min().astype("datetime64[ns]").astype(int)), step
-    n_samples = patch.shape[0]
-    step_ns = int(step.astype("timedelta64[ns]").astype(int))
+    if note := _not_finite(patch.data):
+        issues.append(note)
+    start_ns = int(patch.get_coord("time").min().astype("datetime64[ns]").astype(np.int64))
+    step_ns = int(step.astype("timedelta64[ns]").astype(np.int64))
+    n_samples, channels = patch.shape[0], absolute_channels(patch)
+    end_ns = start_ns + n_samples * step_ns
+    _require_past(end_ns, past_ns)
     spacing = None if distance.step is None or not np.isfinite(distance.step) else abs(float(distance.step))
     return {
         "fibre": name.split(".")[0].split("_")[0],
         "path": path,
         "format": f"{kind} {version}",
         "start": start_ns,
-        "end": start_ns + n_samples * step_ns,
+        "end": end_ns,
         "sampling_rate_hz": 1e9 / step_ns,
         "n_samples": n_samples,
-        "first_channel": int(absolute_channels(patch)[0]),
+        "first_channel": int(channels[0]),
         "n_channels": patch.shape[1],
         "channel_spacing_m": spacing,
         "units": None if units is None else str(units),
-        "sha256": digest,
         "issues": issues,
+        "channels": channels,
     }
 
 
-def _bundle_row(store: Store, path: str, digest: str) -> dict[str, Any]:
+def _format(local: Path) -> tuple[str, str]:
+    """Return name and version of a file's format.
+
+    Raises
+    ------
+    RefusedError
+        For a pickled object: DASCore would unpickle it to find out, and that runs whatever code it holds.
+    OSError
+        For an HDF5 file that is cut short or damaged, saying how.
+    UnknownFiberFormatError
+        For any other file that is not a recording.
+    """
+    with open(local, "rb") as file:
+        head = file.read(100)
+    if b"dascore.core" in head:
+        raise RefusedError("a pickled object, which could run code when opened")
+    try:
+        return dc.get_format(local)
+    except UnknownFiberFormatError:
+        if head.startswith(HDF5_SIGNATURE):
+            H5Reader.get_handle(local).close()
+        raise
+
+
+def _bundle_row(store: Store, path: str, past_ns: int | None) -> dict[str, Any]:
     if not store.exists(path + SIDECAR):
         raise BundleError(f"there is no sidecar {PurePosixPath(path).name}{SIDECAR} beside it")
-    with store.local(path, path + SIDECAR) as local:
-        sidecar = read_sidecar(local)
+    sidecar = stored_sidecar(store, path)
+    end_ns = sidecar.start_ns + round(sidecar.n_samples * 1e9 / sidecar.sampling_rate_hz)
+    _require_past(end_ns, past_ns)
+    issues = list(sidecar.assumed)
+    if sidecar.dtype.kind == "f":
+        with store.local(path, path + SIDECAR) as local:
+            if note := _not_finite(samples(local, sidecar)):
+                issues.append(note)
     return {
         "fibre": sidecar.fibre,
         "path": path,
         "format": "DASANOM_BUNDLE 1",
         "start": sidecar.start_ns,
-        "end": sidecar.start_ns + round(sidecar.n_samples * 1e9 / sidecar.sampling_rate_hz),
+        "end": end_ns,
         "sampling_rate_hz": sidecar.sampling_rate_hz,
         "n_samples": sidecar.n_samples,
         "first_channel": int(sidecar.channels[0]),
         "n_channels": len(sidecar.channels),
         "channel_spacing_m": sidecar.channel_spacing_m,
         "units": sidecar.units,
-        "sha256": digest,
-        "issues": list(sidecar.assumed),
+        "issues": issues,
+        "channels": sidecar.channels,
     }
 
 
-def _with_overlaps(table: pa.Table) -> pa.Table:
-    """Sort by fibre and start, and note in `issues` which file overlaps the one before it, and by how much."""
-    table = table.sort_by([("fibre", "ascending"), ("start", "ascending"), ("path", "ascending")])
-    rows = table.set_column(3, "start", table["start"].cast(pa.int64()))
-    rows = rows.set_column(4, "end", table["end"].cast(pa.int64())).to_pylist()
-    for before, row in itertools.pairwise(rows):
-        overlap = (before["end"] - row["start"]) / 1e9
-        note = f"overlaps {PurePosixPath(before['path']).name} by {overlap:.3f} s"
-        if (
-            before["fibre"] == row["fibre"]
-            and overlap * row["sampling_rate_hz"] >= 0.5
-            and note not in row["issues"]
-        ):
-            row["issues"].append(note)
-    return pa.Table.from_pylist(rows, SCHEMAS["recordings"])
+def _not_finite(data: np.ndarray) -> str | None:
+    """Say how many samples are not finite, None where all are."""
+    rows = max(1, BLOCK_VALUES // data.shape[1])
+    n = sum(int((~np.isfinite(data[at : at + rows])).sum()) for at in range(0, len(data), rows))
+    return f"{n} samples are not finite" if n else None
+
+
+def _note_neighbours(rows: list[dict[str, Any]]) -> None:
+    """Note in `issues` by how much a file overlaps, or leaves a gap to, what its channels have before it.
+
+    Changes `rows`, which are sorted by fibre and start.
+    """
+    latest: dict[tuple[str, bytes], dict[str, Any]] = {}  # the one that ends last, of each fibre and channels
+    for row in rows:
+        fibre, channels = row["fibre"], row["channels"]
+        earlier = [
+            other
+            for (name, _), other in latest.items()
+            if name == fibre and np.isin(channels, other["channels"]).any()
+        ]
+        if earlier:
+            before = max(earlier, key=lambda other: other["end"])
+            late = (row["start"] - before["end"]) / 1e9
+            name = PurePosixPath(before["path"]).name
+            if late * row["sampling_rate_hz"] <= -0.5:
+                row["issues"].append(f"overlaps {name} by {-late:.3f} s")
+            elif late * row["sampling_rate_hz"] > 0.5:
+                row["issues"].append(f"{late:.3f} s are missing after {name}")
+        key = fibre, channels.tobytes()
+        if key not in latest or latest[key]["end"] < row["end"]:
+            latest[key] = row

@@ -18,34 +18,36 @@ NEIGHBOURS = 10
 FLAT_RUN = 3
 """Equal extreme samples in a row that are taken for clipping where the sample type has no limits."""
 
-
-_SUMS = ("seconds", "blocks", "dead", "samples", "total", "squares", "clipped")
+_COUNTS = ("seconds", "blocks", "dead", "clipped")
 
 
 def channel_health(stretches: Iterable[Stretch]) -> pa.Table:
     """Return the rows of `channel_health`.
 
     Signal is read second by second and summed in float64. ``rms`` is that of the signal less its mean, in the
-    unit of the samples. ``dead_fraction`` is the share of seconds that are constant or hold NaN.
-    ``clipped_fraction`` is the share of samples at the limits of an integer type, or, for floats, that repeat the
-    extreme of their second at least `FLAT_RUN` times in a row. A channel is noisy where its level lies `NOISY_DB`
-    and `NOISY_MADS` median absolute deviations above the median of its neighbours.
+    unit of the samples; means and squared deviations of the parts are combined as in Chan, Golub and LeVeque
+    (1983), so that a large offset costs no digits. ``dead_fraction`` is the share of seconds that are constant or
+    hold NaN. ``clipped_fraction`` is the share of samples at the limits of an integer type, or, for floats, that
+    repeat the extreme of their second at least `FLAT_RUN` times in a row. A channel is noisy where its level lies
+    `NOISY_DB` and `NOISY_MADS` median absolute deviations above the median of its neighbours.
 
     Parameters
     ----------
     stretches : iterable of Stretch
     """
-    sums: dict[tuple[str, int], np.ndarray] = {}
+    counts: dict[tuple[str, int], np.ndarray] = {}
+    moments: dict[tuple[str, int], np.ndarray] = {}
     for stretch in stretches:
-        of_stretch = _sums(stretch)
-        for channel, some in zip(stretch.channels, of_stretch.T, strict=True):
-            key = (stretch.fibre, int(channel))
-            sums[key] = sums.get(key, 0) + some
-    keys = sorted(sums)
-    of = dict(zip(_SUMS, np.array([sums[key] for key in keys]).reshape(-1, len(_SUMS)).T, strict=True))
-    n = np.maximum(of["samples"], 1)
-    rms = np.sqrt(np.maximum(of["squares"] / n - (of["total"] / n) ** 2, 0.0))
-    rms[of["samples"] == 0] = np.nan  # never a finite second: unknown, not silent
+        keys = [(stretch.fibre, int(channel)) for channel in stretch.channels]
+        for key, count, moment in zip(keys, *_sums(stretch), strict=True):
+            counts[key] = counts.get(key, 0) + count
+            moments[key] = _combined(moments.get(key, np.zeros(3)), moment)
+    keys = sorted(counts)
+    of = dict(zip(_COUNTS, np.array([counts[key] for key in keys]).reshape(-1, len(_COUNTS)).T, strict=True))
+    samples, _, squares = np.array([moments[key] for key in keys]).reshape(-1, 3).T
+    n = np.maximum(samples, 1)
+    rms = np.sqrt(squares / n)
+    rms[samples == 0] = np.nan  # never a finite second: unknown, not silent
     clipped_share = of["clipped"] / n
     dead_share = of["dead"] / of["blocks"]
     fibres = np.array([fibre for fibre, _ in keys], object)
@@ -67,32 +69,45 @@ def channel_health(stretches: Iterable[Stretch]) -> pa.Table:
     return pa.table({name: pa.array(v) for name, v in columns.items()}).cast(SCHEMAS["channel_health"])
 
 
-def _sums(stretch: Stretch) -> np.ndarray:
-    """Return the sums named by `_SUMS` over the seconds of a stretch, float64, shape (sums, channels)."""
-    sums = np.zeros((len(_SUMS), len(stretch.channels)))
+def _sums(stretch: Stretch) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is summed over the seconds of a stretch, float64.
+
+    Returns
+    -------
+    counts : numpy.ndarray
+        Shape (n_channels, 4): see `_COUNTS`.
+    moments : numpy.ndarray
+        Shape (n_channels, 3): number, mean and summed squared deviations of the samples of finite seconds.
+    """
+    counts = np.zeros((len(_COUNTS), len(stretch.channels)))
+    moments = np.zeros((3, len(stretch.channels)))
     for block in _seconds(stretch):
         x = block.astype(np.float64)
-        bad = ~np.isfinite(x).all(axis=0)
-        x[:, bad] = 0.0
-        dead = bad | (x.max(axis=0) == x.min(axis=0))
-        good = ~bad
+        good = np.isfinite(x).all(axis=0)
+        x[:, ~good] = 0.0
+        dead = ~good | (x.max(axis=0) == x.min(axis=0))
         ones = np.ones(x.shape[1])
-        sums += [
-            ones * len(x) / stretch.sampling_rate_hz,
-            ones,
-            dead,
-            good * len(x),
-            x.sum(axis=0),
-            np.square(x).sum(axis=0),
-            good * _clipped(block),
-        ]
-    return sums
+        counts += [ones * len(x) / stretch.sampling_rate_hz, ones, dead, good * _clipped(block)]
+        mean = x.mean(axis=0)
+        x -= mean
+        moments = _combined(moments, np.array([good * len(x), mean, np.einsum("tc,tc->c", x, x)]))
+    return counts.T, moments.T
+
+
+def _combined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return number, mean and squared deviations of two sets together, each of shape (3, ...)."""
+    n = a[0] + b[0]
+    share = b[0] / np.maximum(n, 1)
+    apart = b[1] - a[1]
+    return np.array([n, a[1] + share * apart, a[2] + b[2] + a[0] * share * apart**2])
 
 
 def _seconds(stretch: Stretch) -> Iterator[np.ndarray]:
-    step = max(2, round(stretch.sampling_rate_hz))
-    for first in range(0, stretch.n_samples, step):
-        yield stretch.read(first, min(first + step, stretch.n_samples))
+    """Yield a stretch in blocks of about a second, of equal length: a short last one would count as much."""
+    n = stretch.n_samples
+    blocks = max(1, round(n / stretch.sampling_rate_hz))
+    for i in range(blocks):
+        yield stretch.read(i * n // blocks, (i + 1) * n // blocks)
 
 
 def _clipped(block: np.ndarray) -> np.ndarray:

@@ -1,17 +1,20 @@
 """Files to continuous signal: what follows in time is one stretch, overlaps are resolved once, gaps stay gaps."""
 
+from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.recordings.bundle import SIDECAR, read_sidecar, samples
+from dasanom_assets.recordings.bundle import SIDECAR, Sidecar, read_sidecar, samples
 from dasanom_assets.tables.store import Store
 
 OPEN_FILES = 2
-"""Files of a stretch that are held open: a block at a border needs two."""
+"""Files that all stretches of a day hold open together: a block at a border needs two."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,12 @@ def open_recording(store: Store, path: str) -> Recording:
         return Recording(absolute_channels(patch), np.ascontiguousarray(patch.data))
 
 
+def stored_sidecar(store: Store, path: str) -> Sidecar:
+    """Read the sidecar of a bundle, and of its `.bin` file no more than the size; raises as `read_sidecar`."""
+    with store.local(path + SIDECAR) as local:
+        return read_sidecar(Path(str(local).removesuffix(SIDECAR)), store.fs.size(store.full(path)))
+
+
 def absolute_channels(patch: Any) -> np.ndarray:
     """Return the absolute channel numbers of a DASCore patch, int32.
 
@@ -84,6 +93,22 @@ class Piece:
     first: int
     skip: int
     n_samples: int
+
+
+@dataclass
+class _Files:
+    """The files last read from, shared by the stretches of a day: a day of gaps holds no more of them."""
+
+    store: Store
+    opened: OrderedDict[str, Recording] = field(default_factory=OrderedDict)
+
+    def __getitem__(self, path: str) -> Recording:
+        if path not in self.opened:
+            while len(self.opened) >= OPEN_FILES:
+                self.opened.popitem(last=False)
+            self.opened[path] = open_recording(self.store, path)
+        self.opened.move_to_end(path)
+        return self.opened[path]
 
 
 @dataclass(frozen=True)
@@ -112,8 +137,7 @@ class Stretch:
     n_samples: int
     dtype: np.dtype
     pieces: tuple[Piece, ...]
-    store: Store = field(repr=False)
-    _open: OrderedDict[str, Recording] = field(default_factory=OrderedDict, repr=False, compare=False)
+    files: _Files = field(repr=False, compare=False)
 
     @property
     def quantization(self) -> float | None:
@@ -131,29 +155,44 @@ class Stretch:
         if not 0 <= first <= last <= self.n_samples:
             raise IndexError(f"samples [{first}, {last}) are not within [0, {self.n_samples})")
         parts = []
-        for piece in self.pieces:
-            begin, end = max(first, piece.first), min(last, piece.first + piece.n_samples)
-            if begin < end:
-                shift = piece.skip - piece.first
-                parts.append(self._recording(piece.path).samples[begin + shift : end + shift])
+        at = max(0, bisect_right(self.pieces, first, key=attrgetter("first")) - 1)
+        while first < last:
+            piece = self.pieces[at]
+            end = min(last, piece.first + piece.n_samples)
+            shift = piece.skip - piece.first
+            parts.append(self.files[piece.path].samples[first + shift : end + shift])
+            first, at = end, at + 1
         if not parts:
             return np.empty((0, len(self.channels)), self.dtype)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _recording(self, path: str) -> Recording:
-        if path not in self._open:
-            self._open[path] = open_recording(self.store, path)
-            if len(self._open) > OPEN_FILES:
-                self._open.popitem(last=False)
-        self._open.move_to_end(path)
-        return self._open[path]
+
+@dataclass
+class _Line:
+    """A stretch that may still grow."""
+
+    fibre: str
+    channels: np.ndarray
+    sampling_rate_hz: float
+    dtype: np.dtype
+    start_ns: int
+    pieces: list[Piece]
+
+    @property
+    def n_samples(self) -> int:
+        return self.pieces[-1].first + self.pieces[-1].n_samples
+
+    @property
+    def end_ns(self) -> int:
+        return self.start_ns + round(self.n_samples * 1e9 / self.sampling_rate_hz)
 
 
 def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     """Join the files of a day into continuous stretches.
 
     Files of a fibre with the same rate, sample type and channels that follow each other within half a sample are
-    one stretch. Where two overlap, the samples of the earlier file count and the later one begins after them.
+    one stretch, whatever else the fibre delivers in between. Where two that share channels overlap, the samples of
+    the one that started earlier count and the other begins after them.
 
     Parameters
     ----------
@@ -170,37 +209,45 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
         recordings.schema.get_field_index("start"), "start", recordings["start"].cast(pa.int64())
     ).to_pylist()
     rows.sort(key=lambda row: (row["fibre"], row["start"], row["path"]))
-    found: list[Stretch] = []
+    lines: list[_Line] = []
+    latest: dict[tuple[Any, ...], _Line] = {}  # of each fibre, rate, sample type and channels
     for row in rows:
-        rate, start, n = row["sampling_rate_hz"], row["start"], row["n_samples"]
-        recording = open_recording(store, row["path"])
-        last = found[-1] if found and found[-1].fibre == row["fibre"] else None
-        alike = (
-            last is not None
-            and last.sampling_rate_hz == rate
-            and last.dtype == recording.samples.dtype
-            and np.array_equal(last.channels, recording.channels)
+        fibre, rate, start, n = row["fibre"], row["sampling_rate_hz"], row["start"], row["n_samples"]
+        channels, dtype = _layout(store, row["path"])
+        key = (fibre, rate, dtype.str, channels.tobytes())
+        covered_ns = max(
+            (
+                line.end_ns
+                for other, line in latest.items()
+                if other[0] == fibre and (other == key or np.isin(channels, line.channels).any())
+            ),
+            default=start,
         )
-        skip = 0
-        if last is not None:
-            late = (start - last.start_ns) * rate / 1e9 - last.n_samples  # samples after the end of the last
-            shared = not alike and np.isin(recording.channels, last.channels).any()
-            if late < -0.5 and (alike or shared):
-                end_ns = last.start_ns + last.n_samples / last.sampling_rate_hz * 1e9
-                skip = round((end_ns - start) * rate / 1e9)
-                if skip >= n:
-                    continue
-            if alike and late < 0.5:
-                piece = Piece(row["path"], last.n_samples, skip, n - skip)
-                found[-1] = Stretch(
-                    last.fibre, last.channels, rate, last.start_ns, last.n_samples + n - skip, last.dtype,
-                    (*last.pieces, piece), store,
-                )  # fmt: skip
-                continue
-        start += round(skip * 1e9 / rate)
+        skip = max(0, round((covered_ns - start) * rate / 1e9))
+        if skip >= n:
+            continue
+        line = latest.get(key)
+        if line is not None and abs((start - line.end_ns) * rate / 1e9 + skip) <= 0.5:
+            line.pieces.append(Piece(row["path"], line.n_samples, skip, n - skip))
+            continue
         piece = Piece(row["path"], 0, skip, n - skip)
-        opened = Stretch(
-            row["fibre"], recording.channels, rate, start, n - skip, recording.samples.dtype, (piece,), store
+        latest[key] = _Line(fibre, channels, rate, dtype, start + round(skip * 1e9 / rate), [piece])
+        lines.append(latest[key])
+    files = _Files(store)
+    lines.sort(key=lambda line: (line.fibre, line.start_ns))
+    return [
+        Stretch(
+            line.fibre, line.channels, line.sampling_rate_hz, line.start_ns, line.n_samples, line.dtype,
+            tuple(line.pieces), files,
         )
-        found.append(opened)
-    return found
+        for line in lines
+    ]  # fmt: skip
+
+
+def _layout(store: Store, path: str) -> tuple[np.ndarray, np.dtype]:
+    """Return the channels of a recording and the type of its samples."""
+    if path.endswith(".bin"):
+        sidecar = stored_sidecar(store, path)
+        return sidecar.channels, sidecar.dtype
+    recording = open_recording(store, path)
+    return recording.channels, recording.samples.dtype

@@ -89,10 +89,20 @@ operator: "Ayşe"
         ({"selected_channel_zones": [[0, 1], [1, 1]]}, "overlap"),
         ({"selected_channel_zones": [[2, 0]]}, "ends before it begins"),
         ({"selected_channel_zones": [[0, "x"]]}, "not a number"),
+        ({"selected_channel_zones": [[-3, -1]]}, "not one of channel numbers"),
+        ({"selected_channel_zones": [[2**31, 2**31 + 2]]}, "not one of channel numbers"),
+        ({"selected_channel_zones": [[0, 10**9]]}, "1000000001 channels a sample, but .* room for 30 values"),
+        ({"number_of_channels_in_one_sample": 10**12}, "room for 30 values"),
         ({"selected_channel_zones": 7}, "is not a list"),
         ({"number_of_channels_in_one_sample": 2.5}, "not a whole number"),
         ({"number_of_channels_in_one_sample": 3, "sampling_rate_hz": 0}, "not a positive number"),
         ({"number_of_channels_in_one_sample": 3, "sampling_rate_hz": "fast"}, "not a number"),
+        ({"number_of_channels_in_one_sample": 3, "sampling_rate_hz": True}, "not a number"),
+        (
+            {"number_of_channels_in_one_sample": 3, "channel_spacing_m": -2},
+            "spacing_m -2 is not a positive number",
+        ),
+        ({"number_of_channels_in_one_sample": 3, "channel_spacing_m": float("nan")}, "not a number"),
         ({"number_of_channels_in_one_sample": 3, "sample_format": "int24"}, "unknown sample_format 'int24'"),
         ({"number_of_channels_in_one_sample": 3, "start_time": "2026-01-05T10:00:00"}, "no time zone"),
         ({"number_of_channels_in_one_sample": 3, "start_time": "yesterday"}, "not ISO 8601"),
@@ -101,6 +111,14 @@ operator: "Ayşe"
 def test_a_contradiction_is_named(tmp_path: Path, sidecar: Any, message: str) -> None:
     with pytest.raises(BundleError, match=message):
         read_sidecar(write(tmp_path, numbers(10, 3), sidecar))
+
+
+@pytest.mark.parametrize(
+    ("fraction", "ns"), [(".123456789", 123_456_789), (".1234567", 123_456_700), (".5", 5 * 10**8)]
+)
+def test_a_start_is_exact_to_the_nanosecond(tmp_path: Path, fraction: str, ns: int) -> None:
+    keys = {"number_of_channels_in_one_sample": 3, "start_time": f"2026-01-05T10:00:00{fraction}+00:00"}
+    assert read_sidecar(write(tmp_path, numbers(4, 3), keys)).start_ns % 10**9 == ns
 
 
 def test_no_sidecar_no_start_and_no_bytes_are_named(tmp_path: Path) -> None:
@@ -157,5 +175,6 @@ def test_the_contractors_files_are_those_of_the_same_stem() -> None:
     listing = [
         "a/Model2/x.bin_prob.prob", "a/Model1/x.bin_power.pow", "a/Model1/x.bin_prob.prob",
         "a/Model1/y.bin_prob.prob", "b/Model1/x.bin_prob.prob", "a/Other/x.bin_prob.prob",
+        "a/oldModel1/x.bin_prob.prob", "a/Model1/deep/x.bin_prob.prob", "a/Model1/x.bin_prob.prob.tmp",
     ]  # fmt: skip
     assert contractor_files("a/x.bin", listing) == [(1, listing[2], listing[1]), (2, listing[0], None)]

@@ -1,6 +1,7 @@
 """Every file of a delivery ends in the catalogue or in quarantine, with a reason."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -96,8 +97,23 @@ def test_a_truncated_hdf5_file_is_refused(samples: Path, tmp_path: Path) -> None
     whole = (samples / "das" / "febus_2.h5").read_bytes()
     (tmp_path / "half.h5").write_bytes(whole[: len(whole) // 2])
     (refusal,) = catalogue_files(Store(str(tmp_path)), ["half.h5"]).refused
-    assert refusal.reason
+    assert "truncated" in refusal.reason
     assert refusal.size == len(whole) // 2
+
+
+def test_a_pickled_file_is_refused_unopened(tmp_path: Path) -> None:
+    trace = tmp_path / "it ran"
+
+    class Code:
+        def __reduce__(self) -> tuple:
+            return open, (str(trace), "w")
+
+    # DASCore takes a file for a pickled patch where its first bytes name one.
+    disguise = b"\x80\x04X\x11\x00\x00\x00dascore.coreSpool0"
+    (tmp_path / "north.h5").write_bytes(disguise + pickle.dumps(Code(), protocol=4)[2:])
+    (refusal,) = catalogue_files(Store(str(tmp_path)), ["north.h5"]).refused
+    assert "pickled" in refusal.reason
+    assert not trace.exists()
 
 
 def deliver(root: Path, day: str, stem: str, n: int = 4000, **sidecar: object) -> str:
@@ -119,6 +135,25 @@ def test_a_file_in_the_wrong_folder_is_refused_and_one_past_midnight_belongs_to_
         (wrong, "it starts on 2026-01-04, but lies in the folder of 2026-01-06")
     ]
     assert catalogue_day(store, DAY).recordings.num_rows == 2
+
+
+def hdf5(path: Path, start: str, seconds: float) -> None:
+    time = np.datetime64(start, "ns") + np.arange(int(seconds * 100)) * np.timedelta64(10_000_000, "ns")
+    coords = {"time": time, "distance": np.arange(4) * 2.0}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dc.write(dc.Patch(data=np.ones((len(time), 4)), coords=coords, dims=("time", "distance")), path, "dasdae")
+
+
+def test_of_the_day_before_only_the_tail_counts_and_nothing_is_refused_again(tmp_path: Path) -> None:
+    before, today = tmp_path / "landing" / DAY, tmp_path / "landing" / "2026-01-06"
+    hdf5(before / "a_over.h5", "2026-01-05T23:59:58", 3)
+    hdf5(before / "a_up_to.h5", "2026-01-05T23:59:50", 10)
+    hdf5(today / "a_own.h5", "2026-01-06T00:00:01", 3)
+    spoil(before)
+    found = catalogue_day(Store(str(tmp_path)), "2026-01-06")
+    assert [Path(p).name for p in found.recordings["path"].to_pylist()] == ["a_over.h5", "a_own.h5"]
+    assert found.recordings["issues"].to_pylist() == [[], []]
+    assert found.refused == []
 
 
 def test_companions_hidden_and_unfinished_files_are_no_recordings_and_orphans_are_refused(tmp_path: Path) -> None:
@@ -144,6 +179,38 @@ def test_overlaps_and_assumptions_are_issues(tmp_path: Path) -> None:
     first, second = catalogue_day(Store(str(tmp_path)), DAY).recordings["issues"].to_pylist()
     assert "sampling rate 2000 Hz assumed" in first
     assert second[-1] == "overlaps north_20260105T100000.bin by 1.000 s"
+
+
+def test_gaps_and_samples_that_are_not_finite_are_issues(tmp_path: Path) -> None:
+    deliver(tmp_path, DAY, "north_20260105T100000", n=2000)
+    deliver(tmp_path, DAY, "north_20260105T100003", n=2000)
+    folder = tmp_path / "landing" / DAY
+    data = np.ones((2000, 2), "<f4")
+    data[7, 1], data[9, 0] = np.nan, np.inf
+    write(folder, data, {"selected_channel_zones": [0, 1], "sample_format": "float32"}, "south_20260105T100000")
+    gap, not_finite = (
+        row[-1] for row in catalogue_day(Store(str(tmp_path)), DAY).recordings["issues"].to_pylist()[1:]
+    )
+    assert gap == "2.000 s are missing after north_20260105T100000.bin"
+    assert not_finite == "2 samples are not finite"
+
+
+def test_files_of_other_channels_of_the_fibre_do_not_overlap(tmp_path: Path) -> None:
+    plain = {"sampling_rate_hz": 2000, "sample_format": "int16", "fibre": "north"}
+    for second in (0, 2):
+        start = f"2026-01-05T10:00:0{second}Z"
+        deliver(tmp_path, DAY, f"low{second}", start_time=start, **plain)
+        deliver(tmp_path, DAY, f"high{second}", start_time=start, selected_channel_zones=[20, 22], **plain)
+    found = catalogue_day(Store(str(tmp_path)), DAY).recordings
+    assert found["issues"].to_pylist() == [[], [], [], []]
+
+
+def test_a_record_that_a_killed_writer_left_half_written_is_passed_over(tmp_path: Path) -> None:
+    left = tmp_path / "quarantine" / ".a.h5.0123.json.4567.partial"
+    left.parent.mkdir()
+    left.write_text('{"day": "2026')
+    write_quarantine(Store(str(tmp_path)), DAY, [])
+    assert left.exists()
 
 
 def test_quarantine_holds_one_record_a_file_until_it_is_repaired(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dasanom_assets.recordings.health import channel_health
 from dasanom_tests.recordings.test_signal import deliver, joined
@@ -37,6 +39,35 @@ def test_states_and_figures(tmp_path: Path, sample_format: str) -> None:
     if sample_format == "int16":
         share = (np.abs(data[:, 5].astype(int) + 0.5) > 32767).mean()
         assert rows[15]["clipped_fraction"] == pytest.approx(share)
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    n=st.integers(100, 9000),
+    offset=st.sampled_from([0, -(2**20), 2**30]),
+    sample_format=st.sampled_from(["int32", "float32"]),
+    silent=st.tuples(st.integers(0, 9000), st.integers(0, 9000)),
+    seed=st.integers(0, 99),
+)
+def test_figures_are_those_of_the_joined_array(
+    tmp_path_factory: pytest.TempPathFactory, n: int, offset: int, sample_format: str, silent: tuple, seed: int
+) -> None:
+    data = np.random.default_rng(seed).normal(0, 300, size=(n, 3)) + offset
+    data[min(silent) : max(silent), 1] = offset
+    data = data.astype({"int32": "<i4", "float32": "<f4"}[sample_format])
+    blocks = max(1, round(n / 2000))
+    edges = np.arange(1, blocks) * n // blocks
+    constant = np.mean([np.ptp(block.astype(float), axis=0) == 0 for block in np.split(data, edges)], axis=0)
+    rows = table(tmp_path_factory.mktemp("health"), data, sample_format=sample_format)
+    for channel, row in rows.items():
+        assert row["seconds"] == pytest.approx(n / 2000)
+        assert row["rms"] == pytest.approx(data[:, channel - 10].astype(float).std(), rel=1e-9, abs=1e-9)
+        assert row["dead_fraction"] == pytest.approx(constant[channel - 10])
+
+
+def test_a_sample_more_than_whole_seconds_is_no_dead_second(tmp_path: Path) -> None:
+    data = np.random.default_rng(2).normal(0, 99, size=(4001, 2)).astype("<i2")
+    assert {row["dead_fraction"] for row in table(tmp_path, data).values()} == {0.0}
 
 
 def test_a_second_with_nan_is_dead_and_does_not_spoil_the_rest(tmp_path: Path) -> None:

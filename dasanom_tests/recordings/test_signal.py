@@ -1,8 +1,10 @@
 """Files that follow each other are one signal; gaps split, overlaps count once."""
 
 import itertools
+import tracemalloc
 from pathlib import Path
 
+import dascore as dc
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -90,6 +92,50 @@ def test_an_overlap_with_other_channels_is_trimmed_where_they_share_some(tmp_pat
     assert (first.n_samples, second.n_samples, other.n_samples) == (200, 100, 200)
     assert second.start_ns == (T0 + np.timedelta64(100_000_000, "ns")).astype(int)
     np.testing.assert_array_equal(second.read(0, 2), numbers(200, 3)[100:102])
+
+
+def test_files_of_several_zones_that_take_turns_are_one_stretch_a_zone(tmp_path: Path) -> None:
+    data, other = numbers(400, 3), -numbers(400, 3)
+    zone = {"selected_channel_zones": [[50, 52]]}
+    paths = [
+        deliver(tmp_path, "a1", data[:200], 0),
+        deliver(tmp_path, "b1", other[:150], 0, **zone),
+        deliver(tmp_path, "b2", other[150:], 150, **zone),
+        deliver(tmp_path, "a2", data[200:], 200),
+    ]
+    first, second = joined(tmp_path, paths)
+    np.testing.assert_array_equal(first.read(0, 400), data)
+    np.testing.assert_array_equal(second.read(0, 400), other)
+
+
+def test_no_sample_of_a_channel_counts_twice_whatever_lies_between(tmp_path: Path) -> None:
+    paths = [
+        deliver(tmp_path, "a", numbers(200, 3), 0),
+        deliver(tmp_path, "b", numbers(200, 3), 50, selected_channel_zones=[[50, 52]]),
+        deliver(tmp_path, "c", -numbers(200, 3), 100),
+    ]
+    first, second = joined(tmp_path, paths)
+    assert (first.n_samples, second.n_samples) == (300, 200)
+    np.testing.assert_array_equal(first.read(0, 300), np.concatenate([numbers(200, 3), -numbers(200, 3)[100:]]))
+
+
+def test_a_day_of_gaps_keeps_no_more_files_in_memory_than_a_day_without(tmp_path: Path) -> None:
+    names = []
+    for minute in range(6):
+        time = T0 + np.timedelta64(minute, "m") + np.arange(1000) * np.timedelta64(1_000_000, "ns")
+        coords = {"time": time, "distance": np.arange(125.0)}
+        dc.write(
+            dc.Patch(np.ones((1000, 125)), coords, ("time", "distance")), tmp_path / f"n_{minute}.h5", "dasdae"
+        )
+        names.append(f"n_{minute}.h5")
+    found = joined(tmp_path, names)
+    assert len(found) == 6
+    tracemalloc.start()
+    for stretch in found:
+        stretch.read(0, stretch.n_samples)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 3 * 1000 * 125 * 8
 
 
 def test_samples_outside_are_an_error(tmp_path: Path) -> None:
