@@ -6,12 +6,14 @@ and passed on as values; nothing below reads the environment.
 """
 
 import hashlib
+import math
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 
 def _default_data_root() -> str:
@@ -28,28 +30,94 @@ class _Section(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-class SpectrogramSettings(_Section):
-    """How a second of signal becomes frames of band power."""
+Representation = Literal["mel", "linear", "third_octave", "mfcc", "power"]
 
-    frame_seconds: float = Field(0.256, gt=0, description="length of a frame, s")
-    frames_per_second: int = Field(8, ge=1, description="frames a second, on the UTC second grid")
-    bands: int = Field(64, ge=1, description="number of mel bands")
+
+class SpectrogramSettings(_Section):
+    """How signal becomes one row of numbers a second and channel: frames × bands.
+
+    Lengths are in seconds, frequencies in Hz and distances in metres, so that they mean the same at any sampling
+    rate and channel spacing.
+    """
+
+    representation: Representation = Field(
+        "mel",
+        description="bands of a frame: mel; linear: equally wide; third_octave: IEC 61260 base 10; mfcc: cosine "
+        "transform of mel levels; power: every bin of the Fourier transform",
+    )
+    frame_seconds: float = Field(0.256, gt=0, description="length of a frame and of its Fourier transform, s")
+    hop_seconds: float = Field(
+        0.125, gt=0, le=1, description="from one frame to the next, s; a whole number of microseconds"
+    )
+    bands: int = Field(64, ge=1, description="number of bands of mel, linear and mfcc")
     lowest_hz: float = Field(8.0, ge=0, description="lower edge of the lowest band, Hz")
     highest_hz: float = Field(
-        1000.0, gt=0, description="upper edge of the highest band, Hz; the Nyquist frequency limits it"
+        1000.0, gt=0, description="upper edge of the highest band, Hz; mel and linear bands end at the Nyquist frequency"
     )
     mel_scale: Literal["htk", "slaney"] = Field(
         "htk", description="HTK's formula, or Slaney's, which is linear below 1 kHz"
     )
+    coefficients: int = Field(20, ge=1, description="coefficients kept of mfcc, at most `bands`")
+    high_pass_hz: float = Field(0.0, ge=0, description="cut-off of a linear-phase high-pass, Hz; 0: none")
+    common_mode_channels: int = Field(
+        0, ge=0, description="channels whose common signal is removed from each of them; 0: none"
+    )
+    difference: Literal["none", "first", "laplacian"] = Field(
+        "none", description="between channels: x[j] - x[j-d], or x[j-d] - 2 x[j] + x[j+d]"
+    )
+    difference_m: float = Field(10.0, gt=0, description="distance d of the difference, at least a gauge length, m")
+    group_channels: int = Field(1, ge=1, description="neighbouring channels whose mean power is one row")
     db_step: float = Field(
-        0.25, ge=0, description="levels are rounded to this step, dB (error at most half); 0: not rounded"
+        0.25, ge=0, le=0.5, description="levels are rounded to this step, dB (error at most half); 0: not rounded"
     )
 
     @model_validator(mode="after")
-    def _ordered(self) -> "SpectrogramSettings":
+    def _possible(self) -> "SpectrogramSettings":
         if self.highest_hz <= self.lowest_hz:
             raise ValueError(f"highest_hz {self.highest_hz} is not above lowest_hz {self.lowest_hz}")
+        if abs(self.hop_seconds * 1e6 - round(self.hop_seconds * 1e6)) > 1e-6:
+            raise ValueError(f"hop_seconds {self.hop_seconds} is not a whole number of microseconds")
+        if self.common_mode_channels and self.difference != "none":
+            raise ValueError(
+                "common_mode_channels and difference do not go together: a difference between channels already "
+                "removes what they have in common"
+            )
+        if self.representation == "mfcc" and self.coefficients > self.bands:
+            raise ValueError(f"coefficients {self.coefficients} are more than bands {self.bands}")
+        if not self.row_shape[1]:
+            raise ValueError(f"no {self.representation} band lies in {self.lowest_hz:g} to {self.highest_hz:g} Hz")
         return self
+
+    @property
+    def hop_ns(self) -> int:
+        """`hop_seconds` in nanoseconds."""
+        return round(self.hop_seconds * 1e6) * 1000
+
+    @property
+    def row_shape(self) -> tuple[int, int]:
+        """Frames and bands of one row of `spectrograms`.
+
+        Where `hop_seconds` does not divide a second, some rows hold a frame less than others; its place is NaN.
+        """
+        frames = -(-1_000_000_000 // self.hop_ns)
+        if self.representation == "mfcc":
+            return frames, self.coefficients
+        if self.representation == "third_octave":
+            return frames, len(self.third_octaves())
+        if self.representation == "power":
+            return frames, len(self.bins(1 / self.frame_seconds))
+        return frames, self.bands
+
+    def third_octaves(self) -> range:
+        """Return the band numbers n of the third-octave bands that lie in the range; their centres are 10^(n/10) Hz."""
+        lowest = math.ceil(10 * math.log10(self.lowest_hz) + 0.5 - 1e-9) if self.lowest_hz > 0 else -10
+        return range(lowest, math.floor(10 * math.log10(self.highest_hz) - 0.5 + 1e-9) + 1)
+
+    def bins(self, bin_hz: float) -> range:
+        """Return the bins of a Fourier transform, `bin_hz` apart, that lie in the range."""
+        return range(
+            math.ceil(self.lowest_hz / bin_hz - 1e-6), math.floor(self.highest_hz / bin_hz + 1e-6) + 1
+        )
 
 
 class WindowSettings(_Section):
@@ -57,12 +125,23 @@ class WindowSettings(_Section):
 
     seconds: int = Field(8, ge=1, description="length of a window, s")
     shift_seconds: int = Field(1, ge=1, description="from one window's start to the next, s")
+    image: tuple[int, int] | None = Field(
+        None, description="frames and bands that a window is resampled to, true to area; none: as they are"
+    )
+    scaling: Literal["background", "minmax"] = Field(
+        "background",
+        description="levels against what is usual for channel and band; or each window from its least (0) to its "
+        "greatest level (1), as in 2021",
+    )
 
 
 class BackgroundSettings(_Section):
     """What is usual for a channel and band, and how levels are measured against it."""
 
     look_back_days: int = Field(7, ge=1, description="earlier days that make the reference")
+    hour_classes: Literal[1, 2, 3, 4, 6, 8, 12, 24] = Field(
+        1, description="parts of the UTC day with a reference of their own; 1: the day is one"
+    )
     scale_floor_db: float = Field(
         0.5, gt=0, description="added to the spread, so that quiet bands stay finite, dB"
     )
@@ -133,6 +212,38 @@ class ComparisonSettings(_Section):
     map_windows: int = Field(3_000, ge=10, description="windows of a day on the embedding map, at most")
 
 
+class DaskSettings(_Section):
+    """Where the parts of a day are computed."""
+
+    address: str | None = Field(
+        None, description="scheduler of a running Dask cluster, tcp://host:8786; none: threads of the run itself"
+    )
+    threads: int | None = Field(None, ge=1, description="threads without a cluster; none: one a core")
+
+
+ORIGINAL: dict[str, Any] = {
+    "spectrogram": {
+        "mel_scale": "slaney",
+        "hop_seconds": 0.256,
+        # 128 bands from 0 Hz without the first 8, written as the 120 that are left.
+        "bands": 120,
+        "lowest_hz": 1000 * 8 / 129,
+    },
+    "window": {"seconds": 10, "shift_seconds": 1, "image": (64, 64), "scaling": "minmax"},
+}
+"""The settings of 2021: 512 samples of a frame and hop at 2000 Hz, min and max of each 10 s window, 64 × 64."""
+
+
+class _Preset(PydanticBaseSettingsSource):
+    """What `preset` stands for; anything that is set by itself wins over it."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return ORIGINAL if self.current_state.get("preset") == "original" else {}
+
+
 class Settings(BaseSettings):
     """All settings of the project; see the sections for units."""
 
@@ -141,7 +252,11 @@ class Settings(BaseSettings):
     )
 
     data: str = Field(default_factory=_default_data_root, description="data root: a folder or an fsspec URL")
+    preset: Literal["default", "original"] = Field(
+        "default", description="original: the settings of 2021, for comparison"
+    )
     first_day: date = Field(date(2026, 1, 1), description="first recording day, UTC")
+    dask: DaskSettings = DaskSettings()
     device: str = Field("auto", description="where networks run: auto, cpu, cuda or cuda:<n>")
     spectrogram: SpectrogramSettings = SpectrogramSettings()
     window: WindowSettings = WindowSettings()
@@ -150,3 +265,20 @@ class Settings(BaseSettings):
     vae: VaeSettings = VaeSettings()
     detection: DetectionSettings = DetectionSettings()
     comparison: ComparisonSettings = ComparisonSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, dotenv_settings: Any,
+        file_secret_settings: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the preset below what is set by argument or environment."""
+        return init_settings, env_settings, _Preset(settings_cls)
+
+    @model_validator(mode="after")
+    def _together(self) -> "Settings":
+        if 1_000_000_000 % self.spectrogram.hop_ns and self.window.image is None:
+            raise ValueError(
+                f"spectrogram.hop_seconds {self.spectrogram.hop_seconds:g} does not divide a second, so windows differ "
+                "in frames: set window.image to the size they are resampled to"
+            )
+        return self
