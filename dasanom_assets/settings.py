@@ -52,7 +52,7 @@ class SpectrogramSettings(_Section):
     bands: int = Field(64, ge=1, description="number of bands of mel, linear and mfcc")
     lowest_hz: float = Field(8.0, ge=0, description="lower edge of the lowest band, Hz")
     highest_hz: float = Field(
-        1000.0, gt=0, description="upper edge of the highest band, Hz; mel and linear bands end at the Nyquist frequency"
+        1000.0, gt=0, description="upper edge of the highest band, Hz; mel and linear end at the Nyquist frequency"
     )
     mel_scale: Literal["htk", "slaney"] = Field(
         "htk", description="HTK's formula, or Slaney's, which is linear below 1 kHz"
@@ -109,15 +109,13 @@ class SpectrogramSettings(_Section):
         return frames, self.bands
 
     def third_octaves(self) -> range:
-        """Return the band numbers n of the third-octave bands that lie in the range; their centres are 10^(n/10) Hz."""
+        """Return the numbers n of the third-octave bands in the range; their centres are 10^(n/10) Hz."""
         lowest = math.ceil(10 * math.log10(self.lowest_hz) + 0.5 - 1e-9) if self.lowest_hz > 0 else -10
         return range(lowest, math.floor(10 * math.log10(self.highest_hz) - 0.5 + 1e-9) + 1)
 
     def bins(self, bin_hz: float) -> range:
         """Return the bins of a Fourier transform, `bin_hz` apart, that lie in the range."""
-        return range(
-            math.ceil(self.lowest_hz / bin_hz - 1e-6), math.floor(self.highest_hz / bin_hz + 1e-6) + 1
-        )
+        return range(math.ceil(self.lowest_hz / bin_hz - 1e-6), math.floor(self.highest_hz / bin_hz + 1e-6) + 1)
 
 
 class WindowSettings(_Section):
@@ -268,7 +266,11 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, dotenv_settings: Any,
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: Any,
+        env_settings: Any,
+        dotenv_settings: Any,
         file_secret_settings: Any,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the preset below what is set by argument or environment."""
@@ -278,7 +280,7 @@ class Settings(BaseSettings):
     def _together(self) -> "Settings":
         if 1_000_000_000 % self.spectrogram.hop_ns and self.window.image is None:
             raise ValueError(
-                f"spectrogram.hop_seconds {self.spectrogram.hop_seconds:g} does not divide a second, so windows differ "
-                "in frames: set window.image to the size they are resampled to"
+                f"spectrogram.hop_seconds {self.spectrogram.hop_seconds:g} does not divide a second, so windows "
+                "differ in frames: set window.image to the size they are resampled to"
             )
         return self

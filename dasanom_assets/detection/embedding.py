@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from dasanom_assets.models.training import Encoded, encode_bank
 from dasanom_assets.models.vae import Vae
-from dasanom_assets.settings import Settings
-from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, white_day, window_rows
+from dasanom_assets.settings import Settings, SpectrogramSettings
+from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank, white_day, window_rows
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import Store
 
@@ -39,10 +39,11 @@ def embeddings(
         Called with the windows finished since its last call.
     """
     yield _table("", 0, np.empty(0, np.int64), 0, Encoded.empty(vae.settings.latent))
-    for channel in white_day(store, day, settings.background):
+    spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
+    for channel in white_day(store, day, settings.background, settings.window):
         first = window_rows(channel.start_ns, channel.usable, settings.window)
         if len(first):
-            bank = WindowBank(channel.rows, first, settings.window.seconds)
+            bank = make_bank(channel.rows, first, channel.start_ns[first], spectrogram, settings.window)
             encoded = encode_bank(vae, bank, device)
             yield _table(channel.fibre, channel.channel, channel.start_ns[first], bank.rows_per_window, encoded)
             if progress:

@@ -80,7 +80,7 @@ def reconstructions(
     """
     some = np.linspace(0, len(bank) - 1, min(len(bank), CANDIDATES)).astype(int)
     device = str(model.band_spread.device)
-    error = encode_bank(model, WindowBank(bank.rows, bank.first[some], bank.rows_per_window), device)
+    error = encode_bank(model, bank.subset(some), device)
     ranked = np.argsort(error.reconstruction_error)
     drawn = ranked[np.linspace(0, len(ranked) - 1, min(n, len(ranked))).astype(int)]
     windows = np.stack([bank.window(i) for i in some[drawn]])
@@ -96,7 +96,7 @@ def reconstructions(
         ("reconstruction", means, levels),
         ("difference", windows - means, {"cmap": "RdBu_r", "vmin": -spread, "vmax": spread}),
     ]
-    frames, bands = bank.window_shape
+    bands = bank.window_shape[1]
     figure = Figure(figsize=(8.6, 5.0), dpi=dpi, layout="constrained")
     grid = figure.subplots(3, len(drawn), sharex=True, sharey=True, squeeze=False)
     for axes_row, (name, pictures, scale) in zip(grid, rows, strict=True):
@@ -106,7 +106,7 @@ def reconstructions(
                 origin="lower",
                 aspect="auto",
                 interpolation="nearest",
-                extent=(0, frames / bank.rows.shape[1], 0, bands),
+                extent=(0, bank.rows_per_window, 0, bands),
                 **scale,
             )
         figure.colorbar(image, ax=axes_row, label=name, aspect=12, pad=0.01)

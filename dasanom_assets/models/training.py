@@ -21,7 +21,7 @@ from tqdm import tqdm
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.vae import Vae, kl, negative_log_likelihood
 from dasanom_assets.settings import VaeSettings
-from dasanom_assets.spectrograms.windows import WindowBank
+from dasanom_assets.spectrograms.windows import TOP_DB, WindowBank
 from dasanom_assets.tables.store import Store
 
 ACTIVE_VARIANCE = 0.01
@@ -224,7 +224,7 @@ def train_vae(
     generator = torch.Generator(device).manual_seed(settings.seed)
     source = _Windows(train, device)
     some = np.linspace(0, len(validation) - 1, min(len(validation), settings.validation_windows)).astype(int)
-    held_out = WindowBank(validation.rows, validation.first[some], validation.rows_per_window)
+    held_out = validation.subset(some)
 
     batches = math.ceil(min(len(train), settings.windows_per_epoch) / settings.batch)
     warm_up = settings.warm_up_share * batches * settings.max_epochs
@@ -337,14 +337,30 @@ class _Windows:
         self.rows = torch.from_numpy(bank.rows).to(device)
         self.first = torch.from_numpy(bank.first).to(device)
         self.offsets = torch.arange(bank.rows_per_window, device=device)
-        self.shape = (-1, 1, *bank.window_shape)
+        self.shape = (-1, bank.rows_per_window * bank.rows.shape[1], bank.rows.shape[2])
+        self.imaging = bank.imaging
+        if self.imaging is not None and self.imaging.time is not None and self.imaging.bands is not None:
+            self.time = torch.from_numpy(self.imaging.time).to(device)
+            self.bands = torch.from_numpy(self.imaging.bands).to(device)
+            self.phase = torch.from_numpy(bank.phase).to(device)
 
     def __getitem__(self, windows: torch.Tensor) -> torch.Tensor:
-        return self.rows[self.first[windows, None] + self.offsets].reshape(self.shape)
+        """Return images as `windows.Imaging.image` makes them."""
+        x = self.rows[self.first[windows, None] + self.offsets].reshape(self.shape)
+        if self.imaging is None:
+            return x[:, None]
+        if self.imaging.minmax:
+            x = torch.maximum(x, x.amax(dim=(1, 2), keepdim=True) - TOP_DB)
+        if self.imaging.time is not None:
+            x = self.time[self.phase[windows]] @ x @ self.bands.T
+        if self.imaging.minmax:
+            x = x - x.amin(dim=(1, 2), keepdim=True)
+            x = x / x.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+        return x[:, None]
 
     def batches(self, size: int) -> Iterator[torch.Tensor]:
-        for first in self.first.split(size):
-            yield self.rows[first[:, None] + self.offsets].reshape(self.shape)
+        for windows in torch.arange(len(self.first), device=self.first.device).split(size):
+            yield self[windows]
 
 
 def _new_model(frames: int, bands: int, settings: VaeSettings) -> Vae:

@@ -12,11 +12,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.settings import BackgroundSettings, Settings, TrainingSetSettings, WindowSettings
+from dasanom_assets.settings import (
+    BackgroundSettings,
+    Settings,
+    SpectrogramSettings,
+    TrainingSetSettings,
+    WindowSettings,
+)
 from dasanom_assets.spectrograms.windows import (
-    BAD_STATES,
     SECOND_NS,
     WindowBank,
+    healthy_rows,
+    make_bank,
     white_day,
     window_rows,
 )
@@ -193,8 +200,8 @@ def load_bank(
     background = BackgroundSettings(**manifest["background"])
     window = WindowSettings(**manifest["window"])
     blocks = TrainingSetSettings(**manifest["training_set"])
-    shape = (manifest["spectrogram"]["frames_per_second"], manifest["spectrogram"]["bands"])
-    rows = np.empty((manifest["channel_seconds"][split], *shape), np.float32)
+    spectrogram = SpectrogramSettings(**manifest["spectrogram"])
+    rows = np.empty((manifest["channel_seconds"][split], *spectrogram.row_shape), np.float32)
     filled = 0
     found: list[tuple[np.ndarray, ...]] = [
         (
@@ -210,9 +217,7 @@ def load_bank(
             raise ValueError(f"{day} has changed since the training set was made: materialize training_set again")
         keys = list(_healthy_seconds(store, day, blocks))
         kept = set(_thinned(keys, manifest["channel_step"], i))
-        for channel in white_day(store, day, background):
-            if (channel.fibre, channel.channel) not in kept:
-                continue
+        for channel in white_day(store, day, background, window, lambda *key, kept=kept: key in kept):
             inside = channel.usable & (split_of(channel.start_ns, blocks) == wanted)
             first = window_rows(channel.start_ns, inside, window)
             n, end = len(first), filled + int(inside.sum())
@@ -231,14 +236,15 @@ def load_bank(
     if max_windows is not None and max_windows < len(first):
         some = np.sort(np.random.default_rng(seed).choice(len(first), max_windows, replace=False))
         first, index = first[some], [part[some] for part in index]
-    return WindowBank(rows[:filled], first, window.seconds), WindowIndex(*index)
+    where = WindowIndex(*index)
+    return make_bank(rows[:filled], first, where.start_ns, spectrogram, window), where
 
 
 def _healthy_seconds(store: Store, day: str, settings: TrainingSetSettings) -> dict[tuple[str, int], np.ndarray]:
     """Return the seconds in each split, int64, shape (splits,), of each channel that can be whitened, sorted."""
-    health = store.read_day("channel_health", day, ["fibre", "channel", "state"]).to_pylist()
+    spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
+    healthy = healthy_rows(store, day, spectrogram)
     usual = store.read_day("background", day, ["fibre", "channel"]).to_pylist()
-    healthy = {(row["fibre"], row["channel"]) for row in health if row["state"] not in BAD_STATES}
     seconds = {
         key: np.zeros(len(SPLITS), np.int64)
         for key in sorted((row["fibre"], row["channel"]) for row in usual)

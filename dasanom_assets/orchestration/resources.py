@@ -1,4 +1,7 @@
-"""What assets are given: settings, the data root, and the device for networks."""
+"""What assets are given: settings, the data root, the device for networks, and a Dask cluster."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -34,6 +37,30 @@ def device_resource(context: dg.InitResourceContext) -> str:
     return context.resource_config.get("name") or Settings().device
 
 
+@dg.resource(
+    config_schema={
+        "address": dg.Field(
+            str, **_OPTIONAL, description="scheduler of a running cluster; default: DASANOM_DASK__ADDRESS"
+        )
+    },
+    description="Dask cluster: threads of the run by default, or a running cluster by address.",
+)
+def dask_resource(context: dg.InitResourceContext) -> Iterator[Any]:
+    """Connect to a cluster, or start one within the process."""
+    from dasanom_assets.spectrograms.cluster import open_client
+
+    settings = Settings().dask
+    if address := context.resource_config.get("address"):
+        settings = settings.model_copy(update={"address": address})
+    with open_client(settings) as client:
+        yield client
+
+
 def build_resources() -> dict[str, dg.ResourceDefinition]:
     """Return the resources by the names that assets, schedules and sensors ask for."""
-    return {"settings": settings_resource, "store": store_resource, "device": device_resource}
+    return {
+        "settings": settings_resource,
+        "store": store_resource,
+        "device": device_resource,
+        "dask": dask_resource,
+    }

@@ -75,12 +75,37 @@ def catalogue_day(store: Store, day: str) -> Catalogue:
     day : str
         ISO day. A file that starts on another day than its folder's is refused.
     """
-    midnight = date.fromisoformat(day)
-    before = (midnight - timedelta(days=1)).isoformat()
-    midnight_ns = int(np.datetime64(midnight, "ns").astype(np.int64))
     rows, reasons = _look(store, [f["path"] for f in landing_files(store, day)], day)
-    tail, _ = _look(store, [f["path"] for f in landing_files(store, before)], before, past_ns=midnight_ns)
+    before = _shifted(day, -1)
+    tail, _ = _look(store, [f["path"] for f in landing_files(store, before)], before, _extent(day, 0))
     return _catalogue(store, tail + rows, reasons)
+
+
+def adjoining(store: Store, day: str) -> pa.Table:
+    """Return the files around a day: of the day before and after, those within a second of midnight.
+
+    They are not of the day, but the frames at its first and last instant reach into them. Digests are left out.
+
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day.
+
+    Returns
+    -------
+    pyarrow.Table
+        Rows of `recordings`; ``sha256`` is null.
+    """
+    rows = []
+    for shift in (-1, 1):
+        other = _shifted(day, shift)
+        found, _ = _look(store, [f["path"] for f in landing_files(store, other)], other, _extent(day, 1))
+        rows += found
+    start, end = _extent(day, 0)
+    outside = [{**row, "sha256": None} for row in rows if row["end"] <= start or row["start"] >= end]
+    columns = SCHEMAS["recordings"].names
+    return pa.Table.from_pylist([{name: r[name] for name in columns} for r in outside], SCHEMAS["recordings"])
 
 
 def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) -> Catalogue:
@@ -104,19 +129,19 @@ def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) 
 
 
 def _look(
-    store: Store, paths: Iterable[str], day: str | None, past_ns: int | None = None
+    store: Store, paths: Iterable[str], day: str | None, extent: tuple[int, int] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return a row for each file that can be used, and the reason for each that cannot.
 
-    A row lacks its digest and has the ``channels`` beside the columns of `recordings`. With `past_ns`, files that
-    end by then are among those that cannot be used, and are not read.
+    A row lacks its digest and has the ``channels`` beside the columns of `recordings`. Files wholly outside of
+    `extent`, ns since 1970, are among those that cannot be used, and are not read.
     """
     known = {p for p in paths if not PurePosixPath(p).name.startswith(".") and not p.endswith(UNFINISHED)}
     rows, reasons = [], {}
     for path in sorted(p for p in known if bundle_of(p) not in known):
         # Whatever a foreign reader raises at a foreign file becomes a record in quarantine, and the day goes on.
         try:
-            row = _row(store, path, past_ns)
+            row = _row(store, path, extent)
             if day is not None:
                 _require_day(row["start"], day)
             rows.append(row)
@@ -163,12 +188,22 @@ def _require_day(start_ns: int, day: str) -> None:
         raise RefusedError(f"it starts on {own}, but lies in the folder of {day}")
 
 
-def _require_past(end_ns: int, past_ns: int | None) -> None:
-    if past_ns is not None and end_ns <= past_ns:
-        raise RefusedError("it ends too early to belong to the next day")
+def _require_extent(start_ns: int, end_ns: int, extent: tuple[int, int] | None) -> None:
+    if extent is not None and (end_ns <= extent[0] or start_ns >= extent[1]):
+        raise RefusedError("it lies outside of the time that is looked for")
 
 
-def _row(store: Store, path: str, past_ns: int | None) -> dict[str, Any]:
+def _shifted(day: str, days: int) -> str:
+    return (date.fromisoformat(day) + timedelta(days=days)).isoformat()
+
+
+def _extent(day: str, margin_seconds: int) -> tuple[int, int]:
+    """Return start and end of a day and a margin around it, ns since 1970."""
+    start, end = (int(np.datetime64(d, "ns").astype(np.int64)) for d in (day, _shifted(day, 1)))
+    return start - margin_seconds * 1_000_000_000, end + margin_seconds * 1_000_000_000
+
+
+def _row(store: Store, path: str, extent: tuple[int, int] | None) -> dict[str, Any]:
     """Return a row of `recordings`; raises whatever makes the file useless."""
     name = PurePosixPath(path).name
     if store.fs.size(store.full(path)) == 0:
@@ -178,14 +213,14 @@ def _row(store: Store, path: str, past_ns: int | None) -> dict[str, Any]:
     if name.endswith(tuple(".bin" + ending for ending in CONTRACTOR_ENDINGS)):
         raise RefusedError("a contractor's file without its recording")
     if name.endswith(".bin"):
-        return _bundle_row(store, path, past_ns)
+        return _bundle_row(store, path, extent)
     with store.local(path) as local, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         kind, version = _format(local)
-        if past_ns is not None:
+        if extent is not None:
             for attrs in dc.scan(local, file_format=kind, file_version=version, progress=None):
-                end = attrs.coords["time"].max + attrs.coords["time"].step
-                _require_past(int(end.astype("datetime64[ns]").astype(np.int64)), past_ns)
+                time = attrs.coords["time"]
+                _require_extent(_ns(time.min), _ns(time.max + time.step), extent)
         patches = dc.read(local, file_format=kind, file_version=version)
     if len(patches) != 1:
         raise RefusedError(f"{len(patches)} separate pieces in one file; split it into one file each")
@@ -204,11 +239,11 @@ def _row(store: Store, path: str, past_ns: int | None) -> dict[str, Any]:
     issues = []
     if note := _not_finite(patch.data):
         issues.append(note)
-    start_ns = int(patch.get_coord("time").min().astype("datetime64[ns]").astype(np.int64))
+    start_ns = _ns(patch.get_coord("time").min())
     step_ns = int(step.astype("timedelta64[ns]").astype(np.int64))
     n_samples, channels = patch.shape[0], absolute_channels(patch)
     end_ns = start_ns + n_samples * step_ns
-    _require_past(end_ns, past_ns)
+    _require_extent(start_ns, end_ns, extent)
     spacing = None if distance.step is None or not np.isfinite(distance.step) else abs(float(distance.step))
     return {
         "fibre": name.split(".")[0].split("_")[0],
@@ -251,12 +286,12 @@ def _format(local: Path) -> tuple[str, str]:
         raise
 
 
-def _bundle_row(store: Store, path: str, past_ns: int | None) -> dict[str, Any]:
+def _bundle_row(store: Store, path: str, extent: tuple[int, int] | None) -> dict[str, Any]:
     if not store.exists(path + SIDECAR):
         raise BundleError(f"there is no sidecar {PurePosixPath(path).name}{SIDECAR} beside it")
     sidecar = stored_sidecar(store, path)
     end_ns = sidecar.start_ns + round(sidecar.n_samples * 1e9 / sidecar.sampling_rate_hz)
-    _require_past(end_ns, past_ns)
+    _require_extent(sidecar.start_ns, end_ns, extent)
     issues = list(sidecar.assumed)
     if sidecar.dtype.kind == "f":
         with store.local(path, path + SIDECAR) as local:
@@ -277,6 +312,10 @@ def _bundle_row(store: Store, path: str, past_ns: int | None) -> dict[str, Any]:
         "issues": issues,
         "channels": sidecar.channels,
     }
+
+
+def _ns(time: np.datetime64) -> int:
+    return int(time.astype("datetime64[ns]").astype(np.int64))
 
 
 def _not_finite(data: np.ndarray) -> str | None:

@@ -1,20 +1,22 @@
 """Files to continuous signal: what follows in time is one stretch, overlaps are resolved once, gaps stay gaps."""
 
+import secrets
 from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.recordings.bundle import SIDECAR, Sidecar, read_sidecar, samples
+from dasanom_assets.recordings.bundle import SIDECAR, Sidecar, read_sidecar
 from dasanom_assets.tables.store import Store
 
-OPEN_FILES = 2
-"""Files that all stretches of a day hold open together: a block at a border needs two."""
+OPEN_FILES = 4
+"""Files that all stretches of a day hold open together: a block at a border needs two, and two threads read."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,33 @@ class Recording:
     ----------
     channels : numpy.ndarray
         int32, shape (n_channels,): absolute channel numbers.
-    samples : numpy.ndarray
-        Shape (n_samples, n_channels), mapped or in memory.
+    samples : numpy.ndarray or BundleSamples
+        Shape (n_samples, n_channels), in memory, or read when sliced.
     """
 
     channels: np.ndarray
-    samples: np.ndarray
+    samples: "np.ndarray | BundleSamples"
+
+
+@dataclass(frozen=True)
+class BundleSamples:
+    """The samples of a bundle, read slice by slice: from an object store no more of it comes than is asked for."""
+
+    store: Store
+    path: str
+    dtype: np.dtype
+    n_channels: int
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        stride = self.dtype.itemsize * self.n_channels
+        content = self.store.read_range(self.path, rows.start * stride, rows.stop * stride)
+        return np.frombuffer(content, self.dtype).reshape(-1, self.n_channels)
 
 
 def open_recording(store: Store, path: str) -> Recording:
     """Open a recording of any known format.
 
-    A vendor bundle on a disk is mapped and read piece by piece. Files of other formats are read whole, once.
+    A vendor bundle is read piece by piece. Files of other formats are read whole, once.
 
     Parameters
     ----------
@@ -52,10 +69,9 @@ def open_recording(store: Store, path: str) -> Recording:
     import dascore as dc
 
     if path.endswith(".bin"):
-        with store.local(path, path + SIDECAR) as local:
-            sidecar = read_sidecar(local)
-            data = samples(local, sidecar)
-            return Recording(sidecar.channels, data if store.is_local else np.array(data))
+        sidecar = stored_sidecar(store, path)
+        samples = BundleSamples(store, path, sidecar.dtype, len(sidecar.channels))
+        return Recording(sidecar.channels, samples)
     with store.local(path) as local:
         (patch,) = dc.read(local)
         patch = patch.transpose("time", "distance")
@@ -100,15 +116,35 @@ class _Files:
     """The files last read from, shared by the stretches of a day: a day of gaps holds no more of them."""
 
     store: Store
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
     opened: OrderedDict[str, Recording] = field(default_factory=OrderedDict)
+    lock: Lock = field(default_factory=Lock)
 
     def __getitem__(self, path: str) -> Recording:
-        if path not in self.opened:
-            while len(self.opened) >= OPEN_FILES:
-                self.opened.popitem(last=False)
-            self.opened[path] = open_recording(self.store, path)
-        self.opened.move_to_end(path)
-        return self.opened[path]
+        with self.lock:
+            if path not in self.opened:
+                while len(self.opened) >= OPEN_FILES:
+                    self.opened.popitem(last=False)
+                self.opened[path] = open_recording(self.store, path)
+            self.opened.move_to_end(path)
+            return self.opened[path]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _same_files, (self.store, self.token)
+
+
+_FILES: OrderedDict[str, _Files] = OrderedDict()
+_FILES_LOCK = Lock()
+
+
+def _same_files(store: Store, token: str) -> _Files:
+    """Return the one object that all tasks of a day share in a worker process, so that each file is read once."""
+    with _FILES_LOCK:
+        files = _FILES.setdefault(token, _Files(store, token))
+        _FILES.move_to_end(token)
+        while len(_FILES) > 2:
+            _FILES.popitem(last=False)
+        return files
 
 
 @dataclass(frozen=True)
@@ -126,6 +162,8 @@ class Stretch:
     n_samples : int
     dtype : numpy.dtype
         Of the samples.
+    channel_spacing_m : float or None
+        None where no file says.
     pieces : tuple of Piece
         In time order, without a hole.
     """
@@ -136,6 +174,7 @@ class Stretch:
     start_ns: int
     n_samples: int
     dtype: np.dtype
+    channel_spacing_m: float | None
     pieces: tuple[Piece, ...]
     files: _Files = field(repr=False, compare=False)
 
@@ -175,6 +214,7 @@ class _Line:
     channels: np.ndarray
     sampling_rate_hz: float
     dtype: np.dtype
+    channel_spacing_m: float | None
     start_ns: int
     pieces: list[Piece]
 
@@ -190,9 +230,9 @@ class _Line:
 def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     """Join the files of a day into continuous stretches.
 
-    Files of a fibre with the same rate, sample type and channels that follow each other within half a sample are
-    one stretch, whatever else the fibre delivers in between. Where two that share channels overlap, the samples of
-    the one that started earlier count and the other begins after them.
+    Files of a fibre with the same rate, sample type, spacing and channels that follow each other within half a
+    sample are one stretch, whatever else the fibre delivers in between. Where two that share channels overlap,
+    the samples of the one that started earlier count and the other begins after them.
 
     Parameters
     ----------
@@ -214,7 +254,8 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     for row in rows:
         fibre, rate, start, n = row["fibre"], row["sampling_rate_hz"], row["start"], row["n_samples"]
         channels, dtype = _layout(store, row["path"])
-        key = (fibre, rate, dtype.str, channels.tobytes())
+        spacing = row["channel_spacing_m"]
+        key = (fibre, rate, dtype.str, spacing, channels.tobytes())
         covered_ns = max(
             (
                 line.end_ns
@@ -231,14 +272,14 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
             line.pieces.append(Piece(row["path"], line.n_samples, skip, n - skip))
             continue
         piece = Piece(row["path"], 0, skip, n - skip)
-        latest[key] = _Line(fibre, channels, rate, dtype, start + round(skip * 1e9 / rate), [piece])
+        latest[key] = _Line(fibre, channels, rate, dtype, spacing, start + round(skip * 1e9 / rate), [piece])
         lines.append(latest[key])
     files = _Files(store)
     lines.sort(key=lambda line: (line.fibre, line.start_ns))
     return [
         Stretch(
             line.fibre, line.channels, line.sampling_rate_hz, line.start_ns, line.n_samples, line.dtype,
-            tuple(line.pieces), files,
+            line.channel_spacing_m, tuple(line.pieces), files,
         )
         for line in lines
     ]  # fmt: skip

@@ -1,21 +1,25 @@
-"""One frame of signal to one column of band levels, at one sampling rate."""
+"""Frames of signal to levels of bands, at one sampling rate."""
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import scipy.fft
 
 from dasanom_assets.settings import SpectrogramSettings
 
+FRAMES_AT_ONCE = 256
+"""Frames that are transformed together: they and their spectrum stay in a core's second-level cache."""
+
 
 @dataclass(frozen=True)
 class Transform:
     """The spectrogram settings at one sampling rate.
 
-    A frame is cut at its centre, freed of its mean, multiplied by a periodic Hann window and transformed. Its
-    one-sided power spectral density is averaged over mel bands: white noise of variance s² gives
-    ``10·log10(2·s²/rate)`` in every band.
+    A frame is freed of its mean, multiplied by a periodic Hann window and transformed. Its one-sided power
+    spectral density (Welch 1967) is averaged over bands: white noise of variance s² gives ``10·log10(2·s²/rate)``
+    in every band of every representation but mfcc.
 
     Parameters
     ----------
@@ -25,17 +29,37 @@ class Transform:
     Raises
     ------
     ValueError
-        Where the sampling rate leaves no band: its Nyquist frequency is not above ``lowest_hz``.
+        Where the sampling rate does not carry the bands: mel and linear bands need a Nyquist frequency above
+        ``lowest_hz``; third-octave bands and single bins, whose place is fixed, one above ``highest_hz``.
     """
 
     settings: SpectrogramSettings
     sampling_rate_hz: float
 
     def __post_init__(self) -> None:
-        if self.highest_hz <= self.settings.lowest_hz:
+        rate, s = self.sampling_rate_hz, self.settings
+        if self.highest_hz <= s.lowest_hz:
             raise ValueError(
-                f"a sampling rate of {self.sampling_rate_hz:g} Hz carries nothing above lowest_hz = "
-                f"{self.settings.lowest_hz:g} Hz; lower spectrogram.lowest_hz"
+                f"a sampling rate of {rate:g} Hz carries nothing above lowest_hz = {s.lowest_hz:g} Hz; lower "
+                "spectrogram.lowest_hz"
+            )
+        top = 0.0
+        if s.representation in ("third_octave", "power"):
+            top = s.highest_hz if s.representation == "power" else self._octave_edges[-1]
+        if top > rate / 2 * (1 + 1e-9):
+            raise ValueError(
+                f"a sampling rate of {rate:g} Hz does not carry {s.representation} bands up to {top:g} Hz; lower "
+                "spectrogram.highest_hz"
+            )
+        if s.representation == "power" and len(self.centre_hz) != s.row_shape[1]:
+            raise ValueError(
+                f"a frame of {s.frame_seconds:g} s is no whole number of samples at {rate:g} Hz, which leaves "
+                f"{len(self.centre_hz)} bins instead of {s.row_shape[1]}; change spectrogram.frame_seconds"
+            )
+        if s.high_pass_hz >= rate / 2:
+            raise ValueError(
+                f"a sampling rate of {rate:g} Hz carries nothing above high_pass_hz = {s.high_pass_hz:g} Hz; "
+                "lower spectrogram.high_pass_hz"
             )
 
     @cached_property
@@ -50,10 +74,11 @@ class Transform:
 
     @cached_property
     def n_fft(self) -> int:
-        """Length of the transform: the frame, zero-padded until every band holds at least one bin."""
+        """Length of the transform: the frame, zero-padded until every mel band holds at least one bin."""
         n_fft = self.win_length
-        while not _mel_weights(self, n_fft).any(axis=1).all():
-            n_fft *= 2
+        if self.settings.representation in ("mel", "mfcc"):
+            while not _mel_weights(self, n_fft).any(axis=1).all():
+                n_fft *= 2
         return n_fft
 
     @cached_property
@@ -63,23 +88,44 @@ class Transform:
         return (0.5 - 0.5 * np.cos(2 * np.pi * n / self.win_length)).astype(np.float32)
 
     @cached_property
-    def weights(self) -> np.ndarray:
-        """Bin power to band density, float32, shape (n_fft // 2 + 1, bands).
+    def density(self) -> float:
+        """What makes the squared spectrum a one-sided density, also in the bins without a negative twin.
 
-        librosa's filters of unit area in Hz (``norm="slaney"``), scaled to a one-sided density (Welch 1967)
-        and to rows that sum to that of a continuous spectrum, whichever bins a band happens to hold.
+        Those two, at 0 Hz and at the Nyquist frequency, are half as wide, so that SciPy, which does not double
+        them, reports 3 dB less there.
         """
-        mel = _mel_weights(self, self.n_fft).astype(np.float64)
-        mel /= mel.sum(axis=1, keepdims=True)
-        energy = float(np.square(self.window, dtype=np.float64).sum())
-        return np.ascontiguousarray((mel * 2 / (self.sampling_rate_hz * energy)).T, dtype=np.float32)
+        return 2 / (self.sampling_rate_hz * float(np.square(self.window, dtype=np.float64).sum()))
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Squared spectrum to density of bands, float32, shape (n_fft // 2 + 1, filters).
+
+        Each band is a weighted mean of bins. For mel the weights are librosa's triangles; linear and third-octave
+        bands take each bin by the share of it that lies in the band; a bin is a band of its own for power.
+        """
+        s = self.settings
+        if s.representation in ("mel", "mfcc"):
+            shares = _mel_weights(self, self.n_fft).astype(np.float64)
+        elif s.representation == "power":
+            shares = np.eye(self.n_fft // 2 + 1)[list(self._bins)]
+        else:
+            edges = self._octave_edges if s.representation == "third_octave" else self._linear_edges
+            shares = _overlaps(edges[:-1], edges[1:], self.sampling_rate_hz, self.n_fft)
+        shares /= shares.sum(axis=1, keepdims=True)
+        return np.ascontiguousarray((shares * self.density).T, dtype=np.float32)
 
     @cached_property
     def centre_hz(self) -> np.ndarray:
-        """Centre frequency of each band, Hz, float64, shape (bands,)."""
+        """Centre frequency of each band, Hz, float64, shape (filters,); those of the mel bands for mfcc."""
         import librosa
 
         s = self.settings
+        if s.representation == "third_octave":
+            return 10 ** (np.array(s.third_octaves()) / 10)
+        if s.representation == "linear":
+            return (self._linear_edges[1:] + self._linear_edges[:-1]) / 2
+        if s.representation == "power":
+            return np.array(self._bins) * self.sampling_rate_hz / self.n_fft
         return librosa.mel_frequencies(
             s.bands + 2, fmin=s.lowest_hz, fmax=self.highest_hz, htk=s.mel_scale == "htk"
         )[1:-1]
@@ -94,35 +140,101 @@ class Transform:
             return float(10 * np.log10(np.finfo(np.float32).tiny))
         return float(10 * np.log10(quantization**2 / 6 / self.sampling_rate_hz))
 
-    def levels(self, frames: np.ndarray, floor_db: float) -> np.ndarray:
-        """Return the band levels of frames.
+    def band_power(self, x: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Return the power density of bands in frames of one channel.
+
+        Torch transforms, since its Fourier transform is several times as fast as SciPy's on a processor with MKL.
+        Its arrays are aligned in memory, which MKL needs to give the same last bit again.
 
         Parameters
         ----------
-        frames : numpy.ndarray
-            float32, shape (n_frames, win_length); overwritten.
+        x : numpy.ndarray
+            float32, shape (n_samples,), contiguous.
+        first : numpy.ndarray
+            int64, shape (n_frames,): first sample of each frame.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, shape (n_frames, filters), unit²/Hz.
+        """
+        import torch
+
+        samples, window, weights = torch.from_numpy(x), self._tensors[0], self._tensors[1]
+        out = np.empty((len(first), weights.shape[1]), np.float32)
+        hops = np.diff(first)
+        for at in range(0, len(first), FRAMES_AT_ONCE):
+            n = min(FRAMES_AT_ONCE, len(first) - at)
+            if len(hops) and (hops == hops[0]).all():
+                frames = samples.as_strided((n, self.win_length), (int(hops[0]), 1), int(first[at]))
+            else:
+                frames = samples.unfold(0, self.win_length, 1)[torch.from_numpy(first[at : at + n])]
+            if self._feels_mean:
+                frames = frames - frames.mean(dim=1, keepdim=True)
+            spectrum = torch.fft.rfft(frames * window, self.n_fft)
+            power = torch.empty(spectrum.shape, dtype=torch.float32)
+            np.abs(spectrum.numpy(), out=power.numpy())  # torch's own is ten times as slow
+            out[at : at + n] = (power.square_() @ weights).numpy()
+        return out
+
+    def decibels(self, power: np.ndarray, floor_db: float) -> np.ndarray:
+        """Return levels, or the cosine transform of levels for mfcc.
+
+        Parameters
+        ----------
+        power : numpy.ndarray
+            float32, shape (..., filters), unit²/Hz; overwritten.
         floor_db : float
             Lower levels are set to this.
 
         Returns
         -------
         numpy.ndarray
-            float32, shape (n_frames, bands), dB re 1 unit²/Hz, rounded to ``db_step``.
+            float32, shape (..., bands), dB re 1 unit²/Hz, rounded to ``db_step``.
         """
-        frames -= frames.mean(axis=1, keepdims=True)
-        frames *= self.window
-        spectrum = scipy.fft.rfft(frames, self.n_fft, axis=1)
-        power = np.square(spectrum.real)
-        power += np.square(spectrum.imag)
-        bands = power @ self.weights
-        np.maximum(bands, np.float32(10 ** (floor_db / 10)), out=bands)
-        np.log10(bands, out=bands)
-        bands *= 10
+        np.maximum(power, np.float32(10 ** (floor_db / 10)), out=power)
+        np.log10(power, out=power)
+        power *= 10
+        if self.settings.representation == "mfcc":
+            power = scipy.fft.dct(power, norm="ortho")[..., : self.settings.coefficients]
         if step := self.settings.db_step:
-            bands /= step
-            np.rint(bands, out=bands)
-            bands *= step
-        return bands
+            power *= 1 / step
+            np.rint(power, out=power)
+            power *= step
+        return power
+
+    @cached_property
+    def _feels_mean(self) -> bool:
+        """Whether a frame's mean shows: a Hann window as long as the transform keeps it in the first two bins."""
+        return self.n_fft != self.win_length or bool(self.weights[:2].any())
+
+    @cached_property
+    def _tensors(self) -> tuple[Any, Any]:
+        """Window and weights as torch tensors of their own, aligned in memory."""
+        import torch
+
+        return torch.from_numpy(self.window).clone(), torch.from_numpy(self.weights).clone()
+
+    @property
+    def _bins(self) -> range:
+        return self.settings.bins(self.sampling_rate_hz / self.n_fft)
+
+    @property
+    def _octave_edges(self) -> np.ndarray:
+        numbers = self.settings.third_octaves()
+        return 10 ** ((np.arange(numbers.start, numbers.stop + 1) - 0.5) / 10)
+
+    @property
+    def _linear_edges(self) -> np.ndarray:
+        return np.linspace(self.settings.lowest_hz, self.highest_hz, self.settings.bands + 1)
+
+
+def _overlaps(low: np.ndarray, high: np.ndarray, rate: float, n_fft: int) -> np.ndarray:
+    """Return how much of each bin lies in each band, Hz, shape (bands, n_fft // 2 + 1)."""
+    centre = np.arange(n_fft // 2 + 1) * rate / n_fft
+    left, right = np.maximum(centre - rate / n_fft / 2, 0), np.minimum(centre + rate / n_fft / 2, rate / 2)
+    shared = np.minimum(high[:, None], right) - np.maximum(low[:, None], left)
+    return np.maximum(shared, 0)
 
 
 @lru_cache(maxsize=64)

@@ -1,13 +1,15 @@
 """Windows as views on rows of frames, and the whitening that makes channels comparable."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.settings import BackgroundSettings, WindowSettings
+from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
+from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
@@ -15,6 +17,9 @@ SECOND_NS = 1_000_000_000
 
 BAD_STATES = ("dead", "saturated")
 """States of `channel_health` whose channels are neither learned from nor scored."""
+
+TOP_DB = 80.0
+"""With min–max scaling, levels further below the greatest of a window are raised to this: librosa's `top_db`."""
 
 
 @dataclass(frozen=True)
@@ -39,46 +44,187 @@ class ChannelFrames:
 
 
 @dataclass(frozen=True)
+class Imaging:
+    """How the frames of a window become the image that a network sees; see `WindowSettings`.
+
+    Attributes
+    ----------
+    time : numpy.ndarray or None
+        float32, shape (phases, image frames, frames): shares of each frame in each row of the image, for each
+        place that the frame grid can have in a window. None: frames as they are.
+    bands : numpy.ndarray or None
+        float32, shape (image bands, bands).
+    minmax : bool
+        Whether each window is scaled from its least to its greatest level.
+    """
+
+    time: np.ndarray | None
+    bands: np.ndarray | None
+    minmax: bool
+
+    def image(self, frames: np.ndarray, phase: int) -> np.ndarray:
+        """Return the image of a window's frames, shape (frames, bands)."""
+        x = np.maximum(frames, frames.max() - TOP_DB) if self.minmax else frames
+        if self.time is not None and self.bands is not None:
+            x = self.time[phase] @ x @ self.bands.T
+        if self.minmax:
+            x = x - x.min()
+            x /= max(x.max(), np.finfo(np.float32).tiny)
+        return x
+
+
+@dataclass(frozen=True)
 class WindowBank:
     """Many windows that share their rows: window ``i`` is ``rows[first[i] : first[i] + rows_per_window]``.
 
     Attributes
     ----------
     rows : numpy.ndarray
-        float32, shape (n_rows, frames a second, bands): whitened frames.
+        float32, shape (n_rows, frames a second, bands): whitened frames, or levels for min–max scaling.
     first : numpy.ndarray
         int64, shape (n_windows,): first row of each window.
     rows_per_window : int
+    imaging : Imaging or None
+        None where windows are taken as they are.
+    phase : numpy.ndarray or None
+        int64, shape (n_windows,): which of the imaging's phases each window has.
     """
 
     rows: np.ndarray
     first: np.ndarray
     rows_per_window: int
+    imaging: Imaging | None = None
+    phase: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.first)
 
     @property
     def window_shape(self) -> tuple[int, int]:
-        """Frames and bands of one window."""
+        """Frames and bands of one window, as a network sees it."""
+        if self.imaging is not None and self.imaging.time is not None and self.imaging.bands is not None:
+            return self.imaging.time.shape[1], self.imaging.bands.shape[0]
         return self.rows_per_window * self.rows.shape[1], self.rows.shape[2]
 
     def window(self, i: int) -> np.ndarray:
-        """Return window `i`, a view of shape (frames, bands)."""
+        """Return window `i`, shape (frames, bands): a view, unless it is resampled or scaled."""
         rows = self.rows[self.first[i] : self.first[i] + self.rows_per_window]
-        return rows.reshape(self.window_shape)
+        frames = rows.reshape(-1, rows.shape[2])
+        return frames if self.imaging is None else self.imaging.image(frames, int(self._phases[i]))
+
+    def subset(self, some: np.ndarray) -> "WindowBank":
+        """Return a bank of some of the windows, on the same rows."""
+        phase = None if self.phase is None else self.phase[some]
+        return WindowBank(self.rows, self.first[some], self.rows_per_window, self.imaging, phase)
+
+    @property
+    def _phases(self) -> np.ndarray:
+        return np.zeros(len(self.first), np.int64) if self.phase is None else self.phase
+
+
+def make_bank(
+    rows: np.ndarray,
+    first: np.ndarray,
+    start_ns: np.ndarray,
+    spectrogram: SpectrogramSettings,
+    window: WindowSettings,
+) -> WindowBank:
+    """Return a bank whose windows are resampled and scaled as the settings say.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        float32, shape (n_rows, frames a second, bands): see `white_day`. Places of a row that hold no frame of the
+        grid are NaN; they are overwritten.
+    first : numpy.ndarray
+        int64, shape (n_windows,).
+    start_ns : numpy.ndarray
+        int64, shape (n_windows,): start of each window, ns since 1970 UTC.
+    spectrogram : SpectrogramSettings
+    window : WindowSettings
+    """
+    minmax = window.scaling == "minmax"
+    if window.image is None and not minmax:
+        return WindowBank(rows, first, window.seconds)
+    # What is not there takes no part: it has no share in an image, and no window's least level is its.
+    np.nan_to_num(rows, copy=False, nan=-np.inf if minmax else 0.0, neginf=-np.inf)
+    if window.image is None:
+        return WindowBank(rows, first, window.seconds, Imaging(None, None, minmax))
+    period = spectrogram.hop_ns // math.gcd(spectrogram.hop_ns, SECOND_NS)
+    phases, phase = np.unique(start_ns // SECOND_NS % period, return_inverse=True)
+    time = [_time_shares(int(second), spectrogram, window.seconds, window.image[0]) for second in phases]
+    out, n = window.image[1], spectrogram.row_shape[1]
+    bands = area_shares(np.arange(n), np.arange(1, n + 1), np.linspace(0, n, out + 1))
+    empty = np.empty((0, window.image[0], window.seconds * rows.shape[1]), np.float32)
+    shares = np.stack(time) if time else empty
+    return WindowBank(rows, first, window.seconds, Imaging(shares, bands, minmax), phase)
+
+
+def area_shares(low: np.ndarray, high: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return the share of each cell in each pixel: pixels times cells is resampling true to area.
+
+    Parameters
+    ----------
+    low, high : numpy.ndarray
+        Shape (cells,): extent of each cell.
+    edges : numpy.ndarray
+        Shape (pixels + 1,), ascending.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape (pixels, cells); each row sums to 1.
+    """
+    shared = np.minimum(high, edges[1:, None]) - np.maximum(low, edges[:-1, None])
+    shared = np.maximum(shared, 0)
+    return (shared / shared.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _time_shares(second: int, settings: SpectrogramSettings, seconds: int, pixels: int) -> np.ndarray:
+    """Return the shares of frames in the rows of an image of a window that starts at `second`.
+
+    A frame stands for one hop around its centre; the first and the last reach to the window's ends.
+    """
+    hop, slots = settings.hop_ns, settings.row_shape[0]
+    of_row = second + np.arange(seconds)
+    k = first_frame(of_row, hop)[:, None] + np.arange(slots)
+    there = k < first_frame(of_row + 1, hop)[:, None]
+    k, there = k.ravel(), there.ravel()
+    low, high = ((k + side) * hop / SECOND_NS - second for side in (0, 1))
+    low[np.flatnonzero(there)[0]], high[np.flatnonzero(there)[-1]] = 0, seconds
+    high[~there] = low[~there]
+    return area_shares(low, high, np.linspace(0, seconds, pixels + 1))
+
+
+def first_frame(second: Any, hop_ns: int) -> Any:
+    """Return the first frame whose centre is not before a second: the least k with (2k + 1)·hop ≥ 2·second."""
+    return (2 * second * SECOND_NS + hop_ns - 1) // (2 * hop_ns)
+
+
+def frames_there(start_ns: np.ndarray, settings: SpectrogramSettings) -> np.ndarray | None:
+    """Return which places of each row hold a frame of the grid, bool, shape (n_rows, frames a second).
+
+    None where all do, which is so wherever the hop divides a second.
+    """
+    if SECOND_NS % settings.hop_ns == 0:
+        return None
+    second = start_ns // SECOND_NS
+    frames = first_frame(second + 1, settings.hop_ns) - first_frame(second, settings.hop_ns)
+    return np.arange(settings.row_shape[0]) < frames[:, None]
 
 
 def frames_of(table: pa.Table, metadata: dict[str, Any]) -> list[ChannelFrames]:
     """Split rows of `spectrograms` into channels; `metadata` is that of the table's day."""
-    frames, bands = metadata["settings"]["frames_per_second"], metadata["settings"]["bands"]
+    shape = SpectrogramSettings(**metadata["settings"]).row_shape
     if not table.num_rows:
         return []
     fibre = table["fibre"].combine_chunks().dictionary_encode()
     codes, names = fibre.indices.to_numpy(zero_copy_only=False), fibre.dictionary.to_pylist()
     channel = table["channel"].to_numpy()
     start = table["start"].cast(pa.int64()).to_numpy()
-    power = stack(table["power_db"]).reshape(-1, frames, bands)
+    power = stack(table["power_db"]).reshape(-1, *shape)
+    if (codes == codes[0]).all() and (channel == channel[0]).all() and (np.diff(start) > 0).all():
+        return [ChannelFrames(names[codes[0]], int(channel[0]), start, power)]
     order = np.lexsort((start, channel, codes))
     border = np.flatnonzero(np.diff(codes[order]) | np.diff(channel[order])) + 1
     return [
@@ -87,25 +233,49 @@ def frames_of(table: pa.Table, metadata: dict[str, Any]) -> list[ChannelFrames]:
     ]
 
 
-def day_frames(store: Store, day: str) -> Iterator[ChannelFrames]:
+def day_frames(
+    store: Store, day: str, wanted: Callable[[str, int], bool] | None = None
+) -> Iterator[ChannelFrames]:
     """Yield the channels of a day of `spectrograms`, one at a time, in bounded memory.
 
     Rows of one channel may lie in several row groups; rows of one row group belong to one channel.
+
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day.
+    wanted : callable, optional
+        Says of a fibre and channel whether it is read; all are by default.
 
     Raises
     ------
     MissingDayError
         Where the day has no spectrograms.
     """
-    metadata = store.metadata("spectrograms", day)
     with store.open_day("spectrograms", day) as file:
+        metadata = store.metadata_of(file)
         groups: dict[tuple[str, int], list[int]] = {}
-        for group in range(file.num_row_groups):
-            if file.metadata.row_group(group).num_rows:
-                head = next(file.iter_batches(1, row_groups=[group], columns=["fibre", "channel"]))
-                groups.setdefault((head["fibre"][0].as_py(), head["channel"][0].as_py()), []).append(group)
+        for group, key in enumerate(group_keys(file.metadata)):
+            if key is not None and (wanted is None or wanted(*key)):
+                groups.setdefault(key, []).append(group)
         for key in sorted(groups):
             yield from frames_of(file.read_row_groups(groups[key]), metadata)
+
+
+def channel_rows(store: Store, day: str, fibre: str, channel: int) -> ChannelFrames:
+    """Return the frames of one channel; an hour of them is one contiguous read.
+
+    Raises
+    ------
+    MissingDayError
+        Where the day has no spectrograms.
+    LookupError
+        Where it lacks the channel.
+    """
+    for frames in day_frames(store, day, lambda *key: key == (fibre, channel)):
+        return frames
+    raise LookupError(f"spectrograms of {day} have no channel {channel} of fibre {fibre}")
 
 
 def window_rows(start_ns: np.ndarray, complete: np.ndarray, settings: WindowSettings) -> np.ndarray:
@@ -147,7 +317,7 @@ def whiten(
     power_db : numpy.ndarray
         float32, shape (..., bands).
     median_db, mad_db : numpy.ndarray
-        float32, shape (bands,): a row of `background`.
+        float32, shape (bands,), or as `reference_rows` gives them.
     settings : BackgroundSettings
 
     Returns
@@ -160,7 +330,30 @@ def whiten(
     return np.clip(white, settings.clip_low, settings.clip_high, out=white)
 
 
-def usable_rows(power_db: np.ndarray) -> np.ndarray:
+def reference_rows(values: np.ndarray, hour_classes: int, start_ns: np.ndarray) -> np.ndarray:
+    """Return what a channel's rows are measured against.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        float32, shape (hour_classes × bands,): a vector of `background`, class by class.
+    hour_classes : int
+        Equal parts of the UTC day.
+    start_ns : numpy.ndarray
+        int64, shape (n_rows,), ns since 1970 UTC.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape (bands,) for one class, otherwise (n_rows, 1, bands).
+    """
+    if hour_classes == 1:
+        return values
+    of_row = start_ns // SECOND_NS % 86_400 * hour_classes // 86_400
+    return values.reshape(hour_classes, -1)[of_row][:, None]
+
+
+def usable_rows(power_db: np.ndarray, there: np.ndarray | None = None) -> np.ndarray:
     """Whether each row may be part of a window: no frame is missing, and it is not silent.
 
     A silent second, all of whose levels are equal, is a dead channel and not a quiet one.
@@ -169,12 +362,16 @@ def usable_rows(power_db: np.ndarray) -> np.ndarray:
     ----------
     power_db : numpy.ndarray
         float32, shape (n_rows, frames a second, bands).
+    there : numpy.ndarray, optional
+        See `frames_there`.
 
     Returns
     -------
     numpy.ndarray
         bool, shape (n_rows,).
     """
+    if there is not None:  # what the grid leaves out counts neither way
+        power_db = np.where(there[..., None], power_db, power_db[:, :1])
     low, high = power_db.min(axis=(1, 2)), power_db.max(axis=(1, 2))  # NaN where a frame is missing
     return np.isfinite(low) & (high > low)
 
@@ -202,22 +399,56 @@ class WhiteChannel:
     usable: np.ndarray
 
 
-def white_day(store: Store, day: str, settings: BackgroundSettings) -> Iterator[WhiteChannel]:
+def white_day(
+    store: Store,
+    day: str,
+    settings: BackgroundSettings,
+    window: WindowSettings,
+    wanted: Callable[[str, int], bool] | None = None,
+) -> Iterator[WhiteChannel]:
     """Yield the channels of a day that `channel_health` does not call dead or saturated, whitened.
+
+    A group of channels takes part as long as one of them is neither. With min–max scaling, levels stay as they
+    are.
+
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day.
+    settings : BackgroundSettings
+    window : WindowSettings
+    wanted : callable, optional
+        Says of a fibre and channel whether it is read; all are by default.
 
     Raises
     ------
     MissingDayError
         Where `spectrograms`, `background` or `channel_health` lack the day.
     """
-    health = store.read_day("channel_health", day, ["fibre", "channel", "state"]).to_pydict()
-    rows = zip(health["fibre"], health["channel"], health["state"], strict=True)
-    healthy = {(fibre, channel) for fibre, channel, state in rows if state not in BAD_STATES}
+    spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
+    healthy = healthy_rows(store, day, spectrogram)
     usual = store.read_day("background", day)
+    classes = store.metadata("background", day).get("hour_classes", 1)
     keys = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
     levels = dict(zip(keys, zip(stack(usual["median_db"]), stack(usual["mad_db"]), strict=True), strict=True))
-    for frames in day_frames(store, day):
-        key = (frames.fibre, frames.channel)
-        if key in healthy and key in levels:
-            white = whiten(frames.power_db, *levels[key], settings)
-            yield WhiteChannel(*key, frames.start_ns, white, usable_rows(frames.power_db))
+
+    def taken(fibre: str, channel: int) -> bool:
+        key = (fibre, channel)
+        return key in healthy and key in levels and (wanted is None or wanted(*key))
+
+    for frames in day_frames(store, day, taken):
+        key, start, rows = (frames.fibre, frames.channel), frames.start_ns, frames.power_db
+        usable = usable_rows(rows, frames_there(start, spectrogram))
+        if window.scaling == "background":
+            median, mad = (reference_rows(values, classes, start) for values in levels[key])
+            rows = whiten(rows, median, mad, settings)
+        yield WhiteChannel(*key, start, rows, usable)
+
+
+def healthy_rows(store: Store, day: str, spectrogram: SpectrogramSettings) -> set[tuple[str, int]]:
+    """Return fibre and channel of the rows of `spectrograms` whose channels are not all dead or saturated."""
+    health = store.read_day("channel_health", day, ["fibre", "channel", "state"]).to_pydict()
+    size = spectrogram.group_channels
+    rows = zip(health["fibre"], health["channel"], health["state"], strict=True)
+    return {(fibre, channel // size * size) for fibre, channel, state in rows if state not in BAD_STATES}

@@ -2,7 +2,10 @@
 
 import base64
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
 
 from dasanom_assets.tables.store import Store
 
@@ -16,6 +19,38 @@ LARGEST_PICTURE = 30_000
 def day_metadata(store: Store, table: str, day: str, rows: int) -> dict[str, Any]:
     """Return the entries under which Dagster shows a partition's row count and place."""
     return {"dagster/partition_row_count": rows, "dagster/uri": store.url(store.day_path(table, day))}
+
+
+class LoggedProgress(tqdm):
+    """A progress bar that writes a line to a log now and then, for runs that nobody watches at a terminal.
+
+    Parameters
+    ----------
+    log : callable
+        Takes one line of text.
+    total : int
+    unit : str
+    seconds : float
+        Least time between two lines.
+    """
+
+    def __init__(self, log: Callable[[str], object], total: int, unit: str, seconds: float = 10.0) -> None:
+        self.log = log
+        super().__init__(total=total, unit=unit, mininterval=seconds, maxinterval=seconds, file=io.StringIO())
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Write a line, unless nothing has been done yet."""
+        d = self.format_dict
+        if d["n"] and d["elapsed"]:
+            rate = d["n"] / d["elapsed"]
+            left = self.format_interval(max(0, d["total"] - d["n"]) / rate)
+            done = 100 * d["n"] / max(1, d["total"])
+            self.log(f"{done:.0f} %: {d['n']:,} {d['unit']}, {rate:,.0f} a second, {left} left")
+
+    @property
+    def rate(self) -> float:
+        """Units a second since the start."""
+        return self.n / max(self.format_dict["elapsed"], 1e-9)
 
 
 def image(png: bytes) -> str:

@@ -5,7 +5,12 @@ stores (a put is all or nothing), so a reader sees the old rows or the new rows 
 old ones. A file that is being written carries a name that no reader looks for.
 """
 
+import contextlib
+import errno
+import fcntl
+import glob
 import hashlib
+import itertools
 import json
 import os
 import secrets
@@ -19,14 +24,17 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dasanom_assets.tables import parquet
+from dasanom_assets.tables.parquet import METADATA_KEY
 from dasanom_assets.tables.schemas import mismatch
-
-METADATA_KEY = b"dasanom"
-"""Schema metadata: one JSON object with the settings and inputs behind a table."""
 
 
 class MissingDayError(LookupError):
     """A day of a table that has not been materialized."""
+
+
+class StorageFullError(OSError):
+    """There is no space left to write a file; the one that it was to replace is untouched."""
 
 
 class Store:
@@ -105,6 +113,19 @@ class Store:
         """Return a file's content."""
         return self.fs.cat_file(self.full(path))
 
+    def read_range(self, path: str, start: int, end: int) -> bytes:
+        """Return bytes ``[start, end)`` of a file.
+
+        Raises
+        ------
+        OSError
+            Where the file ends before.
+        """
+        content = self.fs.cat_file(self.full(path), start=start, end=end)
+        if len(content) != end - start:
+            raise OSError(f"{path} ends early: {start + len(content)} bytes of at least {end}; was it replaced?")
+        return content
+
     def write_bytes(self, path: str, content: bytes) -> str:
         """Replace a file whole and return its URL."""
         with self._replacing(path) as sink:
@@ -121,21 +142,43 @@ class Store:
 
     @contextmanager
     def _replacing(self, path: str) -> Iterator[Any]:
-        target = self.full(path)
-        if not self.is_local:
-            # Leaving the context on an error discards the upload: nothing was visible before its end.
-            with self.fs.transaction, self.fs.open(target, "wb") as sink:
+        """Give a file to write to, which takes the place of `path` when the context is left without an error."""
+        try:
+            with (self._replacing_local if self.is_local else self._replacing_remote)(self.full(path)) as sink:
                 yield sink
-            return
-        parent = Path(target).parent
-        parent.mkdir(parents=True, exist_ok=True)
-        partial = parent / f".{Path(target).name}.{secrets.token_hex(4)}.partial"
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFullError(
+                    error.errno,
+                    f"no space left for {path} in {self.url('')}: free some and run again; the old one is untouched",
+                ) from error
+            raise
+
+    @contextmanager
+    def _replacing_remote(self, target: str) -> Iterator[Any]:
+        # Not fs.transaction: that is one for all threads of a file system.
+        sink = self.fs.open(target, "wb", autocommit=False)
+        try:
+            yield sink
+            sink.close()
+        except BaseException:
+            sink.discard()
+            raise
+        sink.commit()
+
+    @contextmanager
+    def _replacing_local(self, target: str) -> Iterator[Any]:
+        final = Path(target)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(final)
+        partial = final.parent / f".{final.name}.{secrets.token_hex(4)}.partial"
         try:
             with open(partial, "wb") as sink:
+                fcntl.flock(sink, fcntl.LOCK_EX)  # until closed, also by a kill: see `_remove_abandoned`
                 yield sink
                 sink.flush()
                 os.fsync(sink.fileno())
-            os.replace(partial, target)
+                os.replace(partial, target)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
@@ -190,18 +233,48 @@ class Store:
         first = next(batches)
         if wrong := mismatch(table, first.schema):
             raise ValueError(wrong)
-        note = {METADATA_KEY: json.dumps(metadata or {}, sort_keys=True, default=str).encode()}
-        schema = first.schema.with_metadata(note)
+        schema = parquet.with_note(first.schema, metadata)
         n_rows = 0
         with (
             self._replacing(self.day_path(table, day)) as sink,
-            pq.ParquetWriter(sink, schema, compression="zstd") as writer,
+            pq.ParquetWriter(sink, schema, **parquet.writer_options(schema)) as writer,
         ):
             while first is not None:
-                writer.write_table(first.replace_schema_metadata(note), row_group_size=1 << 20)
+                writer.write_table(first.replace_schema_metadata(schema.metadata), row_group_size=1 << 20)
                 n_rows += first.num_rows
                 first = next(batches, None)
         return n_rows
+
+    def write_day_parts(
+        self, table: str, day: str, parts: Iterable[bytes], metadata: dict[str, Any] | None = None
+    ) -> int:
+        """Replace a day of a table whole with rows that are Parquet already; see `parquet.join`.
+
+        Parameters
+        ----------
+        table, day : str
+            Name of a table of `schemas.SCHEMAS`, and ISO day.
+        parts : iterable of bytes
+            Parquet files, at least one; taken one at a time.
+        metadata : dict, optional
+            JSON-serialisable; kept in the schema's metadata.
+
+        Returns
+        -------
+        int
+            Rows written.
+
+        Raises
+        ------
+        ValueError
+            Where the columns are not those of the contract; the old day stays.
+        """
+        parts = iter(parts)
+        first = next(parts)
+        if wrong := mismatch(table, pq.read_schema(pa.BufferReader(first))):
+            raise ValueError(wrong)
+        with self._replacing(self.day_path(table, day)) as sink:
+            return parquet.join(sink, itertools.chain([first], parts), metadata)
 
     def open_day(self, table: str, day: str) -> pq.ParquetFile:
         """Open a day of a table, to read it by row group.
@@ -230,12 +303,25 @@ class Store:
     def metadata(self, table: str, day: str) -> dict[str, Any]:
         """Return what `write_day` was given as metadata; raises as `open_day`."""
         with self.open_day(table, day) as file:
-            return json.loads((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+            return self.metadata_of(file)
+
+    @staticmethod
+    def metadata_of(file: pq.ParquetFile) -> dict[str, Any]:
+        """Return what `write_day` was given as metadata, from an open file."""
+        return json.loads((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
 
     def digest(self, path: str) -> str:
         """Return the SHA-256 of a file, as hexadecimal digits."""
         with self.fs.open(self.full(path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove_abandoned(final: Path) -> None:
+    """Remove what killed writers of a file left behind: the files that no living writer holds a lock on."""
+    for partial in final.parent.glob(f".{glob.escape(final.name)}.*.partial"):
+        with contextlib.suppress(OSError), open(partial, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
 
 
 def _modified(info: dict[str, Any]) -> float:

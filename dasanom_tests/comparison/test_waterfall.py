@@ -49,7 +49,7 @@ def flat(channels: list[int], seconds: int, fibre: str = "north") -> Waterfall:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Two fibres; on ``north`` channels 5 and 7 (6 does not exist), a gap, a half second, and a loud second."""
-    small = SpectrogramSettings(bands=4, frames_per_second=2)
+    small = SpectrogramSettings(bands=4, hop_seconds=0.5)
     store = Store(str(tmp_path))
     quiet = np.tile(np.array([10, 20, 30, 40], np.float32), (8, 2, 1))
     loud = quiet.copy()

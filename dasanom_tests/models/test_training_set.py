@@ -17,7 +17,7 @@ from dasanom_assets.spectrograms.windows import SECOND_NS, whiten
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import MissingDayError, Store
 
-GRID = SpectrogramSettings(frames_per_second=2, bands=3)
+GRID = SpectrogramSettings(hop_seconds=0.5, bands=3)
 SETTINGS = Settings(
     window=WindowSettings(seconds=4), training_set=TrainingSetSettings(block_seconds=10), spectrogram=GRID
 )
@@ -40,7 +40,7 @@ def start_of(day: str) -> int:
 
 def levels(day: str, channel: int, grid: SpectrogramSettings = GRID) -> np.ndarray:
     rng = np.random.default_rng([DAYS.index(day), channel])
-    return rng.normal(channel, 2, (N_SECONDS, grid.frames_per_second, grid.bands)).astype(np.float32)
+    return rng.normal(channel, 2, (N_SECONDS, *grid.row_shape)).astype(np.float32)
 
 
 def channel_rows(day: str, fibre: str, channel: int, grid: SpectrogramSettings) -> Iterator[pa.Table]:
@@ -233,7 +233,7 @@ def test_days_that_cannot_be_learned_from_are_refused_with_a_remedy(store: Store
     short_blocks = SETTINGS.model_copy(update={"training_set": TrainingSetSettings(block_seconds=3)})
     with pytest.raises(ValueError, match="shorter than window"):
         build_manifest(store, DAYS, short_blocks)
-    write_day(store, DAYS[1], SpectrogramSettings(frames_per_second=2, bands=4))
+    write_day(store, DAYS[1], SpectrogramSettings(hop_seconds=0.5, bands=4))
     with pytest.raises(
         ValueError, match="spectrograms of 2026-01-06 have other settings than those of 2026-01-05"
     ):

@@ -9,7 +9,7 @@ import dascore as dc
 import numpy as np
 import pytest
 
-from dasanom_assets.recordings.catalogue import catalogue_day, catalogue_files, write_quarantine
+from dasanom_assets.recordings.catalogue import adjoining, catalogue_day, catalogue_files, write_quarantine
 from dasanom_assets.recordings.signal import open_recording, stretches
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
@@ -154,6 +154,22 @@ def test_of_the_day_before_only_the_tail_counts_and_nothing_is_refused_again(tmp
     assert [Path(p).name for p in found.recordings["path"].to_pylist()] == ["a_over.h5", "a_own.h5"]
     assert found.recordings["issues"].to_pylist() == [[], []]
     assert found.refused == []
+
+
+def test_files_that_reach_a_midnight_adjoin_the_day_and_are_not_of_it(tmp_path: Path) -> None:
+    before = deliver(tmp_path, DAY, "north_20260105T235958")  # ends at midnight
+    deliver(tmp_path, DAY, "north_20260105T120000")
+    over = deliver(tmp_path, DAY, "south_20260105T235959")  # runs past it, so it is of both days
+    deliver(tmp_path, "2026-01-06", "north_20260106T000000")
+    after = deliver(tmp_path, "2026-01-07", "north_20260107T000000")
+    deliver(tmp_path, "2026-01-07", "north_20260107T000005")
+    hdf5(tmp_path / "landing" / "2026-01-07" / "a_next.h5", "2026-01-07T00:00:00.500", 1)
+    (tmp_path / "landing" / "2026-01-07" / "broken.h5").write_bytes(b"no")
+    store = Store(str(tmp_path))
+    table = adjoining(store, "2026-01-06")
+    assert table["path"].to_pylist() == [before, "landing/2026-01-07/a_next.h5", after]
+    assert over in catalogue_day(store, "2026-01-06").recordings["path"].to_pylist()
+    assert adjoining(store, "2026-02-01").num_rows == 0
 
 
 def test_companions_hidden_and_unfinished_files_are_no_recordings_and_orphans_are_refused(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings
 from dasanom_assets.spectrograms.background import background, reference_days
-from dasanom_assets.spectrograms.engine import _table
+from dasanom_assets.spectrograms.engine import rows_table
 from dasanom_assets.tables.schemas import mismatch, stack
 from dasanom_assets.tables.store import MissingDayError, Store
 
-SMALL = SpectrogramSettings(bands=4, frames_per_second=2)
+SMALL = SpectrogramSettings(bands=4, hop_seconds=0.5)
 
 
 def write(store: Store, day: str, level: float, channels: tuple[int, ...] = (5, 6), bands: int = 4) -> np.ndarray:
@@ -20,7 +20,7 @@ def write(store: Store, day: str, level: float, channels: tuple[int, ...] = (5, 
     levels = rng.normal(level, 2.0, size=(len(channels), 50, 2, bands)).astype(np.float32)
     starts = (np.datetime64(day).astype("datetime64[s]").astype(int) + np.arange(50)) * 1_000_000_000
     note = {"settings": settings.model_dump(), "settings_digest": settings.digest()}
-    tables = (_table("north", c, starts, x) for c, x in zip(channels, levels, strict=True))
+    tables = (rows_table("north", c, starts, x) for c, x in zip(channels, levels, strict=True))
     store.write_day("spectrograms", day, tables, note)
     return levels
 

@@ -1,0 +1,379 @@
+"""How fast and how large ingest is, each figure beside a named peer in the same run on the same data.
+
+``python -m dasanom_assets.benchmarks.ingest`` simulates 64 channels for half an hour, prints a table and writes
+the figures as JSON. Times are medians of at least five runs, ratios are those of medians.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dasanom_assets.recordings import simulate
+from dasanom_assets.recordings.catalogue import catalogue_day
+from dasanom_assets.recordings.health import channel_health
+from dasanom_assets.recordings.signal import stretches
+from dasanom_assets.settings import DaskSettings, SpectrogramSettings, WindowSettings
+from dasanom_assets.spectrograms.cluster import open_client
+from dasanom_assets.spectrograms.engine import rows_table, settings_note, spectrogram_parts
+from dasanom_assets.spectrograms.transform import Transform
+from dasanom_assets.spectrograms.windows import channel_rows, day_frames
+from dasanom_assets.tables.parquet import encode
+from dasanom_assets.tables.store import Store
+
+DAY = "2026-01-05"
+RATE = 2000.0
+SETTINGS = SpectrogramSettings()
+
+
+def ingest(root: str, address: str | None = None) -> dict[str, float]:
+    """Catalogue a day with digests, make its spectrograms and commit both tables.
+
+    Returns
+    -------
+    dict
+        Seconds of each step.
+    """
+    store, began = Store(root), time.perf_counter()
+    seconds: dict[str, float] = {}
+
+    def lap(name: str) -> None:
+        seconds[name] = time.perf_counter() - began - sum(seconds.values())
+
+    found = catalogue_day(store, DAY)
+    store.write_day("recordings", DAY, found.recordings)
+    lap("recordings")
+    signals = stretches(store, found.recordings)
+    with open_client(DaskSettings(address=address)) as client:
+        lap("cluster")
+        parts = spectrogram_parts(signals, SETTINGS, DAY, client)
+        store.write_day_parts("spectrograms", DAY, parts, settings_note(signals, SETTINGS))
+        lap("spectrograms")
+    return seconds
+
+
+def timed(work: Callable[[], object], runs: int) -> list[float]:
+    """Return the seconds of each of some runs, after one that is not counted."""
+    work()
+    seconds = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def librosa_in_memory(x: np.ndarray) -> np.ndarray:
+    """Return librosa's mel levels with the same settings, of shape (channels, bands, frames)."""
+    import librosa
+
+    mel = librosa.feature.melspectrogram(
+        y=x, sr=RATE, n_fft=512, hop_length=250, n_mels=64, fmin=8, fmax=1000, htk=True, power=2.0
+    )
+    return librosa.power_to_db(mel, top_db=None)
+
+
+def librosa_as_in_2021(x: np.ndarray) -> None:
+    """Take one channel as the study did: each overlapping 10 s window by itself, with the study's settings."""
+    import librosa
+
+    for first in range(0, len(x) - 20_000 + 1, 2000):
+        mel = librosa.feature.melspectrogram(y=x[first : first + 20_000], sr=RATE, n_fft=512, hop_length=512)
+        librosa.power_to_db(mel)
+
+
+def bench_ingest(root: Path, runs: int) -> dict[str, Any]:
+    """Time ingest against librosa."""
+    store = Store(str(root))
+    files = [p for p in sorted(root.glob("landing/*/*.bin"))]
+    x = np.concatenate([np.fromfile(f, "<i2").reshape(-1, 64) for f in files]).T.astype(np.float32)
+    channel_seconds = x.size / RATE
+    laps = []
+
+    def ours() -> None:
+        laps.append(ingest(str(root)))
+
+    whole = statistics.median(timed(ours, runs))
+    halves = [x[:32], x[32:]]
+
+    def in_two_threads() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(librosa_in_memory, halves))
+
+    batched = statistics.median(timed(lambda: librosa_in_memory(x), runs))
+    threaded = statistics.median(timed(in_two_threads, runs))
+    one_channel = np.ascontiguousarray(x[0])
+    way_of_2021 = statistics.median(timed(lambda: librosa_as_in_2021(one_channel), runs)) * len(x)
+    recordings = store.read_day("recordings", DAY)
+    health = statistics.median(timed(lambda: channel_health(stretches(store, recordings)), 3))
+    return {
+        "channel_seconds": channel_seconds,
+        "ingest_s": whole,
+        "ingest_channel_seconds_per_s": channel_seconds / whole,
+        "steps_s": {name: statistics.median(lap[name] for lap in laps[1:]) for name in laps[0]},
+        "librosa_batched_s": batched,
+        "librosa_two_threads_s": threaded,
+        "way_of_2021_s": way_of_2021,
+        "channel_health_s": health,
+        "ratio_to_librosa_batched": batched / whole,
+        "ratio_to_librosa_two_threads": threaded / whole,
+        "ratio_to_2021": way_of_2021 / whole,
+        "ratio_to_librosa_batched_with_health": batched / (whole + health),
+    }
+
+
+def bench_transform(runs: int) -> dict[str, Any]:
+    """Time the transform, on two threads, against the bare Fourier transforms of the same frames."""
+    import scipy.fft
+    import torch
+
+    torch.set_num_threads(1)
+    transform = Transform(SETTINGS, RATE)
+    rng = np.random.default_rng(0)
+    channels = rng.normal(scale=100, size=(32, 60_262)).astype(np.float32)
+    first = np.arange(240) * 250
+    frames = np.lib.stride_tricks.sliding_window_view(channels, 512, axis=1)[:, ::250][:, :240].copy()
+
+    def whole(x: np.ndarray) -> None:
+        for _ in range(8):
+            transform.decibels(transform.band_power(x, first), -40.0)
+
+    def bare_scipy(x: np.ndarray) -> None:
+        for _ in range(8):
+            for at in range(0, 240, 60):
+                scipy.fft.rfft(x[at : at + 60], axis=1)
+
+    def bare_mkl(x: np.ndarray) -> None:
+        tensor = torch.from_numpy(x)
+        for _ in range(8):
+            torch.fft.rfft(tensor)
+
+    seconds = {}
+    with ThreadPoolExecutor(2) as pool:
+        for name, work, data in (
+            ("transform", whole, channels),
+            ("scipy_fft", bare_scipy, frames),
+            ("mkl_fft", bare_mkl, frames),
+        ):
+            both = partial(lambda w, d: list(pool.map(w, d)), work, data)
+            seconds[name] = statistics.median(timed(both, max(runs, 15)))
+    n = 32 * 8 * 240
+    return {
+        **{f"{name}_us_per_frame": 1e6 * s / n for name, s in seconds.items()},
+        "ratio_to_scipy_fft": seconds["transform"] / seconds["scipy_fft"],
+        "ratio_to_mkl_fft": seconds["transform"] / seconds["mkl_fft"],
+    }
+
+
+def bench_memory(root: Path, long: Path) -> dict[str, Any]:
+    """Run ingest of half an hour and of four hours, each in a process of its own, and report its peak memory."""
+    out = {}
+    for name, where in (("30_min", root), ("4_h", long)):
+        code = (
+            "import resource, sys; from dasanom_assets.benchmarks.ingest import ingest; ingest(sys.argv[1]); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        done = subprocess.run([sys.executable, "-c", code, str(where)], check=True, capture_output=True, text=True)
+        out[f"peak_mb_{name}"] = int(done.stdout.split()[-1]) / 1024
+    return {**out, "ratio_4_h_to_30_min": out["peak_mb_4_h"] / out["peak_mb_30_min"]}
+
+
+def bench_storage(root: Path) -> dict[str, Any]:
+    """Compare what is stored with the raw samples, and its levels with those that are not rounded."""
+    store = Store(str(root))
+    raw = sum(p.stat().st_size for p in root.glob("landing/*/*.bin"))
+    stored = store.fs.size(store.full(store.day_path("spectrograms", DAY)))
+    exact = SETTINGS.model_copy(update={"db_step": 0.0})
+    transform = Transform(exact, RATE)
+    (signal,) = stretches(store, store.read_day("recordings", DAY))
+    some = signal.read(0, 130_000).astype(np.float32)
+    worst = 0.0
+    rounded = {frames.channel: frames for frames in day_frames(store, DAY)}
+    for column, channel in enumerate(signal.channels[:8]):
+        first = np.arange(1, 60 * 8) * 250 + 125 - 256
+        levels = transform.decibels(
+            transform.band_power(np.ascontiguousarray(some[:, column]), first[1:]), transform.floor_db(1.0)
+        )
+        ours = rounded[int(channel)].power_db[:60].reshape(480, -1)[2:]
+        worst = max(worst, float(np.abs(ours - levels).max()))
+    return {"stored_share_of_raw": stored / raw, "worst_error_db": worst}
+
+
+def bench_reading(root: Path, runs: int) -> dict[str, Any]:
+    """Time one channel's hour of windows against `numpy.load` of the same arrays."""
+    store, window = Store(str(root / "reading")), WindowSettings()
+    rng = np.random.default_rng(0)
+    levels = (np.round(rng.normal(0, 7, (3600, 512)) * 4) / 4).astype(np.float32)
+    _write_hour(store, levels)
+    views = np.lib.stride_tricks.sliding_window_view(levels.reshape(3600, 8, 64), window.seconds, axis=0)
+    windows = np.ascontiguousarray(views.transpose(0, 3, 1, 2)).reshape(-1, 64, 64)
+    paths = {"frames": root / "frames.npy", "windows": root / "windows.npy"}
+    np.save(paths["frames"], levels)
+    np.save(paths["windows"], windows)
+
+    def ours() -> None:
+        rows = channel_rows(store, DAY, "north", 7).power_db
+        np.lib.stride_tricks.sliding_window_view(rows, window.seconds, axis=0)
+
+    seconds = statistics.median(timed(ours, max(runs, 15)))
+    loads = {name: statistics.median(timed(partial(np.load, p), max(runs, 15))) for name, p in paths.items()}
+    return {
+        "channel_hour_ms": 1e3 * seconds,
+        "numpy_load_windows_ms": 1e3 * loads["windows"],
+        "numpy_load_frames_ms": 1e3 * loads["frames"],
+        "ratio_to_numpy_load_of_windows": seconds / loads["windows"],
+        "ratio_to_numpy_load_of_frames": seconds / loads["frames"],
+    }
+
+
+def _write_hour(store: Store, levels: np.ndarray) -> None:
+    """Write one channel's hour among seven others'."""
+    start = int(datetime.fromisoformat(DAY).replace(tzinfo=UTC).timestamp()) * 1_000_000_000
+    seconds = start + np.arange(len(levels)) * 1_000_000_000
+    rows = levels.reshape(-1, 8, 64)
+    parts = (encode(rows_table("north", channel, seconds, rows)) for channel in range(8))
+    store.write_day_parts("spectrograms", DAY, parts, {"settings": SETTINGS.model_dump()})
+
+
+@contextmanager
+def pinned_cluster(n: int) -> Iterator[str]:
+    """Start a cluster of `n` worker processes, one thread and one core each, and yield its address."""
+    from distributed import LocalCluster
+
+    cores = sorted(os.sched_getaffinity(0))
+    options = {"host": "127.0.0.1", "dashboard_address": None, "memory_limit": None}
+    with LocalCluster(n_workers=n, threads_per_worker=1, processes=True, **options) as cluster:
+        for i, pid in enumerate(worker["pid"] for worker in _worker_processes(cluster)):
+            os.sched_setaffinity(pid, {cores[i % len(cores)]})
+        yield cluster.scheduler_address
+
+
+def _worker_processes(cluster: Any) -> list[dict[str, int]]:
+    from distributed import Client
+
+    with Client(cluster, set_as_default=False) as client:
+        return [{"pid": pid} for pid in client.run(os.getpid).values()]
+
+
+def bench_cluster(root: Path, runs: int) -> dict[str, Any]:
+    """Compare threads of one process with one and two worker processes of one core each."""
+    store = Store(str(root))
+    ingest(str(root))
+    embedded = store.digest(store.day_path("spectrograms", DAY))
+    seconds, same = {}, True
+    for n in (1, 2):
+        with pinned_cluster(n) as address:
+            laps = [ingest(str(root), address)["spectrograms"] for _ in range(runs + 1)]
+            seconds[n] = statistics.median(laps[1:])
+        same &= store.digest(store.day_path("spectrograms", DAY)) == embedded
+    return {
+        "one_worker_s": seconds[1],
+        "two_workers_s": seconds[2],
+        "speed_up": seconds[1] / seconds[2],
+        "identical_to_embedded": same,
+    }
+
+
+def prepare(root: Path, long: Path) -> None:
+    """Simulate half an hour of 64 channels, and lay eight of it one after the other for four hours."""
+    line = ["--first-day", DAY, "--days", "1", "--channels", "64", "--minutes", "30", "--seed", "1"]
+    simulate.main(["--data", str(root), *line])
+    folder = long / "landing" / DAY
+    folder.mkdir(parents=True)
+    for source in sorted(root.glob("landing/*/*.bin")):
+        sidecar = json.loads(Path(f"{source}.info").read_text())
+        start = datetime.strptime(source.stem.split("_")[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+        for i in range(8):
+            at = start + timedelta(minutes=30 * i)
+            name = f"north_{at:%Y%m%dT%H%M%S}.bin"
+            os.link(source, folder / name)
+            (folder / f"{name}.info").write_text(json.dumps({**sidecar, "start_time": at.isoformat()}))
+
+
+GOALS: tuple[tuple[str, str, str, Callable[[float], bool]], ...] = (
+    ("ingest", "ratio_to_librosa_batched", "≥ 2, reach for 3", lambda v: v >= 2),
+    ("ingest", "ratio_to_2021", "≥ 60, reach for 100", lambda v: v >= 60),
+    ("transform", "ratio_to_scipy_fft", "≤ 2, reach for 1.5", lambda v: v <= 2),
+    ("memory", "peak_mb_4_h", "< 1500", lambda v: v < 1500),
+    ("memory", "ratio_4_h_to_30_min", "≤ 1.1", lambda v: v <= 1.1),
+    ("storage", "stored_share_of_raw", "≤ 0.25", lambda v: v <= 0.25),
+    ("storage", "worst_error_db", "≤ 0.25", lambda v: v <= 0.25),
+    ("reading", "ratio_to_numpy_load_of_windows", "≤ 3", lambda v: v <= 3),
+    ("cluster", "identical_to_embedded", "yes", bool),
+    ("cluster", "speed_up", "≥ 1.7", lambda v: v >= 1.7),
+)
+
+
+def table(figures: dict[str, dict[str, Any]]) -> str:
+    """Return the figures that have a goal as a Markdown table."""
+    lines = ["| figure | measured | goal | met |", "|---|---|---|---|"]
+    for group, name, goal, met in GOALS:
+        if group in figures:
+            value = figures[group][name]
+            shown = "yes" if value is True else "no" if value is False else f"{value:.3g}"
+            figure = f"{group}: {name.replace('_', ' ')}"
+            lines.append(f"| {figure} | {shown} | {goal} | {'yes' if met(value) else 'no'} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="JSON file to write (default: only the table is printed)")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each timing (default: %(default)s)")
+    names = ("ingest", "transform", "memory", "storage", "reading", "cluster")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="some of the figures")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="dasanom-bench-") as folder:
+        root, long = Path(folder) / "half-hour", Path(folder) / "four-hours"
+        prepare(root, long)
+        ingest(str(root))
+        benches: dict[str, Callable[[], dict[str, Any]]] = {
+            "ingest": lambda: bench_ingest(root, options.runs),
+            "transform": lambda: bench_transform(options.runs),
+            "memory": lambda: bench_memory(root, long),
+            "storage": lambda: bench_storage(root),
+            "reading": lambda: bench_reading(root, options.runs),
+            "cluster": lambda: bench_cluster(root, options.runs),
+        }
+        figures: dict[str, dict[str, Any]] = {}
+        for name in options.only:
+            figures[name] = benches[name]()
+            print(f"{name}: {json.dumps(figures[name])}", file=sys.stderr)
+    machine = {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "peak_mb_of_this_run": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    if options.out:
+        options.out.write_text(json.dumps({"machine": machine, **figures}, indent=1) + "\n")
+    print(table(figures))
+    return 0
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The Dask cluster that computes the parts of a day: threads of this process, or one that runs already."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from dasanom_assets.settings import DaskSettings
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+DASHBOARD = "127.0.0.1:8787"
+"""Where the dashboard is; where that is taken, Dask takes another port and says so."""
+
+
+@contextmanager
+def open_client(settings: DaskSettings) -> "Iterator[Client]":
+    """Connect to the cluster of `settings`, or start one within this process for as long as the context lasts.
+
+    Parameters
+    ----------
+    settings : DaskSettings
+
+    Raises
+    ------
+    ConnectionError
+        Where no scheduler answers at the address.
+    """
+    import dask
+    from dask.system import CPU_COUNT
+    from distributed import Client, LocalCluster
+
+    if settings.address:
+        try:
+            client = Client(settings.address, timeout=20, set_as_default=False)
+        except OSError as error:
+            raise ConnectionError(
+                f"no Dask scheduler answers at {settings.address}: start one with `dask scheduler`, or unset "
+                "DASANOM_DASK__ADDRESS to compute in the run itself"
+            ) from error
+        with client:
+            yield client
+        return
+    with (
+        # Dask would show the machine's own address, at which nothing listens.
+        dask.config.set({"distributed.dashboard.link": "http://127.0.0.1:{port}/status"}),
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=settings.threads or CPU_COUNT,
+            processes=False,
+            memory_limit=None,
+            dashboard_address=DASHBOARD,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client

@@ -1,0 +1,92 @@
+"""What is done to the samples of several channels before they are transformed: all linear, none of it needed."""
+
+from functools import lru_cache
+
+import numpy as np
+import scipy.signal
+
+STOP_BAND_DB = 60.0
+
+
+@lru_cache(maxsize=16)
+def high_pass_taps(cutoff_hz: float, sampling_rate_hz: float) -> np.ndarray:
+    """Return a linear-phase high-pass, float32, an odd number of taps.
+
+    A Kaiser window design (Kaiser 1974, `scipy.signal.firwin`): half the amplitude at `cutoff_hz`, at least
+    `STOP_BAND_DB` below half of it, all of it above one and a half times it. A finite response keeps a
+    filtered stretch the same wherever it is cut.
+    """
+    n, beta = scipy.signal.kaiserord(STOP_BAND_DB, cutoff_hz / (sampling_rate_hz / 2))
+    return scipy.signal.firwin(
+        n | 1, cutoff_hz, window=("kaiser", beta), pass_zero=False, fs=sampling_rate_hz
+    ).astype(np.float32)
+
+
+def high_pass(x: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """Filter each channel; half a filter's length is lost at both ends.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        float32, shape (channels, n).
+    taps : numpy.ndarray
+        From `high_pass_taps`.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape (channels, n - len(taps) + 1).
+    """
+    return scipy.signal.oaconvolve(x, taps[None], mode="valid", axes=1).astype(np.float32, copy=False)
+
+
+def remove_common_mode(x: np.ndarray) -> np.ndarray:
+    """Subtract from each channel its regression on the median of all, sample by sample.
+
+    What all channels share, such as a vibrating interrogator, goes, and so would a source that more than half of
+    them hear. Channels with samples that are not finite take no part and stay as they are.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        float32, shape (channels, n); overwritten.
+    """
+    finite = np.flatnonzero(np.isfinite(x).all(axis=1))
+    if len(finite) < 3:  # the median of two is their mean, which holds half of either
+        return x
+    common = np.median(x[finite], axis=0)
+    common -= common.mean(dtype=np.float64).astype(np.float32)
+    energy = float(np.dot(common, common))
+    if energy > 0:
+        x[finite] -= (x[finite] @ common / np.float32(energy))[:, None] * common
+    return x
+
+
+def difference(x: np.ndarray, channels: np.ndarray, targets: np.ndarray, order: str, step: int) -> np.ndarray:
+    """Return differences between channels that lie `step` apart.
+
+    Parameters
+    ----------
+    x : numpy.ndarray
+        float32, shape (channels, n).
+    channels : numpy.ndarray
+        Channel number of each row of `x`, ascending.
+    targets : numpy.ndarray
+        Channel numbers j, among those that `with_neighbours` returns.
+    order : {"first", "laplacian"}
+        ``x[j] - x[j-d]``, or ``x[j-d] - 2 x[j] + x[j+d]``.
+    step : int
+        d, in channels.
+    """
+    here, before = (np.searchsorted(channels, targets + shift) for shift in (0, -step))
+    if order == "first":
+        return x[here] - x[before]
+    return x[before] - 2 * x[here] + x[np.searchsorted(channels, targets + step)]
+
+
+def with_neighbours(channels: np.ndarray, order: str, step: int) -> np.ndarray:
+    """Return the channels whose difference exists: those at the ends and at gaps of a fibre have none."""
+    there = np.isin(channels - step, channels)
+    if order == "laplacian":
+        there &= np.isin(channels + step, channels)
+    return channels[there]
