@@ -61,7 +61,8 @@ class RowGroupWriter:
 
     def write(self, table: pa.Table) -> None:
         """Append rows."""
-        self._parts.append(encode(table))
+        if table.num_rows:
+            self._parts.append(encode(table))
 
     def close(self) -> bytes:
         """Return the file; an empty one where nothing was written."""

@@ -150,7 +150,7 @@ class Store:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageFullError(
                     error.errno,
-                    f"no space left for {path} in {self.url('')}: free some and run again; the old one is untouched",
+                    f"no space left for {path}: free some and run again; the old one is untouched",
                 ) from error
             raise
 
@@ -163,6 +163,7 @@ class Store:
             sink.close()
         except BaseException:
             sink.discard()
+            sink.closed = True  # or it would be sent after all when it is collected
             raise
         sink.commit()
 

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -15,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from dasanom_assets.tables.parquet import encode
 from dasanom_assets.tables.schemas import DETECTORS, KEYS, SCHEMAS, TIME, empty, mismatch, stack, vector
 from dasanom_assets.tables.store import MissingDayError, Store
 
@@ -25,7 +28,7 @@ def background(level: float, n: int = 3) -> pa.Table:
     values = np.full((n, 4), level, np.float32)
     return pa.table(
         {
-            "fibre": pa.array(["north"] * n),
+            "fibre": pa.array(["north"] * n, pa.string()),
             "channel": pa.array(np.arange(n, dtype=np.int32)),
             "median_db": vector(values),
             "mad_db": vector(values + 1),
@@ -37,9 +40,9 @@ def level(store: Store) -> float:
     return float(stack(store.read_day("background", DAY)["median_db"]).mean())
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return Store(str(tmp_path) if request.param == "local" else f"memory://{tmp_path.name}")
+    return Store(str(tmp_path) if request.param == "local" else request.getfixturevalue("s3"))
 
 
 def test_a_day_comes_back_as_written_and_a_new_one_replaces_it(store: Store) -> None:
@@ -66,54 +69,108 @@ def test_a_writer_that_fails_leaves_the_old_day(store: Store) -> None:
     assert len(store.listing("tables", recursive=True)) == 1
 
 
-def test_a_killed_writer_leaves_the_old_day_and_nothing_that_readers_see(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+def test_a_killed_writer_leaves_the_old_day_and_nothing_that_readers_see(store: Store) -> None:
     store.write_day("background", DAY, background(1.0))
     program = f"""
-import sys, time
+import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
+import numpy as np
 from test_store import DAY, Store, background
+from dasanom_assets.tables.schemas import vector
 def slow():
+    rng = np.random.default_rng(0)
     while True:
-        yield background(2.0, 10_000)
+        noise = vector(rng.random((100_000, 4), dtype=np.float32))
+        yield background(2.0, 100_000).set_column(2, "median_db", noise)
         print("wrote", flush=True)
-Store({str(tmp_path)!r}).write_day("background", DAY, slow())
+Store({store.url("")!r}).write_day("background", DAY, slow())
 """
     child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert child.stdout is not None
-    for _ in range(3):
+    for _ in range(100):  # past the size of a part of an upload
         assert child.stdout.readline() == b"wrote\n"
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stdout.close()
     assert level(store) == 1.0
-    assert len(pd.read_parquet(tmp_path / "tables" / "background")) == 3
+    assert [
+        entry["path"] for entry in store.listing("tables", recursive=True) if "partial" not in entry["path"]
+    ] == [store.day_path("background", DAY)]
     assert store.write_day("background", DAY, background(3.0)) == 3
     assert level(store) == 3.0
+    assert len(store.listing("tables", recursive=True)) == 1
 
 
-def test_no_space_left_is_an_error_and_the_old_day_stays(tmp_path: Path) -> None:
-    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))"
+def test_what_a_living_writer_has_not_finished_is_left_to_it(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    store.write_day("background", DAY, background(1.0))
+
+    def other_writes_first() -> Iterator[pa.Table]:
+        yield background(2.0)
+        Store(str(tmp_path)).write_day("background", DAY, background(1.0))
+        assert level(store) == 1.0
+
+    store.write_day("background", DAY, other_writes_first())
+    assert level(store) == 2.0
+    assert len(store.listing("tables", recursive=True)) == 1
+
+
+def test_two_writers_of_one_store_do_not_mix(store: Store) -> None:
+    def slowly(value: float) -> Iterator[pa.Table]:
+        for _ in range(20):
+            time.sleep(0.005)
+            yield background(value)
+
+    days = [f"2026-01-{d:02d}" for d in range(5, 9)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda d: store.write_day("background", d, slowly(float(d[-2:]))), days))
+    for day in days:
+        assert set(stack(store.read_day("background", day)["median_db"]).ravel()) == {float(day[-2:])}
+
+
+def test_no_space_left_is_an_error_that_says_so_and_the_old_day_stays(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
     program = f"""
-import signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-{limited}
+import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import numpy as np
-from test_store import DAY, Store, background
+from test_store import DAY, Store, background, level
 from dasanom_assets.tables.schemas import vector
-big = background(2.0, 100_000).set_column(2, "median_db", vector(np.random.default_rng(0).random((100_000, 4))))
-Store({str(tmp_path)!r}).write_day("background", DAY, big)
+from dasanom_assets.tables.store import StorageFullError
+store = Store({str(disk)!r})
+store.write_day("background", DAY, background(1.0))
+big = background(2.0, 1_000_000).set_column(2, "median_db", vector(np.random.default_rng(0).random((1_000_000, 4))))
+try:
+    store.write_day("background", DAY, big)
+except StorageFullError as error:
+    print(error)
+assert level(store) == 1.0
+assert len(store.listing("tables", recursive=True)) == 1
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "File too large" in done.stderr
-    assert level(store) == 1.0
-    assert [p.name for p in (tmp_path / "tables" / "background" / f"day={DAY}").iterdir()] == [
-        "background.parquet"
-    ]
+    mounted = ["unshare", "--mount", "--user", "--map-root-user"] if os.getuid() else ["unshare", "--mount"]
+    script = f"mount -t tmpfs -o size=1m tmpfs {disk} && exec {sys.executable} -"
+    done = subprocess.run([*mounted, "sh", "-c", script], input=program, capture_output=True, text=True)
+    if done.returncode and "mount" in done.stderr:
+        pytest.skip(f"this machine does not let a test mount a small disk: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert "no space left for tables/background/day=2026-01-05/background.parquet: free some" in done.stdout
+
+
+def test_a_range_is_read_and_a_file_that_ends_before_is_named(store: Store) -> None:
+    store.write_bytes("landing/a.bin", b"0123456789")
+    assert store.read_range("landing/a.bin", 3, 7) == b"3456"
+    with pytest.raises(OSError, match=r"landing/a\.bin ends early: 10 bytes of at least 12"):
+        store.read_range("landing/a.bin", 3, 12)
+
+
+def test_keys_of_an_object_store_show_nowhere(s3: str) -> None:
+    store = Store(s3)
+    store.write_day("background", DAY, background(1.0), {"days": [DAY]})
+    shown = [store.url("tables"), repr(store), str(store.listing("tables", recursive=True))]
+    with pytest.raises(MissingDayError) as error:
+        store.read_day("background", "2026-01-06")
+    shown += [str(error.value), store.read_bytes(store.day_path("background", DAY)).decode("latin1")]
+    assert not [text for text in shown if "-of-the-test" in text]
 
 
 def test_columns_that_are_not_the_contracts_are_refused(store: Store) -> None:
@@ -124,6 +181,20 @@ def test_columns_that_are_not_the_contracts_are_refused(store: Store) -> None:
     with pytest.raises(ValueError, match=r"background\.channel is string, wanted int32"):
         store.write_day("background", DAY, wrong)
     assert level(store) == 1.0
+
+
+def test_parts_are_joined_as_if_they_had_been_written_together(store: Store) -> None:
+    parts = [background(1.0), background(2.0, 0), background(3.0, 5)]
+    assert store.write_day_parts("background", DAY, map(encode, parts), {"n": 1}) == 8
+    assert store.read_day("background", DAY).equals(pa.concat_tables(parts))
+    assert store.metadata("background", DAY) == {"n": 1}
+    with pytest.raises(ValueError, match="background has columns"):
+        store.write_day_parts("background", DAY, [encode(background(4.0).drop(["mad_db"]))])
+    with pytest.raises(ValueError, match="parts differ in columns"):
+        store.write_day_parts(
+            "background", DAY, [encode(t) for t in (background(4.0), background(4.0).drop(["mad_db"]))]
+        )
+    assert store.read_day("background", DAY).num_rows == 8
 
 
 def test_a_day_that_is_not_there_says_what_to_do(store: Store) -> None:
