@@ -39,7 +39,7 @@ PART_ROWS = 16
 """Channels, or groups of them, in a part of a narrow fibre."""
 READ_SHARE = 4
 """A sample is read for at most so many parts: a part of a wide fibre has more channels."""
-WRITE_CHANNEL_SECONDS = 9600
+WRITE_CHANNEL_SECONDS = 14_400
 """Levels that wait in memory to be encoded; fewer cost more calls than they save memory."""
 READ_BYTES = 8 << 20
 """Bytes of a file in memory at a time."""
@@ -126,9 +126,9 @@ def spectrogram_parts(
     waiting: deque[Future] = deque()
     parts = deque(parts_of_day(signals, settings, day))
     while parts or waiting:
-        # Twice as many tasks as threads: none waits for work, and results do not pile up.
-        ahead = 2 * max(1, sum(client.nthreads().values()))
-        while parts and len(waiting) < ahead:
+        # More tasks than threads, so that none waits for work; not many more, or results would pile up.
+        threads = max(1, sum(client.nthreads().values()))
+        while parts and len(waiting) < threads + max(1, threads // 2):
             part = parts.popleft()
             inside = [s for s in signals if s.fibre == part.fibre and _reaches(s, part)]
             waiting.append(client.submit(compute_part, inside, settings, part, pure=False, key=_key(part)))
@@ -319,7 +319,11 @@ def _fill(
             power = [transform.band_power(x[i], first - begin) for i in np.flatnonzero(group == row)]
             mean = power[0] if len(power) == 1 else _mean_power(np.stack(power))
             out = transform.decibels(mean, floor_db)
-            levels[np.searchsorted(rows, row)][of_second[there] - second, slot[there]] = out[there]
+            target = levels[np.searchsorted(rows, row)]
+            if out.size == target.size and there.all():  # every place has its frame
+                target[:] = out.reshape(target.shape)
+            else:
+                target[of_second[there] - second, slot[there]] = out[there]
 
 
 def _group(channels: np.ndarray, settings: SpectrogramSettings) -> np.ndarray:

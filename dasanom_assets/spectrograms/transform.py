@@ -1,5 +1,6 @@
 """Frames of signal to levels of bands, at one sampling rate."""
 
+import threading
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -11,6 +12,8 @@ from dasanom_assets.settings import SpectrogramSettings
 
 FRAMES_AT_ONCE = 256
 """Frames that are transformed together: they and their spectrum stay in a core's second-level cache."""
+
+_SCRATCH = threading.local()
 
 
 @dataclass(frozen=True)
@@ -160,21 +163,24 @@ class Transform:
         """
         import torch
 
-        samples, window, weights = torch.from_numpy(x), self._tensors[0], self._tensors[1]
+        samples, (window, weights) = torch.from_numpy(x), self._tensors
         out = np.empty((len(first), weights.shape[1]), np.float32)
         hops = np.diff(first)
+        evenly = len(hops) > 0 and bool((hops == hops[0]).all())
         for at in range(0, len(first), FRAMES_AT_ONCE):
             n = min(FRAMES_AT_ONCE, len(first) - at)
-            if len(hops) and (hops == hops[0]).all():
+            if evenly:
                 frames = samples.as_strided((n, self.win_length), (int(hops[0]), 1), int(first[at]))
             else:
                 frames = samples.unfold(0, self.win_length, 1)[torch.from_numpy(first[at : at + n])]
             if self._feels_mean:
                 frames = frames - frames.mean(dim=1, keepdim=True)
-            spectrum = torch.fft.rfft(frames * window, self.n_fft)
-            power = torch.empty(spectrum.shape, dtype=torch.float32)
+            windowed, spectrum, power, bands = self._scratch(n)
+            torch.mul(frames, window, out=windowed)
+            torch.fft.rfft(windowed, self.n_fft, out=spectrum)
             np.abs(spectrum.numpy(), out=power.numpy())  # torch's own is ten times as slow
-            out[at : at + n] = (power.square_() @ weights).numpy()
+            torch.mm(power.square_(), weights, out=bands)
+            out[at : at + n] = bands.numpy()
         return out
 
     def decibels(self, power: np.ndarray, floor_db: float) -> np.ndarray:
@@ -214,6 +220,27 @@ class Transform:
         import torch
 
         return torch.from_numpy(self.window).clone(), torch.from_numpy(self.weights).clone()
+
+    def _scratch(self, n: int) -> tuple[Any, ...]:
+        """Return windowed frames, spectrum, power and bands to write to, kept for this thread.
+
+        Memory of this size is otherwise given back to the system after each use and cleared before the next, which
+        takes longer than the transform.
+        """
+        import torch
+
+        kept = _SCRATCH.__dict__
+        key = (n, self.win_length, self.n_fft, self.weights.shape[1])
+        if kept.get("key") != key:
+            bins = self.n_fft // 2 + 1
+            kept["arrays"] = (
+                torch.empty(n, self.win_length),
+                torch.empty(n, bins, dtype=torch.complex64),
+                torch.empty(n, bins),
+                torch.empty(n, self.weights.shape[1]),
+            )
+            kept["key"] = key
+        return kept["arrays"]
 
     @property
     def _bins(self) -> range:

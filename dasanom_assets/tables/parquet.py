@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 METADATA_KEY = b"dasanom"
 """Schema metadata: one JSON object with the settings and inputs behind a table."""
 MAGIC = b"PAR1"
+ROW_GROUP_ROWS = 1 << 20
+"""A longer table is written as several row groups."""
 
 
 def writer_options(schema: pa.Schema, *, dictionaries: bool = True) -> dict[str, Any]:
@@ -47,8 +49,9 @@ def with_note(schema: pa.Schema, metadata: dict[str, Any] | None) -> pa.Schema:
 class RowGroupWriter:
     """One Parquet file in memory with one row group, filled table by table.
 
-    pyarrow holds all rows of a row group until it is whole. This encodes each table at once and keeps no more than
-    that; at the end the pages of each column are laid one after the other.
+    pyarrow makes a row group of each table that it is given, and would hold all rows to make it one. This encodes
+    each table at once and keeps the compressed pages only; at the end those of each column are laid one after
+    the other. The same tables give the same bytes; other lengths of tables give other pages.
 
     Parameters
     ----------
@@ -56,26 +59,29 @@ class RowGroupWriter:
     """
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
-        self._parts: list[bytes] = []
+        self._sink = io.BytesIO()
+        self._writer = pq.ParquetWriter(self._sink, schema, **writer_options(schema, dictionaries=False))
+        self._empty: pa.Table | None = schema.empty_table()
 
     def write(self, table: pa.Table) -> None:
-        """Append rows."""
+        """Append rows; raises ValueError where the columns are not those of the schema."""
         if table.num_rows:
-            self._parts.append(encode(table))
+            self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            self._empty = None
 
     def close(self) -> bytes:
-        """Return the file; an empty one where nothing was written."""
-        parts = self._parts or [encode(self._schema.empty_table())]
-        return parts[0] if len(parts) == 1 else _one_row_group(parts)
+        """Return the file. Where nothing was written, its row group is empty."""
+        if self._empty is not None:
+            self._writer.write_table(self._empty)
+        self._writer.close()
+        return _one_row_group(self._sink.getvalue())
 
 
 def encode(table: pa.Table) -> bytes:
-    """Return a table as a Parquet file of one row group, whose pages may be joined with others'."""
-    sink = io.BytesIO()
-    with pq.ParquetWriter(sink, table.schema, **writer_options(table.schema, dictionaries=False)) as writer:
-        writer.write_table(table, row_group_size=1 << 30)
-    return sink.getvalue()
+    """Return a table as a Parquet file of one row group."""
+    writer = RowGroupWriter(table.schema)
+    writer.write(table)
+    return writer.close()
 
 
 def join(sink: BinaryIO, parts: Iterable[bytes], metadata: dict[str, Any] | None = None) -> int:
@@ -93,44 +99,52 @@ def join(sink: BinaryIO, parts: Iterable[bytes], metadata: dict[str, Any] | None
     Raises
     ------
     ValueError
-        Where a part is no Parquet file, or its columns are not those of the first.
+        Where there is no part, one is no Parquet file, or its columns are not those of the first.
     """
     sink.write(MAGIC)
-    end, footer, schema, groups = len(MAGIC), None, None, []
-    for part in parts:
-        found, own = read_footer(part), pq.read_schema(pa.BufferReader(part))
-        if footer is None:
-            footer, schema = found, own
-        elif not own.equals(schema):
-            raise ValueError(f"parts differ in columns: {_named(own)} is not {_named(schema)}")
-        body = memoryview(part)[len(MAGIC) : len(part) - 8 - _footer_size(part)]
-        for group in found.row_groups or []:
+    end, n_rows = len(MAGIC), 0
+    first, schema = None, pa.schema([])
+    groups: list[bytes] = []  # as bytes they are a fiftieth of the size of the objects
+    for number, part in enumerate(parts, 1):
+        footer = read_footer(part)
+        if first is None:
+            first, schema = footer, _schema(part)
+        # To compare bytes is quicker than to compare schemas; they differ where the parts' own metadata does.
+        elif footer.schema != first.schema or footer.key_value_metadata != first.key_value_metadata:
+            _require_same(schema, _schema(part), number)
+        for group in footer.row_groups or []:
             shift(group, end - len(MAGIC))
-            groups.append(group)
+            groups.append(bytes(group.to_bytes()))
+            n_rows += group.num_rows
+        body = memoryview(part)[len(MAGIC) : len(part) - 8 - _footer_size(part)]
         sink.write(body)
         end += len(body)
-    if footer is None:
-        raise ValueError("no part to join")
+    if first is None:
+        raise ValueError("there is no part to join")
     noted = io.BytesIO()
     pq.write_metadata(with_note(schema, metadata), noted)
-    footer.key_value_metadata = read_footer(noted.getvalue()).key_value_metadata
-    footer.row_groups = groups
-    footer.num_rows = sum(group.num_rows for group in groups)
-    sink.write(_footer_bytes(footer))
-    return footer.num_rows
+    first.key_value_metadata = read_footer(noted.getvalue()).key_value_metadata
+    first.num_rows = n_rows
+    sink.write(footer_bytes(first, groups))
+    return n_rows
 
 
-def _named(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name} {field.type}" for field in schema)
+def _schema(part: bytes) -> pa.Schema:
+    return pq.read_schema(pa.BufferReader(part))
+
+
+def _require_same(schema: pa.Schema, other: pa.Schema, number: int) -> None:
+    if other.names != schema.names:
+        raise ValueError(f"parts differ in columns: {other.names} in part {number}, {schema.names} in the first")
+    for want, have in zip(schema, other, strict=True):
+        if not have.equals(want):
+            raise ValueError(
+                f"parts differ in columns: {want.name} {have.type} in part {number}, {want.type} in the first"
+            )
 
 
 def _footer_size(part: bytes) -> int:
     return int.from_bytes(part[-8:-4], "little")
-
-
-def _footer_bytes(footer: Any) -> bytes:
-    content = bytes(footer.to_bytes())
-    return content + len(content).to_bytes(4, "little") + MAGIC
 
 
 def read_footer(part: bytes) -> Any:
@@ -149,67 +163,116 @@ def read_footer(part: bytes) -> Any:
     return from_buffer(part[-8 - size : -8], "FileMetaData")
 
 
-def _one_row_group(parts: list[bytes]) -> bytes:
-    """Join files of one row group each, none with a dictionary, to a file of one row group."""
-    footers = [read_footer(part) for part in parts]
-    statistics = [pq.read_metadata(pa.BufferReader(part)).row_group(0) for part in parts]
-    footer, groups = footers[0], [f.row_groups[0] for f in footers]
-    out = [MAGIC]
-    end = len(MAGIC)
-    for i, column in enumerate(groups[0].columns):
-        each = [group.columns[i].meta_data for group in groups]
-        for part, of_part in zip(parts, each, strict=True):
-            at = of_part.data_page_offset
-            out.append(part[at : at + of_part.total_compressed_size])
-        whole = column.meta_data
-        if whole.statistics is not None:
-            _cover(whole.statistics, each, [group.column(i).statistics for group in statistics])
-        for name in ("num_values", "total_compressed_size", "total_uncompressed_size"):
-            setattr(whole, name, sum(getattr(of_part, name) for of_part in each))
-        whole.data_page_offset, whole.encoding_stats = end, None
-        end += whole.total_compressed_size
-    for name in ("num_rows", "total_byte_size", "total_compressed_size"):
-        setattr(groups[0], name, sum(getattr(group, name) for group in groups))
-    groups[0].file_offset = len(MAGIC)
-    footer.num_rows = groups[0].num_rows
-    return b"".join([*out, _footer_bytes(footer)])
+def footer_bytes(footer: Any, groups: list[bytes]) -> bytes:
+    """Return what follows the last row group of a file: a footer with other row groups, its length, the end.
+
+    Parameters
+    ----------
+    footer : fastparquet.cencoding.ThriftObject
+        Its own row groups are left out.
+    groups : list of bytes
+        Row groups in thrift's compact protocol, in which a list of structs is its length and their bytes.
+    """
+    from fastparquet.cencoding import ThriftObject
+
+    start = footer.copy()
+    start.row_groups = []
+    for name in ("key_value_metadata", "created_by", "column_orders"):
+        setattr(start, name, None)
+    head = bytes(start.to_bytes())[:-2]  # less the header of the empty list, and the end
+    footer.row_groups = [ThriftObject("RowGroup", {})]
+    tail = bytes(footer.to_bytes())[len(head) + 2 :]  # less the header of the list of one, and that one
+    content = b"".join([head, _struct_list_header(len(groups)), *groups, tail])
+    return content + len(content).to_bytes(4, "little") + MAGIC
 
 
-def _cover(whole: Any, each: list[Any], values: list[pq.Statistics]) -> None:
-    """Let the statistics of a column cover those of all its parts."""
-    low = min(range(len(values)), key=lambda i: values[i].min)
-    high = max(range(len(values)), key=lambda i: values[i].max)
-    least, most = each[low].statistics, each[high].statistics
-    least, most = (least.min, least.min_value), (most.max, most.max_value)
-    (whole.min, whole.min_value), (whole.max, whole.max_value) = least, most
-    whole.null_count = sum(of_part.statistics.null_count or 0 for of_part in each)
+def _struct_list_header(n: int) -> bytes:
+    if n < 15:
+        return bytes([n << 4 | 12])
+    out = [0xFC]
+    while n > 0x7F:
+        out.append(n & 0x7F | 0x80)
+        n >>= 7
+    return bytes([*out, n])
 
 
 def shift(group: Any, by: int) -> None:
     """Move a row group of a footer by some bytes."""
-    if group.file_offset:
-        group.file_offset += by
+
+    def move(thing: Any, *names: str) -> None:
+        for name in names:
+            if getattr(thing, name):
+                setattr(thing, name, getattr(thing, name) + by)
+
+    move(group, "file_offset")
+    group.ordinal = None  # its type, a short integer, is lost in fastparquet, and only encrypted files need it
     for column in group.columns:
-        if column.file_offset:
-            column.file_offset += by
+        move(column, "file_offset", "offset_index_offset", "column_index_offset")
+        move(column.meta_data, "data_page_offset", "index_page_offset", "dictionary_page_offset")
+
+
+def _one_row_group(content: bytes) -> bytes:
+    """Make the row groups of a file, none with a dictionary, one: the pages of each column follow each other."""
+    footer = read_footer(content)
+    if len(footer.row_groups) == 1:
+        return content
+    groups, parsed = footer.row_groups, pq.read_metadata(pa.BufferReader(content))
+    whole = groups[0]
+    out = [MAGIC]
+    end = len(MAGIC)
+    for i, column in enumerate(whole.columns):
+        each = [group.columns[i].meta_data for group in groups]
+        pages = [content[m.data_page_offset : m.data_page_offset + m.total_compressed_size] for m in each]
         meta = column.meta_data
-        for name in ("data_page_offset", "dictionary_page_offset", "index_page_offset", "bloom_filter_offset"):
-            if getattr(meta, name) is not None:
-                setattr(meta, name, getattr(meta, name) + by)
+        if meta.statistics is not None:
+            _cover(
+                [m.statistics for m in each],
+                [parsed.row_group(g).column(i).statistics for g in range(len(groups))],
+            )
+        for name in ("num_values", "total_compressed_size", "total_uncompressed_size"):
+            setattr(meta, name, sum(getattr(m, name) for m in each))
+        meta.data_page_offset, meta.encoding_stats = end, None
+        out += pages
+        end += meta.total_compressed_size
+    for name in ("num_rows", "total_byte_size", "total_compressed_size"):
+        setattr(whole, name, sum(getattr(group, name) for group in groups))
+    whole.ordinal = None
+    footer.num_rows = whole.num_rows
+    return b"".join([*out, footer_bytes(footer, [bytes(whole.to_bytes())])])
+
+
+def _cover(each: list[Any], parsed: list[pq.Statistics]) -> None:
+    """Let the statistics of a column in the first of some row groups cover all of them."""
+    whole = each[0]
+    whole.null_count = sum(statistics.null_count for statistics in each)
+    with_values = [i for i, statistics in enumerate(parsed) if statistics.num_values]
+    if all(parsed[i].has_min_max for i in with_values):
+        low = min(with_values, key=lambda i: parsed[i].min_raw, default=0)
+        high = max(with_values, key=lambda i: parsed[i].max_raw, default=0)
+        bounds = each[low].min, each[low].min_value, each[high].max, each[high].max_value
+    else:  # a column of which nothing is known in some rows
+        bounds = None, None, None, None
+    whole.min, whole.min_value, whole.max, whole.max_value = bounds
 
 
 def group_keys(metadata: pq.FileMetaData) -> list[tuple[str, int] | None]:
     """Return fibre and channel of each row group, from statistics; None for an empty one.
 
-    Every row group of a per-channel table holds one channel.
+    Raises
+    ------
+    ValueError
+        Where a row group holds several channels.
     """
     names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     fibre, channel = names.index("fibre"), names.index("channel")
     keys: list[tuple[str, int] | None] = []
     for i in range(metadata.num_row_groups):
         group = metadata.row_group(i)
-        if group.num_rows:
-            keys.append((group.column(fibre).statistics.min, group.column(channel).statistics.min))
-        else:
+        if not group.num_rows:
             keys.append(None)
+            continue
+        names_of, channels = group.column(fibre).statistics, group.column(channel).statistics
+        if (names_of.min_raw, channels.min_raw) != (names_of.max_raw, channels.max_raw):
+            raise ValueError(f"row group {i} holds several channels: materialize the day again")
+        keys.append((names_of.min, channels.min))
     return keys

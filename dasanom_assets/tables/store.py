@@ -8,17 +8,19 @@ old ones. A file that is being written carries a name that no reader looks for.
 import contextlib
 import errno
 import fcntl
+import fnmatch
 import glob
 import hashlib
 import itertools
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
@@ -27,6 +29,9 @@ import pyarrow.parquet as pq
 from dasanom_assets.tables import parquet
 from dasanom_assets.tables.parquet import METADATA_KEY
 from dasanom_assets.tables.schemas import mismatch
+
+READ_AHEAD = 4 << 20
+"""Bytes that are read beyond what is asked for, remotely: one channel's hour is half of it."""
 
 
 class MissingDayError(LookupError):
@@ -44,10 +49,18 @@ class Store:
     ----------
     root : str
         Local folder or fsspec URL.
+
+    Raises
+    ------
+    ValueError
+        Where the URL holds a password, which would show wherever a path is named.
     """
 
     def __init__(self, root: str) -> None:
-        self.fs, self._base = fsspec.core.url_to_fs(root)
+        if re.search(r"://[^/]*:(?!\d*(/|$))", root):  # a colon that does not lead to a port
+            raise ValueError("the data root's URL holds a password; give keys in the environment, as AWS_… for S3")
+        # Other programs write there too: what a listing has told is not true for long.
+        self.fs, self._base = fsspec.core.url_to_fs(root, use_listings_cache=False)
         self.is_local = "file" in (
             self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
         )
@@ -74,20 +87,20 @@ class Store:
     def listing(self, folder: str, *, recursive: bool = False) -> list[dict[str, Any]]:
         """Return files below `folder`, sorted: ``{"path", "size", "modified"}``; none where it is missing.
 
+        Files that are being written, or that killed writers left, are not among them.
         ``modified`` is seconds since 1970 (float).
         """
-        self.fs.invalidate_cache()
         if not self.fs.isdir(self.full(folder)):
             return []
         found = self.fs.find(self.full(folder), maxdepth=None if recursive else 1, detail=True)
         return [
             {"path": self.relative(name), "size": info["size"] or 0, "modified": _modified(info)}
             for name, info in sorted(found.items())
+            if not fnmatch.fnmatch(PurePosixPath(name).name, _partial("*", "*"))
         ]
 
     def folders(self, folder: str) -> list[str]:
         """Return the names of the folders directly below `folder`, sorted."""
-        self.fs.invalidate_cache()
         if not self.fs.isdir(self.full(folder)):
             return []
         entries = self.fs.ls(self.full(folder), detail=True)
@@ -121,9 +134,19 @@ class Store:
         OSError
             Where the file ends before.
         """
-        content = self.fs.cat_file(self.full(path), start=start, end=end)
+        if start == end:
+            return b""
+        try:
+            content = self.fs.cat_file(self.full(path), start=start, end=end)
+        except OSError as error:
+            if (
+                error.errno != errno.EINVAL or self.fs.size(self.full(path)) > start
+            ):  # S3 says so where a range begins behind the end
+                raise
+            content = b""
         if len(content) != end - start:
-            raise OSError(f"{path} ends early: {start + len(content)} bytes of at least {end}; was it replaced?")
+            size = self.fs.size(self.full(path))
+            raise OSError(f"{path} ends early: {size} bytes of at least {end}; was it replaced?")
         return content
 
     def write_bytes(self, path: str, content: bytes) -> str:
@@ -161,28 +184,28 @@ class Store:
         try:
             yield sink
             sink.close()
+            sink.commit()
         except BaseException:
-            sink.discard()
-            sink.closed = True  # or it would be sent after all when it is collected
+            with contextlib.suppress(Exception):  # what led here is told; an upload that stays open shows nowhere
+                sink.closed = True  # or it would be sent after all when it is collected
+                sink.discard()
             raise
-        sink.commit()
 
     @contextmanager
     def _replacing_local(self, target: str) -> Iterator[Any]:
         final = Path(target)
         final.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(final)
-        partial = final.parent / f".{final.name}.{secrets.token_hex(4)}.partial"
-        try:
-            with open(partial, "wb") as sink:
-                fcntl.flock(sink, fcntl.LOCK_EX)  # until closed, also by a kill: see `_remove_abandoned`
+        with _open_locked(final) as sink:
+            partial = Path(sink.name)
+            try:
                 yield sink
                 sink.flush()
                 os.fsync(sink.fileno())
                 os.replace(partial, target)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
 
     # -- tables -----------------------------------------------------------------------------------------
 
@@ -241,7 +264,9 @@ class Store:
             pq.ParquetWriter(sink, schema, **parquet.writer_options(schema)) as writer,
         ):
             while first is not None:
-                writer.write_table(first.replace_schema_metadata(schema.metadata), row_group_size=1 << 20)
+                writer.write_table(
+                    first.replace_schema_metadata(schema.metadata), row_group_size=parquet.ROW_GROUP_ROWS
+                )
                 n_rows += first.num_rows
                 first = next(batches, None)
         return n_rows
@@ -288,7 +313,8 @@ class Store:
         path = self.day_path(table, day)
         if not self.exists(path):
             raise MissingDayError(f"{table} has no day {day} yet: materialize {table} for {day} first")
-        return pq.ParquetFile(self.fs.open(self.full(path), "rb"))
+        source = self.fs.open(self.full(path), "rb", block_size=READ_AHEAD)
+        return pq.ParquetFile(source, pre_buffer=True)  # the columns of a row group by one request
 
     def read_day(self, table: str, day: str, columns: list[str] | None = None) -> pa.Table:
         """Return a day of a table; raises as `open_day`."""
@@ -317,9 +343,25 @@ class Store:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _partial(name: str, token: str) -> str:
+    """Return the name under which a file is written."""
+    return f".{name}.{token}.partial"
+
+
+def _open_locked(final: Path) -> BinaryIO:
+    """Open a new file beside `final` that is locked until it is closed, also by a kill."""
+    while True:
+        sink = open(final.with_name(_partial(final.name, secrets.token_hex(4))), "wb")  # noqa: SIM115, the caller closes
+        with contextlib.suppress(OSError):  # where there are no locks, nothing is taken for abandoned either
+            fcntl.flock(sink, fcntl.LOCK_EX)
+        if os.fstat(sink.fileno()).st_nlink:
+            return sink
+        sink.close()  # another writer took it for abandoned before it was locked
+
+
 def _remove_abandoned(final: Path) -> None:
     """Remove what killed writers of a file left behind: the files that no living writer holds a lock on."""
-    for partial in final.parent.glob(f".{glob.escape(final.name)}.*.partial"):
+    for partial in final.parent.glob(_partial(glob.escape(final.name), "*")):
         with contextlib.suppress(OSError), open(partial, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             partial.unlink()

@@ -1,6 +1,9 @@
 """Joined bytes are the file that one writer would have written."""
 
 import io
+import os
+import tracemalloc
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -10,12 +13,20 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from fastparquet.cencoding import from_buffer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dasanom_assets.tables.parquet import RowGroupWriter, encode, group_keys, join, read_footer, shift
-from dasanom_assets.tables.schemas import TIME, vector
+from dasanom_assets.tables.parquet import (
+    RowGroupWriter,
+    encode,
+    footer_bytes,
+    group_keys,
+    join,
+    read_footer,
+    shift,
+)
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+from dasanom_assets.tables.store import Store
 
 
 def rows(n: int, channel: int = 7, first: int = 0, width: int = 6) -> pa.Table:
@@ -99,14 +110,106 @@ def test_what_is_joined_has_the_same_bytes_each_time() -> None:
     assert once() == once()
 
 
-def test_a_row_group_moves_far_beyond_four_gigabytes() -> None:
-    footer = read_footer(encode(rows(30)))
-    (group,) = footer.row_groups
-    before = [column.meta_data.data_page_offset for column in group.columns]
-    shift(group, 7 << 40)
-    again = from_buffer(bytes(footer.to_bytes()), "FileMetaData")
-    after = [column.meta_data.data_page_offset for column in again.row_groups[0].columns]
-    assert after == [offset + (7 << 40) for offset in before]
+def test_what_is_joined_is_what_one_writer_would_have_written(tmp_path: Path) -> None:
+    tables = [spectrogram(rows(n, channel)) for channel, n in enumerate((40, 0, 7, 1, 300))]
+    store = Store(str(tmp_path))
+    store.write_day("spectrograms", "2026-01-05", tables, {"n": 1})
+    store.write_day_parts("spectrograms", "2026-01-06", map(encode, tables), {"n": 1})
+    one, other = (store.open_day("spectrograms", f"2026-01-0{d}") for d in (5, 6))
+    assert one.schema_arrow.equals(other.schema_arrow, check_metadata=True)
+    assert store.metadata_of(one) == store.metadata_of(other) == {"n": 1}
+    assert [summary(one, i) for i in range(5)] == [summary(other, i) for i in range(other.num_row_groups)]
+    assert [t.num_rows for t in store.iter_day("spectrograms", "2026-01-06")] == [40, 0, 7, 1, 300]
+
+
+def spectrogram(table: pa.Table) -> pa.Table:
+    return table.add_column(3, "end", table["start"]).select(SCHEMAS["spectrograms"].names)
+
+
+def summary(file: pq.ParquetFile, group: int) -> list[object]:
+    """Rows and statistics of a row group, by column."""
+    content = file.metadata.row_group(group)
+    columns = [content.column(i) for i in range(content.num_columns)]
+    values = [column.statistics and column.statistics.to_dict() for column in columns]
+    return [content.num_rows, [column.num_values for column in columns], values]
+
+
+def test_statistics_of_batches_cover_them_all_where_values_are_missing() -> None:
+    columns = {"name": pa.string(), "at": pa.timestamp("ns", tz="UTC"), "none": pa.int32(), "share": pa.float64()}
+    late = 1_767_571_200_000_000_001  # no float64 holds it
+    batches = [
+        {"name": ["m", None], "at": [late + 1, late], "none": [None, None], "share": [0.5, 2.0]},
+        {"name": [None, None], "at": [late + 2, None], "none": [None, None], "share": [1.0, -1.0]},
+        {"name": ["b", "ä"], "at": [None, None], "none": [None, None], "share": [float("nan"), float("nan")]},
+    ]
+    tables = [pa.table({k: pa.array(v, columns[k]) for k, v in batch.items()}) for batch in batches]
+    writer = RowGroupWriter(tables[0].schema)
+    for table in tables:
+        writer.write(table)
+    file = pq.ParquetFile(io.BytesIO(writer.close()))
+    assert file.read().drop(["share"]).equals(pa.concat_tables(tables).drop(["share"]))
+    name, at, none, share = (file.metadata.row_group(0).column(i).statistics for i in range(4))
+    assert (name.min, name.max, name.null_count) == ("b", "ä", 3)
+    assert (at.min_raw, at.max_raw, at.null_count) == (late, late + 2, 3)
+    assert (none.has_min_max, none.null_count) == (False, 6)
+    assert not share.has_min_max  # what is not known of one batch is not known of all
+
+
+@pytest.mark.parametrize("n", [1, 14, 15, 127, 128, 1000])
+def test_any_number_of_parts_is_joined(n: int) -> None:
+    file = joined([encode(rows(1, channel)) for channel in range(n)])
+    assert group_keys(file.metadata) == [("north", channel) for channel in range(n)]
+
+
+def test_a_row_group_beyond_four_gigabytes_is_found(tmp_path: Path) -> None:
+    part, at = encode(rows(300)), 5 << 30
+    footer = read_footer(part)
+    shift(footer.row_groups[0], at - 4)
+    groups = [bytes(group.to_bytes()) for group in footer.row_groups]
+    with open(tmp_path / "far.parquet", "wb") as file:  # nearly all of it a hole
+        file.write(part[:4])
+        file.seek(at)
+        file.write(part[4 : -8 - int.from_bytes(part[-8:-4], "little")] + footer_bytes(footer, groups))
+    assert pq.read_table(tmp_path / "far.parquet")["start"].equals(rows(300)["start"])
+    assert duckdb.sql(f"SELECT count(*) FROM '{tmp_path}/far.parquet' WHERE channel = 7").fetchall() == [(300,)]
+
+
+def test_readers_skip_row_groups_of_other_channels_and_times(tmp_path: Path) -> None:
+    with open(tmp_path / "a.parquet", "wb") as sink:
+        join(sink, [encode(rows(60, channel, hour)) for channel in range(4) for hour in (0, 3600)])
+    (fragment,) = ds.dataset(tmp_path / "a.parquet").get_fragments()
+    after = pa.scalar(3600 * 10**9, pa.int64()).cast(TIME)
+    wanted = (ds.field("channel") == 2) & (ds.field("start") >= after)
+    assert [g.id for f in fragment.split_by_row_group(wanted) for g in f.row_groups] == [5]
+
+
+def test_neither_batches_nor_parts_pile_up_in_memory() -> None:
+    table = rows(1000, width=64)  # as long as not all of it is noise
+    part = encode(rows(1))
+    pool = pa.total_allocated_bytes()
+    tracemalloc.start()
+    try:
+        writer = RowGroupWriter(table.schema)
+        for _ in range(100):
+            writer.write(table)
+        of_batches = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - pool
+        compressed = len(writer.close())
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        with open(os.devnull, "wb") as sink:
+            join(sink, (part for _ in range(2000)))
+        of_join = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert compressed < table.nbytes * 100 / 2
+    assert of_batches < 1.5 * compressed
+    assert of_join < 2000 * 1500
+
+
+def test_a_row_group_of_several_channels_is_refused() -> None:
+    file = joined([encode(pa.concat_tables([rows(3, 1), rows(3, 2)]))])
+    with pytest.raises(ValueError, match="row group 0 holds several channels"):
+        group_keys(file.metadata)
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1", b"no parquet file at all"])
@@ -122,3 +225,18 @@ def test_a_part_of_other_columns_is_refused_and_so_is_nothing() -> None:
         joined([encode(rows(3)), encode(rows(3, width=5))])
     with pytest.raises(ValueError, match="no part"):
         joined([])
+
+
+def test_parts_whose_files_are_alike_and_whose_columns_are_not_are_refused() -> None:
+    variable = rows(3).set_column(3, "power_db", rows(3)["power_db"].cast(pa.list_(pa.float32())))
+    with pytest.raises(ValueError, match=r"parts differ in columns: power_db list<.* in part 2, fixed_size_list"):
+        joined([encode(rows(3)), encode(variable)])
+    with pytest.raises(ValueError, match=r"parts differ in columns: \['fibre'\] in part 2"):
+        joined([encode(rows(3)), encode(rows(3).select(["fibre"]))])
+
+
+def test_metadata_of_the_parts_may_differ_and_gives_way() -> None:
+    parts = [encode(rows(3).replace_schema_metadata({"a": str(i)})) for i in range(3)]
+    file = joined(parts, {"b": 1})
+    assert file.schema_arrow.metadata == {b"dasanom": b'{"b": 1}'}
+    assert file.read().num_rows == 9

@@ -1,11 +1,13 @@
 """A day is replaced whole, whatever happens to the writer; other programs can open it."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +18,11 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from s3fs.core import S3File
 
 from dasanom_assets.tables.parquet import encode
 from dasanom_assets.tables.schemas import DETECTORS, KEYS, SCHEMAS, TIME, empty, mismatch, stack, vector
-from dasanom_assets.tables.store import MissingDayError, Store
+from dasanom_assets.tables.store import READ_AHEAD, MissingDayError, StorageFullError, Store
 
 DAY = "2026-01-05"
 
@@ -38,6 +41,15 @@ def background(level: float, n: int = 3) -> pa.Table:
 
 def level(store: Store) -> float:
     return float(stack(store.read_day("background", DAY)["median_db"]).mean())
+
+
+def unfinished(store: Store) -> list[Path]:
+    """Files that writers left, which no listing of the store shows."""
+    return list(Path(store.full("tables")).rglob("*.partial")) if store.is_local else []
+
+
+def bucket(store: Store) -> str:
+    return store.full("").split("/")[0]
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -67,6 +79,9 @@ def test_a_writer_that_fails_leaves_the_old_day(store: Store) -> None:
     assert level(store) == 1.0
     assert store.metadata("background", DAY) == {"n": 1}
     assert len(store.listing("tables", recursive=True)) == 1
+    assert unfinished(store) == []
+    if not store.is_local:
+        assert "Uploads" not in store.fs.call_s3("list_multipart_uploads", Bucket=bucket(store))
 
 
 def test_a_killed_writer_leaves_the_old_day_and_nothing_that_readers_see(store: Store) -> None:
@@ -93,12 +108,16 @@ Store({store.url("")!r}).write_day("background", DAY, slow())
     child.wait()
     child.stdout.close()
     assert level(store) == 1.0
-    assert [
-        entry["path"] for entry in store.listing("tables", recursive=True) if "partial" not in entry["path"]
-    ] == [store.day_path("background", DAY)]
+    assert [e["path"] for e in store.listing("tables", recursive=True)] == [store.day_path("background", DAY)]
+    if store.is_local:
+        assert len(unfinished(store)) == 1
+        assert len(pd.read_parquet(store.full("tables/background"))) == 3
+        assert len(pl.read_parquet(store.full("tables/background/**/*.parquet"))) == 3
+    else:
+        assert store.fs.call_s3("list_multipart_uploads", Bucket=bucket(store))["Uploads"]
     assert store.write_day("background", DAY, background(3.0)) == 3
     assert level(store) == 3.0
-    assert len(store.listing("tables", recursive=True)) == 1
+    assert unfinished(store) == []
 
 
 def test_what_a_living_writer_has_not_finished_is_left_to_it(tmp_path: Path) -> None:
@@ -111,20 +130,69 @@ def test_what_a_living_writer_has_not_finished_is_left_to_it(tmp_path: Path) -> 
 
     store.write_day("background", DAY, other_writes_first())
     assert level(store) == 2.0
-    assert len(store.listing("tables", recursive=True)) == 1
+    assert unfinished(store) == []
+
+
+def test_writers_of_one_file_at_once_all_finish(tmp_path: Path) -> None:
+    def write(n: int) -> None:
+        for _ in range(200):
+            Store(str(tmp_path)).write_bytes("tables/a.json", b"%d" % n * 1000)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    content = Store(str(tmp_path)).read_bytes("tables/a.json")
+    assert len(content) == 1000
+    assert len(set(content)) == 1
+    assert unfinished(Store(str(tmp_path))) == []
 
 
 def test_two_writers_of_one_store_do_not_mix(store: Store) -> None:
-    def slowly(value: float) -> Iterator[pa.Table]:
+    def slowly(day: str) -> Iterator[pa.Table]:
         for _ in range(20):
             time.sleep(0.005)
-            yield background(value)
+            yield background(float(day[-2:]))
+        if day.endswith("08"):
+            raise RuntimeError("this one fails")
 
     days = [f"2026-01-{d:02d}" for d in range(5, 9)]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda d: store.write_day("background", d, slowly(float(d[-2:]))), days))
-    for day in days:
+        done = [pool.submit(store.write_day, "background", day, slowly(day)) for day in days]
+    assert [future.exception() is None for future in done] == [True, True, True, False]
+    assert store.days("background") == days[:3]
+    for day in days[:3]:
         assert set(stack(store.read_day("background", day)["median_db"]).ravel()) == {float(day[-2:])}
+
+
+def test_what_another_program_writes_is_seen_at_once(s3: str) -> None:
+    here, there = Store(s3), Store(s3)
+    there.fs = type(there.fs)(skip_instance_cache=True)
+    there.write_day("background", DAY, background(1.0))
+    assert len(here.listing("tables", recursive=True)) == 1
+    there.write_day("background", DAY, background(2.0, 1000))
+    assert level(here) == 2.0
+    there.fs.rm(there.full(there.day_path("background", DAY)))
+    assert not here.has_day("background", DAY)
+
+
+def test_one_row_group_is_read_from_afar_without_the_others(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(s3)
+    values = np.random.default_rng(0).random((100_000, 64), dtype=np.float32)
+    hour = background(1.0, 100_000).set_column(2, "median_db", vector(values))
+    store.write_day("background", DAY, [hour, hour, hour, hour])
+    (entry,) = store.listing("tables", recursive=True)
+    read: list[int] = []
+    fetch = S3File._fetch_range
+
+    def counted(file: S3File, start: int, end: int) -> bytes:
+        content = fetch(file, start, end)
+        read.append(len(content))
+        return content
+
+    monkeypatch.setattr(S3File, "_fetch_range", counted)
+    with store.open_day("background", DAY) as file:
+        assert file.read_row_group(1).equals(hour)
+    assert len(read) <= 3
+    assert sum(read) < entry["size"] / 4 + 2 * READ_AHEAD
 
 
 def test_no_space_left_is_an_error_that_says_so_and_the_old_day_stays(tmp_path: Path) -> None:
@@ -139,7 +207,8 @@ from dasanom_assets.tables.schemas import vector
 from dasanom_assets.tables.store import StorageFullError
 store = Store({str(disk)!r})
 store.write_day("background", DAY, background(1.0))
-big = background(2.0, 1_000_000).set_column(2, "median_db", vector(np.random.default_rng(0).random((1_000_000, 4))))
+noise = vector(np.random.default_rng(0).random((1_000_000, 4)))
+big = background(2.0, 1_000_000).set_column(2, "median_db", noise)
 try:
     store.write_day("background", DAY, big)
 except StorageFullError as error:
@@ -159,8 +228,12 @@ assert len(store.listing("tables", recursive=True)) == 1
 def test_a_range_is_read_and_a_file_that_ends_before_is_named(store: Store) -> None:
     store.write_bytes("landing/a.bin", b"0123456789")
     assert store.read_range("landing/a.bin", 3, 7) == b"3456"
-    with pytest.raises(OSError, match=r"landing/a\.bin ends early: 10 bytes of at least 12"):
-        store.read_range("landing/a.bin", 3, 12)
+    assert store.read_range("landing/a.bin", 3, 3) == b""
+    for start in (3, 10, 11):
+        with pytest.raises(OSError, match=r"landing/a\.bin ends early: 10 bytes of at least 12"):
+            store.read_range("landing/a.bin", start, 12)
+    with pytest.raises(FileNotFoundError):
+        store.read_range("landing/b.bin", 0, 1)
 
 
 def test_keys_of_an_object_store_show_nowhere(s3: str) -> None:
@@ -170,7 +243,31 @@ def test_keys_of_an_object_store_show_nowhere(s3: str) -> None:
     with pytest.raises(MissingDayError) as error:
         store.read_day("background", "2026-01-06")
     shown += [str(error.value), store.read_bytes(store.day_path("background", DAY)).decode("latin1")]
+    with pytest.raises(FileNotFoundError) as failed:
+        Store("s3://no-such-bucket-of-ours/data").write_json("a.json", {})
+    shown += traceback.format_exception(failed.value)
     assert not [text for text in shown if "-of-the-test" in text]
+
+
+@pytest.mark.parametrize("root", ["s3://AKIA:a/secret@bucket/data", "sftp://me:a-secret@host:22/data"])
+def test_a_password_in_the_data_root_is_refused_and_not_repeated(root: str) -> None:
+    with pytest.raises(ValueError, match="holds a password") as error:
+        Store(root)
+    assert "secret" not in str(error.value)
+
+
+def test_a_quota_that_is_used_up_is_told_as_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(str(tmp_path))
+    store.write_day("background", DAY, background(1.0))
+
+    def exceeded(descriptor: int) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "fsync", exceeded)
+    with pytest.raises(StorageFullError, match="no space left for tables/background"):
+        store.write_day("background", DAY, background(2.0))
+    assert level(store) == 1.0
+    assert unfinished(store) == []
 
 
 def test_columns_that_are_not_the_contracts_are_refused(store: Store) -> None:
