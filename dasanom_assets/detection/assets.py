@@ -156,7 +156,8 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         scores, labels, contractor = (
             store.read_day(name, day) for name in ("anomaly_scores", "cluster_labels", "contractor_scores")
         )
-        events = find_events(scores, labels, contractor, settings.detection, settings.window)
+        group = settings.spectrogram.group_channels
+        events = find_events(scores, labels, contractor, settings.detection, settings.window, group)
         rows = store.write_day("anomaly_events", day, events, store.metadata("anomaly_scores", day))
         strongest = events.sort_by([("score", "descending")]).slice(0, 20).to_pylist()
         lines = ["| event | start | channels | score | cluster | contractor |", "|---|---|---|---|---|---|"]

@@ -9,7 +9,7 @@ SLACK = 1.5
 """Rows whose starts differ by less than this many steps follow each other: files need not share a time grid."""
 
 
-def components(rows: pa.Table, reach_ns: int) -> np.ndarray:
+def components(rows: pa.Table, reach_ns: int, channel_step: int = 1) -> np.ndarray:
     """Number the components that rows form in time × channel.
 
     Two rows touch where they are on the same or on neighbouring channels of a fibre and their starts differ by at
@@ -21,6 +21,8 @@ def components(rows: pa.Table, reach_ns: int) -> np.ndarray:
         Has `fibre`, `channel` and `start`: those windows or rows that take part.
     reach_ns : int
         To the µs; `SLACK` steps of time make neighbours by side or corner.
+    channel_step : int
+        From one channel number to the next: the size of groups of channels.
 
     Returns
     -------
@@ -30,7 +32,7 @@ def components(rows: pa.Table, reach_ns: int) -> np.ndarray:
     if not rows.num_rows:
         return np.empty(0, np.int32)
     fibre = rows["fibre"].combine_chunks().dictionary_encode().indices.to_numpy()
-    channel = rows["channel"].to_numpy().astype(np.int64)
+    channel = rows["channel"].to_numpy().astype(np.int64) // channel_step
     time = rows["start"].cast(pa.int64()).to_numpy() // 1000
     channel -= channel.min()
     time -= time.min()

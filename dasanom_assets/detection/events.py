@@ -31,6 +31,7 @@ def find_events(
     contractor: pa.Table | None,
     settings: DetectionSettings,
     window: WindowSettings,
+    group_channels: int = 1,
 ) -> pa.Table:
     """Return the rows of `anomaly_events` of a day.
 
@@ -48,6 +49,8 @@ def find_events(
         Rows of `contractor_scores`.
     settings : DetectionSettings
     window : WindowSettings
+    group_channels : int
+        Channels that a row of `scores` stands for, from its own number on.
 
     Raises
     ------
@@ -71,11 +74,11 @@ def find_events(
     cluster = None if labels is None else labels["label"].to_numpy()[taking_part]
     view = _ContractorsView(contractor)
     rows = []
-    for at in members(components(taken, int(SLACK * step))):
+    for at in members(components(taken, int(SLACK * step), group_channels)):
         if np.count_nonzero(flagged[at]) < settings.min_windows:
             continue
         peak = at[np.argmax(score[at])]
-        first_channel, last_channel = int(channel[at].min()), int(channel[at].max())
+        first_channel, last_channel = int(channel[at].min()), int(channel[at].max()) + group_channels - 1
         begin = int(start[at].min()) + to_centre
         end = int(start[at].max()) + to_centre + step
         kind, probability = view.of(fibre[peak], begin, end, first_channel, last_channel)

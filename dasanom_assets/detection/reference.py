@@ -106,7 +106,7 @@ def fit_reference(
     fits = {name: Calibration.fit(scores[:, i], detection.trim_mads) for i, name in enumerate(DETECTORS)}
     quiet = np.all([fits[name].is_quiet(scores[:, i]) for i, name in enumerate(DETECTORS)], axis=0)
     calibrations = {name: Calibration.fit(scores[quiet, i], trim_mads=np.inf) for i, name in enumerate(DETECTORS)}
-    fused = _supported_all(where, fuse(calibrations, scores))
+    fused = _supported_all(where, fuse(calibrations, scores), manifest["spectrogram"]["group_channels"])
     calibrations["fused"] = Calibration.fit(fused[quiet], trim_mads=np.inf)
     note = {
         "reference_windows": len(train),
@@ -123,7 +123,7 @@ def fuse(calibrations: dict[str, Calibration], scores: np.ndarray) -> np.ndarray
     return -np.log10(combine(p))
 
 
-def supported(channel: ChannelScores, beside: list[ChannelScores]) -> np.ndarray:
+def supported(channel: ChannelScores, beside: list[ChannelScores], step: int = 1) -> np.ndarray:
     """Return the mean fused score over a window's surroundings, float64, shape (n_windows,).
 
     What happens on the ground reaches neighbouring channels and lasts longer than the shift between windows; noise
@@ -133,11 +133,13 @@ def supported(channel: ChannelScores, beside: list[ChannelScores]) -> np.ndarray
     ----------
     channel : ChannelScores
     beside : list of ChannelScores
-        Others; those of another fibre or farther than one channel away are not neighbours.
+        Others; those of another fibre or farther than one step away are not neighbours.
+    step : int
+        From one channel number to the next: the size of groups of channels.
     """
     total, count = np.zeros(len(channel.score)), np.zeros(len(channel.score))
     for other in (channel, *beside):
-        if other.fibre == channel.fibre and abs(other.channel - channel.channel) <= 1:
+        if other.fibre == channel.fibre and abs(other.channel - channel.channel) <= step:
             first = np.searchsorted(other.start_ns, channel.start_ns - SUPPORT_NS, side="left")
             last = np.searchsorted(other.start_ns, channel.start_ns + SUPPORT_NS, side="right")
             sums = np.concatenate([[0.0], np.cumsum(other.score)])
@@ -146,14 +148,14 @@ def supported(channel: ChannelScores, beside: list[ChannelScores]) -> np.ndarray
     return total / np.maximum(count, 1)
 
 
-def _supported_all(where: WindowIndex, fused: np.ndarray) -> np.ndarray:
+def _supported_all(where: WindowIndex, fused: np.ndarray, step: int) -> np.ndarray:
     """Apply `supported` to the windows of a bank."""
     rows = _groups(where)
     channels = {key: ChannelScores(key[1], key[2], where.start_ns[at], fused[at]) for key, at in rows.items()}
     out = np.empty(len(fused))
     for (day, fibre, number), at in rows.items():
-        beside = [channels[k] for n in (number - 1, number + 1) if (k := (day, fibre, n)) in channels]
-        out[at] = supported(channels[day, fibre, number], beside)
+        beside = [channels[k] for n in (number - step, number + step) if (k := (day, fibre, n)) in channels]
+        out[at] = supported(channels[day, fibre, number], beside, step)
     return out
 
 

@@ -35,9 +35,10 @@ def anomaly_scores(
         Where `cluster_labels` belongs to other windows than `embeddings`.
     """
     limit = thresholds(reference, settings)[settings.threshold]
+    step = reference.settings["spectrogram"]["group_channels"]
     for before, (rows, scores, channel), after in _with_neighbours(_scored(store, day, reference)):
         beside = [neighbour[2] for neighbour in (before, after) if neighbour is not None]
-        p_value = reference.calibrations["fused"].p_values(supported(channel, beside))
+        p_value = reference.calibrations["fused"].p_values(supported(channel, beside, step))
         score = -np.log10(p_value)
         columns = {f"score_{name}": scores[:, i] for i, name in enumerate(DETECTORS)}
         columns |= {

@@ -4,8 +4,6 @@ Windows a second apart share most of their frames, so whole blocks of time go to
 channel and fibre, and no window reaches over the border of a split.
 """
 
-import hashlib
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -263,12 +261,6 @@ def _thinned(channels: list[tuple[str, int]], step: int, day: int) -> list[tuple
 
 
 def _marks(store: Store, day: str) -> dict[str, str]:
-    """Return digests that show whether a day was replaced, without reading all of it.
-
-    The footer of a Parquet file holds the size and range of each of its column chunks.
-    """
-    with store.open_day("spectrograms", day) as file:
-        footer = io.BytesIO()
-        file.metadata.write_metadata_file(footer)
+    """Return digests that show whether a day was replaced, without reading all of it."""
     small = {table: store.digest(store.day_path(table, day)) for table in TABLES if table != "spectrograms"}
-    return small | {"spectrograms_footer": hashlib.sha256(footer.getvalue()).hexdigest()}
+    return small | {"spectrograms_footer": store.footer_digest("spectrograms", day)}

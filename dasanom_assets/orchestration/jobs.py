@@ -6,7 +6,7 @@ A day is one run and one process: its steps share what they have loaded, and two
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-INGEST = ("recordings", "channel_health", "spectrograms", "background")
+INGEST = ("recordings", "channel_health", "spectrograms", "level_histograms", "background")
 TRAIN = ("training_set", "vae_checkpoint", "reference_model")
 RESCORE = (
     "embeddings",

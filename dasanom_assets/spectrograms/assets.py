@@ -4,12 +4,23 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+from pydantic import Field
 
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.metadata import LoggedProgress, day_metadata, image
 from dasanom_assets.tables.store import Store
 
 GROUP = "spectrograms"
+
+
+class RepresentationsConfig(dg.Config):
+    """Which stretches `representations` shows; what is left empty is chosen."""
+
+    fibre: str | None = Field(default=None, description="fibre; empty: that of the loudest event")
+    channel: int | None = Field(default=None, description="channel; empty: that of the loudest event")
+    event_start: str | None = Field(default=None, description="ISO 8601, UTC; empty: the loudest stretch")
+    quiet_start: str | None = Field(default=None, description="ISO 8601, UTC; empty: the most usual stretch")
+    seconds: int = Field(default=20, ge=1, description="length of each stretch at most, s")
 
 
 def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.AssetsDefinition]:
@@ -56,12 +67,25 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             }
         )
 
+    @dg.asset(deps=[spectrograms], partitions_def=days, group_name=GROUP, kinds={"python", "parquet"})
+    def level_histograms(
+        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
+    ) -> dg.MaterializeResult:
+        """How often each level occurs in each channel and band: a day's sketch, for the background."""
+        from dasanom_assets.spectrograms.background import histograms_note
+        from dasanom_assets.spectrograms.background import level_histograms as compute
+
+        day = context.partition_key
+        note = histograms_note(store, day, settings.background)
+        rows = store.write_day("level_histograms", day, compute(store, day, settings.background), note)
+        return dg.MaterializeResult(metadata=day_metadata(store, "level_histograms", day, rows))
+
     look_back = dg.TimeWindowPartitionMapping(
         start_offset=-look_back_days, end_offset=0, allow_nonexistent_upstream_partitions=True
     )
 
     @dg.asset(
-        deps=[dg.AssetDep(spectrograms, partition_mapping=look_back)],
+        deps=[spectrograms, dg.AssetDep(level_histograms, partition_mapping=look_back)],
         partitions_def=days,
         group_name=GROUP,
         kinds={"python", "parquet"},
@@ -69,18 +93,59 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
     def background(
         context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
     ) -> dg.MaterializeResult:
-        """Median and MAD per channel and band over the days before; the first day is its own reference."""
+        """Median and MAD per channel and band over the days before, without what was flagged there."""
         from dasanom_assets.spectrograms.background import background as compute
+        from dasanom_assets.spectrograms.figures import background_thumbnail
 
         day = context.partition_key
         table, note = compute(store, day, settings.background)
         rows = store.write_day("background", day, table, note)
+        picture = background_thumbnail(store, day)
         return dg.MaterializeResult(
             metadata={
                 **day_metadata(store, "background", day, rows),
                 "reference_days": note["days"],
                 "own_reference_channels": len(note["own_reference"]),
+                "flagged_channel_seconds": sum(note["flagged"].values()),
+                "channels_always_flagged": len(note["flagged_kept"]),
+                "hour_classes": note["hour_classes"],
+                **({"picture": dg.MetadataValue.md(image(picture))} if picture else {}),
             }
         )
 
-    return [spectrograms, background]
+    @dg.asset(
+        deps=["recordings", "channel_health", spectrograms, background],
+        partitions_def=days,
+        group_name=GROUP,
+        kinds={"python"},
+    )
+    def representations(
+        context: dg.AssetExecutionContext,
+        config: RepresentationsConfig,
+        store: dg.ResourceParam[Store],
+        settings: dg.ResourceParam[Settings],
+    ) -> dg.MaterializeResult:
+        """One event and one quiet stretch of the day in every representation, in colour and grey; made by hand."""
+        from dasanom_assets.spectrograms.representations import clock, compare, figure_png, thumbnail_png
+
+        day = context.partition_key
+        found = compare(store, day, settings.background, **config.model_dump())
+        for reason in found.left_out:
+            context.log.warning(f"left out: {reason}")
+        url = store.write_bytes(f"reports/representations/day={day}/representations.png", figure_png(found))
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/uri": url,
+                "figure": dg.MetadataValue.path(url),
+                "fibre": found.choice.fibre,
+                "channel": found.choice.channel,
+                "event_start": clock(found.choice.event),
+                "quiet_start": clock(found.choice.quiet),
+                "seconds": found.choice.seconds,
+                "shown": [one.name for one in found.shown],
+                "left_out": found.left_out,
+                "picture": dg.MetadataValue.md(image(thumbnail_png(found))),
+            }
+        )
+
+    return [spectrograms, level_histograms, background, representations]

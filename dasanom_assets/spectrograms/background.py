@@ -1,34 +1,148 @@
-"""What is usual for each channel and band: the `background` that levels are measured against."""
+"""What is usual for each channel and band: the `background` that levels are measured against.
 
+Levels are multiples of a step, so a histogram of a channel's day is an exact sketch of it: those of several days
+add up to that of all, and a stretch that was not usual can be taken out again. Medians over a week need no more
+than the histograms of one channel in memory.
+"""
+
+import functools
 import heapq
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.settings import BackgroundSettings
-from dasanom_assets.spectrograms.windows import day_frames
+from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings
+from dasanom_assets.spectrograms.windows import SECOND_NS, ChannelFrames, day_frames
 from dasanom_assets.tables.schemas import SCHEMAS, vector
 from dasanom_assets.tables.store import Store
 
-ROWS_A_DAY = 1200
-"""Seconds of a channel and day that the median and MAD are taken from, evenly spread: 9600 frames give a median to
-within 0.1 dB, and a week stays small."""
+STEP_DB = 0.05
+"""Step of the histograms of levels that are not rounded."""
+LEAST_SECONDS = 600
+"""A part of the day with fewer seconds has the reference of the whole day."""
+LEAST_SHARE = 0.2
+"""Where flagged stretches would leave less of a channel, they are not left out: what is always so is usual."""
+
+Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often each level occurs in each band.
+
+    Attributes
+    ----------
+    first : int
+        Level of the first column, in steps.
+    counts : numpy.ndarray
+        int64, shape (bands, levels).
+    """
+
+    first: int
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, power_db: np.ndarray, step: float) -> "Histogram":
+        """Count levels; `power_db` has the shape (..., bands), and frames with NaN do not count."""
+        bands = power_db.shape[-1]
+        levels = power_db.reshape(-1, bands)
+        levels = levels[np.isfinite(levels).all(axis=1)]
+        if not len(levels):
+            return cls(0, np.zeros((bands, 0), np.int64))
+        codes = np.rint(levels / np.float32(step)).astype(np.int32)
+        first = int(codes.min())
+        n = int(codes.max()) - first + 1
+        codes += np.arange(bands, dtype=np.int32) * n - first
+        return cls(first, np.bincount(codes.ravel(), minlength=bands * n).reshape(bands, n))
+
+    def plus(self, other: "Histogram", sign: int = 1) -> "Histogram":
+        """Return the histogram of both, or, with a sign of −1, of what is left without the other."""
+        if not other.counts.shape[1]:
+            return self
+        if not self.counts.shape[1]:
+            return Histogram(other.first, sign * other.counts)
+        first = min(self.first, other.first)
+        end = max(self.first + self.counts.shape[1], other.first + other.counts.shape[1])
+        counts = np.zeros((len(self.counts), end - first), np.int64)
+        for part, weight in ((self, 1), (other, sign)):
+            counts[:, part.first - first : part.first - first + part.counts.shape[1]] += weight * part.counts
+        return Histogram(first, counts)
+
+    @property
+    def frames(self) -> int:
+        """Frames that were counted."""
+        return int(self.counts[0].sum())
+
+    def median_and_mad(self, step: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return median and median absolute deviation of each band, float64, dB, as of the levels themselves."""
+        levels = (self.first + np.arange(self.counts.shape[1])) * step
+        values = np.broadcast_to(levels, self.counts.shape)
+        median = _weighted_median(values, self.counts)
+        deviation = np.abs(values - median[:, None])
+        order = np.argsort(deviation, axis=1, kind="stable")
+        sorted_deviation, counts = (np.take_along_axis(x, order, axis=1) for x in (deviation, self.counts))
+        return median, _weighted_median(sorted_deviation, counts)
+
+
+def _weighted_median(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return the median of each row of sorted values, each of which occurs some times."""
+    total = np.cumsum(counts, axis=1)
+    n = total[:, -1:]
+    low = np.argmax(total > (n - 1) // 2, axis=1)
+    high = np.argmax(total > n // 2, axis=1)
+    rows = np.arange(len(values))
+    return (values[rows, low] + values[rows, high]) / 2
+
+
+def level_histograms(store: Store, day: str, settings: BackgroundSettings) -> Iterator[pa.Table]:
+    """Yield the rows of `level_histograms`: the levels of each channel and part of a day, a table a channel.
+
+    Parameters
+    ----------
+    store : Store
+        Must hold `spectrograms` of `day`.
+    day : str
+        ISO day.
+    settings : BackgroundSettings
+        ``hour_classes`` parts of the UTC day.
+    """
+    yield _histogram_table("", 0, [], settings.hour_classes)
+    step = _step(store, day)
+    for frames in day_frames(store, day):
+        yield _histogram_table(
+            frames.fibre, frames.channel, _by_class(frames, settings.hour_classes, step), settings.hour_classes
+        )
+
+
+def histograms_note(store: Store, day: str, settings: BackgroundSettings) -> dict[str, Any]:
+    """Return the metadata of `level_histograms`: what they were made from, and how."""
+    metadata = store.metadata("spectrograms", day)
+    return {
+        "settings_digest": metadata["settings_digest"],
+        "spectrograms": store.footer_digest("spectrograms", day),
+        "hour_classes": settings.hour_classes,
+        "step_db": _step(store, day),
+        "bands": SpectrogramSettings(**metadata["settings"]).row_shape[1],
+    }
 
 
 def reference_days(days: list[str], day: str, settings: BackgroundSettings) -> list[str]:
     """Return the days of `days` that are the reference of `day`: the latest earlier ones, or itself if first."""
-    oldest = str(np.datetime64(day) - settings.look_back_days)
+    oldest = str(date.fromisoformat(day) - timedelta(days=settings.look_back_days))
     return [d for d in days if oldest <= d < day] or [day]
 
 
 def background(store: Store, day: str, settings: BackgroundSettings) -> tuple[pa.Table, dict[str, Any]]:
     """Return median and median absolute deviation per channel and band.
 
-    They are taken over the earlier days within the look-back that have spectrograms with the settings of `day`.
-    A channel that the earlier days lack, and the first day of all, are their own reference.
+    They are taken over the earlier days within the look-back that have spectrograms with the settings of
+    `day`, without the stretches that `anomaly_events` flags there. A channel that the earlier days lack, and the first day
+    of all, are their own reference.
 
     Parameters
     ----------
@@ -41,45 +155,145 @@ def background(store: Store, day: str, settings: BackgroundSettings) -> tuple[pa
     Returns
     -------
     table : pyarrow.Table
-        Rows of `background`, dB.
+        Rows of `background`, dB; vectors of ``hour_classes`` × bands values, class by class.
     note : dict
-        ``days`` used, ``own_reference`` channels, and the settings of the spectrograms.
+        ``days`` used, ``own_reference`` channels, channel-seconds ``flagged`` and left out of each day, channels
+        that keep theirs (``flagged_kept``), ``hour_classes``, and the settings of the spectrograms.
     """
-    wanted = store.metadata("spectrograms", day)
+    metadata = store.metadata("spectrograms", day)
+    spectrogram = SpectrogramSettings(**metadata["settings"])
+    frames_a_second, bands = spectrogram.row_shape
+    classes, step = settings.hour_classes, _step(store, day)
     candidates = reference_days(store.days("spectrograms"), day, settings)
     days = [
-        d for d in candidates if store.metadata("spectrograms", d)["settings_digest"] == wanted["settings_digest"]
+        d
+        for d in candidates
+        if store.metadata("spectrograms", d)["settings_digest"] == metadata["settings_digest"]
     ] or [day]
-    bands = wanted["settings"]["bands"]
-    keys: list[tuple[str, int]] = []
-    own: list[tuple[str, int]] = []
+    flagged = {d: dict(_flagged(store, d, classes, step, spectrogram)) for d in days if d != day}
+    seconds = {d: sum(h.frames for parts in found.values() for h in parts) for d, found in flagged.items()}
+
+    keys: list[Key] = []
+    own: list[Key] = []
+    kept: list[Key] = []
     medians: list[np.ndarray] = []
     mads: list[np.ndarray] = []
     # Every day yields its channels in the same order, so that one channel at a time is in memory.
-    by_channel = heapq.merge(*(_channels(store, d) for d in sorted({*days, day})), key=lambda c: c[:2])
-    for key, entries in itertools.groupby(by_channel, key=lambda c: c[:2]):
-        levels = {d: rows for _, _, d, rows in entries}
-        if not levels.keys() & set(days):
+    by_channel = heapq.merge(
+        *(_channels(store, d, settings, step) for d in sorted({*days, day})), key=lambda c: c[0]
+    )
+    for key, entries in itertools.groupby(by_channel, key=lambda c: c[0]):
+        of_day = {d: parts for _, d, parts in entries}
+        used = of_day.keys() & set(days)
+        if not used:
+            used = {day}
             own.append(key)
-        reference = np.concatenate([levels[d] for d in levels if d in days or key in own]).reshape(-1, bands)
+        parts = [_sum([of_day[d][c] for d in used]) for c in range(classes)]
+        events = [_sum([flagged[d][key][c] for d in used if key in flagged.get(d, {})]) for c in range(classes)]
+        left = [
+            part.plus(event, -1) if part and event else part for part, event in zip(parts, events, strict=True)
+        ]
+        if sum(p.frames for p in left if p) < LEAST_SHARE * sum(p.frames for p in parts if p):
+            kept.append(key)
+            left = parts
+        whole = _sum(left)
+        assert whole is not None
+        enough = LEAST_SECONDS * frames_a_second if classes > 1 else 0
+        pairs = [(p if p and p.frames > enough else whole).median_and_mad(step) for p in left]
         keys.append(key)
-        medians.append(np.nanmedian(reference, axis=0))
-        mads.append(np.nanmedian(np.abs(reference - medians[-1]), axis=0))
-    median, mad = (np.array(v, np.float32).reshape(-1, bands) for v in (medians, mads))
+        medians.append(np.concatenate([median for median, _ in pairs]))
+        mads.append(np.concatenate([mad for _, mad in pairs]))
+    width = classes * bands
+    median_db, mad_db = (np.array(v, np.float32).reshape(-1, width) for v in (medians, mads))
     table = pa.table(
         {
             "fibre": pa.array([fibre for fibre, _ in keys], pa.string()),
             "channel": pa.array([channel for _, channel in keys], pa.int32()),
-            "median_db": vector(median, bands),
-            "mad_db": vector(mad, bands),
+            "median_db": vector(median_db, width),
+            "mad_db": vector(mad_db, width),
         }
     ).select(SCHEMAS["background"].names)
-    note = {"days": days, "own_reference": [list(key) for key in own]}
-    return table, note | {key: wanted[key] for key in ("settings", "settings_digest")}
+    note = {
+        "days": days,
+        "own_reference": [list(key) for key in own],
+        "flagged": {d: round(n / frames_a_second, 3) for d, n in seconds.items()},
+        "flagged_kept": [list(key) for key in kept],
+        "hour_classes": classes,
+    }
+    return table, note | {key: metadata[key] for key in ("settings", "settings_digest")}
 
 
-def _channels(store: Store, day: str) -> Iterator[tuple[str, int, str, np.ndarray]]:
+def _step(store: Store, day: str) -> float:
+    return store.metadata("spectrograms", day)["settings"]["db_step"] or STEP_DB
+
+
+def _sum(parts: "list[Histogram | None] | list[Histogram]") -> Histogram | None:
+    there: list[Histogram] = [part for part in parts if part is not None]
+    return functools.reduce(Histogram.plus, there) if there else None
+
+
+def _by_class(frames: ChannelFrames, classes: int, step: float) -> list[Histogram]:
+    """Return the histogram of each part of the day."""
+    if classes == 1:
+        return [Histogram.of(frames.power_db, step)]
+    of_row = frames.start_ns // SECOND_NS % 86_400 * classes // 86_400
+    return [Histogram.of(frames.power_db[of_row == c], step) for c in range(classes)]
+
+
+def _channels(
+    store: Store, day: str, settings: BackgroundSettings, step: float
+) -> Iterator[tuple[Key, str, list[Histogram | None]]]:
+    """Yield each channel's histograms in a day, from the table where it is of the day's spectrograms."""
+    wanted = histograms_note(store, day, settings)
+    if store.has_day("level_histograms", day) and store.metadata("level_histograms", day) == wanted:
+        for table in store.iter_day("level_histograms", day):
+            if table.num_rows:
+                yield _from_rows(table, wanted["bands"], settings.hour_classes, day)
+        return
     for frames in day_frames(store, day):
-        n = len(frames.start_ns)
-        thinned = np.linspace(0, n - 1, min(n, ROWS_A_DAY)).astype(int)
-        yield frames.fibre, frames.channel, day, frames.power_db[thinned]
+        yield (frames.fibre, frames.channel), day, list(_by_class(frames, settings.hour_classes, step))
+
+
+def _from_rows(table: pa.Table, bands: int, classes: int, day: str) -> tuple[Key, str, list[Histogram | None]]:
+    parts: list[Histogram | None] = [None] * classes
+    for c, first, counts in zip(table["hour_class"], table["first_code"], table["counts"], strict=True):
+        values = counts.values.to_numpy().astype(np.int64).reshape(bands, -1)
+        parts[c.as_py()] = Histogram(first.as_py(), values)
+    return (table["fibre"][0].as_py(), table["channel"][0].as_py()), day, parts
+
+
+def _flagged(
+    store: Store, day: str, classes: int, step: float, spectrogram: SpectrogramSettings
+) -> Iterator[tuple[Key, list[Histogram]]]:
+    """Yield the histograms of the stretches of an earlier day that were called unusual, channel by channel."""
+    if not store.has_day("anomaly_events", day):
+        return
+    events = store.read_day("anomaly_events", day, ["fibre", "first_channel", "last_channel", "start", "end"])
+    columns = [events[name].to_pylist() for name in ("fibre", "first_channel", "last_channel")]
+    times = [events[name].cast(pa.int64()).to_pylist() for name in ("start", "end")]
+    rows = list(zip(*columns, *times, strict=True))
+    size = spectrogram.group_channels
+
+    def of(fibre: str, channel: int) -> list[tuple[int, int]]:
+        """Return start and end of the events that touch a channel, or one of its group."""
+        return [(a, b) for f, low, high, a, b in rows if f == fibre and low < channel + size and high >= channel]
+
+    for frames in day_frames(store, day, lambda *key: bool(of(*key))):
+        inside = np.zeros(len(frames.start_ns), bool)
+        for start, end in of(frames.fibre, frames.channel):
+            inside |= (frames.start_ns < end) & (frames.start_ns + SECOND_NS > start)
+        some = ChannelFrames(frames.fibre, frames.channel, frames.start_ns[inside], frames.power_db[inside])
+        yield (frames.fibre, frames.channel), _by_class(some, classes, step)
+
+
+def _histogram_table(fibre: str, channel: int, parts: list[Histogram], classes: int) -> pa.Table:
+    there = [(c, part) for c, part in enumerate(parts) if part.counts.size]
+    return pa.table(
+        {
+            "fibre": pa.array([fibre] * len(there), pa.string()),
+            "channel": pa.array([channel] * len(there), pa.int32()),
+            "hour_class": pa.array([c for c, _ in there], pa.int32()),
+            "first_code": pa.array([part.first for _, part in there], pa.int32()),
+            "counts": pa.array([part.counts.ravel().astype(np.int32) for _, part in there], pa.list_(pa.int32())),
+        }
+    ).select(SCHEMAS["level_histograms"].names)

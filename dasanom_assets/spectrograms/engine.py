@@ -150,7 +150,7 @@ def compute_part(
     writers: dict[int, RowGroupWriter] = {}
     n_rows = 0
     wide = sum(map(len, part.blocks))
-    step = CHUNK_SECONDS * max(1, WRITE_CHANNEL_SECONDS // (CHUNK_SECONDS * wide))
+    step = CHUNK_SECONDS * max(2, WRITE_CHANNEL_SECONDS // (CHUNK_SECONDS * wide))
     for second in range(part.first_second, part.last_second, step):
         last = min(second + step, part.last_second)
         inside = [s for s in signals if _overlaps(s, second, last)]
@@ -383,8 +383,10 @@ def _read_reflected(signal: "Stretch", columns: np.ndarray, first: int, last: in
     end = min(n, max(last, 1 - first))
     some = _slice(columns)
     step = max(1, READ_BYTES // (signal.dtype.itemsize * len(signal.channels)))
-    parts = [signal.read(at, min(at + step, end))[:, some] for at in range(begin, end, step)]
-    samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    samples = np.empty((end - begin, len(columns)), signal.dtype)
+    for at in range(begin, end, step):  # of what is read, no more than the columns stays in memory
+        last_read = min(at + step, end)
+        samples[at - begin : last_read - begin] = signal.read(at, last_read)[:, some]
     before, after = max(0, -first), max(0, last - n)
     if before or after:
         samples = np.pad(samples, ((before, after), (0, 0)), mode="reflect")

@@ -1,10 +1,15 @@
 """Pictures of spectrograms for the Dagster UI."""
 
+import warnings
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from dasanom_assets.spectrograms.windows import SECOND_NS, day_frames
+from dasanom_assets.spectrograms.windows import SECOND_NS, channel_rows
 from dasanom_assets.tables.metadata import thumbnail
+from dasanom_assets.tables.parquet import group_keys
+from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
 MAX_COLUMNS = 600
@@ -16,17 +21,17 @@ def day_thumbnail(store: Store, day: str) -> bytes | None:
     The channel is the middle one of the first fibre. Columns are means over time, gaps stay blank; None where the
     day has no rows.
     """
-    frames = list(_keys(store, day))
-    if not frames:
+    keys = _keys(store, day)
+    if not keys:
         return None
-    fibre = frames[0][0]
-    wanted = [key for key in frames if key[0] == fibre]
-    key = wanted[len(wanted) // 2]
-    channel = next(f for f in day_frames(store, day) if (f.fibre, f.channel) == key)
-    grid = next(g for g in store.metadata("spectrograms", day)["grids"] if g["fibre"] == fibre)
+    wanted = [key for key in keys if key[0] == keys[0][0]]
+    channel = channel_rows(store, day, *wanted[len(wanted) // 2])
+    metadata = store.metadata("spectrograms", day)
     second = (channel.start_ns - channel.start_ns[0]) // SECOND_NS
     image = np.full((second[-1] + 1, channel.power_db.shape[2]), np.nan, np.float32)
-    image[second] = channel.power_db.mean(axis=1)
+    with warnings.catch_warnings():  # a second without a frame is blank
+        warnings.simplefilter("ignore", RuntimeWarning)
+        image[second] = np.nanmean(channel.power_db, axis=1)
     step = -(-len(image) // MAX_COLUMNS)
     image = np.array([image[i : i + step].mean(axis=0) for i in range(0, len(image), step)])
 
@@ -36,16 +41,51 @@ def day_thumbnail(store: Store, day: str) -> bytes | None:
     drawn = axes.imshow(
         image.T, origin="lower", aspect="auto", extent=(0, minutes, 0, image.shape[1]), cmap="magma"
     )
-    ticks = np.linspace(0, image.shape[1] - 1, 5).astype(int)
-    axes.set_yticks(ticks + 0.5, [f"{grid['centre_hz'][i]:.0f}" for i in ticks])
+    _frequency_axis(axes.yaxis, metadata, channel.fibre, image.shape[1])
     start = np.datetime64(int(channel.start_ns[0]), "ns").astype("datetime64[s]")
     axes.set_xlabel(f"minutes after {str(start).replace('T', ' ')} UTC")
-    axes.set_ylabel("frequency (Hz)")
-    axes.set_title(f"{fibre}, channel {key[1]}", fontsize=10)
+    axes.set_title(f"{channel.fibre}, channel {channel.channel}", fontsize=10)
     figure.colorbar(drawn, ax=axes, label="dB re unit²/Hz")
     return thumbnail(figure)
 
 
+def background_thumbnail(store: Store, day: str) -> bytes | None:
+    """Return a PNG of what is usual: channel against frequency, median level in dB, of the first fibre.
+
+    With parts of the day of their own, it is the mean over them. None where the day has no rows.
+    """
+    table = store.read_day("background", day)
+    if not table.num_rows:
+        return None
+    metadata = store.metadata("background", day)
+    fibre = sorted(set(table["fibre"].to_pylist()))[0]
+    mine = np.flatnonzero(np.array(table["fibre"].to_pylist()) == fibre)
+    channels = table["channel"].to_numpy()[mine]
+    levels = stack(table["median_db"])[mine].reshape(len(mine), metadata["hour_classes"], -1).mean(axis=1)
+    figure = Figure(figsize=(6.4, 2.6), dpi=72, layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(levels.T, origin="lower", aspect="auto", interpolation="nearest", cmap="magma")
+    _frequency_axis(axes.yaxis, store.metadata("spectrograms", day), fibre, levels.shape[1], offset=0)
+    ticks = np.unique(np.linspace(0, len(channels) - 1, 7).astype(int))
+    axes.set_xticks(ticks, [str(channels[i]) for i in ticks])
+    axes.set_xlabel("channel")
+    axes.set_title(f"{fibre}: usual level, from {len(metadata['days'])} day(s)", fontsize=10)
+    figure.colorbar(drawn, ax=axes, label="dB re unit²/Hz")
+    return thumbnail(figure)
+
+
+def _frequency_axis(axis: Any, metadata: dict[str, Any], fibre: str, bands: int, offset: float = 0.5) -> None:
+    """Label an axis of bands with their centre frequencies, or with numbers where bands are coefficients."""
+    ticks = np.unique(np.linspace(0, bands - 1, 5).astype(int))
+    if metadata["settings"]["representation"] == "mfcc":
+        axis.set_ticks(ticks + offset, [str(i) for i in ticks])
+        axis.set_label_text("coefficient")
+        return
+    grid = next(g for g in metadata["grids"] if g["fibre"] == fibre)
+    axis.set_ticks(ticks + offset, [f"{grid['centre_hz'][i]:.0f}" for i in ticks])
+    axis.set_label_text("frequency (Hz)")
+
+
 def _keys(store: Store, day: str) -> list[tuple[str, int]]:
-    table = store.read_day("spectrograms", day, ["fibre", "channel"]).group_by(["fibre", "channel"]).aggregate([])
-    return sorted(zip(table["fibre"].to_pylist(), table["channel"].to_pylist(), strict=True))
+    with store.open_day("spectrograms", day) as file:
+        return sorted({key for key in group_keys(file.metadata) if key is not None})

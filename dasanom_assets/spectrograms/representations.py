@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
+from pydantic import ValidationError
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.engine import CHUNK_SECONDS, levels_of, parts_of_day, unfit
@@ -266,17 +267,16 @@ def represent(
         ISO day.
     choice : Choice
     """
-    size = base.group_channels
-    block = next(
-        block
-        for part in parts_of_day(signals, base, day)
-        for block in part.blocks
-        if (block // size * size == choice.channel).any()
-    )
+
+    def has_row(channels: np.ndarray) -> bool:
+        return bool((channels // base.group_channels * base.group_channels == choice.channel).any())
+
+    blocks = (block for part in parts_of_day(signals, base, day) for block in part.blocks)
+    block = next(block for block in blocks if has_row(block))
     heard = [
         s
         for s in signals
-        if np.isin(s.channels, block).any()
+        if has_row(s.channels)
         and any(_overlaps(s, start, choice.seconds) for start in (choice.event, choice.quiet))
     ]
     rate = min(s.sampling_rate_hz for s in heard)
@@ -285,8 +285,8 @@ def represent(
         try:
             settings = _varied(base, rate, changes)
             reason = next((reason for s in heard if (reason := unfit(s, settings))), None)
-        except ValueError as error:  # no band of this kind lies in the range
-            reason = str(error)
+        except ValidationError as error:  # no band of this kind lies in the range
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         if reason:
             left_out.append(f"{name}: {reason}")
             continue

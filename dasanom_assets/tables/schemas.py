@@ -57,6 +57,14 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
     "spectrograms": pa.schema([*_INTERVAL, ("power_db", VECTOR)]),
+    "level_histograms": pa.schema(
+        [
+            *_CHANNEL,
+            ("hour_class", pa.int32()),
+            ("first_code", pa.int32()),
+            ("counts", pa.list_(pa.int32())),
+        ]
+    ),
     "background": pa.schema([*_CHANNEL, ("median_db", VECTOR), ("mad_db", VECTOR)]),
     "embeddings": pa.schema(
         [*_INTERVAL, ("mu", VECTOR), ("logvar", VECTOR), ("reconstruction_error", F32), ("kl", F32)]
@@ -113,6 +121,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "channel_health": ("fibre", "channel"),
     "contractor_scores": ("fibre", "channel", "start"),
     "spectrograms": ("fibre", "channel", "start"),
+    "level_histograms": ("fibre", "channel", "hour_class"),
     "background": ("fibre", "channel"),
     "embeddings": ("fibre", "channel", "start"),
     "cluster_labels": ("fibre", "channel", "start"),

@@ -11,6 +11,7 @@ import fcntl
 import fnmatch
 import glob
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -336,6 +337,16 @@ class Store:
     def metadata_of(file: pq.ParquetFile) -> dict[str, Any]:
         """Return what `write_day` was given as metadata, from an open file."""
         return json.loads((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
+
+    def footer_digest(self, table: str, day: str) -> str:
+        """Return a SHA-256 that changes where a day was replaced by other rows, without reading all of it.
+
+        The footer of a Parquet file holds size and place of each of its column chunks.
+        """
+        with self.open_day(table, day) as file:
+            footer = io.BytesIO()
+            file.metadata.write_metadata_file(footer)
+        return hashlib.sha256(footer.getvalue()).hexdigest()
 
     def digest(self, path: str) -> str:
         """Return the SHA-256 of a file, as hexadecimal digits."""

@@ -67,6 +67,17 @@ def test_an_event_is_as_long_as_the_centres_of_its_windows() -> None:
     assert (event["cluster"], event["contractor_class"], event["contractor_probability"]) == (None, None, None)
 
 
+def test_groups_of_channels_that_follow_each_other_are_neighbours_and_events_cover_all_their_channels() -> None:
+    p = quiet()
+    p[2:4, 20:25] = 1e-4
+    rows = scored(p)
+    every_fourth = pa.array(100 + 4 * (rows["channel"].to_numpy() - 100), pa.int32())
+    rows = rows.set_column(rows.schema.get_field_index("channel"), "channel", every_fourth)
+    (event,) = find_events(rows, None, None, SETTINGS, WINDOW, group_channels=4).to_pylist()
+    assert (event["first_channel"], event["last_channel"]) == (108, 115)
+    assert find_events(rows, None, None, SETTINGS, WINDOW).num_rows == 2
+
+
 def test_too_few_flagged_windows_are_no_event() -> None:
     p = quiet()
     p[2, 20:22] = 1e-4

@@ -8,11 +8,13 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pytest
+from distributed import LocalCluster
 
 from dasanom_assets.definitions import build_defs
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
+from dasanom_tests.conftest import DAYS
 from dasanom_tests.recordings.test_catalogue import SHAPES, deliver, spoil
 
 
@@ -48,6 +50,37 @@ def test_real_recordings_get_spectrograms_and_bad_files_go_to_quarantine(
     for record in records:
         assert reasons[Path(record["path"]).name] in record["reason"]
         assert (tmp_path / record["path"]).exists()
+
+
+@pytest.mark.slow
+def test_a_day_on_s3_and_worker_processes_is_the_day_on_a_disk_in_threads(
+    landing: Path, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = DAYS[0]
+    (tmp_path / "landing").symlink_to(landing / "landing")
+    local, remote = Store(str(tmp_path)), Store(s3)
+    for entry in local.listing(f"landing/{day}", recursive=True):
+        remote.write_bytes(entry["path"], local.read_bytes(entry["path"]))
+    ingest = build_defs(Settings()).resolve_job_def("ingest")
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+        ) as cluster,
+        dg.instance_for_test() as instance,
+    ):
+        monkeypatch.setenv("DASANOM_DATA", str(tmp_path))
+        assert ingest.execute_in_process(partition_key=day, instance=instance).success
+        monkeypatch.setenv("DASANOM_DATA", s3)
+        monkeypatch.setenv("DASANOM_DASK__ADDRESS", cluster.scheduler_address)
+        result = ingest.execute_in_process(partition_key=day, instance=instance)
+        assert result.success
+        logged = [record.user_message for record in instance.all_logs(result.run_id)]
+    assert any("2 workers; their dashboard" in line for line in logged)
+    assert any(line.startswith("100 %: 15,360 channel-seconds, ") for line in logged)
+    for table in ("recordings", "channel_health", "spectrograms", "background"):
+        assert remote.read_day(table, day).equals(local.read_day(table, day)), table
+    assert remote.digest(remote.day_path("spectrograms", day)) == local.digest(local.day_path("spectrograms", day))
+    assert not [line for line in logged if "-of-the-test" in line]
 
 
 def test_a_day_without_a_readable_file_stops_at_its_check_and_says_so(
