@@ -75,7 +75,8 @@ def scores_of(mu: np.ndarray, reconstruction_error: np.ndarray, kl: np.ndarray, 
 
 def needed(settings: Settings) -> dict[str, Any]:
     """Return the settings that a model and the table that it scores must share."""
-    return {name: getattr(settings, name).model_dump() for name in ("spectrogram", "window", "background")}
+    names = ("spectrogram", "window", "background")
+    return {name: getattr(settings, name).model_dump(mode="json") for name in names}
 
 
 def fit_reference(

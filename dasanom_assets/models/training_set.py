@@ -155,7 +155,7 @@ def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[st
             for day in days
         },
         "spectrogram": made_with[days[0]],
-        "window": settings.window.model_dump(),
+        "window": settings.window.model_dump(mode="json"),
         "background": settings.background.model_dump(),
         "training_set": settings.training_set.model_dump(),
         "channel_step": step,

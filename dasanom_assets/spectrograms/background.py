@@ -140,9 +140,9 @@ def reference_days(days: list[str], day: str, settings: BackgroundSettings) -> l
 def background(store: Store, day: str, settings: BackgroundSettings) -> tuple[pa.Table, dict[str, Any]]:
     """Return median and median absolute deviation per channel and band.
 
-    They are taken over the earlier days within the look-back that have spectrograms with the settings of
-    `day`, without the stretches that `anomaly_events` flags there. A channel that the earlier days lack, and the first day
-    of all, are their own reference.
+    They are taken over the earlier days within the look-back that have spectrograms with the settings of the
+    day, without the stretches that `anomaly_events` flags there. A channel that the earlier days lack, and the
+    first day of all, are their own reference.
 
     Parameters
     ----------

@@ -135,7 +135,7 @@ def make_bank(
     ----------
     rows : numpy.ndarray
         float32, shape (n_rows, frames a second, bands): see `white_day`. Places of a row that hold no frame of the
-        grid are NaN; they are overwritten.
+        grid are NaN; they are overwritten where `rows` can be.
     first : numpy.ndarray
         int64, shape (n_windows,).
     start_ns : numpy.ndarray
@@ -147,7 +147,8 @@ def make_bank(
     if window.image is None and not minmax:
         return WindowBank(rows, first, window.seconds)
     # What is not there takes no part: it has no share in an image, and no window's least level is its.
-    np.nan_to_num(rows, copy=False, nan=-np.inf if minmax else 0.0, neginf=-np.inf)
+    missing = -np.inf if minmax else 0.0
+    rows = np.nan_to_num(rows, copy=not rows.flags.writeable, nan=missing, neginf=-np.inf)
     if window.image is None:
         return WindowBank(rows, first, window.seconds, Imaging(None, None, minmax))
     period = spectrogram.hop_ns // math.gcd(spectrogram.hop_ns, SECOND_NS)

@@ -1,11 +1,38 @@
 """Windows are views, line up, never span a gap, and whitening is what its formula says."""
 
+import itertools
+from pathlib import Path
+
 import numpy as np
-from hypothesis import given
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dasanom_assets.settings import BackgroundSettings, WindowSettings
-from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, usable_rows, whiten, window_rows
+from dasanom_assets.models.training import _Windows
+from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
+from dasanom_assets.spectrograms.engine import rows_table
+from dasanom_assets.spectrograms.windows import (
+    SECOND_NS,
+    WindowBank,
+    area_shares,
+    channel_rows,
+    day_frames,
+    first_frame,
+    frames_there,
+    healthy_rows,
+    make_bank,
+    usable_rows,
+    white_day,
+    whiten,
+    window_rows,
+)
+from dasanom_assets.tables.schemas import SCHEMAS, vector
+from dasanom_assets.tables.store import Store
+
+DAY = "2026-01-05"
+START = int(np.datetime64(DAY, "s").astype(int))
 
 
 @given(
@@ -45,3 +72,163 @@ def test_silent_and_partial_rows_are_not_usable() -> None:
     rows[1] = -12.0
     rows[2, 7] = np.nan
     assert list(usable_rows(rows)) == [True, False, False, True]
+
+
+@settings(deadline=None)
+@given(cells=st.integers(1, 40), pixels=st.integers(1, 70))
+def test_resampling_is_true_to_area(cells: int, pixels: int) -> None:
+    edges = np.linspace(0, cells, pixels + 1)
+    shares = area_shares(np.arange(cells), np.arange(1, cells + 1), edges)
+    values = np.random.default_rng(cells).normal(size=cells)
+    fine = np.repeat(values, 840)  # of which every pixel is a whole number, or nearly
+    at = np.round(edges * 840).astype(int)
+    expected = [fine[a:b].mean() for a, b in itertools.pairwise(at)]
+    np.testing.assert_allclose(shares @ values, expected, atol=0.02)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
+    assert (shares @ values).mean() == pytest.approx(values.mean(), abs=1e-5)  # nothing is lost
+    if cells == pixels:
+        np.testing.assert_allclose(shares, np.eye(cells), atol=1e-6)
+
+
+def bank_of(
+    spectrogram: SpectrogramSettings, window: WindowSettings, first_second: int = START, n: int = 40
+) -> tuple:
+    """Rows whose level is the time since their start, in every band, and windows on all of them."""
+    hop, (slots, bands) = spectrogram.hop_ns, spectrogram.row_shape
+    second = first_second + np.arange(n)
+    k = first_frame(second, hop)[:, None] + np.arange(slots)
+    level = ((2 * k + 1) * hop / 2 / SECOND_NS - first_second)[..., None] + 0.01 * np.arange(bands)
+    rows = level.astype(np.float32)
+    there = frames_there(second * SECOND_NS, spectrogram)
+    if there is not None:
+        rows[~there] = np.nan
+    first = np.arange(n - window.seconds + 1)
+    return make_bank(rows, first, second[first] * SECOND_NS, spectrogram, window), level
+
+
+@pytest.mark.parametrize("hop_seconds", [0.125, 0.256, 0.3])
+@pytest.mark.parametrize("offset", [0, 7])
+def test_an_image_shows_time_where_it_was_wherever_the_frames_lie(hop_seconds: float, offset: int) -> None:
+    spectrogram = SpectrogramSettings(hop_seconds=hop_seconds, bands=6)
+    bank, _ = bank_of(spectrogram, WindowSettings(seconds=10, image=(20, 3)), START + offset)
+    assert bank.window_shape == (20, 3)
+    middle = (np.arange(20) + 0.5) / 2
+    for i in (0, 3, 30):
+        image = bank.window(i)
+        # Bands rise by 0.01; each pixel holds two of them. A frame stands for all of its hop.
+        expected = i + middle[:, None] + 0.01 * np.array([0.5, 2.5, 4.5])
+        np.testing.assert_allclose(image, expected, atol=hop_seconds / 2 + 1e-3)
+        assert np.abs((image - expected)[2:-2].mean()) < 0.02
+
+
+@pytest.mark.parametrize("scaling", ["background", "minmax"])
+@pytest.mark.parametrize("image", [None, (64, 64), (13, 5)])
+@pytest.mark.parametrize("hop_seconds", [0.125, 0.256])
+def test_a_network_sees_the_image_of_the_window(hop_seconds: float, image: tuple | None, scaling: str) -> None:
+    if image is None and hop_seconds == 0.256:
+        return  # refused by the settings
+    spectrogram = SpectrogramSettings(hop_seconds=hop_seconds, bands=10)
+    window = WindowSettings(seconds=9, image=image, scaling=scaling)
+    bank, _ = bank_of(spectrogram, window)
+    bank.rows[:] += np.random.default_rng(0).normal(size=bank.rows.shape).astype(np.float32) * 30
+    seen = _Windows(bank, "cpu")
+    for i in (0, 5, 31):
+        picture = bank.window(i)
+        assert picture.shape == bank.window_shape
+        assert np.isfinite(picture).all()
+        np.testing.assert_allclose(seen[torch.tensor([i])][0, 0].numpy(), picture, atol=1e-4)
+        if scaling == "minmax":
+            assert (picture.min(), picture.max()) == (0, pytest.approx(1))
+    some = bank.subset(np.array([5, 31]))
+    np.testing.assert_array_equal(some.window(1), bank.window(31))
+
+
+def test_minmax_leaves_nothing_below_eighty_decibels_and_a_constant_window_is_black() -> None:
+    rows = np.full((10, 8, 4), -10.0, np.float32)
+    rows[:5, 0, 0], rows[:5, 1, 1] = 30.0, -300.0
+    start = (START + np.arange(10)) * SECOND_NS
+    window = WindowSettings(seconds=5, scaling="minmax")
+    bank = make_bank(rows, np.array([0, 5]), start[[0, 5]], SpectrogramSettings(bands=4), window)
+    assert bank.window(0)[0, 0] == 1
+    assert bank.window(0)[1, 1] == 0
+    np.testing.assert_allclose(bank.window(0)[2], 0.5)  # 40 of 80 dB
+    assert not bank.window(1).any()
+
+
+def test_a_second_with_a_frame_less_is_whole_where_the_grid_has_none_there() -> None:
+    spectrogram = SpectrogramSettings(hop_seconds=0.256, bands=3)
+    start = (START + np.arange(40)) * SECOND_NS
+    there = frames_there(start, spectrogram)
+    assert set(there.sum(axis=1)) == {3, 4}
+    assert there.sum() == pytest.approx(40 / 0.256, abs=1)
+    rows = np.random.default_rng(0).normal(size=(40, 4, 3)).astype(np.float32)
+    rows[~there] = np.nan
+    assert usable_rows(rows, there).all()
+    rows[7, 1] = np.nan
+    rows[8] = np.where(there[8][:, None], -12.0, np.nan)
+    assert list(np.flatnonzero(~usable_rows(rows, there))) == [7, 8]
+
+
+def write_day(store: Store, settings: SpectrogramSettings, channels: list[int], n: int = 50) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    levels = rng.normal(size=(len(channels), n, *settings.row_shape)).astype(np.float32)
+    starts = (START + 43_190 + np.arange(n)) * SECOND_NS
+    halves = [(half, i) for half in (slice(0, n // 2), slice(n // 2, n)) for i in range(len(channels))]
+    tables = [rows_table("north", channels[i], starts[half], levels[i, half]) for half, i in halves]
+    note = {"settings": settings.model_dump(), "settings_digest": settings.digest()}
+    store.write_day("spectrograms", DAY, tables, note)
+    return levels
+
+
+def write_references(store: Store, channels: list[int], bands: int, classes: int, states: dict[int, str]) -> None:
+    values = np.repeat(np.arange(classes, dtype=np.float32) * 10, bands)
+    n = len(channels)
+    keys = {"fibre": pa.array(["north"] * n), "channel": pa.array(channels, pa.int32())}
+    vectors = {
+        "median_db": vector(np.tile(values, (n, 1))),
+        "mad_db": vector(np.ones((n, len(values)), np.float32)),
+    }
+    store.write_day("background", DAY, pa.table(keys | vectors), {"hour_classes": classes})
+    health = [dict.fromkeys(SCHEMAS["channel_health"].names, 0.0) for _ in states]
+    for row, (channel, state) in zip(health, states.items(), strict=True):
+        row |= {"fibre": "north", "channel": channel, "state": state}
+    store.write_day("channel_health", DAY, pa.Table.from_pylist(health, SCHEMAS["channel_health"]))
+
+
+def test_rows_are_measured_against_their_part_of_the_day(tmp_path: Path) -> None:
+    store, grid = Store(str(tmp_path)), SpectrogramSettings(bands=4, hop_seconds=0.5)
+    levels = write_day(store, grid, [5, 6, 7])
+    write_references(store, [5, 6, 7], 4, 2, {5: "ok", 6: "dead", 7: "noisy"})
+    wide = BackgroundSettings(clip_low=-100, clip_high=100)
+    found = list(white_day(store, DAY, wide, WindowSettings()))
+    assert [channel.channel for channel in found] == [5, 7]
+    usual = np.where(np.arange(50) < 10, 0, 10)[:, None, None]  # noon is ten seconds on
+    np.testing.assert_allclose(found[1].rows, (levels[2] - usual) / (1.4826 + 0.5), rtol=1e-4, atol=1e-5)
+    (raw,) = white_day(store, DAY, wide, WindowSettings(scaling="minmax"), lambda fibre, channel: channel == 7)
+    np.testing.assert_array_equal(raw.rows, levels[2])
+
+
+def test_a_group_takes_part_as_long_as_one_of_its_channels_is_alive(tmp_path: Path) -> None:
+    store, grid = Store(str(tmp_path)), SpectrogramSettings(bands=4, hop_seconds=0.5, group_channels=2)
+    write_day(store, grid, [4, 6])
+    write_references(store, [4, 6], 4, 1, {4: "dead", 5: "ok", 6: "dead", 7: "saturated"})
+    assert healthy_rows(store, DAY, grid) == {("north", 4)}
+    assert [channel.channel for channel in white_day(store, DAY, BackgroundSettings(), WindowSettings())] == [4]
+
+
+def test_one_channel_is_read_without_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, grid = Store(str(tmp_path)), SpectrogramSettings(bands=4, hop_seconds=0.5)
+    levels = write_day(store, grid, [5, 6, 7])
+    read: list[int] = []
+    original = pa.parquet.ParquetFile.read_row_groups
+    monkeypatch.setattr(
+        pa.parquet.ParquetFile,
+        "read_row_groups",
+        lambda self, groups: read.extend(groups) or original(self, groups),
+    )
+    frames = channel_rows(store, DAY, "north", 6)
+    np.testing.assert_array_equal(frames.power_db, levels[1])
+    assert read == [1, 4]
+    assert [f.channel for f in day_frames(store, DAY)] == [5, 6, 7]
+    with pytest.raises(LookupError, match="have no channel 9 of fibre north"):
+        channel_rows(store, DAY, "north", 9)
