@@ -217,6 +217,11 @@ class DaskSettings(_Section):
         None, description="scheduler of a running Dask cluster, tcp://host:8786; none: threads of the run itself"
     )
     threads: int | None = Field(None, ge=1, description="threads without a cluster; none: one a core")
+    processes: int = Field(
+        0,
+        ge=0,
+        description="processes of one thread each in place of threads; they take seconds to start; 0: none",
+    )
 
 
 ORIGINAL: dict[str, Any] = {

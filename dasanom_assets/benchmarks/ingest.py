@@ -28,7 +28,7 @@ from dasanom_assets.recordings.catalogue import catalogue_day
 from dasanom_assets.recordings.health import channel_health
 from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.settings import DaskSettings, SpectrogramSettings, WindowSettings
-from dasanom_assets.spectrograms.cluster import open_client
+from dasanom_assets.spectrograms.cluster import WORKER_MEMORY, open_client
 from dasanom_assets.spectrograms.engine import rows_table, settings_note, spectrogram_parts
 from dasanom_assets.spectrograms.transform import Transform
 from dasanom_assets.spectrograms.windows import channel_rows, day_frames
@@ -258,11 +258,15 @@ def _write_hour(store: Store, levels: np.ndarray) -> None:
 @contextmanager
 def pinned_cluster(n: int) -> Iterator[str]:
     """Start a cluster of `n` worker processes, one thread and one core each, and yield its address."""
+    import dask
     from distributed import LocalCluster
 
     cores = sorted(os.sched_getaffinity(0))
     options = {"host": "127.0.0.1", "dashboard_address": None, "memory_limit": None}
-    with LocalCluster(n_workers=n, threads_per_worker=1, processes=True, **options) as cluster:
+    with (
+        dask.config.set(WORKER_MEMORY),
+        LocalCluster(n_workers=n, threads_per_worker=1, processes=True, **options) as cluster,
+    ):
         for i, pid in enumerate(worker["pid"] for worker in _worker_processes(cluster)):
             os.sched_setaffinity(pid, {cores[i % len(cores)]})
         yield cluster.scheduler_address

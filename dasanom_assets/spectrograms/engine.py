@@ -35,11 +35,11 @@ CHUNK_SECONDS = 30
 depend on how the day was cut."""
 GROUP_SECONDS = 3600
 """Rows of one channel that lie together in the file, and the length of a part."""
-PART_ROWS = 16
+PART_ROWS = 8
 """Channels, or groups of them, in a part of a narrow fibre."""
-READ_SHARE = 4
+READ_SHARE = 8
 """A sample is read for at most so many parts: a part of a wide fibre has more channels."""
-WRITE_CHANNEL_SECONDS = 14_400
+WRITE_CHANNEL_SECONDS = 7_200
 """Levels that wait in memory to be encoded; fewer cost more calls than they save memory."""
 READ_BYTES = 8 << 20
 """Bytes of a file in memory at a time."""

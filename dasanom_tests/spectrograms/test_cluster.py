@@ -103,6 +103,19 @@ def test_a_run_killed_in_the_middle_leaves_other_days_alone_and_a_rerun_complete
     assert store.digest(yesterday) == expected
 
 
+@pytest.mark.slow
+def test_processes_of_the_run_compute_as_its_threads_do(landing: Path, tmp_path: Path) -> None:
+    (tmp_path / "landing").symlink_to(landing / "landing")
+    store, found = signals(tmp_path)
+    digests = set()
+    for settings in (DaskSettings(threads=2), DaskSettings(processes=2)):
+        with open_client(settings) as client:
+            assert sum(client.nthreads().values()) == 2
+            assert client.dashboard_link.startswith("http://127.0.0.1:")
+            digests.add(write(store, found, client))
+    assert len(digests) == 1
+
+
 def test_the_embedded_cluster_listens_on_this_machine_only_and_shows_its_tasks() -> None:
     with open_client(DaskSettings(threads=3)) as client:
         assert sum(client.nthreads().values()) == 3
