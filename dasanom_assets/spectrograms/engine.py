@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numba import njit
 
 from dasanom_assets.settings import SpectrogramSettings
 from dasanom_assets.spectrograms import conditioning
@@ -35,13 +36,13 @@ CHUNK_SECONDS = 30
 depend on how the day was cut."""
 GROUP_SECONDS = 3600
 """Rows of one channel that lie together in the file, and the length of a part."""
-PART_ROWS = 8
+PART_ROWS = 16
 """Channels, or groups of them, in a part of a narrow fibre."""
 READ_SHARE = 8
 """A sample is read for at most so many parts: a part of a wide fibre has more channels."""
 WRITE_CHANNEL_SECONDS = 7_200
 """Levels that wait in memory to be encoded; fewer cost more calls than they save memory."""
-READ_BYTES = 8 << 20
+READ_BYTES = 1 << 20
 """Bytes of a file in memory at a time."""
 
 
@@ -314,16 +315,17 @@ def _fill(
     begin, end = int(first.min()), int(first.max()) + transform.win_length
     floor_db = transform.floor_db(signal.quantization)
     for channels, x in _conditioned(signal, settings, targets, begin, end):
+        power = transform.band_power(x, first - begin)
         group = _group(channels, settings)
-        for row in np.unique(group):
-            power = [transform.band_power(x[i], first - begin) for i in np.flatnonzero(group == row)]
-            mean = power[0] if len(power) == 1 else _mean_power(np.stack(power))
-            out = transform.decibels(mean, floor_db)
-            target = levels[np.searchsorted(rows, row)]
-            if out.size == target.size and there.all():  # every place has its frame
-                target[:] = out.reshape(target.shape)
-            else:
-                target[of_second[there] - second, slot[there]] = out[there]
+        named = np.unique(group)
+        if len(named) < len(group):
+            power = np.stack([_mean_power(power[group == row]) for row in named])
+        out = transform.decibels(power, floor_db)
+        target = np.searchsorted(rows, named)
+        if out[0].size == levels[0].size and there.all():  # every place has its frame
+            levels[target] = out.reshape(-1, *levels.shape[1:])
+        else:
+            levels[target[:, None], (of_second[there] - second)[None], slot[there][None]] = out[:, there]
 
 
 def _group(channels: np.ndarray, settings: SpectrogramSettings) -> np.ndarray:
@@ -361,46 +363,47 @@ def _conditioned(
         margin = len(taps) // 2
     needed = [np.intersect1d(signal.channels, np.add.outer(reach, channels)) for channels in targets]
     read = np.unique(np.concatenate(needed))
-    samples = _read_reflected(signal, _columns(signal, read), first - margin, last + margin)
+    x_read = _read_reflected(signal, _columns(signal, read), first - margin, last + margin)
     for channels, with_reach in zip(targets, needed, strict=True):
-        x = _turned(samples, np.searchsorted(read, with_reach))
+        x = x_read[_slice(np.searchsorted(read, with_reach))]
         if taps is not None:
             x = conditioning.high_pass(x, taps)
         if settings.common_mode_channels:
-            x = conditioning.remove_common_mode(x)
+            x = conditioning.remove_common_mode(x.copy())  # with differences, blocks share channels
         if settings.difference != "none":
             x = conditioning.difference(x, with_reach, channels, settings.difference, step)
         yield channels, x
 
 
 def _read_reflected(signal: "Stretch", columns: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Return samples ``[first, last)`` of channels as they are in the file, shape (samples, columns).
+    """Return samples ``[first, last)`` of channels, float32, shape (columns, samples).
 
     What lies before the signal or behind it is its reflection about its first or last sample.
     """
     n = signal.n_samples
     begin = max(0, min(first, 2 * (n - 1) - (last - 1)))
     end = min(n, max(last, 1 - first))
-    some = _slice(columns)
     step = max(1, READ_BYTES // (signal.dtype.itemsize * len(signal.channels)))
-    samples = np.empty((end - begin, len(columns)), signal.dtype)
-    for at in range(begin, end, step):  # of what is read, no more than the columns stays in memory
-        last_read = min(at + step, end)
-        samples[at - begin : last_read - begin] = signal.read(at, last_read)[:, some]
+    x = np.empty((len(columns), end - begin), np.float32)
+    for at in range(begin, end, step):  # a piece that stays in cache is turned several times as fast
+        samples = signal.read(at, min(at + step, end))
+        _turn(samples.astype(samples.dtype.newbyteorder("="), copy=False), columns, x[:, at - begin :])
     before, after = max(0, -first), max(0, last - n)
     if before or after:
-        samples = np.pad(samples, ((before, after), (0, 0)), mode="reflect")
+        x = np.pad(x, ((0, 0), (before, after)), mode="reflect")
     skip = first - begin + before
-    return samples[skip : skip + last - first]
+    return x[:, skip : skip + last - first]
 
 
-def _turned(samples: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return columns as rows, float32, shape (columns, samples)."""
-    some = _slice(columns)
-    x = np.empty((len(columns), len(samples)), np.float32)
-    for at in range(0, len(samples), 1024):  # a piece that stays in cache is turned several times as fast
-        x[:, at : at + 1024] = samples[at : at + 1024, some].T
-    return x
+@njit(nogil=True, cache=True)
+def _turn(samples: np.ndarray, columns: np.ndarray, x: np.ndarray) -> None:
+    """Write columns of samples to the first samples of the rows of `x`."""
+    for at in range(0, len(samples), 64):
+        last = min(at + 64, len(samples))
+        for row in range(len(columns)):
+            column = columns[row]
+            for i in range(at, last):
+                x[row, i] = samples[i, column]
 
 
 def _columns(signal: "Stretch", channels: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+from numba import njit
 
 from dasanom_assets.settings import SpectrogramSettings
 
@@ -144,44 +145,47 @@ class Transform:
         return float(10 * np.log10(quantization**2 / 6 / self.sampling_rate_hz))
 
     def band_power(self, x: np.ndarray, first: np.ndarray) -> np.ndarray:
-        """Return the power density of bands in frames of one channel.
+        """Return the power density of bands in frames of some channels.
 
         Torch transforms, since its Fourier transform is several times as fast as SciPy's on a processor with MKL.
-        Its arrays are aligned in memory, which MKL needs to give the same last bit again.
+        Its arrays are aligned in memory, which MKL needs to give the same last bit again. Each call works on as
+        much as fits in a core's cache and on no less, since threads take turns between calls.
 
         Parameters
         ----------
         x : numpy.ndarray
-            float32, shape (n_samples,), contiguous.
+            float32, shape (channels, n_samples), contiguous.
         first : numpy.ndarray
             int64, shape (n_frames,): first sample of each frame.
 
         Returns
         -------
         numpy.ndarray
-            float32, shape (n_frames, filters), unit²/Hz.
+            float32, shape (channels, n_frames, filters), unit²/Hz.
         """
         import torch
 
         samples, (window, weights) = torch.from_numpy(x), self._tensors
-        out = np.empty((len(first), weights.shape[1]), np.float32)
+        out = torch.empty(len(x), len(first), weights.shape[1])
         hops = np.diff(first)
         evenly = len(hops) > 0 and bool((hops == hops[0]).all())
         for at in range(0, len(first), FRAMES_AT_ONCE):
             n = min(FRAMES_AT_ONCE, len(first) - at)
-            if evenly:
-                frames = samples.as_strided((n, self.win_length), (int(hops[0]), 1), int(first[at]))
-            else:
-                frames = samples.unfold(0, self.win_length, 1)[torch.from_numpy(first[at : at + n])]
-            if self._feels_mean:
-                frames = frames - frames.mean(dim=1, keepdim=True)
-            windowed, spectrum, power, bands = self._scratch(n)
-            torch.mul(frames, window, out=windowed)
-            torch.fft.rfft(windowed, self.n_fft, out=spectrum)
-            np.abs(spectrum.numpy(), out=power.numpy())  # torch's own is ten times as slow
-            torch.mm(power.square_(), weights, out=bands)
-            out[at : at + n] = bands.numpy()
-        return out
+            windowed, spectrum, power = self._scratch(n)
+            parts = torch.view_as_real(spectrum).numpy()
+            for channel, bands in zip(samples, out[:, at : at + n], strict=True):
+                if evenly:
+                    begin = channel.storage_offset() + int(first[at])
+                    frames = channel.as_strided((n, self.win_length), (int(hops[0]), 1), begin)
+                else:
+                    frames = channel.unfold(0, self.win_length, 1)[torch.from_numpy(first[at : at + n])]
+                if self._feels_mean:
+                    frames = frames - frames.mean(dim=1, keepdim=True)
+                torch.mul(frames, window, out=windowed)
+                torch.fft.rfft(windowed, self.n_fft, out=spectrum)
+                _square(parts, power.numpy())
+                torch.mm(power, weights, out=bands)
+        return out.numpy()
 
     def decibels(self, power: np.ndarray, floor_db: float) -> np.ndarray:
         """Return levels, or the cosine transform of levels for mfcc.
@@ -222,7 +226,7 @@ class Transform:
         return torch.from_numpy(self.window).clone(), torch.from_numpy(self.weights).clone()
 
     def _scratch(self, n: int) -> tuple[Any, ...]:
-        """Return windowed frames, spectrum, power and bands to write to, kept for this thread.
+        """Return windowed frames, spectrum and power to write to, kept for this thread.
 
         Memory of this size is otherwise given back to the system after each use and cleared before the next, which
         takes longer than the transform.
@@ -230,14 +234,13 @@ class Transform:
         import torch
 
         kept = _SCRATCH.__dict__
-        key = (n, self.win_length, self.n_fft, self.weights.shape[1])
+        key = (n, self.win_length, self.n_fft)
         if kept.get("key") != key:
             bins = self.n_fft // 2 + 1
             kept["arrays"] = (
                 torch.empty(n, self.win_length),
                 torch.empty(n, bins, dtype=torch.complex64),
                 torch.empty(n, bins),
-                torch.empty(n, self.weights.shape[1]),
             )
             kept["key"] = key
         return kept["arrays"]
@@ -254,6 +257,14 @@ class Transform:
     @property
     def _linear_edges(self) -> np.ndarray:
         return np.linspace(self.settings.lowest_hz, self.highest_hz, self.settings.bands + 1)
+
+
+@njit(nogil=True, cache=True)
+def _square(spectrum: np.ndarray, power: np.ndarray) -> None:
+    """Write the squared magnitudes of a spectrum, float32, shape (frames, bins, 2), to `power`."""
+    for i in range(power.shape[0]):
+        for j in range(power.shape[1]):
+            power[i, j] = spectrum[i, j, 0] * spectrum[i, j, 0] + spectrum[i, j, 1] * spectrum[i, j, 1]
 
 
 def _overlaps(low: np.ndarray, high: np.ndarray, rate: float, n_fft: int) -> np.ndarray:
