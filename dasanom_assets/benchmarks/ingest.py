@@ -212,7 +212,8 @@ def bench_storage(root: Path) -> dict[str, Any]:
     for column, channel in enumerate(signal.channels[:8]):
         first = np.arange(1, 60 * 8) * 250 + 125 - 256
         levels = transform.decibels(
-            transform.band_power(np.ascontiguousarray(some[None, :, column]), first[1:])[0], transform.floor_db(1.0)
+            transform.band_power(np.ascontiguousarray(some[None, :, column]), first[1:])[0],
+            transform.floor_db(1.0),
         )
         ours = rounded[int(channel)].power_db[:60].reshape(480, -1)[2:]
         worst = max(worst, float(np.abs(ours - levels).max()))

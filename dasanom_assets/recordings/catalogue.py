@@ -3,6 +3,7 @@
 import hashlib
 import warnings
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path, PurePosixPath
@@ -29,6 +30,8 @@ from dasanom_assets.tables.store import Store
 UNFINISHED = (".partial", ".tmp", ".part")
 """Endings of files that are still being written; they are neither read nor refused."""
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+DIGEST_THREADS = 4
+"""Files that are digested at once, from disk or over a network."""
 BLOCK_VALUES = 1 << 24
 """Samples that are looked at together in the search for those that are not finite."""
 
@@ -154,10 +157,12 @@ def _catalogue(store: Store, rows: list[dict[str, Any]], reasons: dict[str, str]
     rows = sorted(rows, key=lambda row: (row["fibre"], row["start"], row["path"]))
     _note_neighbours(rows)
     columns = SCHEMAS["recordings"].names
-    table = [{**row, "sha256": store.digest(row["path"])} for row in rows]
+    with ThreadPoolExecutor(DIGEST_THREADS) as pool:
+        digests = dict(pool.map(lambda p: (p, store.digest(p)), [*(row["path"] for row in rows), *reasons]))
+    table = [{**row, "sha256": digests[row["path"]]} for row in rows]
     return Catalogue(
         pa.Table.from_pylist([{name: row[name] for name in columns} for row in table], SCHEMAS["recordings"]),
-        [Refusal(p, store.digest(p), store.fs.size(store.full(p)), reason) for p, reason in reasons.items()],
+        [Refusal(p, digests[p], store.fs.size(store.full(p)), reason) for p, reason in reasons.items()],
     )
 
 

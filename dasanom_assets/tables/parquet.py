@@ -7,16 +7,24 @@ its footer is written anew: whoever joins them moves bytes and nothing else.
 import io
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numba import njit
 
 METADATA_KEY = b"dasanom"
 """Schema metadata: one JSON object with the settings and inputs behind a table."""
 MAGIC = b"PAR1"
 ROW_GROUP_ROWS = 1 << 20
 """A longer table is written as several row groups."""
+ZSTD_LEVEL = 1
+RLE, BYTE_STREAM_SPLIT = 3, 9
+"""Numbers of encodings in the format."""
+ENCODINGS = 2
+"""Number of the field of a column's metadata that lists them; fastparquet sets lists of numbers by it only."""
 
 
 def writer_options(schema: pa.Schema, *, dictionaries: bool = True) -> dict[str, Any]:
@@ -34,7 +42,7 @@ def writer_options(schema: pa.Schema, *, dictionaries: bool = True) -> dict[str,
         encoding |= dict.fromkeys(whole, "DELTA_BINARY_PACKED")
     return {
         "compression": "zstd",
-        "compression_level": 1,
+        "compression_level": ZSTD_LEVEL,
         "use_dictionary": plain if dictionaries else False,
         "write_statistics": plain,
         "column_encoding": encoding,
@@ -49,32 +57,145 @@ def with_note(schema: pa.Schema, metadata: dict[str, Any] | None) -> pa.Schema:
 class RowGroupWriter:
     """One Parquet file in memory with one row group, filled table by table.
 
-    pyarrow makes a row group of each table that it is given, and would hold all rows to make it one. This encodes
-    each table at once and keeps the compressed pages only; at the end those of each column are laid one after
-    the other. The same tables give the same bytes; other lengths of tables give other pages.
+    pyarrow makes a row group of each table that it is given, and would hold all rows to make it one; it also
+    spends most of the time of a vector on repetition levels, which are the same for all of one length. Here a table's
+    vectors become a page at once, and only the compressed pages are kept. The other columns are small; pyarrow
+    writes them at the end. The same tables give the same bytes; other lengths of tables give other pages.
 
     Parameters
     ----------
     schema : pyarrow.Schema
+        Columns that are not nested, and fixed-size lists of float32.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._sink = io.BytesIO()
-        self._writer = pq.ParquetWriter(self._sink, schema, **writer_options(schema, dictionaries=False))
-        self._empty: pa.Table | None = schema.empty_table()
+        self._vectors = [f.name for f in schema if pa.types.is_fixed_size_list(f.type)]
+        self._template = _written(schema.empty_table())
+        columns = pq.ParquetFile(pa.BufferReader(self._template)).schema
+        self._definition = {
+            c.path.split(".")[0]: c.max_definition_level for c in map(columns.column, range(len(columns)))
+        }
+        self._pages: dict[str, list[_Page]] = {name: [] for name in self._vectors}
+        self._others = [schema.empty_table().drop(self._vectors)]
 
     def write(self, table: pa.Table) -> None:
-        """Append rows; raises ValueError where the columns are not those of the schema."""
-        if table.num_rows:
-            self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-            self._empty = None
+        """Append rows; raises ValueError where the columns are not those of the schema, or a vector is missing."""
+        others = table.drop(self._vectors)
+        if not others.schema.equals(self._others[0].schema):
+            raise ValueError(f"columns {others.schema.names} do not fit {self._others[0].schema.names}")
+        if not table.num_rows:
+            return
+        for name, pages in self._pages.items():
+            pages.append(_vector_page(table[name].combine_chunks(), self._definition[name]))
+        self._others.append(others)
 
     def close(self) -> bytes:
         """Return the file. Where nothing was written, its row group is empty."""
-        if self._empty is not None:
-            self._writer.write_table(self._empty)
-        self._writer.close()
-        return _one_row_group(self._sink.getvalue())
+        table = pa.concat_tables(self._others)
+        if not table.num_rows:
+            return self._template
+        content = _written(table.combine_chunks())
+        plain, footer = read_footer(content), read_footer(self._template)
+        (group,), (written,) = footer.row_groups, plain.row_groups
+        body = [content[: len(content) - 8 - _footer_size(content)]]
+        end, others, columns = len(body[0]), iter(written.columns), []
+        for column in group.columns:
+            pages = self._pages.get(column.meta_data.path_in_schema[0])
+            if pages is None:
+                columns.append(next(others))
+                continue
+            meta = column.meta_data
+            meta.num_values = sum(page.n_values for page in pages)
+            meta.total_compressed_size = sum(len(page.content) for page in pages)
+            meta.total_uncompressed_size = sum(page.full_size for page in pages)
+            meta.data_page_offset, meta.encoding_stats = end, None
+            meta[ENCODINGS] = [BYTE_STREAM_SPLIT, RLE]
+            body += [page.content for page in pages]
+            end += meta.total_compressed_size
+            columns.append(column)
+        group.columns = columns
+        group.num_rows = footer.num_rows = written.num_rows
+        group.total_byte_size = sum(c.meta_data.total_uncompressed_size for c in columns)
+        group.total_compressed_size = sum(c.meta_data.total_compressed_size for c in columns)
+        group.ordinal = None
+        return b"".join([*body, footer_bytes(footer, [bytes(group.to_bytes())])])
+
+
+@dataclass(frozen=True)
+class _Page:
+    """A data page with its header, the number of its values, and its size before compression."""
+
+    content: bytes
+    n_values: int
+    full_size: int
+
+
+def _vector_page(column: pa.FixedSizeListArray, definition: int) -> _Page:
+    """Return a column of vectors as one data page: levels, then values byte by byte, compressed.
+
+    The format's levels say where a list starts and what is missing. Where all lists have one length and nothing is
+    missing they are runs: of a 0 and ones for each list, and of the highest definition level.
+    """
+    from fastparquet.cencoding import ThriftObject
+
+    size, n = column.type.list_size, len(column) * column.type.list_size
+    if column.null_count or column.flatten().null_count:
+        raise ValueError("a vector is missing: levels without a value are NaN")
+    starts = _run(n, 0) if size == 1 else (_run(1, 0) + _run(size - 1, 1)) * len(column)
+    present = _run(n, definition)
+    head = b"".join(len(part).to_bytes(4, "little") + part for part in (starts, present))
+    page = np.empty(len(head) + 4 * n, np.uint8)
+    page[: len(head)] = np.frombuffer(head, np.uint8)
+    _split_bytes(column.flatten().to_numpy().view(np.uint32), page[len(head) :])
+    packed = pa.Codec("zstd", ZSTD_LEVEL).compress(page, asbytes=True)
+    data = ThriftObject.from_fields(
+        "DataPageHeader",
+        num_values=n,
+        encoding=BYTE_STREAM_SPLIT,
+        definition_level_encoding=RLE,
+        repetition_level_encoding=RLE,
+        i32=1,
+    )
+    header = ThriftObject.from_fields(
+        "PageHeader",
+        type=0,
+        uncompressed_page_size=len(page),
+        compressed_page_size=len(packed),
+        data_page_header=data,
+        i32=1,
+    )
+    start = bytes(header.to_bytes())
+    return _Page(start + packed, n, len(start) + len(page))
+
+
+def _run(n: int, value: int) -> bytes:
+    """Return a run of one level in the format's run-length encoding."""
+    return _varint(n << 1) + bytes([value])
+
+
+def _varint(n: int) -> bytes:
+    out = []
+    while n > 0x7F:
+        out.append(n & 0x7F | 0x80)
+        n >>= 7
+    return bytes([*out, n])
+
+
+@njit(nogil=True, cache=True)
+def _split_bytes(values: np.ndarray, out: np.ndarray) -> None:
+    """Write the lowest byte of each value, then the next of each (byte stream split)."""
+    for byte in range(4):
+        stream = out[byte * len(values) : (byte + 1) * len(values)]
+        for i in range(len(values)):
+            stream[i] = values[i] >> np.uint32(8 * byte)
+
+
+def _written(table: pa.Table) -> bytes:
+    """Return a table as pyarrow writes it, in one row group."""
+    sink = io.BytesIO()
+    options = writer_options(table.schema, dictionaries=False)
+    pq.write_table(table, sink, row_group_size=max(1, table.num_rows), **options)
+    return sink.getvalue()
 
 
 def encode(table: pa.Table) -> bytes:
@@ -189,11 +310,7 @@ def footer_bytes(footer: Any, groups: list[bytes]) -> bytes:
 def _struct_list_header(n: int) -> bytes:
     if n < 15:
         return bytes([n << 4 | 12])
-    out = [0xFC]
-    while n > 0x7F:
-        out.append(n & 0x7F | 0x80)
-        n >>= 7
-    return bytes([*out, n])
+    return b"\xfc" + _varint(n)
 
 
 def shift(group: Any, by: int) -> None:
@@ -209,50 +326,6 @@ def shift(group: Any, by: int) -> None:
     for column in group.columns:
         move(column, "file_offset", "offset_index_offset", "column_index_offset")
         move(column.meta_data, "data_page_offset", "index_page_offset", "dictionary_page_offset")
-
-
-def _one_row_group(content: bytes) -> bytes:
-    """Make the row groups of a file, none with a dictionary, one: the pages of each column follow each other."""
-    footer = read_footer(content)
-    if len(footer.row_groups) == 1:
-        return content
-    groups, parsed = footer.row_groups, pq.read_metadata(pa.BufferReader(content))
-    whole = groups[0]
-    out = [MAGIC]
-    end = len(MAGIC)
-    for i, column in enumerate(whole.columns):
-        each = [group.columns[i].meta_data for group in groups]
-        pages = [content[m.data_page_offset : m.data_page_offset + m.total_compressed_size] for m in each]
-        meta = column.meta_data
-        if meta.statistics is not None:
-            _cover(
-                [m.statistics for m in each],
-                [parsed.row_group(g).column(i).statistics for g in range(len(groups))],
-            )
-        for name in ("num_values", "total_compressed_size", "total_uncompressed_size"):
-            setattr(meta, name, sum(getattr(m, name) for m in each))
-        meta.data_page_offset, meta.encoding_stats = end, None
-        out += pages
-        end += meta.total_compressed_size
-    for name in ("num_rows", "total_byte_size", "total_compressed_size"):
-        setattr(whole, name, sum(getattr(group, name) for group in groups))
-    whole.ordinal = None
-    footer.num_rows = whole.num_rows
-    return b"".join([*out, footer_bytes(footer, [bytes(whole.to_bytes())])])
-
-
-def _cover(each: list[Any], parsed: list[pq.Statistics]) -> None:
-    """Let the statistics of a column in the first of some row groups cover all of them."""
-    whole = each[0]
-    whole.null_count = sum(statistics.null_count for statistics in each)
-    with_values = [i for i, statistics in enumerate(parsed) if statistics.num_values]
-    if all(parsed[i].has_min_max for i in with_values):
-        low = min(with_values, key=lambda i: parsed[i].min_raw, default=0)
-        high = max(with_values, key=lambda i: parsed[i].max_raw, default=0)
-        bounds = each[low].min, each[low].min_value, each[high].max, each[high].max_value
-    else:  # a column of which nothing is known in some rows
-        bounds = None, None, None, None
-    whole.min, whole.min_value, whole.max, whole.max_value = bounds
 
 
 def group_keys(metadata: pq.FileMetaData) -> list[tuple[str, int] | None]:
