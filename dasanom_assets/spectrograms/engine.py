@@ -137,6 +137,7 @@ def spectrogram_parts(
         files, rows = future.result()
         future.release()
         yield from files
+        del files  # not held beside the next ones
         if progress:
             progress(rows)
 
@@ -166,7 +167,7 @@ def compute_part(
                     writers[channel] = RowGroupWriter(table.schema)
                 writers[channel].write(table)
                 n_rows += len(there)
-    return [writers[channel].close() for channel in sorted(writers)], n_rows
+    return [writers.pop(channel).close() for channel in sorted(writers)], n_rows
 
 
 def levels_of(

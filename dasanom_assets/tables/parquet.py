@@ -4,6 +4,7 @@ Parts of a day are encoded where they are computed. Their bytes follow each othe
 its footer is written anew: whoever joins them moves bytes and nothing else.
 """
 
+import functools
 import io
 import json
 from collections.abc import Iterable
@@ -70,7 +71,7 @@ class RowGroupWriter:
 
     def __init__(self, schema: pa.Schema) -> None:
         self._vectors = [f.name for f in schema if pa.types.is_fixed_size_list(f.type)]
-        self._template = _written(schema.empty_table())
+        self._template = _template(schema)
         columns = pq.ParquetFile(pa.BufferReader(self._template)).schema
         self._definition = {
             c.path.split(".")[0]: c.max_definition_level for c in map(columns.column, range(len(columns)))
@@ -188,6 +189,11 @@ def _split_bytes(values: np.ndarray, out: np.ndarray) -> None:
         stream = out[byte * len(values) : (byte + 1) * len(values)]
         for i in range(len(values)):
             stream[i] = values[i] >> np.uint32(8 * byte)
+
+
+@functools.lru_cache(maxsize=8)
+def _template(schema: pa.Schema) -> bytes:
+    return _written(schema.empty_table())
 
 
 def _written(table: pa.Table) -> bytes:
