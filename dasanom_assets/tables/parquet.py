@@ -59,9 +59,9 @@ class RowGroupWriter:
     """One Parquet file in memory with one row group, filled table by table.
 
     pyarrow makes a row group of each table that it is given, and would hold all rows to make it one; it also
-    spends most of the time of a vector on repetition levels, which are the same for all of one length. Here a table's
-    vectors become a page at once, and only the compressed pages are kept. The other columns are small; pyarrow
-    writes them at the end. The same tables give the same bytes; other lengths of tables give other pages.
+    spends most of the time of a vector on repetition levels, which are the same for all of one length. Here a
+    table's vectors become a page at once, and only the compressed pages are kept. The other columns are small;
+    pyarrow writes them at the end. The same tables give the same bytes; other lengths of tables give other pages.
 
     Parameters
     ----------
