@@ -143,6 +143,13 @@ class BackgroundSettings(_Section):
     scale_floor_db: float = Field(
         0.5, gt=0, description="added to the spread, so that quiet bands stay finite, dB"
     )
+    common_channels: int = Field(
+        200,
+        ge=0,
+        description="neighbouring channels whose median level, second by second, is taken off each of them: wind "
+        "and drift are no events; what shakes more than half of them is taken for such; 0: nothing is",
+    )
+    common_seconds: int = Field(5, ge=1, description="seconds that this level is averaged over")
     clip_low: float = Field(-5.0, description="whitened values below are set to this")
     clip_high: float = Field(15.0, description="whitened values above are set to this")
 
@@ -181,14 +188,25 @@ class VaeSettings(_Section):
 class DetectionSettings(_Section):
     """Clustering, thresholds and events."""
 
-    reference_windows: int = Field(6_000, ge=100, description="windows that HDBSCAN is fitted on")
+    detectors: tuple[str, ...] = Field(
+        ("neighbours", "vae", "latent"),
+        min_length=1,
+        description="by name (neighbours, vae, latent, kmeans, dbscan, isolation_forest) or module:Class",
+    )
+    reference_windows: int = Field(6_000, ge=100, description="windows that detectors are fitted on")
     max_noise_share: float = Field(
         0.4, gt=0, lt=1, description="HDBSCAN settings that call more of them noise lose"
     )
-    threshold: Literal["conformal", "gaussian", "quantile"] = Field(
-        "conformal", description="which threshold decides is_anomaly"
+    threshold: Literal["budget", "conformal", "gaussian", "quantile"] = Field(
+        "budget", description="which threshold decides is_anomaly"
     )
-    false_alarm_rate: float = Field(1e-3, gt=0, lt=1, description="share of quiet windows above the threshold")
+    budget: float = Field(
+        1.0, gt=0, description="false alarm events a kilometre and day, for the budget threshold"
+    )
+    channel_spacing_m: float = Field(5.0, gt=0, description="taken where recordings do not say it, m")
+    false_alarm_rate: float = Field(
+        1e-3, gt=0, lt=1, description="share of quiet windows above the conformal and gaussian thresholds"
+    )
     quantile: float = Field(0.999, gt=0, lt=1, description="of the reference scores, for the quantile threshold")
     trim_mads: float = Field(
         8.0, gt=0, description="reference windows further above the median, in MADs, are taken for events"

@@ -17,6 +17,7 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from dasanom_assets.settings import Settings
+from dasanom_assets.tables.schemas import with_score
 from dasanom_assets.tables.store import Store
 
 SECOND_NS = 1_000_000_000
@@ -201,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     windows, events = [], []
     for day in days:
-        scores, activity = store.read_day("anomaly_scores", day), read_truth(store, day, "activity")
+        scores, activity = with_score(store.read_day("anomaly_scores", day)), read_truth(store, day, "activity")
         for column in [name for name in scores.column_names if name.startswith("score")]:
             found = evaluate_windows(scores, activity, column)
             by_kind = {f"auc {kind}": auc for kind, auc in found.pop("auc_by_kind").items()}

@@ -15,7 +15,7 @@ from dasanom_assets.detection.clustering import QUALITY_WINDOWS, cluster_quality
 from dasanom_assets.detection.reference import Reference
 from dasanom_assets.models import checkpoints
 from dasanom_assets.settings import ComparisonSettings, Settings
-from dasanom_assets.tables.schemas import stack
+from dasanom_assets.tables.schemas import stack, with_score
 from dasanom_assets.tables.store import Store
 
 MAP_NAME = "embedding_map"
@@ -33,7 +33,7 @@ def reference_map(store: Store, reference: Reference) -> tuple[np.ndarray, dict[
     coordinates : dict
         2 and 3 to float64 arrays of shape (n, 2) and (n, 3).
     """
-    points = reference.clusters.scaled(reference.clusters.points)
+    points = reference.latent.clusters.scaled(reference.latent.clusters.points)
     points = points[np.linspace(0, len(points) - 1, min(len(points), MAP_REFERENCE)).astype(int)]
     version = checkpoints.live(store, MAP_NAME)
     if version is not None:
@@ -52,7 +52,7 @@ def day_map(store: Store, day: str, reference: Reference, settings: ComparisonSe
 
     Half the places are kept for windows that a side flags; the rest are drawn from all, always the same ones.
     """
-    scores = store.read_day("anomaly_scores", day)
+    scores = with_score(store.read_day("anomaly_scores", day))
     points, coordinates = reference_map(store, reference) if scores.num_rows else (np.empty((0, 0)), {})
     if len(points) < MIN_POINTS:
         return None
@@ -62,7 +62,7 @@ def day_map(store: Store, day: str, reference: Reference, settings: ComparisonSe
     others = rng.permutation(np.flatnonzero(who == agreement.NEITHER))[: settings.map_windows - len(flagged)]
     some = np.sort(np.concatenate([flagged, others]))
     mu = stack(store.read_day("embeddings", day, ["mu"])["mu"])[some]
-    new = reference.clusters.scaled(mu)
+    new = reference.latent.clusters.scaled(mu)
     rows = scores.take(some)
     return EmbeddingMap(
         reference=coordinates,
@@ -137,6 +137,7 @@ def day_findings(
             "contractor_scores", "contractor_events", "event_matches",
         )
     }  # fmt: skip
+    table["anomaly_scores"] = with_score(table["anomaly_scores"])
     note: dict[str, Any] = store.metadata("anomaly_scores", day)
     labels = store.read_day("cluster_labels", day, ["label", "outlier_score"])
     label = labels["label"].to_numpy()
@@ -160,7 +161,7 @@ def day_findings(
         deciding=settings.detection.threshold,
         labels=label,
         outlier_scores=labels["outlier_score"].to_numpy(),
-        quality=cluster_quality(reference.clusters.scaled(mu[some]), label[some]),
+        quality=cluster_quality(reference.latent.clusters.scaled(mu[some]), label[some]),
         points=points,
         event_agreement=agreement.agreement_summary(table["event_matches"], hours) if both_sides else None,
         window_agreement=agreement.window_agreement(who) if both_sides else None,

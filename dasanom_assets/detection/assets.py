@@ -1,5 +1,7 @@
 """Assets of the detection stage: from embeddings to events."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from dasanom_assets.settings import Settings
@@ -44,12 +46,22 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 "n_clusters": reference.note["clusters"]["n_clusters"],
                 "noise_share": reference.note["clusters"]["noise_share"],
                 "clusters": reference.note["clusters"],
-                "cluster_parameters": reference.clusters.parameters(),
+                "cluster_parameters": reference.latent.clusters.parameters(),
+                "detectors": list(reference.detectors),
+                "restless_channels": sorted(map(list, reference.restless)),
             },
         )
 
     @dg.asset(
-        deps=["spectrograms", "background", "channel_health", "vae_checkpoint", reference_model],
+        deps=[
+            "spectrograms",
+            "background",
+            "channel_health",
+            "clipped_seconds",
+            "common_levels",
+            "vae_checkpoint",
+            reference_model,
+        ],
         partitions_def=days,
         group_name=GROUP,
         kinds={"pytorch", "parquet"},
@@ -110,7 +122,17 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         )
 
     @dg.asset(
-        deps=[embeddings, cluster_labels, reference_model],
+        deps=[
+            "recordings",
+            "spectrograms",
+            "background",
+            "channel_health",
+            "clipped_seconds",
+            "common_levels",
+            embeddings,
+            cluster_labels,
+            reference_model,
+        ],
         partitions_def=days,
         group_name=GROUP,
         kinds={"python", "parquet"},
@@ -123,42 +145,75 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
 
         from dasanom_assets.detection.reference import load_reference
         from dasanom_assets.detection.scoring import anomaly_scores as compute
-        from dasanom_assets.detection.scoring import thresholds
+        from dasanom_assets.detection.scoring import spacing_m, thresholds
 
         day = context.partition_key
         note = store.metadata("cluster_labels", day)
         reference = load_reference(store, note["model_version"])
-        note["thresholds"] = thresholds(reference, settings.detection)
-        rows = store.write_day("anomaly_scores", day, compute(store, day, reference, settings.detection), note)
-        flagged = pc.sum(store.read_day("anomaly_scores", day, ["is_anomaly"])["is_anomaly"]).as_py() or 0
+        note["thresholds"] = thresholds(reference, settings.detection, spacing_m(store, day, settings))
+        rows = store.write_day("anomaly_scores", day, compute(store, day, reference, settings), note)
+        told = store.read_day("anomaly_scores", day, ["is_anomaly", "invalid"])
+        flagged = pc.sum(told["is_anomaly"]).as_py() or 0
+        invalid = {row["values"]: row["counts"] for row in told["invalid"].drop_null().value_counts().to_pylist()}
         return dg.MaterializeResult(
             metadata={
                 **day_metadata(store, "anomaly_scores", day, rows),
                 **note,
                 "flagged_windows": flagged,
+                "windows_without_score": invalid,
                 "flagged_share": flagged / max(rows, 1),
             }
         )
 
-    @dg.asset(
-        deps=[anomaly_scores, cluster_labels, "contractor_scores"],
+    with_day_before = dg.TimeWindowPartitionMapping(start_offset=-1, allow_nonexistent_upstream_partitions=True)
+
+    seen: list[dg.AssetDep | dg.AssetsDefinition | str] = [
+        dg.AssetDep(anomaly_scores, partition_mapping=with_day_before),
+        *(cluster_labels, "contractor_scores", reference_model),
+        *("spectrograms", "background", "channel_health", "clipped_seconds", "common_levels"),
+    ]
+
+    @dg.multi_asset(
+        specs=[
+            dg.AssetSpec(
+                "anomaly_events",
+                deps=seen,
+                description="Windows that belong together in time and along the fibre, with the contractor's word "
+                "on them.",
+                kinds={"python", "parquet"},
+            ),
+            dg.AssetSpec(
+                "event_explanations",
+                deps=seen,
+                description="Why each event is one: its bands and seconds, the nearest normal windows, its like.",
+                kinds={"python", "parquet"},
+            ),
+        ],
         partitions_def=days,
         group_name=GROUP,
-        kinds={"python", "parquet"},
+        name="anomaly_events",
     )
     def anomaly_events(
         context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
-    ) -> dg.MaterializeResult:
-        """Windows that belong together in time and along the fibre, and what the contractor says of them."""
-        from dasanom_assets.detection.events import find_events
+    ) -> Iterator[dg.MaterializeResult]:
+        from dasanom_assets.detection.events import end_of_day_before, find_events, taking_part
+        from dasanom_assets.detection.explain import explain
+        from dasanom_assets.detection.reference import load_reference
 
         day = context.partition_key
-        scores, labels, contractor = (
-            store.read_day(name, day) for name in ("anomaly_scores", "cluster_labels", "contractor_scores")
-        )
+        note = store.metadata("anomaly_scores", day)
+        contractor = store.read_day("contractor_scores", day)
+        scores, labels = taking_part(store, day, settings.detection)
+        before = end_of_day_before(store, day, note, settings.detection)
         group = settings.spectrogram.group_channels
-        events = find_events(scores, labels, contractor, settings.detection, settings.window, group)
-        rows = store.write_day("anomaly_events", day, events, store.metadata("anomaly_scores", day))
+        events = find_events(scores, labels, contractor, settings.detection, settings.window, group, before)
+        reference = load_reference(store, note["model_version"])
+        events, explanations = explain(store, day, events, scores, reference, settings)
+        rows = store.write_day("event_explanations", day, explanations, note)
+        yield dg.MaterializeResult(
+            "event_explanations", metadata=day_metadata(store, "event_explanations", day, rows)
+        )
+        rows = store.write_day("anomaly_events", day, events, note)
         strongest = events.sort_by([("score", "descending")]).slice(0, 20).to_pylist()
         lines = ["| event | start | channels | score | cluster | contractor |", "|---|---|---|---|---|---|"]
         lines += [
@@ -166,12 +221,13 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             f"| {e['score']:.1f} | {e['cluster']} | {e['contractor_class'] or ''} |"
             for e in strongest
         ]
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
+            "anomaly_events",
             metadata={
                 **day_metadata(store, "anomaly_events", day, rows),
                 "events": rows,
                 "strongest": dg.MetadataValue.md("\n".join(lines)),
-            }
+            },
         )
 
     return [reference_model, embeddings, cluster_labels, anomaly_scores, anomaly_events]

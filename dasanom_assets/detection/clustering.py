@@ -1,7 +1,9 @@
 """Clusters of normal windows in the latent space, and how far new windows lie outside them."""
 
 import itertools
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from tempfile import TemporaryDirectory
@@ -9,15 +11,24 @@ from typing import Any
 
 import hdbscan
 import numpy as np
+from numba import njit
 from sklearn import metrics
-from sklearn.neighbors import NearestNeighbors
 
 from dasanom_assets.settings import DetectionSettings
 
 ACTIVE_STD = 0.1
 """Dimensions that spread less carry nothing: `Var(mu)` of 0.01 is where a unit of the VAE counts as active."""
-BLOCK = 8192
-"""Windows whose neighbours are looked up at a time."""
+BLOCK = 2048
+"""Windows that a thread places at a time."""
+LEAF = 128
+"""Reference windows whose distances are computed together."""
+FINALISTS = 3
+"""Candidates, by DBCV, whose stability is looked at."""
+SUBSAMPLES = 5
+"""Subsamples that stability is the mean over."""
+SUBSAMPLE_SHARE = 0.8
+STABLE = 0.6
+"""Stability from which the best DBCV decides."""
 QUALITY_WINDOWS = 5000
 """Windows that the silhouette, whose cost is quadratic, is taken over."""
 
@@ -48,6 +59,11 @@ class Clusters:
         """Clusters found; 0 where all windows are noise."""
         return int(self.fitted.labels_.max()) + 1
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Cluster of each point, integer, shape (n,), −1 for noise; a single cluster has all of them."""
+        return _labels(self.fitted)
+
     def parameters(self) -> dict[str, Any]:
         """Return what `refit` needs beside the points, as JSON-able values."""
         return self.chosen
@@ -57,9 +73,9 @@ class Clusters:
         return (points - self.centre) / self.scale
 
     @cached_property
-    def neighbours(self) -> NearestNeighbors:
-        """Index of the scaled reference points."""
-        return NearestNeighbors(algorithm="brute").fit(self.scaled(self.points))
+    def leaves(self) -> "_Leaves":
+        """The scaled reference points, cut into boxes."""
+        return _Leaves.of(self.fitted.prediction_data_)
 
     @cached_property
     def tree(self) -> "_Tree":
@@ -87,12 +103,13 @@ def _parameters(
 
 
 def fit_clusters(points: np.ndarray, settings: DetectionSettings) -> Clusters:
-    """Fit HDBSCAN with the parameters that give the best DBCV under a bound on the noise share.
+    """Fit HDBSCAN with the parameters that give the best DBCV under a bound on the noise share, if stable.
 
-    DBCV is hdbscan's ``relative_validity_`` (Moulavi et al. 2014, by its mutual-reachability approximation). A
-    single cluster has no such figure; it is chosen where no candidate with more keeps the bound. Where that finds
-    nothing either, all windows are noise, and outlier scores become distances to neighbours (see `assign`).
-    `Clusters.parameters` says which of them it is.
+    DBCV is hdbscan's ``relative_validity_`` (Moulavi et al. 2014, by its mutual-reachability approximation). Of
+    the `FINALISTS` best that keep the bound, the best with a `stability` of at least `STABLE` is chosen, and the
+    most stable where there is none. Where no candidate keeps the bound, a single cluster of all windows is tried.
+    Where hdbscan finds several even then, all windows are noise, and outlier scores become distances to
+    neighbours (see `assign`). `Clusters.parameters` says which of them it is.
 
     Parameters
     ----------
@@ -105,15 +122,83 @@ def fit_clusters(points: np.ndarray, settings: DetectionSettings) -> Clusters:
     with TemporaryDirectory(prefix="dasanom-") as folder:
         for parameters in candidates(len(points)):
             fitted = _fit(points, parameters, memory=folder)
-            n_clusters = int(fitted.labels_.max()) + 1
-            noise = float((fitted.labels_ < 0).mean())
-            dbcv = float(fitted.relative_validity_) if n_clusters > 1 else None
-            figures = {"n_clusters": n_clusters, "noise_share": round(noise, 4), "dbcv": dbcv}
-            tried.append(parameters | figures | {"keeps_noise_bound": noise <= settings.max_noise_share})
-    valid = [entry for entry in tried if entry["dbcv"] is not None and entry["keeps_noise_bound"]]
-    best = max(valid, key=lambda entry: entry["dbcv"]) if valid else tried[-1]
-    neighbour = f"distance to reference window {best['min_samples']}"
-    return refit(points, best | {"outlier_score": "GLOSH" if best["n_clusters"] else neighbour})
+            labels = _labels(fitted)
+            n_clusters, noise = int(labels.max()) + 1, float((labels < 0).mean())
+            dbcv = float(fitted.relative_validity_) if n_clusters > 1 else np.nan
+            figures = {
+                "n_clusters": n_clusters,
+                "noise_share": round(noise, 4),
+                "dbcv": dbcv if np.isfinite(dbcv) else None,
+                "keeps_noise_bound": noise <= settings.max_noise_share,
+            }
+            tried.append((parameters | figures, labels))
+        valid = {
+            labels.tobytes(): (entry, labels)
+            for entry, labels in reversed(tried)
+            if entry["dbcv"] is not None and entry["keeps_noise_bound"]
+        }
+        finalists = sorted(valid.values(), key=lambda item: item[0]["dbcv"], reverse=True)[:FINALISTS]
+        if not finalists and tried[-1][0]["n_clusters"] == 1:
+            finalists = tried[-1:]
+        scored = [
+            entry | {"stability": stability(points, labels, entry, settings.seed, folder)}
+            for entry, labels in finalists
+        ]
+    if not scored:
+        # No two clusters of more than half of the windows fit, so nothing is found, now and in `refit`.
+        nothing = {"min_cluster_size": len(points) // 2 + 1, "allow_single_cluster": False, "n_clusters": 0}
+        figures = {"noise_share": 1.0, "dbcv": None, "keeps_noise_bound": False, "stability": None}
+        neighbour = f"distance to the {tried[-1][0]['min_samples']}th nearest reference window"
+        return refit(points, tried[-1][0] | nothing | figures | {"outlier_score": neighbour})
+    stable = [entry for entry in scored if entry["stability"] >= STABLE]
+    best = stable[0] if stable else max(scored, key=lambda entry: entry["stability"])
+    return refit(points, best | {"outlier_score": "GLOSH"})
+
+
+def stability(
+    points: np.ndarray, labels: np.ndarray, parameters: dict[str, Any], seed: int, memory: str | None = None
+) -> float:
+    """Return how alike the clusters of subsamples are to those of all windows.
+
+    The mean, over `SUBSAMPLES` random subsamples, of the adjusted Rand index (Hubert and Arabie 1985) between the
+    labels of the windows in a subsample's own fit and in the fit of all; noise counts as a label. After Ben-Hur,
+    Elisseeff and Guyon 2002. ``min_cluster_size``, which is a share of the windows, shrinks with them.
+
+    Parameters
+    ----------
+    points : numpy.ndarray
+        float32, shape (n, d), not scaled.
+    labels : numpy.ndarray
+        Integer, shape (n,): those of the fit of all.
+    parameters : dict
+        Of that fit; see `candidates`.
+    seed : int
+    memory : str, optional
+        Folder where hdbscan keeps spanning trees.
+
+    Returns
+    -------
+    float
+        1: the same clusters each time; 0: no more alike than by chance.
+    """
+    rng = np.random.default_rng(seed)
+    size = max(2, round(SUBSAMPLE_SHARE * parameters["min_cluster_size"]))
+    indices = []
+    for _ in range(SUBSAMPLES):
+        some = np.sort(rng.permutation(len(points))[: round(SUBSAMPLE_SHARE * len(points))])
+        fitted = _fit(points[some], parameters | {"min_cluster_size": size}, memory=memory)
+        indices.append(metrics.adjusted_rand_score(labels[some], _labels(fitted)))
+    return round(float(np.mean(indices)), 4)
+
+
+def _labels(fitted: hdbscan.HDBSCAN) -> np.ndarray:
+    """Return hdbscan's labels, but of a single cluster, which is the root of the tree, all windows.
+
+    hdbscan itself gives only the ``min_cluster_size`` densest windows to such a cluster, while
+    ``approximate_predict`` gives it everything.
+    """
+    single = fitted.labels_.max() == 0
+    return np.zeros_like(fitted.labels_) if single else fitted.labels_
 
 
 def refit(points: np.ndarray, parameters: dict[str, Any]) -> Clusters:
@@ -129,7 +214,7 @@ def _centre_and_scale(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return points.mean(axis=0, dtype=np.float64), np.where(spread > ACTIVE_STD, spread, np.inf)
 
 
-def _fit(points: np.ndarray, parameters: dict[str, Any], **more: str) -> hdbscan.HDBSCAN:
+def _fit(points: np.ndarray, parameters: dict[str, Any], **more: str | None) -> hdbscan.HDBSCAN:
     centre, scale = _centre_and_scale(points)
     names = ("min_cluster_size", "min_samples", "cluster_selection_method", "allow_single_cluster")
     return hdbscan.HDBSCAN(
@@ -143,8 +228,10 @@ def _fit(points: np.ndarray, parameters: dict[str, Any], **more: str) -> hdbscan
 def assign(clusters: Clusters, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Place new windows in existing clusters.
 
-    The vectorised equal of ``hdbscan.approximate_predict`` and ``approximate_predict_scores``, which look at one
-    point at a time.
+    The equal of ``hdbscan.approximate_predict`` and ``approximate_predict_scores``, which look at one point at a
+    time, but for three cases in which they give nothing: where windows of the reference coincide, lambda is
+    infinite, and here stands for the largest finite one; a single cluster without parts is one, and no noise; and
+    where there is no cluster, scores are distances. Memory beside that of the results is bounded by a block.
 
     Parameters
     ----------
@@ -159,29 +246,38 @@ def assign(clusters: Clusters, points: np.ndarray) -> tuple[np.ndarray, np.ndarr
     probability : numpy.ndarray
         float32, shape (m,): strength of membership, 0 for noise.
     outlier_score : numpy.ndarray
-        float32, shape (m,): GLOSH (Campello et al. 2015), 0 deep inside a cluster, towards 1 far outside. Where
-        there is no cluster, the distance to the ``min_samples``-th reference window instead.
+        float32, shape (m,): GLOSH (Campello et al. 2015), 0 deep inside a cluster, below it where a window lies
+        denser than any of the reference, towards 1 far outside. Where there is no cluster, the distance to the
+        ``min_samples``-th reference window instead, in units of the reference's spread.
+
+    Raises
+    ------
+    ValueError
+        Where a point is not finite.
     """
-    parts = [_assign(clusters, points[i : i + BLOCK]) for i in range(0, len(points), BLOCK)]
-    if not parts:
-        return np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32)
-    label, probability, score = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return label.astype(np.int32), probability.astype(np.float32), score.astype(np.float32)
+    label, probability, score = (np.empty(len(points), kind) for kind in (np.int32, np.float32, np.float32))
+
+    def place(first: int) -> None:
+        block = slice(first, first + BLOCK)
+        label[block], probability[block], score[block] = _assign(clusters, points[block])
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for _ in pool.map(place, range(0, len(points), BLOCK)):
+            pass
+    return label, probability, score
 
 
 def _assign(clusters: Clusters, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    min_samples, tree = clusters.chosen["min_samples"], clusters.tree
-    scaled = clusters.scaled(points)
-    reference = clusters.scaled(clusters.points)
-    index = clusters.neighbours.kneighbors(scaled, 2 * min_samples, return_distance=False)
-    # The search's own distances come from a product of matrices and lose digits where points nearly coincide.
-    distance = np.sqrt(np.square(scaled[:, None] - reference[index]).sum(axis=2))
-    order = np.argsort(distance, axis=1, kind="stable")
-    index, distance = np.take_along_axis(index, order, 1), np.take_along_axis(distance, order, 1)
-    core = distance[:, min_samples]
+    if not np.isfinite(points).all():
+        raise ValueError("latent means that are not finite have no place among clusters")
+    min_samples, tree, leaves = clusters.chosen["min_samples"], clusters.tree, clusters.leaves
+    k = min(2 * min_samples, len(clusters.points))
+    index, square = _nearest(clusters.scaled(points), leaves.coordinates, leaves.low, leaves.high, k)
+    index, distance = leaves.order[index], np.sqrt(square)
     if not clusters.n_clusters:
-        return np.full(len(points), -1), np.zeros(len(points)), core
+        return np.full(len(points), -1), np.zeros(len(points)), distance[:, min(min_samples, k) - 1]
 
+    core = distance[:, min(min_samples, k - 1)]
     reach = np.maximum(np.maximum(distance, tree.core_distances[index]), core[:, None])
     nearest = reach.argmin(axis=1)[:, None]
     neighbour = np.take_along_axis(index, nearest, 1)[:, 0]
@@ -190,9 +286,9 @@ def _assign(clusters: Clusters, points: np.ndarray) -> tuple[np.ndarray, np.ndar
         lam = np.where(least > 0, 1 / least, np.finfo(float).max)
 
     cluster = tree.parent[neighbour]
-    same = distance[:, 0] == 0
     deepest = tree.deepest[cluster - tree.root]
-    score = np.where(deepest > 0, (deepest - np.where(same, tree.lam[neighbour], lam)) / deepest, 0.0)
+    same = distance[:, 0] == 0
+    score = (deepest - np.where(same, np.minimum(tree.lam[neighbour], deepest), lam)) / deepest
 
     climbing = tree.lam[neighbour] > lam
     while climbing.any():
@@ -201,9 +297,96 @@ def _assign(clusters: Clusters, points: np.ndarray) -> tuple[np.ndarray, np.ndar
         cluster = np.where(climbing, tree.cluster_parent[row], cluster)
     label = tree.label[cluster - tree.root]
     top = tree.label_lam[np.maximum(label, 0)]
-    with np.errstate(invalid="ignore"):
-        probability = np.where(top > 0, np.minimum(top, lam) / top, 1.0)
-    return label, np.where(label >= 0, probability, 0.0), score
+    return label, np.where(label >= 0, np.minimum(top, lam) / top, 0.0), score
+
+
+@njit(nogil=True, cache=True)
+def _nearest(
+    points: np.ndarray, coordinates: np.ndarray, low: np.ndarray, high: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `k` nearest reference points, nearest first, and the squares of their distances.
+
+    The sum over dimensions is taken in the order in which scikit-learn's trees take it, so distances have the same
+    bits, and a box is never farther than what is in it.
+
+    Parameters
+    ----------
+    points : numpy.ndarray
+        float64, shape (m, d).
+    coordinates, low, high : numpy.ndarray
+        See `_Leaves`.
+    k : int
+        At most the number of reference points.
+
+    Returns
+    -------
+    index, square : numpy.ndarray
+        int64 and float64, shape (m, k); the place is that in `_Leaves.order`.
+    """
+    m, d = points.shape
+    index, square = np.zeros((m, k), np.int64), np.full((m, k), np.inf)
+    some, box = np.empty(LEAF), np.empty(len(coordinates))
+    for i in range(m):
+        box[:] = 0.0
+        for a in range(d):
+            x = points[i, a]
+            for leaf in range(len(box)):
+                below, above = low[a, leaf] - x, x - high[a, leaf]
+                gap = below if below > above else above
+                box[leaf] += gap**2 if gap > 0 else 0.0
+        for leaf in np.argsort(box):
+            worst, near = square[i, k - 1], True
+            if box[leaf] > worst:
+                break
+            some[:] = 0.0
+            for a in range(d):
+                x, y = points[i, a], coordinates[leaf, a]
+                for j in range(LEAF):
+                    some[j] += (x - y[j]) ** 2
+                if a % 4 == 3:
+                    near = False
+                    for j in range(LEAF):
+                        near |= some[j] < worst
+                    if not near:
+                        break
+            if not near:
+                continue
+            for j in range(LEAF):
+                if some[j] < worst:
+                    at = k - 1
+                    while at > 0 and square[i, at - 1] > some[j]:
+                        square[i, at], index[i, at] = square[i, at - 1], index[i, at - 1]
+                        at -= 1
+                    square[i, at], index[i, at] = some[j], leaf * LEAF + j
+                    worst = square[i, k - 1]
+    return index, square
+
+
+@dataclass(frozen=True)
+class _Leaves:
+    """Reference points that lie together, `LEAF` at a time.
+
+    ``coordinates`` has the shape (leaves, d, LEAF), the last leaf filled up with infinity; ``low`` and ``high``,
+    of shape (d, leaves), are the corners of a leaf's box; ``order`` gives the reference point of a place.
+    """
+
+    coordinates: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    order: np.ndarray
+
+    @staticmethod
+    def of(data: hdbscan.prediction.PredictionData) -> "_Leaves":
+        order = np.asarray(data.tree.get_arrays()[1])  # a walk through hdbscan's tree: what is near stays together
+        points, first = data.raw_data[order], np.arange(0, len(order), LEAF)
+        filled = np.full((len(first) * LEAF, points.shape[1]), np.inf)
+        filled[: len(points)] = points
+        return _Leaves(
+            np.ascontiguousarray(filled.reshape(len(first), LEAF, -1).transpose(0, 2, 1)),
+            np.ascontiguousarray(np.minimum.reduceat(points, first).T),
+            np.ascontiguousarray(np.maximum.reduceat(points, first).T),
+            order,
+        )
 
 
 @dataclass(frozen=True)
@@ -213,6 +396,7 @@ class _Tree:
     ``parent`` and ``lam`` are where a point falls out of the tree; ``cluster_parent`` and ``cluster_lam`` where a
     cluster does (lambda −1: the root, or a leaf's missing entry); ``deepest`` is the largest lambda in or below
     a cluster; ``label`` the number of a selected cluster, −1 otherwise; ``label_lam`` the largest lambda of it.
+    Lambda is infinite where points coincide; in ``deepest`` and ``label_lam`` the largest finite one stands in.
     """
 
     root: int
@@ -233,8 +417,10 @@ class _Tree:
         points = raw[raw["child"] < n]
         parent[points["child"]], lam[points["child"]] = points["parent"], points["lambda_val"]
         size = int(raw["parent"].max()) - root + 1
+        finite = raw["lambda_val"][np.isfinite(raw["lambda_val"])]
+        cap = finite.max() if len(finite) else 1.0
         deepest = np.full(size, 0.0)
-        np.maximum.at(deepest, raw["parent"] - root, raw["lambda_val"])
+        np.maximum.at(deepest, raw["parent"] - root, np.minimum(raw["lambda_val"], cap))
         cluster_parent, cluster_lam = np.full(size, root), np.full(size, -1.0)
         below = raw[raw["child"] >= n]
         for row in below[::-1]:  # children come after their parents
@@ -245,7 +431,7 @@ class _Tree:
         label_lam = np.zeros(max(len(data.cluster_map), 1))
         for cluster, number in data.cluster_map.items():
             label[cluster - root] = number
-            label_lam[number] = data.max_lambdas[cluster]
+            label_lam[number] = min(data.max_lambdas[cluster], cap)
         return _Tree(
             root, data.core_distances, parent, lam, cluster_parent, cluster_lam, deepest, label, label_lam
         )

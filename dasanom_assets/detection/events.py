@@ -1,19 +1,26 @@
 """Windows to events: what hangs together in time and along the fibre is one alarm."""
 
 import hashlib
+from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dasanom_assets.detection.components import SLACK, components, members
 from dasanom_assets.settings import DetectionSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.schemas import SCHEMAS, empty
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, with_score
+from dasanom_assets.tables.store import Store
 
 ORDER = [("start", "ascending"), ("fibre", "ascending"), ("first_channel", "ascending")]
 """How events are sorted."""
 
 KEY = ["fibre", "channel", "start"]
+
+LOOK_BACK_NS = 1800 * SECOND_NS
+"""What an event of a day may have had before midnight; one that is longer begins there."""
 
 THREATS = ("digging", "walking", "cutting", "machine")
 """The contractor's classes that are alarms, as its columns ``p_<class>`` name them."""
@@ -32,6 +39,7 @@ def find_events(
     settings: DetectionSettings,
     window: WindowSettings,
     group_channels: int = 1,
+    before: pa.Table | None = None,
 ) -> pa.Table:
     """Return the rows of `anomaly_events` of a day.
 
@@ -51,14 +59,23 @@ def find_events(
     window : WindowSettings
     group_channels : int
         Channels that a row of `scores` stands for, from its own number on.
+    before : pyarrow.Table, optional
+        Rows of `anomaly_scores` of the end of the day before: an event that began there is told whole, and events
+        that ended there are left out.
 
     Raises
     ------
     ValueError
         Where `labels` are of other windows.
     """
+    scores = with_score(scores)
     if labels is not None and not labels.select(KEY).equals(scores.select(KEY)):
         raise ValueError("cluster_labels are of other windows than anomaly_scores: materialize both again")
+    n_today = scores.num_rows
+    if before is not None and before.num_rows:
+        before = with_score(before)
+        common = [name for name in scores.column_names if name in before.column_names]
+        scores = pa.concat_tables([scores.select(common), before.select(common)])
     step = window.shift_seconds * SECOND_NS
     to_centre = (window.seconds * SECOND_NS - step) // 2
     flagged = scores["is_anomaly"].to_numpy(zero_copy_only=False)
@@ -71,11 +88,12 @@ def find_events(
     fibre, version = (taken[name].to_pylist() for name in ("fibre", "model_version"))
     channel, score, p_value = (taken[name].to_numpy() for name in ("channel", "score", "p_value"))
     start = taken["start"].cast(pa.int64()).to_numpy()
-    cluster = None if labels is None else labels["label"].to_numpy()[taking_part]
+    today = taking_part < n_today
+    cluster = None if labels is None else labels["label"].to_numpy()[np.minimum(taking_part, max(n_today - 1, 0))]
     view = _ContractorsView(contractor)
     rows = []
     for at in members(components(taken, int(SLACK * step), group_channels)):
-        if np.count_nonzero(flagged[at]) < settings.min_windows:
+        if np.count_nonzero(flagged[at]) < settings.min_windows or not today[at].any():
             continue
         peak = at[np.argmax(score[at])]
         first_channel, last_channel = int(channel[at].min()), int(channel[at].max()) + group_channels - 1
@@ -95,7 +113,7 @@ def find_events(
                 "score": float(score[peak]),
                 "p_value": float(p_value[peak]),
                 "n_windows": len(at),
-                "cluster": None if cluster is None else _most_frequent(cluster[at]),
+                "cluster": None if cluster is None else _most_frequent(cluster[at[today[at]]]),
                 "contractor_class": kind,
                 "contractor_probability": probability,
                 "model_version": version[peak],
@@ -104,6 +122,62 @@ def find_events(
     if not rows:
         return empty("anomaly_events")
     return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]).sort_by(ORDER)
+
+
+def taking_part(store: Store, day: str, settings: DetectionSettings) -> tuple[pa.Table, pa.Table]:
+    """Return the rows of `anomaly_scores` of a day that can be part of an event, and their `cluster_labels`.
+
+    Read one channel at a time: of a day, few windows are unusual.
+
+    Raises
+    ------
+    ValueError
+        Where `cluster_labels` are of other windows.
+    """
+    some, labels = [empty_scores(store, day)], [empty("cluster_labels")]
+    labelled = (rows for rows in store.iter_day("cluster_labels", day) if rows.num_rows)
+    for rows in store.iter_day("anomaly_scores", day):
+        if not (rows := with_score(rows)).num_rows:
+            continue
+        label = next(labelled, None)
+        if label is None or not label.select(KEY).equals(rows.select(KEY)):
+            raise ValueError("cluster_labels are of other windows than anomaly_scores: materialize both again")
+        unusual = pc.or_(rows["is_anomaly"], pc.less(rows["p_value"], settings.extend_p_value))
+        some.append(rows.filter(unusual))
+        labels.append(label.filter(unusual))
+    return pa.concat_tables(some).replace_schema_metadata(), pa.concat_tables(labels).replace_schema_metadata()
+
+
+def empty_scores(store: Store, day: str) -> pa.Table:
+    """Return no rows of `anomaly_scores`, with the columns of a day."""
+    with store.open_day("anomaly_scores", day) as file:
+        return file.schema_arrow.empty_table()
+
+
+def end_of_day_before(
+    store: Store, day: str, note: dict[str, Any], settings: DetectionSettings
+) -> pa.Table | None:
+    """Return what `taking_part` would of the end of the day before, or None where another model scored it.
+
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day.
+    note : dict
+        Metadata of the day's `anomaly_scores`.
+    settings : DetectionSettings
+    """
+    yesterday = str(date.fromisoformat(day) - timedelta(days=1))
+    if not store.has_day("anomaly_scores", yesterday):
+        return None
+    if store.metadata("anomaly_scores", yesterday)["model_version"] != note["model_version"]:
+        return None
+    midnight = int(np.datetime64(day, "ns").astype(np.int64))
+    late = pc.field("start") >= pa.scalar(midnight - LOOK_BACK_NS, pa.int64()).cast(TIME)
+    unusual = pc.field("is_anomaly") | (pc.field("p_value") < settings.extend_p_value)
+    tables = [rows.filter(late & unusual) for rows in store.iter_day("anomaly_scores", yesterday)]
+    return pa.concat_tables(tables)
 
 
 def _most_frequent(labels: np.ndarray) -> int:

@@ -1,24 +1,37 @@
-"""What scoring needs beside the networks: clusters of normal windows and calibrated scores."""
+"""What scoring needs beside the networks: fitted detectors and calibrated scores."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from dasanom_assets.detection.clustering import Clusters, assign, cluster_quality, fit_clusters, refit
+from dasanom_assets.detection.clustering import assign, cluster_quality
+from dasanom_assets.detection.components import SLACK, components
+from dasanom_assets.detection.detectors import Detector, Windows, detector_class, detector_classes
+from dasanom_assets.detection.latent import Latent
 from dasanom_assets.detection.thresholds import Calibration, combine
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.training import encode_bank
 from dasanom_assets.models.training_set import WindowIndex, load_bank
 from dasanom_assets.models.vae import Vae
-from dasanom_assets.settings import Settings
+from dasanom_assets.settings import DetectionSettings, Settings
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.schemas import DETECTORS
+from dasanom_assets.tables.schemas import TIME
 from dasanom_assets.tables.store import Store
 
 NAME = "reference_model"
-SUPPORT_NS = 2 * SECOND_NS
+SUPPORT_NS = 4 * SECOND_NS
 """Windows of a channel and of its neighbours whose starts differ by no more support each other."""
+FLANK_P_VALUE = 0.02
+"""Calibration windows below this that touch one taken for an event are part of it."""
+ALARM_P_VALUE = 0.003
+"""Where quiet windows below this hang together, they are taken for what a false alarm looks like."""
+RESTLESS_SHARE, RESTLESS_P_VALUE, RESTLESS_DAYS = 0.05, 0.01, 2
+"""A channel is restless where, on at least so many days, so many of its windows lie below a p-value."""
+RESTLESS_WINDOWS = 2000
+"""Restless channels are calibrated by themselves where they have at least so many windows."""
 
 
 class IncompatibleModelError(ValueError):
@@ -43,10 +56,15 @@ class Reference:
     ----------
     vae_version : str
         The checkpoint whose latent space this is.
-    clusters : Clusters
-        HDBSCAN on a sample of training windows.
+    detectors : dict
+        Name to fitted `Detector`, in the order of their columns.
     calibrations : dict
-        Detector name, and ``"fused"``, to its `Calibration` on windows that no network was trained on.
+        ``usual`` and, where there are such channels, ``restless``, to: detector name, and ``"fused"``, to its
+        `Calibration` on windows that no network was trained on.
+    restless : frozenset of (str, int)
+        Fibre and channel of those that are calibrated by themselves.
+    windows : dict
+        Where the windows that detectors were fitted on come from: ``fibre``, ``channel``, ``start_ns``.
     settings : dict
         The settings that a table must share to be scored: spectrogram, window and background.
     note : dict
@@ -56,21 +74,22 @@ class Reference:
     """
 
     vae_version: str
-    clusters: Clusters
-    calibrations: dict[str, Calibration]
+    detectors: dict[str, Detector]
+    calibrations: dict[str, dict[str, Calibration]]
+    restless: frozenset[tuple[str, int]]
+    windows: dict[str, np.ndarray]
     settings: dict[str, Any]
     note: dict[str, Any]
     version: str = ""
 
+    def of(self, fibre: str, channel: int) -> dict[str, Calibration]:
+        """Return the calibrations of a channel."""
+        return self.calibrations["restless" if (fibre, channel) in self.restless else "usual"]
 
-def scores_of(mu: np.ndarray, reconstruction_error: np.ndarray, kl: np.ndarray, outlier: np.ndarray) -> np.ndarray:
-    """Return the score of each detector, larger is more unusual, float32, shape (n, detectors).
-
-    ``vae`` is the negative evidence lower bound of the window, nats: reconstruction and KL at the posterior's
-    mean. ``latent`` is the GLOSH outlier score of the mean.
-    """
-    assert DETECTORS == ("vae", "latent")
-    return np.stack([reconstruction_error + kl, outlier], axis=1).astype(np.float32)
+    @property
+    def latent(self) -> Latent:
+        """The detector whose clusters `cluster_labels` and the map show, whether or not it scores."""
+        return self.detectors["latent"]  # type: ignore[return-value]
 
 
 def needed(settings: Settings) -> dict[str, Any]:
@@ -82,10 +101,10 @@ def needed(settings: Settings) -> dict[str, Any]:
 def fit_reference(
     store: Store, manifest: dict[str, Any], vae: Vae, vae_version: str, settings: Settings, device: str
 ) -> Reference:
-    """Fit clusters on training windows and calibrate every detector on the calibration blocks.
+    """Fit detectors on training windows and calibrate them on the calibration blocks.
 
-    Reference windows are not clean: those whose raw score lies far above the rest, by any detector, are taken
-    for events and left out of the calibration (see `Calibration.fit`).
+    Reference windows are not clean: those that are taken for events are left out of the calibration, with what
+    hangs together with them (see `_quiet`).
 
     Parameters
     ----------
@@ -98,29 +117,159 @@ def fit_reference(
     device : str
     """
     detection = settings.detection
-    train, _ = load_bank(store, manifest, "train", detection.reference_windows, detection.seed)
+    train, origin = load_bank(store, manifest, "train", detection.reference_windows, detection.seed)
     held_out, where = load_bank(store, manifest, "calibration")
-    clusters = fit_clusters(encode_bank(vae, train, device).mu, detection)
-    encoded = encode_bank(vae, held_out, device)
-    label, _, outlier = assign(clusters, encoded.mu)
-    scores = scores_of(encoded.mu, encoded.reconstruction_error, encoded.kl, outlier)
-    fits = {name: Calibration.fit(scores[:, i], detection.trim_mads) for i, name in enumerate(DETECTORS)}
-    quiet = np.all([fits[name].is_quiet(scores[:, i]) for i, name in enumerate(DETECTORS)], axis=0)
-    calibrations = {name: Calibration.fit(scores[quiet, i], trim_mads=np.inf) for i, name in enumerate(DETECTORS)}
-    fused = _supported_all(where, fuse(calibrations, scores), manifest["spectrogram"]["group_channels"])
-    calibrations["fused"] = Calibration.fit(fused[quiet], trim_mads=np.inf)
+    classes = detector_classes([*detection.detectors, *({"latent"} - set(detection.detectors))])
+    learned = Windows(train, encode_bank(vae, train, device))
+    detectors = {name: of.fit(learned, detection) for name, of in classes.items()}
+    windows = Windows(held_out, encode_bank(vae, held_out, device))
+    fused = [name for name, of in classes.items() if of in detector_classes(detection.detectors).values()]
+    scores = np.stack([detectors[name].score(windows) for name in fused], axis=1)
+    step = manifest["spectrogram"]["group_channels"]
+    found = calibrate(scores, fused, where, held_out.rows_per_window, step, detection)
     note = {
         "reference_windows": len(train),
         "calibration_windows": len(held_out),
-        "taken_for_events": round(float(1 - quiet.mean()), 5),
-        "clusters": cluster_quality(encoded.mu, label),
+        "fused": fused,
+        **found.note,
+        "clusters": cluster_quality(windows.encoded.mu, assign_labels(detectors["latent"], windows)),
     }
-    return Reference(vae_version, clusters, calibrations, needed(settings), note)
+    origins = {"fibre": origin.fibre.astype(str), "channel": origin.channel, "start_ns": origin.start_ns}
+    return Reference(vae_version, detectors, found.calibrations, found.restless, origins, needed(settings), note)
 
 
-def fuse(calibrations: dict[str, Calibration], scores: np.ndarray) -> np.ndarray:
+def assign_labels(latent: Detector, windows: Windows) -> np.ndarray:
+    """Return the cluster of each window, int32, shape (n_windows,)."""
+    assert isinstance(latent, Latent)
+    return assign(latent.clusters, windows.encoded.mu)[0]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What `calibrate` found; see `Reference`."""
+
+    calibrations: dict[str, dict[str, Calibration]]
+    restless: frozenset[tuple[str, int]]
+    note: dict[str, Any]
+
+
+def calibrate(
+    scores: np.ndarray,
+    names: Sequence[str],
+    where: WindowIndex,
+    seconds: int,
+    step: int,
+    settings: DetectionSettings,
+) -> Calibrated:
+    """Calibrate detectors, and their fusion, on the scores of held-out windows.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        float32, shape (n_windows, detectors).
+    names : sequence of str
+        Of the detectors.
+    where : WindowIndex
+        Where each window comes from.
+    seconds : int
+        Length of a window, s.
+    step : int
+        From one channel number to the next: the size of groups of channels.
+    settings : DetectionSettings
+    """
+    # Windows that share frames are not independent: they are of one block.
+    lane = np.empty(len(scores), np.int64)
+    for i, at in enumerate(_groups(where).values()):
+        lane[at] = i
+    block = lane * 1_000_000 + where.start_ns // (2 * seconds * SECOND_NS) % 1_000_000
+    rows = pa.table(
+        {
+            "fibre": pa.array([f"{day} {fibre}" for day, fibre in zip(where.day, where.fibre, strict=True)]),
+            "channel": where.channel,
+            "start": pa.array(where.start_ns, pa.int64()).cast(TIME),
+        }
+    )
+
+    def fit(some: np.ndarray, trim_mads: float) -> dict[str, Calibration]:
+        return {name: Calibration.fit(scores[some, i], trim_mads, block[some]) for i, name in enumerate(names)}
+
+    everything = np.ones(len(scores), bool)
+    rough = fit(everything, settings.trim_mads)
+    support = _supported_all(where, fuse(rough, names, scores), step)
+    loud = np.any([~rough[name].is_quiet(scores[:, i]) for i, name in enumerate(names)], axis=0)
+    rough_fused = Calibration.fit(support, settings.trim_mads, block)
+    loud |= ~rough_fused.is_quiet(support)
+    p_value = rough_fused.p_values(support)
+    restless = _restless(where, p_value)
+    of_restless = np.array(
+        [key in restless for key in zip(where.fibre, where.channel.tolist(), strict=True)], bool
+    )
+    if of_restless.sum() < RESTLESS_WINDOWS:
+        restless, of_restless = frozenset(), ~everything
+    quiet = _quiet(rows, loud, p_value, seconds, step)
+    kept = {"usual": quiet & ~of_restless} | ({"restless": of_restless & ~loud} if restless else {})
+    calibrations = {}
+    fused = np.empty(len(scores))
+    for name, some in kept.items():
+        calibrations[name] = fit(some, np.inf)
+        inside = of_restless if name == "restless" else ~of_restless
+        fused[inside] = fuse(calibrations[name], names, scores[inside])
+    support = _supported_all(where, fused, step)
+    p_value = np.empty(len(scores))
+    for name, some in kept.items():
+        calibrations[name]["fused"] = Calibration.fit(support[some], np.inf, block[some])
+        inside = of_restless if name == "restless" else ~of_restless
+        p_value[inside] = calibrations[name]["fused"].p_values(support[inside])
+    left = np.any(list(kept.values()), axis=0)
+    alarm = left & (p_value < ALARM_P_VALUE)
+    n_alarms = components(rows.filter(pa.array(alarm)), int(SLACK * SECOND_NS), step).max(initial=-1) + 1
+    note = {
+        "taken_for_events": round(float(1 - left.mean()), 5),
+        "restless_channels": len(restless),
+        "windows_per_alarm": round(float(alarm.sum() / max(n_alarms, 1)), 2) if n_alarms else 1.0,
+    }
+    return Calibrated(calibrations, restless, note)
+
+
+def _quiet(rows: pa.Table, loud: np.ndarray, p_value: np.ndarray, seconds: int, step: int) -> np.ndarray:
+    """Say which calibration windows are taken for quiet ground.
+
+    An event is more than its loudest windows: what touches them and is itself unusual goes with them, and all
+    windows of the same and the next channels that share a second with it. What is unusual without touching
+    anything loud stays, since quiet ground does that too.
+    """
+    unusual = np.flatnonzero(loud | (p_value < FLANK_P_VALUE))
+    label = components(rows.take(unusual), int(SLACK * SECOND_NS), step)
+    events = unusual[np.isin(label, label[loud[unusual]])]
+    quiet = np.ones(len(loud), bool)
+    if not len(events):
+        return quiet
+    fibre = rows["fibre"].combine_chunks().dictionary_encode().indices.to_numpy()
+    channel = rows["channel"].to_numpy().astype(np.int64) // step
+    second = rows["start"].cast(pa.int64()).to_numpy() // SECOND_NS
+    width = int(second.max() - second.min()) + 2 * seconds + 1
+    key = (fibre.astype(np.int64) * (channel.max() + 3) + channel + 1) * width + second - second.min() + seconds
+    for beside in (-1, 0, 1):
+        at = np.sort(key[events] + beside * width)
+        nearest = np.searchsorted(at, key)
+        for side in (nearest - 1, nearest):
+            inside = (side >= 0) & (side < len(at))
+            quiet[inside] &= np.abs(at[side[inside]] - key[inside]) >= seconds
+    return quiet
+
+
+def _restless(where: WindowIndex, p_value: np.ndarray) -> frozenset[tuple[str, int]]:
+    """Return the channels that are unusual more often than others, day after day: by a road or a pump."""
+    days: dict[tuple[str, int], int] = {}
+    for (_, fibre, channel), at in _groups(where).items():
+        if (p_value[at] < RESTLESS_P_VALUE).mean() > RESTLESS_SHARE:
+            days[fibre, channel] = days.get((fibre, channel), 0) + 1
+    return frozenset(key for key, n in days.items() if n >= RESTLESS_DAYS)
+
+
+def fuse(calibrations: dict[str, Calibration], names: Sequence[str], scores: np.ndarray) -> np.ndarray:
     """Return −log10 of the Cauchy combination of the detectors' p-values, float64, shape (n,)."""
-    p = np.stack([calibrations[name].p_values(scores[:, i]) for i, name in enumerate(DETECTORS)], axis=1)
+    p = np.stack([calibrations[name].p_values(scores[:, i]) for i, name in enumerate(names)], axis=1)
     return -np.log10(combine(p))
 
 
@@ -171,12 +320,30 @@ def _groups(where: WindowIndex) -> dict[tuple[str, str, int], np.ndarray]:
 
 def save_reference(store: Store, reference: Reference) -> str:
     """Store a reference model and return its version; making it live is a separate step."""
-    tensors = {"points": reference.clusters.points}
-    tensors |= {f"calibration.{name}": c.scores for name, c in reference.calibrations.items()}
+    tensors: dict[str, np.ndarray] = {
+        "windows.channel": reference.windows["channel"],
+        "windows.start_ns": reference.windows["start_ns"],
+    }
+    fibres, code = np.unique(reference.windows["fibre"], return_inverse=True)
+    tensors["windows.fibre"] = code.astype(np.int32)
+    values = {}
+    for name, detector in reference.detectors.items():
+        own, values[name] = detector.state()
+        tensors |= {f"detector.{name}.{key}": array for key, array in own.items()}
+    for of, calibrations in reference.calibrations.items():
+        tensors |= {f"calibration.{of}.{name}": c.scores for name, c in calibrations.items()}
     description = {
         "vae_version": reference.vae_version,
-        "clusters": reference.clusters.parameters(),
-        "calibrations": {name: c.to_dict() for name, c in reference.calibrations.items()},
+        "detectors": [
+            {"name": name, "class": f"{type(d).__module__}:{type(d).__name__}", "values": values[name]}
+            for name, d in reference.detectors.items()
+        ],
+        "calibrations": {
+            of: {name: c.to_dict() for name, c in calibrations.items()}
+            for of, calibrations in reference.calibrations.items()
+        },
+        "restless": sorted(map(list, reference.restless)),
+        "fibres": fibres.tolist(),
         "settings": reference.settings,
         "note": reference.note,
     }
@@ -189,17 +356,33 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
     Raises
     ------
     checkpoints.CheckpointError
-        Where there is none, or it is damaged.
+        Where there is none, it is damaged, or one of its detectors cannot be imported.
     """
     version = version or checkpoints.live(store, NAME)
     if version is None:
         raise checkpoints.CheckpointError("there is no reference model yet: run the job train first")
     tensors, d = checkpoints.load(store, NAME, version)
-    calibrations = {
-        name: Calibration.from_dict(c, tensors[f"calibration.{name}"]) for name, c in d["calibrations"].items()
-    }
-    clusters = refit(tensors["points"], d["clusters"])
-    return Reference(d["vae_version"], clusters, calibrations, d["settings"], d["note"], version)
+    detectors = {}
+    try:
+        for row in d["detectors"]:
+            prefix = f"detector.{row['name']}."
+            own = {key.removeprefix(prefix): array for key, array in tensors.items() if key.startswith(prefix)}
+            detectors[row["name"]] = detector_class(row["class"]).restore(own, row["values"])
+        calibrations = {
+            of: {name: Calibration.from_dict(c, tensors[f"calibration.{of}.{name}"]) for name, c in each.items()}
+            for of, each in d["calibrations"].items()
+        }
+        windows = {name: tensors[f"windows.{name}"] for name in ("channel", "start_ns")}
+        windows["fibre"] = np.array(d["fibres"], str)[tensors["windows.fibre"]]
+    except (KeyError, ValueError) as error:
+        raise checkpoints.CheckpointError(
+            f"reference model {version} was made by another version of dasanom or of a detector ({error}): "
+            "run the job train"
+        ) from error
+    restless = frozenset((fibre, channel) for fibre, channel in d["restless"])
+    return Reference(
+        d["vae_version"], detectors, calibrations, restless, windows, d["settings"], d["note"], version
+    )
 
 
 def require_fit(reference: Reference, metadata: dict[str, Any], settings: Settings, day: str) -> None:

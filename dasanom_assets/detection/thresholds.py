@@ -6,9 +6,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-TAIL_SHARE = 0.02
-"""Share of the calibration scores that the generalised Pareto tail is fitted to."""
+TAIL_SHARES = (0.02, 0.05, 0.1)
+"""Shares of the calibration scores that the generalised Pareto tail may be fitted to: the first with enough."""
 MIN_EXCESSES = 100
+"""Blocks of time and channel, at least, that an excess must come from: windows that share frames count once."""
 MAX_SHAPE = 0.5
 SMALLEST = 1e-300
 """P-values are not reported as zero: nothing is impossible, and logarithms stay finite."""
@@ -46,7 +47,7 @@ class Calibration:
     tail: dict[str, float] | None
 
     @staticmethod
-    def fit(scores: np.ndarray, trim_mads: float) -> "Calibration":
+    def fit(scores: np.ndarray, trim_mads: float, block: np.ndarray | None = None) -> "Calibration":
         """Calibrate on the scores of reference windows.
 
         Reference days hold events too. Scores more than `trim_mads` median absolute deviations (scaled to a
@@ -60,13 +61,17 @@ class Calibration:
             Shape (n,); what is not finite is left out.
         trim_mads : float
             ``inf`` keeps all.
+        block : numpy.ndarray, optional
+            int64, shape (n,): equal for windows that are not independent; each is its own by default.
 
         Raises
         ------
         ValueError
             With fewer than 20 finite scores.
         """
-        scores = scores[np.isfinite(scores)]
+        finite = np.isfinite(scores)
+        block = np.arange(len(scores))[finite] if block is None else block[finite]
+        scores = scores[finite]
         if len(scores) < 20:
             raise ValueError(
                 f"{len(scores)} calibration windows are too few: materialize more days and train again"
@@ -76,10 +81,16 @@ class Calibration:
         limit = np.inf
         if np.isfinite(trim_mads) and len(above):
             limit = float(median + trim_mads * 1.4826 * np.median(above))
-        kept = np.sort(scores[scores <= limit]).astype(np.float32)
+        order = np.argsort(scores, kind="stable")[: int((scores <= limit).sum())]
+        kept = scores[order].astype(np.float32)
         exact = kept.astype(np.float64)
         return Calibration(
-            kept, limit, float(1 - len(kept) / len(scores)), float(exact.mean()), float(exact.std()), _tail(exact)
+            kept,
+            limit,
+            float(1 - len(kept) / len(scores)),
+            float(exact.mean()),
+            float(exact.std()),
+            _tail(exact, block[order]),
         )
 
     @property
@@ -150,12 +161,19 @@ class Calibration:
         return Calibration(scores, limit, values["trimmed_share"], values["mean"], values["std"], values["tail"])
 
 
-def _tail(kept: np.ndarray) -> dict[str, float] | None:
-    """Fit a generalised Pareto distribution to the excesses over the start of the tail, or refuse to."""
-    start = float(np.quantile(kept, 1 - TAIL_SHARE))
-    excess = kept[kept > start] - start
-    if len(excess) < MIN_EXCESSES:
+def _tail(kept: np.ndarray, block: np.ndarray) -> dict[str, float] | None:
+    """Fit a generalised Pareto distribution to the excesses over the start of the tail, or refuse to.
+
+    `kept` ascends.
+    """
+    for share in TAIL_SHARES:
+        start = float(np.quantile(kept, 1 - share))
+        above = kept > start
+        if len(np.unique(block[above])) >= MIN_EXCESSES:
+            break
+    else:
         return None
+    excess = kept[above] - start
     shape, _, scale = stats.genpareto.fit(excess, floc=0)
     if not np.isfinite([shape, scale]).all() or shape > MAX_SHAPE or scale <= 0:
         return None

@@ -33,7 +33,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     @dg.asset(
         deps=[
             dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping())
-            for name in ("spectrograms", "background", "channel_health")
+            for name in ("spectrograms", "background", "channel_health", "common_levels")
         ],
         group_name=GROUP,
         kinds={"python"},

@@ -30,7 +30,7 @@ from dasanom_assets.tables.store import Store
 SPLITS = ("train", "validation", "calibration")
 """Names of the splits, in the order of their codes."""
 
-TABLES = ("spectrograms", "background", "channel_health")
+TABLES = ("spectrograms", "background", "channel_health", "common_levels")
 """What the windows of a day are made of."""
 
 GOLDEN = 0.618034
@@ -100,7 +100,7 @@ def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[st
     Parameters
     ----------
     store : Store
-        Must hold `spectrograms`, `background` and `channel_health` of the days.
+        Must hold the `TABLES` of the days.
     days : list of str
         ISO days.
     settings : Settings

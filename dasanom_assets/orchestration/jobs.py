@@ -6,7 +6,15 @@ A day is one run and one process: its steps share what they have loaded, and two
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-INGEST = ("recordings", "channel_health", "spectrograms", "level_histograms", "background")
+INGEST = (
+    "recordings",
+    "channel_health",
+    "clipped_seconds",
+    "spectrograms",
+    "level_histograms",
+    "background",
+    "common_levels",
+)
 TRAIN = ("training_set", "vae_checkpoint", "reference_model")
 RESCORE = (
     "embeddings",
@@ -14,6 +22,7 @@ RESCORE = (
     "anomaly_scores",
     "contractor_scores",
     "anomaly_events",
+    "event_explanations",
     "contractor_events",
     "event_matches",
     "embedding_map",

@@ -1,5 +1,7 @@
 """Assets of the recordings stage: what was delivered, what is readable, how its channels are."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from dasanom_assets.recordings.landing import landing_digest, landing_files
@@ -43,22 +45,44 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
             }
         )
 
-    @dg.asset(deps=[recordings], partitions_def=days, group_name=GROUP, kinds={"python", "parquet"})
-    def channel_health(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult:
-        """Seconds, level and state (ok, dead, saturated, noisy) of every channel of the day."""
+    @dg.multi_asset(
+        specs=[
+            dg.AssetSpec(
+                "channel_health",
+                deps=[recordings],
+                description="Seconds, level and state (ok, dead, saturated, noisy) of every channel of the day.",
+                kinds={"python", "parquet"},
+            ),
+            dg.AssetSpec(
+                "clipped_seconds",
+                deps=[recordings],
+                description="Where samples are at the limits of their type: such a second has no score.",
+                kinds={"python", "parquet"},
+            ),
+        ],
+        partitions_def=days,
+        group_name=GROUP,
+        name="channel_health",
+    )
+    def channel_health(
+        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]
+    ) -> Iterator[dg.MaterializeResult]:
         from dasanom_assets.recordings import health
         from dasanom_assets.recordings.signal import stretches
 
         day = context.partition_key
-        table = health.channel_health(stretches(store, store.read_day("recordings", day)))
+        table, clipped = health.channel_health(stretches(store, store.read_day("recordings", day)))
+        rows = store.write_day("clipped_seconds", day, clipped)
+        yield dg.MaterializeResult("clipped_seconds", metadata=day_metadata(store, "clipped_seconds", day, rows))
         rows = store.write_day("channel_health", day, table)
         states = table["state"].value_counts().to_pylist()
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
+            "channel_health",
             metadata={
                 **day_metadata(store, "channel_health", day, rows),
                 "bad_channels": sum(s["counts"] for s in states if s["values"] != "ok"),
                 "states": {s["values"]: s["counts"] for s in states},
-            }
+            },
         )
 
     return [raw_recordings, recordings, channel_health]

@@ -7,10 +7,12 @@ import pyarrow as pa
 from scipy import ndimage
 
 from dasanom_assets.recordings.signal import Stretch
-from dasanom_assets.tables.schemas import SCHEMAS
+from dasanom_assets.tables.schemas import KEYS, SCHEMAS
 
 DEAD_SHARE = 0.5
 SATURATED_SHARE = 0.01
+CLIPPED_SHARE = 0.002
+"""Share of a second's samples: four of 2000. A clipped sample or two is a glitch of the converter."""
 NOISY_DB = 12.0
 NOISY_MADS = 6.0
 NEIGHBOURS = 10
@@ -21,15 +23,16 @@ FLAT_RUN = 3
 _COUNTS = ("seconds", "blocks", "dead", "clipped")
 
 
-def channel_health(stretches: Iterable[Stretch]) -> pa.Table:
-    """Return the rows of `channel_health`.
+def channel_health(stretches: Iterable[Stretch]) -> tuple[pa.Table, pa.Table]:
+    """Return the rows of `channel_health`, and those of `clipped_seconds`.
 
     Signal is read second by second and summed in float64. ``rms`` is that of the signal less its mean, in the
     unit of the samples; means and squared deviations of the parts are combined as in Chan, Golub and LeVeque
     (1983), so that a large offset costs no digits. ``dead_fraction`` is the share of seconds that are constant or
     hold NaN. ``clipped_fraction`` is the share of samples at the limits of an integer type, or, for floats, that
     repeat the extreme of their second at least `FLAT_RUN` times in a row. A channel is noisy where its level lies
-    `NOISY_DB` and `NOISY_MADS` median absolute deviations above the median of its neighbours.
+    `NOISY_DB` and `NOISY_MADS` median absolute deviations above the median of its neighbours. `clipped_seconds`
+    has the stretches of a channel of which at least `CLIPPED_SHARE` of the samples are clipped.
 
     Parameters
     ----------
@@ -37,9 +40,12 @@ def channel_health(stretches: Iterable[Stretch]) -> pa.Table:
     """
     counts: dict[tuple[str, int], np.ndarray] = {}
     moments: dict[tuple[str, int], np.ndarray] = {}
+    clipped = [SCHEMAS["clipped_seconds"].empty_table()]
     for stretch in stretches:
         keys = [(stretch.fibre, int(channel)) for channel in stretch.channels]
-        for key, count, moment in zip(keys, *_sums(stretch), strict=True):
+        counted, moved, cut = _sums(stretch)
+        clipped.append(cut)
+        for key, count, moment in zip(keys, counted, moved, strict=True):
             counts[key] = counts.get(key, 0) + count
             moments[key] = _combined(moments.get(key, np.zeros(3)), moment)
     keys = sorted(counts)
@@ -66,11 +72,12 @@ def channel_health(stretches: Iterable[Stretch]) -> pa.Table:
         "dead_fraction": dead_share,
         "state": state.astype(object),
     }
-    return pa.table({name: pa.array(v) for name, v in columns.items()}).cast(SCHEMAS["channel_health"])
+    table = pa.table({name: pa.array(v) for name, v in columns.items()}).cast(SCHEMAS["channel_health"])
+    return table, pa.concat_tables(clipped).sort_by([(name, "ascending") for name in KEYS["clipped_seconds"]])
 
 
-def _sums(stretch: Stretch) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is summed over the seconds of a stretch, float64.
+def _sums(stretch: Stretch) -> tuple[np.ndarray, np.ndarray, pa.Table]:
+    """Return what is summed over the seconds of a stretch, float64, and its clipped seconds.
 
     Returns
     -------
@@ -78,7 +85,11 @@ def _sums(stretch: Stretch) -> tuple[np.ndarray, np.ndarray]:
         Shape (n_channels, 4): see `_COUNTS`.
     moments : numpy.ndarray
         Shape (n_channels, 3): number, mean and summed squared deviations of the samples of finite seconds.
+    clipped : pyarrow.Table
+        Rows of `clipped_seconds`.
     """
+    cut: list[tuple[np.ndarray, ...]] = []
+    at = 0
     counts = np.zeros((len(_COUNTS), len(stretch.channels)))
     moments = np.zeros((3, len(stretch.channels)))
     for block in _seconds(stretch):
@@ -87,11 +98,25 @@ def _sums(stretch: Stretch) -> tuple[np.ndarray, np.ndarray]:
         x[:, ~good] = 0.0
         dead = ~good | (x.max(axis=0) == x.min(axis=0))
         ones = np.ones(x.shape[1])
-        counts += [ones * len(x) / stretch.sampling_rate_hz, ones, dead, good * _clipped(block)]
+        clipped = good * _clipped(block)
+        counts += [ones * len(x) / stretch.sampling_rate_hz, ones, dead, clipped]
+        some = np.flatnonzero(clipped >= CLIPPED_SHARE * len(x))
+        ends = [np.full(len(some), round((at + n) / stretch.sampling_rate_hz * 1e9)) for n in (0, len(x))]
+        cut.append((stretch.channels[some], *ends, clipped[some] / len(x)))
+        at += len(x)
         mean = x.mean(axis=0)
         x -= mean
         moments = _combined(moments, np.array([good * len(x), mean, np.einsum("tc,tc->c", x, x)]))
-    return counts.T, moments.T
+    channel, start, end, share = (np.concatenate(part) for part in zip(*cut, strict=True))
+    rows = {
+        "fibre": np.full(len(channel), stretch.fibre, object),
+        "channel": channel.astype(np.int32),
+        "start": stretch.start_ns + start,
+        "end": stretch.start_ns + end,
+        "clipped_fraction": share,
+    }
+    clipped_rows = pa.table({name: pa.array(values) for name, values in rows.items()})
+    return counts.T, moments.T, clipped_rows.cast(SCHEMAS["clipped_seconds"])
 
 
 def _combined(a: np.ndarray, b: np.ndarray) -> np.ndarray:

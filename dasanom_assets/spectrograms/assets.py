@@ -114,7 +114,23 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         )
 
     @dg.asset(
-        deps=["recordings", "channel_health", spectrograms, background],
+        deps=["channel_health", spectrograms, background],
+        partitions_def=days,
+        group_name=GROUP,
+        kinds={"python", "parquet"},
+    )
+    def common_levels(
+        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
+    ) -> dg.MaterializeResult:
+        """What all channels of a stretch share, second by second: wind and drift, which are no events."""
+        from dasanom_assets.spectrograms.common_level import common_levels as compute
+
+        day = context.partition_key
+        rows = store.write_day("common_levels", day, compute(store, day, settings.background))
+        return dg.MaterializeResult(metadata=day_metadata(store, "common_levels", day, rows))
+
+    @dg.asset(
+        deps=["recordings", "channel_health", spectrograms, background, common_levels],
         partitions_def=days,
         group_name=GROUP,
         kinds={"python"},
@@ -148,4 +164,4 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             }
         )
 
-    return [spectrograms, level_histograms, background, representations]
+    return [spectrograms, level_histograms, background, common_levels, representations]

@@ -203,7 +203,7 @@ def compare(
     Parameters
     ----------
     store : Store
-        Must hold `recordings`, `spectrograms`, `background` and `channel_health` of the day.
+        Must hold `recordings`, `spectrograms`, `background`, `channel_health` and `common_levels` of the day.
     day : str
         ISO day.
     settings : BackgroundSettings

@@ -1,5 +1,7 @@
 """The columns of every table, in order: contracts that other programs rely on."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
@@ -13,9 +15,6 @@ _FIBRE = [("fibre", pa.string())]
 _CHANNEL = [*_FIBRE, ("channel", pa.int32())]
 _INTERVAL = [*_CHANNEL, ("start", TIME), ("end", TIME)]
 _EXTENT = [("start", TIME), ("end", TIME), ("first_channel", pa.int32()), ("last_channel", pa.int32())]
-
-DETECTORS = ("vae", "latent")
-"""The detectors whose scores and p-values `anomaly_scores` carries, in order."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     "recordings": pa.schema(
@@ -45,6 +44,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("state", pa.string()),
         ]
     ),
+    "clipped_seconds": pa.schema([*_INTERVAL, ("clipped_fraction", F64)]),
     "contractor_scores": pa.schema(
         [
             *_INTERVAL,
@@ -66,6 +66,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
     "background": pa.schema([*_CHANNEL, ("median_db", VECTOR), ("mad_db", VECTOR)]),
+    "common_levels": pa.schema([*_FIBRE, *_EXTENT, ("level", VECTOR)]),
     "embeddings": pa.schema(
         [*_INTERVAL, ("mu", VECTOR), ("logvar", VECTOR), ("reconstruction_error", F32), ("kl", F32)]
     ),
@@ -73,12 +74,11 @@ SCHEMAS: dict[str, pa.Schema] = {
     "anomaly_scores": pa.schema(
         [
             *_INTERVAL,
-            *[(f"score_{name}", F32) for name in DETECTORS],
-            *[(f"p_{name}", F64) for name in DETECTORS],
             ("score", F32),
             ("p_value", F64),
             ("is_anomaly", pa.bool_()),
             ("model_version", pa.string()),
+            ("invalid", pa.string()),
         ]
     ),
     "anomaly_events": pa.schema(
@@ -95,6 +95,23 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("contractor_class", pa.string()),
             ("contractor_probability", F32),
             ("model_version", pa.string()),
+        ]
+    ),
+    "event_explanations": pa.schema(
+        [
+            *_FIBRE,
+            ("event_id", pa.string()),
+            ("band_hz", pa.list_(F64)),
+            ("band_weight", pa.list_(F64)),
+            ("seconds", pa.list_(TIME)),
+            ("second_weight", pa.list_(F64)),
+            ("normal_fibre", pa.list_(pa.string())),
+            ("normal_channel", pa.list_(pa.int32())),
+            ("normal_start", pa.list_(TIME)),
+            ("normal_distance", pa.list_(F64)),
+            ("resembles", pa.string()),
+            ("similarity", F32),
+            ("profile", VECTOR),
         ]
     ),
     "contractor_events": pa.schema(
@@ -119,18 +136,39 @@ SCHEMAS: dict[str, pa.Schema] = {
 KEYS: dict[str, tuple[str, ...]] = {
     "recordings": ("path",),
     "channel_health": ("fibre", "channel"),
+    "clipped_seconds": ("fibre", "channel", "start"),
     "contractor_scores": ("fibre", "channel", "start"),
     "spectrograms": ("fibre", "channel", "start"),
     "level_histograms": ("fibre", "channel", "hour_class"),
     "background": ("fibre", "channel"),
+    "common_levels": ("fibre", "first_channel", "start"),
     "embeddings": ("fibre", "channel", "start"),
     "cluster_labels": ("fibre", "channel", "start"),
     "anomaly_scores": ("fibre", "channel", "start"),
     "anomaly_events": ("event_id",),
+    "event_explanations": ("event_id",),
     "contractor_events": ("event_id",),
     "event_matches": ("event_id", "contractor_event_id"),
 }
 """The columns that name a row of each table: no two rows share them."""
+
+
+def with_detectors(names: Sequence[str]) -> pa.Schema:
+    """Return the columns of `anomaly_scores` where these detectors scored."""
+    schema = SCHEMAS["anomaly_scores"]
+    first = len(_INTERVAL)
+    own = [*((f"score_{name}", F32) for name in names), *((f"p_{name}", F64) for name in names)]
+    return pa.schema([*list(schema)[:first], *pa.schema(own), *list(schema)[first:]])
+
+
+def detectors_in(names: Sequence[str]) -> list[str]:
+    """Return the detectors that the columns of `anomaly_scores` tell of, in order."""
+    return [name.removeprefix("score_") for name in names if name.startswith("score_")]
+
+
+def with_score(scores: pa.Table) -> pa.Table:
+    """Return the rows of `anomaly_scores` that have a score."""
+    return scores.filter(scores["invalid"].is_null())
 
 
 def empty(table: str) -> pa.Table:
@@ -163,7 +201,7 @@ def stack(column: pa.ChunkedArray | pa.FixedSizeListArray) -> np.ndarray:
 
 def mismatch(table: str, schema: pa.Schema) -> str | None:
     """Say in words how `schema` differs from the contract of `table`, or None where it fits."""
-    wanted = SCHEMAS[table]
+    wanted = with_detectors(detectors_in(schema.names)) if table == "anomaly_scores" else SCHEMAS[table]
     if schema.names != wanted.names:
         return f"{table} has columns {schema.names}, wanted {wanted.names}"
     for have, want in zip(schema, wanted, strict=True):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dasanom_assets.benchmarks.simulated import evaluate_events, evaluate_windows, main, read_truth, window_truth
 from dasanom_assets.recordings.simulate import ACTIVITY, EVENTS, Line, simulate
-from dasanom_assets.tables.schemas import SCHEMAS, TIME
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, with_detectors
 from dasanom_assets.tables.store import Store
 
 T0 = pd.Timestamp("2026-01-05T10:00:00Z").value
@@ -211,13 +211,14 @@ def test_command_prints_the_days_that_have_scores_and_truth(
     truth = window_truth(scores, activity)
     table = {name: scores[name].to_pylist() for name in scores.column_names}
     rng = np.random.default_rng(0)
+    schema = with_detectors(["vae", "latent"])
     columns = {
         field.name: table.get(field.name, np.where(truth == 1, 2.0, rng.random(len(truth))))
-        for field in SCHEMAS["anomaly_scores"]
-        if field.name not in ("is_anomaly", "model_version")
+        for field in schema
+        if field.name not in ("is_anomaly", "model_version", "invalid")
     }
-    columns |= {"is_anomaly": truth == 1, "model_version": ["test"] * len(truth)}
-    store.write_day("anomaly_scores", "2026-01-05", pa.table(columns, schema=SCHEMAS["anomaly_scores"]))
+    columns |= {"is_anomaly": truth == 1, "model_version": ["test"] * len(truth), "invalid": [None] * len(truth)}
+    store.write_day("anomaly_scores", "2026-01-05", pa.table(columns, schema=schema))
     ours = [event for event in read_truth(store, "2026-01-05", "events").to_pylist() if event["threat"]]
     blank = dict.fromkeys(SCHEMAS["anomaly_events"].names)
     rows = [{key: event.get(key) for key in blank} | {"score": 3.0} for event in ours]

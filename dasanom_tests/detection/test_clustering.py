@@ -82,7 +82,7 @@ def test_where_there_is_no_cluster_outlier_scores_still_order_windows() -> None:
     assert set(label) == {-1}
     assert not probability.any()
     distance = np.sqrt(np.square(clusters.scaled(new_points())[:, None] - clusters.scaled(points)).sum(axis=2))
-    np.testing.assert_allclose(score, np.sort(distance, axis=1)[:, 5], rtol=1e-5)
+    np.testing.assert_allclose(score, np.sort(distance, axis=1)[:, 4], rtol=1e-5)
 
 
 def test_collapsed_dimensions_and_units_do_not_matter() -> None:

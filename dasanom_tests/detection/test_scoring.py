@@ -1,7 +1,6 @@
 """Fused scores lean on their surroundings, and a model for other settings is refused."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,13 +24,13 @@ def channel(number: int, scores: list[float], first: int = 0, fibre: str = "nort
     return ChannelScores(fibre, number, start, np.array(scores, float))
 
 
-def test_support_is_the_mean_over_two_seconds_and_the_neighbours() -> None:
-    here = channel(5, [0, 0, 0, 9, 0, 0, 0, 0])
+def test_support_is_the_mean_over_four_seconds_and_the_neighbours() -> None:
+    here = channel(5, [0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0])
     alone = supported(here, [])
-    np.testing.assert_allclose(alone, [0, 9 / 4, 9 / 5, 9 / 5, 9 / 5, 9 / 5, 0, 0])
-    beside = channel(6, [1.0] * 8)
-    far, other = channel(7, [100.0] * 8), channel(6, [100.0] * 8, fibre="south")
-    np.testing.assert_allclose(supported(here, [beside, far, other])[3], (9 + 5) / 10)
+    np.testing.assert_allclose(alone, [0, 9 / 6, 9 / 7, 9 / 8, 9 / 9, 9 / 9, 9 / 9, 9 / 8, 9 / 7, 9 / 6, 0])
+    beside = channel(6, [1.0] * 11)
+    far, other = channel(7, [100.0] * 11), channel(6, [100.0] * 11, fibre="south")
+    np.testing.assert_allclose(supported(here, [beside, far, other])[5], (9 + 9) / 18)
 
 
 def test_a_gap_in_time_or_channels_supports_nothing() -> None:
@@ -46,7 +45,7 @@ def test_each_channel_is_seen_between_its_neighbours() -> None:
 
 def test_a_model_for_other_settings_is_refused_and_says_what_to_do() -> None:
     settings = Settings()
-    reference = Reference("v", SimpleNamespace(), {}, needed(settings), {}, "abc")  # type: ignore[arg-type]
+    reference = Reference("v", {}, {}, frozenset(), {}, needed(settings), {}, "abc")
     metadata = {"settings": settings.spectrogram.model_dump()}
     require_fit(reference, metadata, settings, "2026-01-05")
     other = metadata["settings"] | {"bands": 32}

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from dasanom_assets.models.training_set import SPLITS, build_manifest, load_bank, split_of
 from dasanom_assets.settings import Settings, SpectrogramSettings, TrainingSetSettings, WindowSettings
+from dasanom_assets.spectrograms.common_level import common_levels
 from dasanom_assets.spectrograms.windows import SECOND_NS, whiten
-from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, vector
 from dasanom_assets.tables.store import MissingDayError, Store
 
 GRID = SpectrogramSettings(hop_seconds=0.5, bands=3)
@@ -74,6 +75,8 @@ def write_day(store: Store, day: str, grid: SpectrogramSettings = GRID) -> None:
     health = dict.fromkeys(SCHEMAS["channel_health"].names, number)
     health |= {"fibre": fibre, "channel": channel, "state": pa.array(HEALTH.values())}
     store.write_day("channel_health", day, pa.table(health))
+    store.write_day("clipped_seconds", day, empty("clipped_seconds"))
+    store.write_day("common_levels", day, common_levels(store, day, SETTINGS.background))
 
 
 @pytest.fixture

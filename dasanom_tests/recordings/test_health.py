@@ -14,7 +14,7 @@ from dasanom_tests.recordings.test_signal import deliver, joined
 def table(root: Path, data: np.ndarray, **sidecar: object) -> dict[int, dict]:
     half = len(data) // 2
     paths = [deliver(root, "a", data[:half], 0, **sidecar), deliver(root, "b", data[half:], half, **sidecar)]
-    return {row["channel"]: row for row in channel_health(joined(root, paths)).to_pylist()}
+    return {row["channel"]: row for row in channel_health(joined(root, paths))[0].to_pylist()}
 
 
 @pytest.mark.parametrize("sample_format", ["int16", "float32"])
@@ -81,4 +81,4 @@ def test_a_second_with_nan_is_dead_and_does_not_spoil_the_rest(tmp_path: Path) -
 
 
 def test_no_signal_is_an_empty_table() -> None:
-    assert channel_health([]).num_rows == 0
+    assert [t.num_rows for t in channel_health([])] == [0, 0]

@@ -16,6 +16,7 @@ from dasanom_assets.recordings.health import channel_health
 from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.settings import ORIGINAL, BackgroundSettings, SpectrogramSettings
 from dasanom_assets.spectrograms.background import background
+from dasanom_assets.spectrograms.common_level import common_levels
 from dasanom_assets.spectrograms.engine import compute_part, levels_of, parts_of_day, settings_note
 from dasanom_assets.spectrograms.representations import (
     CELLS,
@@ -48,7 +49,7 @@ def white(channel: int, seconds: np.ndarray, usable: np.ndarray | None = None) -
     """A channel on which nothing happens."""
     rows = np.random.default_rng(channel).normal(size=(len(seconds), 8, 6)).astype(np.float32)
     usable = np.ones(len(seconds), bool) if usable is None else usable
-    return WhiteChannel("north", channel, seconds * SECOND_NS, rows, usable)
+    return WhiteChannel("north", channel, seconds * SECOND_NS, rows, usable, {"silent": ~usable})
 
 
 def made_up_day() -> list[WhiteChannel]:
@@ -294,7 +295,9 @@ def store(signals: list[Array], tmp_path_factory: pytest.TempPathFactory) -> Sto
     files = [file for part in parts_of_day(heard, BASE, DAY) for file in compute_part(heard, BASE, part)[0]]
     store.write_day_parts("spectrograms", DAY, files, settings_note(heard, BASE))
     store.write_day("background", DAY, *background(store, DAY, BackgroundSettings()))
-    store.write_day("channel_health", DAY, channel_health(heard))
+    store.write_day("channel_health", DAY, channel_health(heard)[0])
+    store.write_day("clipped_seconds", DAY, channel_health(heard)[1])
+    store.write_day("common_levels", DAY, common_levels(store, DAY, BackgroundSettings()))
     return store
 
 

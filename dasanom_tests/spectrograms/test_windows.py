@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dasanom_assets.models.training import _Windows
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
+from dasanom_assets.spectrograms.common_level import common_levels
 from dasanom_assets.spectrograms.engine import rows_table
 from dasanom_assets.spectrograms.windows import (
     SECOND_NS,
@@ -23,12 +24,12 @@ from dasanom_assets.spectrograms.windows import (
     frames_there,
     healthy_rows,
     make_bank,
-    usable_rows,
+    unusable_rows,
     white_day,
     whiten,
     window_rows,
 )
-from dasanom_assets.tables.schemas import SCHEMAS, vector
+from dasanom_assets.tables.schemas import SCHEMAS, empty, vector
 from dasanom_assets.tables.store import Store
 
 DAY = "2026-01-05"
@@ -71,7 +72,9 @@ def test_silent_and_partial_rows_are_not_usable() -> None:
     rows = np.random.default_rng(0).normal(size=(4, 8, 4)).astype(np.float32)
     rows[1] = -12.0
     rows[2, 7] = np.nan
-    assert list(usable_rows(rows)) == [True, False, False, True]
+    found = unusable_rows(rows)
+    assert list(found["silent"]) == [False, True, False, False]
+    assert list(found["incomplete"]) == [False, False, True, False]
 
 
 @settings(deadline=None)
@@ -163,10 +166,11 @@ def test_a_second_with_a_frame_less_is_whole_where_the_grid_has_none_there() -> 
     assert there.sum() == pytest.approx(40 / 0.256, abs=1)
     rows = np.random.default_rng(0).normal(size=(40, 4, 3)).astype(np.float32)
     rows[~there] = np.nan
-    assert usable_rows(rows, there).all()
+    assert not np.any(list(unusable_rows(rows, there).values()))
     rows[7, 1] = np.nan
     rows[8] = np.where(there[8][:, None], -12.0, np.nan)
-    assert list(np.flatnonzero(~usable_rows(rows, there))) == [7, 8]
+    found = unusable_rows(rows, there)
+    assert [list(np.flatnonzero(found[reason])) for reason in ("incomplete", "silent")] == [[7], [8]]
 
 
 def write_day(store: Store, settings: SpectrogramSettings, channels: list[int], n: int = 50) -> np.ndarray:
@@ -193,6 +197,8 @@ def write_references(store: Store, channels: list[int], bands: int, classes: int
     for row, (channel, state) in zip(health, states.items(), strict=True):
         row |= {"fibre": "north", "channel": channel, "state": state}
     store.write_day("channel_health", DAY, pa.Table.from_pylist(health, SCHEMAS["channel_health"]))
+    store.write_day("clipped_seconds", DAY, empty("clipped_seconds"))
+    store.write_day("common_levels", DAY, common_levels(store, DAY, BackgroundSettings(common_channels=0)))
 
 
 def test_rows_are_measured_against_their_part_of_the_day(tmp_path: Path) -> None:

@@ -21,7 +21,17 @@ import pytest
 from s3fs.core import S3File
 
 from dasanom_assets.tables.parquet import encode
-from dasanom_assets.tables.schemas import DETECTORS, KEYS, SCHEMAS, TIME, empty, mismatch, stack, vector
+from dasanom_assets.tables.schemas import (
+    KEYS,
+    SCHEMAS,
+    TIME,
+    detectors_in,
+    empty,
+    mismatch,
+    stack,
+    vector,
+    with_detectors,
+)
 from dasanom_assets.tables.store import READ_AHEAD, MissingDayError, StorageFullError, Store
 
 DAY = "2026-01-05"
@@ -326,9 +336,15 @@ def test_every_contract_has_keys_among_its_columns_and_fits_itself() -> None:
     for table, keys in KEYS.items():
         assert set(keys) <= set(SCHEMAS[table].names)
     assert mismatch("recordings", empty("recordings").schema) is None
-    assert [n for n in SCHEMAS["anomaly_scores"].names if n.startswith("score_")] == [
-        f"score_{d}" for d in DETECTORS
-    ]
+
+
+def test_scores_have_the_columns_of_their_detectors_and_no_others() -> None:
+    schema = with_detectors(["neighbours", "vae"])
+    assert schema.names[4:9] == ["score_neighbours", "score_vae", "p_neighbours", "p_vae", "score"]
+    assert detectors_in(schema.names) == ["neighbours", "vae"]
+    assert mismatch("anomaly_scores", schema) is None
+    without_p = schema.remove(schema.get_field_index("p_vae"))
+    assert "p_vae" in str(mismatch("anomaly_scores", without_p))
 
 
 def test_vectors_come_back_without_a_copy_also_when_there_are_none() -> None:

@@ -1,0 +1,153 @@
+"""How fast new windows are placed among clusters, beside hdbscan in the same run, and in how much memory.
+
+``python -m dasanom_assets.benchmarks.clustering --out docs/clustering.json`` fits 20,000 windows of 16 dimensions,
+places 200,000 others with `clustering.assign` and with ``hdbscan.approximate_predict_scores``, prints a table
+and writes the figures as JSON. Ours is the median of several runs on all cores; hdbscan, which takes minutes and
+has no threads, runs once, on all of the windows.
+
+Two kinds of windows: ``overlapping``, wide clusters under a broad noise, among which no tree can leave much out;
+and ``tight``, far apart, where hdbscan's tree is at its best.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import hdbscan
+import numpy as np
+
+from dasanom_assets.benchmarks.ingest import _processor, timed
+from dasanom_assets.detection.clustering import Clusters, assign, fit_clusters, refit
+from dasanom_assets.settings import DetectionSettings
+
+D = 16
+KINDS = ("overlapping", "tight")
+
+
+def windows(kind: str, n: int, seed: int) -> np.ndarray:
+    """Return `n` latent means of a kind, float32, shape (n, 16): eight clusters, one window in ten beside them."""
+    fixed, rng = np.random.default_rng(0), np.random.default_rng(seed)
+    centres = fixed.normal(size=(8, D)) * 3
+    spread = fixed.uniform(0.2, 0.8, (8, D)) if kind == "tight" else np.full((8, D), 1.5)
+    cluster = rng.integers(0, 8, n)
+    means = centres[cluster] + spread[cluster] * rng.normal(size=(n, D))
+    beside = rng.random(n) < 0.1
+    means[beside] = rng.normal(size=(int(beside.sum()), D)) * 4
+    return means.astype(np.float32)
+
+
+def fitted(kind: str, n: int) -> Clusters:
+    """Return clusters of `n` windows of a kind."""
+    parameters = {"min_samples": 15, "cluster_selection_method": "eom", "allow_single_cluster": False}
+    return refit(windows(kind, n, 1), parameters | {"min_cluster_size": max(20, n // 100)})
+
+
+def bench_assign(kind: str, reference: int, new: int, runs: int) -> dict[str, Any]:
+    """Time scores of new windows against hdbscan's, and compare their values."""
+    clusters, points = fitted(kind, reference), windows(kind, new, 2)
+    seconds = timed(lambda: assign(clusters, points), runs)
+    score = assign(clusters, points)[2]
+    scaled, began = clusters.scaled(points), time.perf_counter()
+    theirs = hdbscan.approximate_predict_scores(clusters.fitted, scaled)
+    whole = time.perf_counter() - began
+    return {
+        "clusters": clusters.n_clusters,
+        "reference_windows": reference,
+        "new_windows": new,
+        "assign_s": statistics.median(seconds),
+        "assign_windows_per_s": new / statistics.median(seconds),
+        "hdbscan_scores_s": whole,
+        "speed_up": whole / statistics.median(seconds),
+        "worst_difference": float(np.abs(score - theirs).max()),
+    }
+
+
+def bench_memory(reference: int, new: int) -> dict[str, Any]:
+    """Measure what `assign` takes at most beside its arguments and results, and for five times the windows."""
+    clusters = fitted("tight", reference)
+    assign(clusters, clusters.points)  # compiles, builds what is kept
+    out = {}
+    for name, n in (("new_windows", new), ("five_times_new_windows", 5 * new)):
+        points = windows("tight", n, 2)
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+        before = _kilobytes("VmRSS")
+        results = assign(clusters, points)
+        size = sum(column.nbytes for column in results)
+        out[f"working_mb_{name}"] = (_kilobytes("VmHWM") - before) / 1024 - size / 1e6
+        out[f"results_mb_{name}"] = size / 1e6
+    return out | {"all_neighbours_at_once_mb": 5 * new * 30 * 16 / 1e6}
+
+
+def _kilobytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def bench_fit() -> dict[str, Any]:
+    """Time the choice of parameters on as many windows as the default settings take."""
+    out: dict[str, Any] = {}
+    settings = DetectionSettings()
+    for kind in KINDS:
+        points = windows(kind, settings.reference_windows, 1)
+        began = time.perf_counter()
+        chosen = fit_clusters(points, settings).parameters()
+        out[f"{kind}_s"] = time.perf_counter() - began
+        out[f"{kind}_chosen"] = chosen
+    return out | {"slowest_s": max(out[f"{kind}_s"] for kind in KINDS)}
+
+
+GOALS: tuple[tuple[str, str, str, Callable[[float], bool]], ...] = (
+    *((kind, "speed_up", "≥ 3, reach for 5", lambda v: v >= 3) for kind in KINDS),
+    *((kind, "worst_difference", "≤ 1e-6", lambda v: v <= 1e-6) for kind in KINDS),
+    ("memory", "working_mb_new_windows", "< 50", lambda v: v < 50),
+    ("memory", "working_mb_five_times_new_windows", "< 50", lambda v: v < 50),
+    ("fit", "slowest_s", "< 15", lambda v: v < 15),
+)
+
+
+def table(figures: dict[str, dict[str, Any]]) -> str:
+    """Return the figures that have a goal as a Markdown table."""
+    lines = ["| figure | measured | goal | met |", "|---|---|---|---|"]
+    for group, name, goal, met in GOALS:
+        value = figures[group][name]
+        shown = f"{group}: {name.replace('_', ' ')} | {value:.2g} | {goal} | {'yes' if met(value) else 'no'}"
+        lines.append(f"| {shown} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="JSON file to write (default: only the table is printed)")
+    parser.add_argument("--reference", type=int, default=20_000, help="reference windows (default: %(default)s)")
+    parser.add_argument("--new", type=int, default=200_000, help="new windows (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=5, help="runs of ours (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    figures = {"memory": bench_memory(options.reference, options.new)}  # first: what is freed later hides a peak
+    for kind in KINDS:
+        figures[kind] = bench_assign(kind, options.reference, options.new, options.runs)
+    figures["fit"] = bench_fit()
+    machine = {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "hdbscan": metadata.version("hdbscan"),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+    }
+    if options.out:
+        options.out.write_text(json.dumps({"machine": machine, **figures}, indent=1) + "\n")
+    print(table(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

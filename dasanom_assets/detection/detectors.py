@@ -1,0 +1,137 @@
+"""What a detector is, and which there are.
+
+A detector learns from windows of reference days, most of which are normal, and gives each window of another day a
+score: larger is more unusual. P-values, fusion and events are made of scores elsewhere, alike for all detectors.
+
+Another one is a subclass of `Detector` that can be imported, and its ``module:Class`` in
+``detection.detectors``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from dasanom_assets.models.training import Encoded
+from dasanom_assets.settings import DetectionSettings
+from dasanom_assets.spectrograms.windows import WindowBank
+
+Tensors = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Some windows, as the detectors see them.
+
+    Attributes
+    ----------
+    bank : WindowBank
+        Their whitened frames.
+    encoded : Encoded
+        What the VAE makes of them.
+    outlier : numpy.ndarray or None
+        float32, shape (n_windows,): their GLOSH scores, where `cluster_labels` has them already.
+    """
+
+    bank: WindowBank
+    encoded: Encoded
+    outlier: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.bank)
+
+    def subset(self, some: np.ndarray) -> "Windows":
+        """Return some of the windows; `some` are positions or a mask."""
+        some = np.flatnonzero(some) if some.dtype == bool else some
+        encoded = Encoded(*(getattr(self.encoded, name)[some] for name in Encoded.__dataclass_fields__))
+        return Windows(self.bank.subset(some), encoded, None if self.outlier is None else self.outlier[some])
+
+
+class Detector(ABC):
+    """One way to tell unusual windows from usual ones."""
+
+    name: ClassVar[str]
+    """Of the columns ``score_<name>`` and ``p_<name>``."""
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
+        """Learn from windows of reference days, a few of which are events.
+
+        Parameters
+        ----------
+        reference : Windows
+            At most ``reference_windows`` of them, drawn at random.
+        settings : DetectionSettings
+            With the `seed` of whatever is drawn.
+        """
+
+    @abstractmethod
+    def score(self, windows: Windows) -> np.ndarray:
+        """Return how unusual each window is, float32, shape (n_windows,).
+
+        A score depends on its window alone, not on the others of the call.
+        """
+
+    @abstractmethod
+    def state(self) -> tuple[Tensors, dict[str, Any]]:
+        """Return arrays and JSON-able values that `restore` makes an equal detector of."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, tensors: Tensors, values: dict[str, Any]) -> Self:
+        """Undo `state`."""
+
+
+def detector_class(name: str) -> type[Detector]:
+    """Return a detector's class.
+
+    Parameters
+    ----------
+    name : str
+        That of one in `BUILT_IN`, or ``module:Class``.
+
+    Raises
+    ------
+    ValueError
+        Where there is none, or it is no `Detector`.
+    """
+    path = BUILT_IN.get(name, name)
+    module, _, attribute = path.partition(":")
+    try:
+        found = getattr(import_module(module), attribute) if attribute else None
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"detection.detectors names {name!r}, which cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Detector)):
+        names = ", ".join(BUILT_IN)
+        raise ValueError(f"detection.detectors names {name!r}: it takes {names}, or module:Class of a Detector")
+    return found
+
+
+BUILT_IN = {
+    "neighbours": "dasanom_assets.detection.neighbours:Neighbours",
+    "vae": "dasanom_assets.detection.latent:Likelihood",
+    "latent": "dasanom_assets.detection.latent:Latent",
+    "kmeans": "dasanom_assets.detection.latent:NearestCentre",
+    "dbscan": "dasanom_assets.detection.latent:NearestCore",
+    "isolation_forest": "dasanom_assets.detection.latent:Isolation",
+}
+"""Detectors by name; the last three are there for comparison, on the same embeddings as `latent`."""
+
+
+def detector_classes(names: Sequence[str]) -> dict[str, type[Detector]]:
+    """Return the classes of some detectors by the names of their columns.
+
+    Raises
+    ------
+    ValueError
+        Where one cannot be found, or two have the same name.
+    """
+    classes = [detector_class(name) for name in names]
+    found = {c.name: c for c in classes}
+    if len(found) < len(classes):
+        raise ValueError(f"detection.detectors {list(names)}: two of them have the same name")
+    return found

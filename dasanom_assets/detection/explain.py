@@ -1,0 +1,197 @@
+"""Why an event is one: its bands and seconds, its exact edges, the nearest normal windows, and its like."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dasanom_assets.detection.events import event_id
+from dasanom_assets.detection.neighbours import Neighbours
+from dasanom_assets.detection.reference import Reference
+from dasanom_assets.settings import Settings, SpectrogramSettings
+from dasanom_assets.spectrograms.windows import SECOND_NS, WhiteChannel, make_bank, white_day
+from dasanom_assets.tables.schemas import SCHEMAS, vector
+from dasanom_assets.tables.store import Store
+
+AROUND_NS = 60 * SECOND_NS
+"""Before and after an event, what its channel usually does is looked at for so long."""
+SLACK_NS = 2 * SECOND_NS
+"""Edges are looked for from so long before to so long after what the windows say."""
+REACH_NS = 12 * SECOND_NS
+"""A window and its support reach less far: an edge that moves inwards by more is that of another part."""
+NOISE_QUANTILE = 0.999
+"""Frames around the event that lie lower along its profile; frames of the event lie higher."""
+RUN, IN_RUN = 4, 2
+"""An edge needs so many such frames in a run: one is chance, and strokes last for two."""
+TOLD = 5
+"""Bands, seconds and normal windows told of an event."""
+ALIKE = 0.9
+"""Cosine between the profiles of events from which one resembles the other."""
+
+
+def explain(
+    store: Store, day: str, events: pa.Table, scores: pa.Table, reference: Reference, settings: Settings
+) -> tuple[pa.Table, pa.Table]:
+    """Return the rows of `anomaly_events` with their exact edges, and those of `event_explanations`.
+
+    The profile of an event is the mean whitened level of each band in its strongest window, where it is positive.
+    Frames that lie along it, more than those before and after the event do, say when it begins (on its strongest
+    channel, or that whose windows begin first) and ends (or that whose windows end last). Windows alone cannot:
+    each is seconds long, and leans on its neighbours.
+
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day.
+    events : pyarrow.Table
+        From `events.find_events`.
+    scores : pyarrow.Table
+        The rows of `anomaly_scores` that they were found in.
+    reference : Reference
+    settings : Settings
+    """
+    rows = events.to_pylist()
+    for row, start, end, peak in zip(
+        rows, *(_ns(events[name]) for name in ("start", "end", "peak_start")), strict=True
+    ):
+        row |= {"start": start, "end": end, "peak_start": peak}
+    places = [_first_and_last(row, scores) for row in rows]
+    wanted = {
+        (row["fibre"], c) for row, pair in zip(rows, places, strict=True) for c in (row["peak_channel"], *pair)
+    }
+    channels: dict[tuple[str, int], WhiteChannel] = {}
+    if wanted:
+        found = white_day(store, day, settings.background, settings.window, lambda *key: key in wanted)
+        channels = {(channel.fibre, channel.channel): channel for channel in found}
+    grids = store.metadata("spectrograms", day)["grids"]
+    spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
+    explained, profiles = [], []
+    for row, (first, last) in zip(rows, places, strict=True):
+        key = (row["fibre"], row["peak_channel"])
+        hz: list[float] = next((g["centre_hz"] for g in grids if g["fibre"] == row["fibre"]), [])
+        told, profile = _explanation(row, channels.get(key), np.array(hz, np.float32), settings)
+        told |= _normal(row, channels.get(key), reference, spectrogram, settings)
+        edges = [_edges(row, channels.get((row["fibre"], c)), profile) for c in (row["peak_channel"], first, last)]
+        begin = min((e[0] for e in edges[:2] if e), default=row["start"])
+        end = max((e[1] for e in edges[::2] if e), default=row["end"])
+        begin = begin if begin <= row["start"] + REACH_NS else row["start"]
+        end = end if end >= row["end"] - REACH_NS else row["end"]
+        if begin < end:
+            row |= {"start": begin, "end": end}
+        row["event_id"] = event_id(row["fibre"], row["start"], row["first_channel"], row["last_channel"])
+        explained.append({"fibre": row["fibre"], "event_id": row["event_id"]} | told)
+        profiles.append(profile)
+    _resemblance(explained, profiles)
+    bands = spectrogram.row_shape[1]
+    schema = SCHEMAS["event_explanations"]
+    plain = pa.schema([field for field in schema if field.name != "profile"])
+    table = pa.Table.from_pylist([{k: row[k] for k in plain.names} for row in explained], plain)
+    table = table.append_column("profile", vector(np.array(profiles, np.float32).reshape(-1, bands), bands))
+    return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]), table.select(schema.names)
+
+
+def _ns(column: pa.ChunkedArray) -> list[int]:
+    return column.cast(pa.int64()).to_pylist()
+
+
+def _first_and_last(row: dict[str, Any], scores: pa.Table) -> tuple[int, int]:
+    """Return the channels whose flagged windows begin first and last; of several, the one that scores highest."""
+    channel = scores["channel"].to_numpy()
+    start = scores["start"].cast(pa.int64()).to_numpy()
+    inside = (channel >= row["first_channel"]) & (channel <= row["last_channel"])
+    inside &= (start < row["end"]) & (scores["end"].cast(pa.int64()).to_numpy() > row["start"])
+    inside &= scores["is_anomaly"].to_numpy(zero_copy_only=False)
+    inside &= scores["fibre"].to_numpy(zero_copy_only=False) == row["fibre"]
+    at = np.flatnonzero(inside)
+    if not len(at):
+        return row["peak_channel"], row["peak_channel"]
+    score = scores["score"].to_numpy()[at]
+    first, last = (at[np.lexsort((-score, side * start[at]))[0]] for side in (1, -1))
+    return int(channel[first]), int(channel[last])
+
+
+def _explanation(
+    row: dict[str, Any], channel: WhiteChannel | None, hz: np.ndarray, settings: Settings
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the bands and seconds that weigh most, and the profile, float32, shape (bands,), of length 1 or 0."""
+    told: dict[str, Any] = {"band_hz": [], "band_weight": [], "seconds": [], "second_weight": []}
+    if channel is None:
+        return told, np.zeros(len(hz), np.float32)
+    peak = slice(
+        *np.searchsorted(
+            channel.start_ns, [row["peak_start"], row["peak_start"] + settings.window.seconds * SECOND_NS]
+        )
+    )
+    level = np.maximum(np.nanmean(channel.rows[peak], axis=(0, 1)), 0) if peak.stop > peak.start else 0 * hz
+    profile = (level / max(float(np.linalg.norm(level)), 1e-6)).astype(np.float32)
+    share = profile**2
+    best = np.argsort(-share, kind="stable")[:TOLD]
+    best = best[share[best] > 0]
+    if len(hz) == len(share):  # coefficients of `mfcc` have no frequency
+        told |= {"band_hz": hz[best].tolist(), "band_weight": share[best].tolist()}
+    event = slice(*np.searchsorted(channel.start_ns, [row["start"], row["end"]]))
+    weight = np.maximum(np.nan_to_num(channel.rows[event]).mean(axis=1) @ profile, 0)
+    loudest = np.argsort(-weight, kind="stable")[:TOLD]
+    total = max(float(weight.sum()), 1e-6)
+    told["seconds"] = channel.start_ns[event][loudest].tolist()
+    told["second_weight"] = (weight[loudest] / total).tolist()
+    return told, profile
+
+
+def _normal(
+    row: dict[str, Any],
+    channel: WhiteChannel | None,
+    reference: Reference,
+    spectrogram: SpectrogramSettings,
+    settings: Settings,
+) -> dict[str, Any]:
+    """Return the reference windows that lie nearest to the event's strongest one."""
+    names = ("fibre", "channel", "start", "distance")
+    neighbours = next((d for d in reference.detectors.values() if isinstance(d, Neighbours)), None)
+    first = -1 if channel is None else int(np.searchsorted(channel.start_ns, row["peak_start"]))
+    if channel is None or neighbours is None or first + settings.window.seconds > len(channel.rows):
+        return {f"normal_{name}": [] for name in names}
+    start = channel.start_ns[first : first + 1]
+    bank = make_bank(channel.rows, np.array([first]), start, spectrogram, settings.window)
+    distance, which = neighbours.nearest(bank)
+    of = {name: reference.windows[name][which[0]] for name in ("fibre", "channel", "start_ns")}
+    values = (of["fibre"], of["channel"], of["start_ns"], distance[0])
+    return {f"normal_{name}": value.tolist() for name, value in zip(names, values, strict=True)}
+
+
+def _edges(row: dict[str, Any], channel: WhiteChannel | None, profile: np.ndarray) -> tuple[int, int] | None:
+    """Return when the event begins and ends on a channel, ns, or None where its frames do not tell."""
+    if channel is None or not profile.any():
+        return None
+    some = slice(*np.searchsorted(channel.start_ns, [row["start"] - AROUND_NS, row["end"] + AROUND_NS]))
+    rows = channel.rows[some]
+    frames = rows.shape[1]
+    along = (rows @ profile).ravel()
+    at = (channel.start_ns[some, None] + np.arange(frames) * SECOND_NS // frames).ravel()
+    far = (at < row["start"] - 2 * SLACK_NS) | (at >= row["end"] + 2 * SLACK_NS)
+    noise = along[far & np.isfinite(along)]
+    if len(noise) < 10 * frames:
+        return None
+    near = (at >= row["start"] - SLACK_NS) & (at < row["end"] + SLACK_NS)
+    above = along[near] > np.quantile(noise, NOISE_QUANTILE)
+    total = np.concatenate([[0], np.cumsum(above)])
+    begins = np.flatnonzero(
+        above & (total[np.minimum(np.arange(len(above)) + RUN, len(above))] - total[:-1] >= IN_RUN)
+    )
+    ends = np.flatnonzero(above & (total[1:] - total[np.maximum(np.arange(len(above)) + 1 - RUN, 0)] >= IN_RUN))
+    if not len(begins) or not len(ends):
+        return None
+    return int(at[near][begins[0]]), int(at[near][ends[-1]]) + SECOND_NS // frames
+
+
+def _resemblance(explained: list[dict[str, Any]], profiles: list[np.ndarray]) -> None:
+    """Say of each event which earlier one of the day it resembles most, or that it is the first of its kind."""
+    leaders: list[int] = []
+    for i, row in enumerate(explained):
+        alike = [float(profiles[k] @ profiles[i]) for k in leaders]
+        if alike and max(alike) >= ALIKE:
+            row |= {"resembles": explained[leaders[int(np.argmax(alike))]]["event_id"], "similarity": max(alike)}
+        else:
+            leaders.append(i)
+            row |= {"resembles": row["event_id"], "similarity": 1.0}

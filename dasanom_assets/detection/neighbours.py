@@ -1,0 +1,127 @@
+"""The detector `neighbours`: how far a window's levels are from those of its nearest reference windows."""
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from sklearn.decomposition import PCA
+
+from dasanom_assets.detection.detectors import Detector, Tensors, Windows
+from dasanom_assets.settings import DetectionSettings
+from dasanom_assets.spectrograms.windows import WindowBank
+
+RANK_WEIGHT = 0.9
+"""Weight of each level of a band within a window against the next larger one: between its maximum and its mean."""
+DIMENSIONS = 12
+NEIGHBOURS = 5
+TRIM_SHARE, TRIM_ROUNDS = 0.02, 2
+"""Reference windows that lie farthest from the others, which each round leaves out: they are events, if rare."""
+BLOCK = 1024
+"""Windows pooled and looked up at a time."""
+
+
+class Neighbours(Detector):
+    """Mean distance to the nearest reference windows, between pooled levels.
+
+    Each band is pooled over time: by a weighted mean in which larger levels weigh more (so that a stroke of a
+    pickaxe counts beside seconds of quiet), by the mean, and by the standard deviation. Principal components of
+    the reference, not scaled, keep what bands have in common and drop their noise (Ramaswamy et al. 2000 for the
+    distance).
+
+    Parameters
+    ----------
+    mean : numpy.ndarray
+        float32, shape (features,).
+    components : numpy.ndarray
+        float32, shape (features, dimensions).
+    points : numpy.ndarray
+        float32, shape (n_reference, dimensions): the reference windows that were kept.
+    kept : numpy.ndarray
+        int64, shape (n_reference,): their positions among those that were given.
+    """
+
+    name = "neighbours"
+
+    def __init__(self, mean: np.ndarray, components: np.ndarray, points: np.ndarray, kept: np.ndarray) -> None:
+        self.mean, self.components, self.points, self.kept = mean, components, points, kept
+        self._points = torch.from_numpy(np.ascontiguousarray(points))
+        self._squares = self._points.square().sum(dim=1)
+
+    @classmethod
+    def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
+        """Learn principal components, and leave out the windows that lie farthest from the others."""
+        features = np.concatenate(list(pooled(reference.bank)))
+        dimensions = min(DIMENSIONS, *features.shape)
+        pca = PCA(dimensions, svd_solver="full").fit(features)
+        mean, components = pca.mean_.astype(np.float32), pca.components_.T.astype(np.float32).copy()
+        points, kept = (features - mean) @ components, np.arange(len(features))
+        for _ in range(TRIM_ROUNDS):
+            # The nearest one of a reference window is itself.
+            distance = cls(mean, components, points, kept)._nearest(points, NEIGHBOURS + 1)[0].sum(axis=1)
+            inside = distance <= np.quantile(distance, 1 - TRIM_SHARE)
+            points, kept = points[inside], kept[inside]
+        return cls(mean, components, points, kept)
+
+    def score(self, windows: Windows) -> np.ndarray:
+        """Return the mean distance to the `NEIGHBOURS` nearest reference windows, in whitened units."""
+        return self.nearest(windows.bank)[0].mean(axis=1)
+
+    def nearest(self, bank: WindowBank) -> tuple[np.ndarray, np.ndarray]:
+        """Return distances to the nearest reference windows, and which of those given to `fit` they are.
+
+        Returns
+        -------
+        distance : numpy.ndarray
+            float32, shape (n_windows, neighbours), ascending.
+        which : numpy.ndarray
+            int64, of the same shape.
+        """
+        parts = [self._nearest((f - self.mean) @ self.components, NEIGHBOURS) for f in pooled(bank)]
+        if not parts:
+            return np.empty((0, NEIGHBOURS), np.float32), np.empty((0, NEIGHBOURS), np.int64)
+        distance, which = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return distance, self.kept[which]
+
+    def _nearest(self, points: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        n = min(n, len(self._points))
+        parts = []
+        for x in torch.from_numpy(np.ascontiguousarray(points)).split(BLOCK):
+            square = torch.addmm(self._squares, x, self._points.T, alpha=-2) + x.square().sum(dim=1)[:, None]
+            found = square.topk(n, dim=1, largest=False)
+            parts.append((found.values.clamp(min=0).sqrt().numpy(), found.indices.numpy()))
+        distance, which = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return distance, which
+
+    def state(self) -> tuple[Tensors, dict[str, Any]]:
+        """Return the components and the reference points."""
+        names = ("mean", "components", "points", "kept")
+        return {name: getattr(self, name) for name in names}, {}
+
+    @classmethod
+    def restore(cls, tensors: Tensors, values: dict[str, Any]) -> Self:
+        """Undo `state`."""
+        return cls(**tensors)
+
+
+def pooled(bank: WindowBank) -> Iterator[np.ndarray]:
+    """Yield the pooled levels of windows, float32, shape (at most `BLOCK`, 3 × bands).
+
+    Ranked mean, mean and standard deviation over the frames of a window, for each band.
+    """
+    frames, bands = bank.window_shape
+    weight = RANK_WEIGHT ** np.arange(frames)[::-1]
+    weight = (weight / weight.sum()).astype(np.float32)
+    flat = None
+    if bank.imaging is None:
+        flat = sliding_window_view(bank.rows.reshape(-1, bands), frames, axis=0)[:: bank.rows.shape[1]]
+    for at in range(0, len(bank), BLOCK):
+        some = range(at, min(at + BLOCK, len(bank)))
+        if flat is not None:
+            levels = flat[bank.first[some.start : some.stop]]  # (windows, bands, frames)
+        else:
+            levels = np.stack([bank.window(i).T for i in some])
+        mean, spread = levels.mean(axis=2), levels.std(axis=2)
+        ordered = np.sort(levels, axis=2)
+        yield np.concatenate([ordered @ weight, mean, spread], axis=1, dtype=np.float32)

@@ -1,0 +1,118 @@
+"""How loud a whole stretch of fibre is in each second, against what is usual for its channels.
+
+Wind, rain, temperature and the laser move all channels of a stretch together. That is no event on the ground, and
+it differs from day to day more than an event stands out: what most channels share is taken off each of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from scipy import ndimage
+
+from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
+from dasanom_assets.spectrograms.windows import SECOND_NS, WhiteChannel, white_day
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+from dasanom_assets.tables.store import Store
+
+TABLE = "common_levels"
+SAMPLED = 32
+"""Channels of a stretch that its level is taken from, evenly spread; more change the median little."""
+LEAST = 16
+"""With fewer channels in a second, an event could be most of them: nothing is taken off then."""
+
+
+@dataclass
+class _Block:
+    """Channels of one fibre, `channels` ascending, of which `sampled` are read."""
+
+    fibre: str
+    channels: list[int]
+
+    @property
+    def sampled(self) -> list[int]:
+        n = len(self.channels)
+        return [self.channels[i] for i in sorted({int((k + 0.5) * n / SAMPLED) for k in range(SAMPLED)})]
+
+
+def common_levels(store: Store, day: str, settings: BackgroundSettings) -> Iterator[pa.Table]:
+    """Yield the rows of `common_levels` of a day, one table a stretch of `common_channels` channels.
+
+    ``level`` is the median over channels of their whitened levels, each the mean of a second's frames, and over
+    `common_seconds`. Seconds with fewer than `LEAST` channels have no row.
+
+    Parameters
+    ----------
+    store : Store
+        Must hold `spectrograms`, `background` and `channel_health` of the day.
+    day : str
+        ISO day.
+    settings : BackgroundSettings
+        With ``common_channels`` 0 there is no row.
+    """
+    spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
+    bands = spectrogram.row_shape[1]
+    yield _table(_Block("", [0]), np.empty(0, np.int64), np.empty((0, bands), np.float32))
+    if not settings.common_channels:
+        return
+    raw = settings.model_copy(update={"common_channels": 0})
+    usual = store.read_day("background", day, ["fibre", "channel"])
+    for block in _blocks(usual, settings.common_channels * spectrogram.group_channels):
+        wanted = {(block.fibre, channel) for channel in block.sampled}
+        channels = white_day(store, day, raw, WindowSettings(), lambda *key, wanted=wanted: key in wanted)
+        second, level = _level(channels, bands, settings.common_seconds)
+        if len(second):
+            yield _table(block, second * SECOND_NS, level)
+
+
+def _blocks(usual: pa.Table, size: int) -> Iterator[_Block]:
+    """Cut each fibre into stretches of about `size` channel numbers, none much shorter than the others."""
+    rows = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
+    fibres: dict[str, list[int]] = {}
+    for fibre, channel in sorted(rows):
+        fibres.setdefault(fibre, []).append(channel)
+    for fibre, channels in fibres.items():
+        for some in np.array_split(channels, max(1, round((channels[-1] - channels[0] + 1) / size))):
+            if len(some):
+                yield _Block(fibre, some.tolist())
+
+
+def _level(channels: Iterator[WhiteChannel], bands: int, smooth: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the seconds that have a level, int64, and the levels, float32, shape (seconds, bands)."""
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for channel in channels:
+        with np.errstate(invalid="ignore"):
+            means = np.nanmean(channel.rows[channel.usable], axis=1)
+        # Half precision: 48 bands of 32 channels and a day are 350 MB.
+        found.append((channel.start_ns[channel.usable] // SECOND_NS, means.astype(np.float16)))
+    if len(found) < LEAST:
+        return np.empty(0, np.int64), np.empty((0, bands), np.float32)
+    second = np.unique(np.concatenate([s for s, _ in found]))
+    levels = np.full((len(found), len(second), bands), np.nan, np.float16)
+    for row, (s, means) in zip(levels, found, strict=True):
+        row[np.searchsorted(second, s)] = means
+    out = np.empty((len(second), bands), np.float32)
+    count = np.empty(len(second), np.int64)
+    for at in range(0, len(second), 1024):
+        part = levels[:, at : at + 1024].astype(np.float32)
+        count[at : at + 1024] = np.isfinite(part[:, :, 0]).sum(axis=0)
+        out[at : at + 1024] = np.nanmedian(part, axis=0)
+    second, out = second[count >= LEAST], out[count >= LEAST]
+    for run in np.split(np.arange(len(second)), np.flatnonzero(np.diff(second) > 1) + 1):
+        out[run] = ndimage.uniform_filter1d(out[run], smooth, axis=0, mode="nearest") if len(run) else out[run]
+    return second, out
+
+
+def _table(block: _Block, start_ns: np.ndarray, level: np.ndarray) -> pa.Table:
+    n = len(start_ns)
+    return pa.table(
+        {
+            "fibre": pa.array(np.full(n, block.fibre, object), pa.string()),
+            "start": pa.array(start_ns, pa.int64()).cast(TIME),
+            "end": pa.array(start_ns + SECOND_NS, pa.int64()).cast(TIME),
+            "first_channel": pa.array(np.full(n, block.channels[0], np.int32)),
+            "last_channel": pa.array(np.full(n, block.channels[-1], np.int32)),
+            "level": vector(level, level.shape[1]),
+        }
+    ).select(SCHEMAS[TABLE].names)
