@@ -197,7 +197,7 @@ def calibrate(
     rough = fit(everything, settings.trim_mads)
     support = _supported_all(where, fuse(rough, names, scores), step)
     loud = np.any([~rough[name].is_quiet(scores[:, i]) for i, name in enumerate(names)], axis=0)
-    rough_fused = Calibration.fit(support, settings.trim_mads, block)
+    rough_fused = Calibration.fit(support, settings.trim_mads, block, light=True)
     loud |= ~rough_fused.is_quiet(support)
     p_value = rough_fused.p_values(support)
     restless = _restless(where, p_value)
@@ -217,7 +217,7 @@ def calibrate(
     support = _supported_all(where, fused, step)
     p_value = np.empty(len(scores))
     for name, some in kept.items():
-        calibrations[name]["fused"] = Calibration.fit(support[some], np.inf, block[some])
+        calibrations[name]["fused"] = Calibration.fit(support[some], np.inf, block[some], light=True)
         inside = of_restless if name == "restless" else ~of_restless
         p_value[inside] = calibrations[name]["fused"].p_values(support[inside])
     left = np.any(list(kept.values()), axis=0)

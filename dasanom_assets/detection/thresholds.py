@@ -47,7 +47,9 @@ class Calibration:
     tail: dict[str, float] | None
 
     @staticmethod
-    def fit(scores: np.ndarray, trim_mads: float, block: np.ndarray | None = None) -> "Calibration":
+    def fit(
+        scores: np.ndarray, trim_mads: float, block: np.ndarray | None = None, light: bool = False
+    ) -> "Calibration":
         """Calibrate on the scores of reference windows.
 
         Reference days hold events too. Scores more than `trim_mads` median absolute deviations (scaled to a
@@ -63,6 +65,10 @@ class Calibration:
             ``inf`` keeps all.
         block : numpy.ndarray, optional
             int64, shape (n,): equal for windows that are not independent; each is its own by default.
+        light : bool
+            Whether the scores are known to have a tail no heavier than an exponential, so that a heavier one is
+            taken for the faint events that are left among them: true of means of −log10 p, which are less spread
+            in convex order than one of them, however they depend on each other.
 
         Raises
         ------
@@ -90,7 +96,7 @@ class Calibration:
             float(1 - len(kept) / len(scores)),
             float(exact.mean()),
             float(exact.std()),
-            _tail(exact, block[order]),
+            _tail(exact, block[order], light),
         )
 
     @property
@@ -161,7 +167,7 @@ class Calibration:
         return Calibration(scores, limit, values["trimmed_share"], values["mean"], values["std"], values["tail"])
 
 
-def _tail(kept: np.ndarray, block: np.ndarray) -> dict[str, float] | None:
+def _tail(kept: np.ndarray, block: np.ndarray, light: bool) -> dict[str, float] | None:
     """Fit a generalised Pareto distribution to the excesses over the start of the tail, or refuse to.
 
     `kept` ascends.
@@ -175,6 +181,8 @@ def _tail(kept: np.ndarray, block: np.ndarray) -> dict[str, float] | None:
         return None
     excess = kept[above] - start
     shape, _, scale = stats.genpareto.fit(excess, floc=0)
+    if light and shape > 0:
+        shape, scale = 0.0, float(excess.mean())
     if not np.isfinite([shape, scale]).all() or shape > MAX_SHAPE or scale <= 0:
         return None
     reach = float(stats.genpareto.isf(1 / len(excess), shape, scale=scale))
