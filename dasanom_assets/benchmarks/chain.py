@@ -1,5 +1,12 @@
-"""The chain from recordings to events without Dagster, as benchmarks run it."""
+"""The chain from recordings to events without Dagster, as benchmarks run it.
 
+``python -m dasanom_assets.benchmarks.chain <data> <models> <day>`` scores a day of one data root by the live model
+of another, and prints seconds by step, channel-seconds and peak memory as JSON.
+"""
+
+import json
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -83,3 +90,23 @@ def score(store: Store, day: str, models: Store, settings: Settings) -> dict[str
     store.write_day("event_explanations", day, explanations, note)
     lap("anomaly_events")
     return seconds
+
+
+def main() -> int:
+    """Score one day and print what it cost; return the exit status."""
+    data, models, day = sys.argv[1:]
+    store = Store(data)
+    seconds = score(store, day, Store(models), Settings())
+    with store.open_day("spectrograms", day) as file:
+        rows = file.metadata.num_rows
+    told = {
+        "seconds": seconds,
+        "channel_seconds": rows,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(told))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -76,7 +76,9 @@ def _sums(cells: np.ndarray, row: np.ndarray, first: np.ndarray, last: np.ndarra
     return total[row, last] - total[row, first]
 
 
-def evaluate_windows(scores: pa.Table, activity: pa.Table, column: str = "score") -> dict[str, Any]:
+def evaluate_windows(
+    scores: pa.Table, activity: pa.Table, column: str = "score", min_seconds: float = 4.0
+) -> dict[str, Any]:
     """Say how well a score ranks windows with a threat above quiet ones.
 
     Parameters
@@ -87,6 +89,8 @@ def evaluate_windows(scores: pa.Table, activity: pa.Table, column: str = "score"
         Truth: `fibre`, `channel`, `start`, `kind`.
     column : str
         The score; larger means stranger.
+    min_seconds : float
+        See `window_truth`.
 
     Returns
     -------
@@ -96,11 +100,11 @@ def evaluate_windows(scores: pa.Table, activity: pa.Table, column: str = "score"
         that have no positive or no negative window to go by are NaN.
     """
     value = scores[column].to_numpy()
-    truth = window_truth(scores, activity)
+    truth = window_truth(scores, activity, min_seconds)
     quiet = value[truth == 0]
     by_kind = {}
     for kind in sorted(activity["kind"].unique().to_pylist()):
-        of_kind = window_truth(scores, activity.filter(pc.equal(activity["kind"], kind)))
+        of_kind = window_truth(scores, activity.filter(pc.equal(activity["kind"], kind)), min_seconds)
         by_kind[kind] = _ranking(value[of_kind == 1], quiet)["auc"]
     found = _ranking(value[truth == 1], quiet)
     return found | {"n_positive": int((truth == 1).sum()), "n_negative": len(quiet), "auc_by_kind": by_kind}
