@@ -8,8 +8,8 @@ Another one is a subclass of `Detector` that can be imported, and its ``module:C
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar, Self
 
@@ -34,11 +34,14 @@ class Windows:
         What the VAE makes of them.
     outlier : numpy.ndarray or None
         float32, shape (n_windows,): their GLOSH scores, where `cluster_labels` has them already.
+    more : mapping of str to numpy.ndarray
+        float32, shape (n_windows, ...): what else a detector asks for by its `Detector.inputs`.
     """
 
     bank: WindowBank
     encoded: Encoded
     outlier: np.ndarray | None = None
+    more: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.bank)
@@ -47,7 +50,8 @@ class Windows:
         """Return some of the windows; `some` are positions or a mask."""
         some = np.flatnonzero(some) if some.dtype == bool else some
         encoded = Encoded(*(getattr(self.encoded, name)[some] for name in Encoded.__dataclass_fields__))
-        return Windows(self.bank.subset(some), encoded, None if self.outlier is None else self.outlier[some])
+        outlier = None if self.outlier is None else self.outlier[some]
+        return Windows(self.bank.subset(some), encoded, outlier, {k: v[some] for k, v in self.more.items()})
 
 
 class Detector(ABC):
@@ -55,6 +59,9 @@ class Detector(ABC):
 
     name: ClassVar[str]
     """Of the columns ``score_<name>`` and ``p_<name>``."""
+
+    inputs: ClassVar[tuple[str, ...]] = ()
+    """Of `Windows.more`: what is computed for a detector that scores."""
 
     @classmethod
     @abstractmethod
