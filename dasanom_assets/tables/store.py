@@ -164,6 +164,11 @@ class Store:
         """Replace a JSON file whole and return its URL."""
         return self.write_bytes(path, json.dumps(content, indent=1, sort_keys=True, default=str).encode())
 
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(self.full(path))
+
     @contextmanager
     def _replacing(self, path: str) -> Iterator[Any]:
         """Give a file to write to, which takes the place of `path` when the context is left without an error."""
