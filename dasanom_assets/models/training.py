@@ -5,7 +5,6 @@ torch's global random state: on one CPU, the same windows and settings give the 
 """
 
 import copy
-import itertools
 import math
 import os
 import time
@@ -19,6 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.models.unfinished import Interrupted, Unfinished, optimizer_tensors, restore_optimizer
 from dasanom_assets.models.vae import Vae, kl, negative_log_likelihood
 from dasanom_assets.settings import VaeSettings
 from dasanom_assets.spectrograms.windows import TOP_DB, WindowBank
@@ -182,6 +182,8 @@ def train_vae(
     device: str,
     on_epoch: Callable[[EpochReport], None] | None = None,
     progress: bool = False,
+    unfinished: Unfinished | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> TrainedVae:
     """Train a VAE on windows, most of which are normal.
 
@@ -201,9 +203,16 @@ def train_vae(
         Called after each epoch.
     progress : bool
         Whether to show a progress bar over the steps.
+    unfinished : Unfinished, optional
+        Where the state of the training is kept after each epoch and where it is stopped, and what it goes on from:
+        on one CPU, to the same weights as without a stop. The caller discards it once the network is stored.
+    stop : callable
+        Asked before each step whether to stop.
 
     Raises
     ------
+    Interrupted
+        Where `stop` says so.
     ValueError
         Where either bank has no window, or their windows differ in shape.
     FloatingPointError
@@ -219,48 +228,55 @@ def train_vae(
 
     # Training runs alone, whatever a run that shares the machine is told by OMP_NUM_THREADS.
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model = _new_model(*train.window_shape, settings).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
-    generator = torch.Generator(device).manual_seed(settings.seed)
     source = _Windows(train, device)
     some = np.linspace(0, len(validation) - 1, min(len(validation), settings.validation_windows)).astype(int)
     held_out = validation.subset(some)
-
+    state = _State(_new_model(*train.window_shape, settings).to(device))
+    if unfinished:
+        state.restore(unfinished)
     batches = math.ceil(min(len(train), settings.windows_per_epoch) / settings.batch)
     warm_up = settings.warm_up_share * batches * settings.max_epochs
-    steps = itertools.count(1)
-    history: list[dict[str, Any]] = []
-    best, best_weights = -1, copy.deepcopy(model.state_dict())
     with tqdm(
-        total=batches * settings.max_epochs, unit="step", desc="vae", mininterval=2, disable=not progress
+        total=batches * settings.max_epochs,
+        initial=batches * state.epoch + len(state.losses),
+        unit="step",
+        desc="vae",
+        mininterval=2,
+        disable=not progress,
     ) as bar:
-        for epoch in range(settings.max_epochs):
+        while state.epoch < settings.max_epochs and state.epoch - 1 - state.best < settings.patience:
             started = time.perf_counter()
-            model.train()
-            losses = []
-            drawn = torch.randperm(len(train), generator=generator, device=device)[: settings.windows_per_epoch]
-            for windows in drawn.split(settings.batch):
-                weight = settings.kl_weight * min(1.0, next(steps) / max(warm_up, 1.0))
-                losses.append(_step(model, optimizer, source[windows], weight, generator))
+            state.model.train()
+            if state.drawn is None:
+                everything = torch.randperm(len(train), generator=state.generator, device=device)
+                state.drawn = everything[: settings.windows_per_epoch]
+            for windows in state.drawn.split(settings.batch)[len(state.losses) :]:
+                if stop():
+                    if unfinished:
+                        state.seconds += time.perf_counter() - started
+                        state.save(unfinished)
+                    where = f"epoch {state.epoch + 1} of {settings.max_epochs}"
+                    raise Interrupted(where, kept=unfinished is not None)
+                step = batches * state.epoch + len(state.losses) + 1
+                weight = settings.kl_weight * min(1.0, step / max(warm_up, 1.0))
+                loss = _step(state.model, state.optimizer, source[windows], weight, state.generator)
+                state.losses.append(loss)
                 bar.update()
-            train_loss = float(torch.stack(losses).mean())
-            report = _validated(model, held_out, device, train_loss, epoch, time.perf_counter() - started)
-            history.append(asdict(report))
+            train_loss = float(torch.stack(state.losses).mean())
+            seconds = state.seconds + time.perf_counter() - started
+            report = _validated(state.model, held_out, device, train_loss, state.epoch, seconds)
             bar.set_postfix(validation=f"{report.validation_loss:.1f}", refresh=False)
+            state.end_epoch(report)
+            if unfinished:
+                state.save(unfinished)
             if on_epoch:
                 on_epoch(report)
-            if math.isfinite(report.validation_loss) and (
-                best < 0 or report.validation_loss < history[best]["validation_loss"]
-            ):
-                best, best_weights = epoch, copy.deepcopy(model.state_dict())
-            elif epoch - best >= settings.patience:
-                break
-    if best < 0:
+    if state.best < 0:
         raise FloatingPointError(
             "the validation loss was never finite: lower vae.learning_rate, and look for extreme training windows"
         )
-    model.load_state_dict(best_weights)
-    return TrainedVae(model.to("cpu").eval(), history, best)
+    state.model.load_state_dict(state.best_weights)
+    return TrainedVae(state.model.to("cpu").eval(), state.history, state.best)
 
 
 def encode_bank(model: Vae, bank: WindowBank, device: str, batch: int | None = None) -> Encoded:
@@ -328,6 +344,59 @@ def load_vae(store: Store, version: str) -> Vae:
     model = _new_model(description["frames"], description["bands"], VaeSettings(**description["settings"]))
     model.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()})
     return model.eval()
+
+
+class _State:
+    """All that a training is at one moment."""
+
+    def __init__(self, model: Vae) -> None:
+        self.model = model
+        self.optimizer = torch.optim.Adam(model.parameters(), model.settings.learning_rate)
+        self.generator = torch.Generator(model.band_spread.device).manual_seed(model.settings.seed)
+        self.epoch, self.best, self.seconds = 0, -1, 0.0
+        self.history: list[dict[str, Any]] = []
+        self.best_weights = copy.deepcopy(model.state_dict())
+        self.drawn: torch.Tensor | None = None
+        """The windows of the epoch in their order."""
+        self.losses: list[torch.Tensor] = []
+        """Of the steps that the epoch has taken."""
+
+    def end_epoch(self, report: EpochReport) -> None:
+        """Note how the epoch ended, keep the weights where they are the best so far, and begin the next."""
+        self.history.append(asdict(report))
+        least = self.history[self.best]["validation_loss"] if self.best >= 0 else math.inf
+        if report.validation_loss < least:
+            self.best, self.best_weights = self.epoch, copy.deepcopy(self.model.state_dict())
+        self.epoch, self.drawn, self.losses, self.seconds = self.epoch + 1, None, [], 0.0
+
+    def save(self, unfinished: Unfinished) -> None:
+        tensors = optimizer_tensors(self.optimizer, "optimizer") | {"generator": self.generator.get_state()}
+        for prefix, weights in (("model", self.model.state_dict()), ("best", self.best_weights)):
+            tensors |= {f"{prefix}.{name}": value.cpu() for name, value in weights.items()}
+        if self.drawn is not None:
+            tensors |= {"drawn": self.drawn.cpu(), "losses": torch.tensor(self.losses)}
+        values = {"epoch": self.epoch, "best": self.best, "seconds": self.seconds, "history": self.history}
+        unfinished.save(tensors, values)
+
+    def restore(self, unfinished: Unfinished) -> None:
+        if (found := unfinished.load()) is None:
+            return
+        tensors, values = found
+        device = self.generator.device
+
+        def weights(prefix: str) -> dict[str, torch.Tensor]:
+            names = [name for name in tensors if name.startswith(prefix)]
+            return {name.removeprefix(prefix): torch.from_numpy(tensors[name]) for name in names}
+
+        self.model.load_state_dict(weights("model."))
+        self.best_weights = weights("best.")
+        restore_optimizer(self.optimizer, tensors, "optimizer")
+        self.generator.set_state(torch.from_numpy(tensors["generator"]))
+        self.epoch, self.best, self.seconds = values["epoch"], values["best"], values["seconds"]
+        self.history = values["history"]
+        if "drawn" in tensors:
+            self.drawn = torch.from_numpy(tensors["drawn"]).to(device)
+            self.losses = list(torch.from_numpy(tensors["losses"]).to(device))
 
 
 class _Windows:
