@@ -198,16 +198,17 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     ) -> Iterator[dg.MaterializeResult]:
         from dasanom_assets.detection.events import end_of_day_before, find_events, taking_part
         from dasanom_assets.detection.explain import explain
-        from dasanom_assets.detection.reference import load_reference
+        from dasanom_assets.detection.reference import load_reference, require_fit
 
         day = context.partition_key
         note = store.metadata("anomaly_scores", day)
+        reference = load_reference(store, note["model_version"])
+        require_fit(reference, store.metadata("spectrograms", day), settings, day)
         contractor = store.read_day("contractor_scores", day)
         scores, labels = taking_part(store, day, settings.detection)
         before = end_of_day_before(store, day, note, settings.detection)
         group = settings.spectrogram.group_channels
         events = find_events(scores, labels, contractor, settings.detection, settings.window, group, before)
-        reference = load_reference(store, note["model_version"])
         events, explanations = explain(store, day, events, scores, reference, settings)
         rows = store.write_day("event_explanations", day, explanations, note)
         yield dg.MaterializeResult(

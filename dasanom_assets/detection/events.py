@@ -95,7 +95,7 @@ def find_events(
     for at in members(components(taken, int(SLACK * step), group_channels)):
         if np.count_nonzero(flagged[at]) < settings.min_windows or not today[at].any():
             continue
-        peak = at[np.argmax(score[at])]
+        peak = _peak(at, score, channel, start)
         first_channel, last_channel = int(channel[at].min()), int(channel[at].max()) + group_channels - 1
         begin = int(start[at].min()) + to_centre
         end = int(start[at].max()) + to_centre + step
@@ -122,6 +122,13 @@ def find_events(
     if not rows:
         return empty("anomaly_events")
     return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]).sort_by(ORDER)
+
+
+def _peak(at: np.ndarray, score: np.ndarray, channel: np.ndarray, start: np.ndarray) -> int:
+    """Return the strongest of the windows `at`: of those that reach the largest score there is, the middle one."""
+    top = at[score[at] == score[at].max()]
+    off_channel, off_time = (np.abs(x[top] - np.median(x[top])) for x in (channel, start - start[top[0]]))
+    return int(top[np.lexsort((off_time, off_channel))[0]])
 
 
 def taking_part(store: Store, day: str, settings: DetectionSettings) -> tuple[pa.Table, pa.Table]:

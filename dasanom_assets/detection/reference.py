@@ -18,7 +18,7 @@ from dasanom_assets.models.training_set import WindowIndex, load_bank
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import DetectionSettings, Settings
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.schemas import TIME
+from dasanom_assets.tables.schemas import TIME, stack
 from dasanom_assets.tables.store import Store
 
 NAME = "reference_model"
@@ -30,6 +30,8 @@ ALARM_P_VALUE = 0.003
 """Where quiet windows below this hang together, they are taken for what a false alarm looks like."""
 RESTLESS_SHARE, RESTLESS_P_VALUE, RESTLESS_DAYS = 0.05, 0.01, 2
 """A channel is restless where, on at least so many days, so many of its windows lie below a p-value."""
+SAME_HZ = 0.005
+"""Centres of bands that differ by a smaller share are the same: sampling rates are not exact."""
 RESTLESS_WINDOWS = 2000
 """Restless channels are calibrated by themselves where they have at least so many windows."""
 
@@ -67,6 +69,10 @@ class Reference:
         Where the windows that detectors were fitted on come from: ``fibre``, ``channel``, ``start_ns``.
     settings : dict
         The settings that a table must share to be scored: spectrogram, window and background.
+    grids : list of list of float
+        Centre frequencies of the bands, Hz, as they were on the fibres of the training days.
+    usual : dict
+        The median over the training days of their `background`: ``fibre``, ``channel``, ``median_db``, ``mad_db``.
     note : dict
         What a person wants to know: counts, quality of the clusters, shares left out.
     version : str
@@ -79,6 +85,8 @@ class Reference:
     restless: frozenset[tuple[str, int]]
     windows: dict[str, np.ndarray]
     settings: dict[str, Any]
+    grids: list[list[float]]
+    usual: dict[str, np.ndarray]
     note: dict[str, Any]
     version: str = ""
 
@@ -135,7 +143,43 @@ def fit_reference(
         "clusters": cluster_quality(windows.encoded.mu, assign_labels(detectors["latent"], windows)),
     }
     origins = {"fibre": origin.fibre.astype(str), "channel": origin.channel, "start_ns": origin.start_ns}
-    return Reference(vae_version, detectors, found.calibrations, found.restless, origins, needed(settings), note)
+    return Reference(
+        vae_version,
+        detectors,
+        found.calibrations,
+        found.restless,
+        origins,
+        needed(settings),
+        grids_of(store, manifest["days"]),
+        usual_of(store, manifest["days"]),
+        note,
+    )
+
+
+def grids_of(store: Store, days: Sequence[str]) -> list[list[float]]:
+    """Return the different centre frequencies of bands, Hz, that the spectrograms of some days have."""
+    grids = {tuple(grid["centre_hz"]) for day in days for grid in store.metadata("spectrograms", day)["grids"]}
+    return sorted(map(list, grids))
+
+
+def usual_of(store: Store, days: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the median over some days of their `background`, by channel; see `Reference.usual`."""
+    tables = [store.read_day("background", day) for day in days]
+    kind = tables[-1].schema.field("median_db").type
+    tables = [t for t in tables if t.schema.field("median_db").type == kind]  # with as many parts of the day
+    levels = {name: np.concatenate([stack(t[name]) for t in tables]) for name in ("median_db", "mad_db")}
+    keys = [key for t in tables for key in zip(t["fibre"].to_pylist(), t["channel"].to_pylist(), strict=True)]
+    rows: dict[tuple[str, int], list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    channels = sorted(rows)
+    of = {
+        name: np.array([np.median(values[rows[key]], axis=0) for key in channels], np.float32)
+        for name, values in levels.items()
+    }
+    of["fibre"] = np.array([fibre for fibre, _ in channels], str)
+    of["channel"] = np.array([channel for _, channel in channels], np.int32)
+    return of
 
 
 def assign_labels(latent: Detector, windows: Windows) -> np.ndarray:
@@ -268,8 +312,14 @@ def _restless(where: WindowIndex, p_value: np.ndarray) -> frozenset[tuple[str, i
 
 
 def fuse(calibrations: dict[str, Calibration], names: Sequence[str], scores: np.ndarray) -> np.ndarray:
-    """Return −log10 of the Cauchy combination of the detectors' p-values, float64, shape (n,)."""
-    p = np.stack([calibrations[name].p_values(scores[:, i]) for i, name in enumerate(names)], axis=1)
+    """Return −log10 of the Cauchy combination of the detectors' p-values, float64, shape (n,).
+
+    A detector to which all calibration windows are alike, as those of a collapsed network are, has no say: its
+    p-values of 1 would outweigh the others'.
+    """
+    told = [i for i, name in enumerate(names) if calibrations[name].tells_apart]
+    told = told or list(range(len(names)))
+    p = np.stack([calibrations[names[i]].p_values(scores[:, i]) for i in told], axis=1)
     return -np.log10(combine(p))
 
 
@@ -324,8 +374,12 @@ def save_reference(store: Store, reference: Reference) -> str:
         "windows.channel": reference.windows["channel"],
         "windows.start_ns": reference.windows["start_ns"],
     }
-    fibres, code = np.unique(reference.windows["fibre"], return_inverse=True)
-    tensors["windows.fibre"] = code.astype(np.int32)
+    tensors |= {f"usual.{name}": reference.usual[name] for name in ("channel", "median_db", "mad_db")}
+    n = len(reference.windows["fibre"])
+    fibres, code = np.unique(
+        np.concatenate([reference.windows["fibre"], reference.usual["fibre"]]), return_inverse=True
+    )
+    tensors["windows.fibre"], tensors["usual.fibre"] = np.split(code.astype(np.int32), [n])
     values = {}
     for name, detector in reference.detectors.items():
         own, values[name] = detector.state()
@@ -345,6 +399,7 @@ def save_reference(store: Store, reference: Reference) -> str:
         "restless": sorted(map(list, reference.restless)),
         "fibres": fibres.tolist(),
         "settings": reference.settings,
+        "grids": reference.grids,
         "note": reference.note,
     }
     return checkpoints.save(store, NAME, tensors, description)
@@ -372,21 +427,35 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
             of: {name: Calibration.from_dict(c, tensors[f"calibration.{of}.{name}"]) for name, c in each.items()}
             for of, each in d["calibrations"].items()
         }
-        windows = {name: tensors[f"windows.{name}"] for name in ("channel", "start_ns")}
-        windows["fibre"] = np.array(d["fibres"], str)[tensors["windows.fibre"]]
+        places = {
+            of: {name: tensors[f"{of}.{name}"] for name in names}
+            | {"fibre": np.array(d["fibres"], str)[tensors[f"{of}.fibre"]]}
+            for of, names in (("windows", ("channel", "start_ns")), ("usual", ("channel", "median_db", "mad_db")))
+        }
+        grids = d["grids"]
     except (KeyError, ValueError) as error:
         raise checkpoints.CheckpointError(
             f"reference model {version} was made by another version of dasanom or of a detector ({error}): "
             "run the job train"
         ) from error
-    restless = frozenset((fibre, channel) for fibre, channel in d["restless"])
     return Reference(
-        d["vae_version"], detectors, calibrations, restless, windows, d["settings"], d["note"], version
+        d["vae_version"],
+        detectors,
+        calibrations,
+        frozenset((fibre, channel) for fibre, channel in d["restless"]),
+        places["windows"],
+        d["settings"],
+        grids,
+        places["usual"],
+        d["note"],
+        version,
     )
 
 
 def require_fit(reference: Reference, metadata: dict[str, Any], settings: Settings, day: str) -> None:
-    """Refuse to score a day with a model that was made for other settings.
+    """Refuse to score a day with a model that was made for other settings or other bands.
+
+    Settings alone do not make the bands: those of a fibre end at half of its sampling rate.
 
     Parameters
     ----------
@@ -411,4 +480,14 @@ def require_fit(reference: Reference, metadata: dict[str, Any], settings: Settin
             raise IncompatibleModelError(
                 f"reference model {reference.version} does not fit {day}: {names}. "
                 "Materialize the day's spectrograms with the model's settings, or run the job train."
+            )
+    for grid in metadata["grids"]:
+        hz = np.array(grid["centre_hz"])
+        if not any(len(hz) == len(own) and np.allclose(hz, own, rtol=SAME_HZ) for own in reference.grids):
+            learned = " or ".join(f"{own[0]:g} to {own[-1]:g} Hz" for own in reference.grids if own)
+            raise IncompatibleModelError(
+                f"reference model {reference.version} does not fit {day}: the {len(hz)} bands of fibre "
+                f"{grid['fibre']}, sampled at {grid['sampling_rate_hz']:g} Hz, have their centres at {hz[0]:g} to "
+                f"{hz[-1]:g} Hz (model: {learned}). Run the job train with days that hold this fibre, or set "
+                f"spectrogram.highest_hz to what every fibre carries, materialize spectrograms and train again."
             )

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from dasanom_assets.detection.clustering import assign
 from dasanom_assets.detection.detectors import Windows
-from dasanom_assets.detection.reference import ChannelScores, Reference, fuse, supported
+from dasanom_assets.detection.reference import ChannelScores, Reference, fuse, require_fit, supported
 from dasanom_assets.models.training import Encoded
 from dasanom_assets.settings import DetectionSettings, Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.windows import (
@@ -41,9 +41,12 @@ def anomaly_scores(store: Store, day: str, reference: Reference, settings: Setti
 
     Raises
     ------
+    IncompatibleModelError
+        Where the reference model is not for the day's spectrograms or the settings in force.
     ValueError
         Where `cluster_labels` or `spectrograms` belong to other windows than `embeddings`.
     """
+    require_fit(reference, store.metadata("spectrograms", day), settings, day)
     limit = thresholds(reference, settings.detection, spacing_m(store, day, settings))[
         settings.detection.threshold
     ]

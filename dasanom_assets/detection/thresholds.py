@@ -100,6 +100,11 @@ class Calibration:
         )
 
     @property
+    def tells_apart(self) -> bool:
+        """Whether the calibration scores differ at all."""
+        return bool(self.scores[0] < self.scores[-1])
+
+    @property
     def _at_start(self) -> float:
         """The p-value at which the tail begins."""
         assert self.tail is not None

@@ -67,6 +67,13 @@ def test_an_event_is_as_long_as_the_centres_of_its_windows() -> None:
     assert (event["cluster"], event["contractor_class"], event["contractor_probability"]) == (None, None, None)
 
 
+def test_the_peak_of_an_event_beyond_the_scale_is_its_middle() -> None:
+    p = quiet()
+    p[1:6, 20:33] = 1e-300
+    (event,) = find_events(scored(p), None, None, SETTINGS, WINDOW).to_pylist()
+    assert (event["peak_channel"], event["peak_start"].value) == (103, BEGAN + 26 * SECOND)
+
+
 def test_groups_of_channels_that_follow_each_other_are_neighbours_and_events_cover_all_their_channels() -> None:
     p = quiet()
     p[2:4, 20:25] = 1e-4
