@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.engine import day_seconds
 from dasanom_assets.spectrograms.windows import BAD_STATES, SECOND_NS
 from dasanom_assets.tables.schemas import KEYS, mismatch
@@ -151,6 +152,26 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
             metadata={"flagged_share": share},
         )
 
+    @dg.asset_check(asset="anomaly_scores", partitions_def=days)
+    def like_the_training_days(
+        context: dg.AssetCheckExecutionContext,
+        store: dg.ResourceParam[Store],
+        settings: dg.ResourceParam[Settings],
+    ) -> dg.AssetCheckResult:
+        """P-values of quiet windows are uniform and levels are where they were; if not, it is time to train."""
+        from dasanom_assets.detection.drift import drift
+        from dasanom_assets.detection.reference import load_reference
+
+        day = context.partition_key
+        reference = load_reference(store, store.metadata("anomaly_scores", day)["model_version"])
+        found = drift(store, day, reference, settings)
+        return dg.AssetCheckResult(
+            passed=not found.reasons,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=found.sentence,
+            metadata=found.figures,
+        )
+
     own: Iterable[dg.AssetChecksDefinition] = (
         something_readable,
         most_channels_work,
@@ -158,5 +179,6 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         not_collapsed,
         calibrated,
         few_are_unusual,
+        like_the_training_days,
     )
     return [*(_contract_check(table, days) for table in KEYS), *own]

@@ -203,16 +203,6 @@ def background(store: Store, day: str, settings: BackgroundSettings) -> tuple[pa
         keys.append(key)
         medians.append(np.concatenate([median for median, _ in pairs]))
         mads.append(np.concatenate([mad for _, mad in pairs]))
-    width = classes * bands
-    median_db, mad_db = (np.array(v, np.float32).reshape(-1, width) for v in (medians, mads))
-    table = pa.table(
-        {
-            "fibre": pa.array([fibre for fibre, _ in keys], pa.string()),
-            "channel": pa.array([channel for _, channel in keys], pa.int32()),
-            "median_db": vector(median_db, width),
-            "mad_db": vector(mad_db, width),
-        }
-    ).select(SCHEMAS["background"].names)
     note = {
         "days": days,
         "own_reference": [list(key) for key in own],
@@ -220,7 +210,47 @@ def background(store: Store, day: str, settings: BackgroundSettings) -> tuple[pa
         "flagged_kept": [list(key) for key in kept],
         "hour_classes": classes,
     }
-    return table, note | {key: metadata[key] for key in ("settings", "settings_digest")}
+    note |= {key: metadata[key] for key in ("settings", "settings_digest")}
+    return _table(keys, medians, mads, classes * bands), note
+
+
+def day_levels(store: Store, day: str, settings: BackgroundSettings) -> pa.Table:
+    """Return median and median absolute deviation of a day's own levels, in the columns of `background`.
+
+    Parts of the day without levels are NaN.
+
+    Parameters
+    ----------
+    store : Store
+        Must hold `spectrograms` of `day`; with its `level_histograms`, those are read instead.
+    day : str
+        ISO day.
+    settings : BackgroundSettings
+    """
+    step = _step(store, day)
+    bands = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"]).row_shape[1]
+    missing = np.full(bands, np.nan), np.full(bands, np.nan)
+    keys: list[Key] = []
+    medians: list[np.ndarray] = []
+    mads: list[np.ndarray] = []
+    for key, _, parts in _channels(store, day, settings, step):
+        pairs = [part.median_and_mad(step) if part and part.frames else missing for part in parts]
+        keys.append(key)
+        medians.append(np.concatenate([median for median, _ in pairs]))
+        mads.append(np.concatenate([mad for _, mad in pairs]))
+    return _table(keys, medians, mads, settings.hour_classes * bands)
+
+
+def _table(keys: list[Key], medians: list[np.ndarray], mads: list[np.ndarray], width: int) -> pa.Table:
+    median_db, mad_db = (np.array(v, np.float32).reshape(-1, width) for v in (medians, mads))
+    return pa.table(
+        {
+            "fibre": pa.array([fibre for fibre, _ in keys], pa.string()),
+            "channel": pa.array([channel for _, channel in keys], pa.int32()),
+            "median_db": vector(median_db, width),
+            "mad_db": vector(mad_db, width),
+        }
+    ).select(SCHEMAS["background"].names)
 
 
 def _step(store: Store, day: str) -> float:

@@ -1,5 +1,6 @@
 """A small line made of levels, without recordings, that everything after the spectrograms has run on."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,3 +129,10 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
     for day in (QUIET, EVENTFUL):
         chain.score(store, day, store, SETTINGS)
     return Ground(root, store, load_reference(store))
+
+
+@pytest.fixture
+def later(ground: Ground, tmp_path: Path) -> Store:
+    """A copy of the line, to which a test adds days."""
+    shutil.copytree(ground.root, tmp_path / "later")
+    return Store(str(tmp_path / "later"))

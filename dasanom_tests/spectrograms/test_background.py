@@ -13,6 +13,7 @@ from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings
 from dasanom_assets.spectrograms.background import (
     Histogram,
     background,
+    day_levels,
     histograms_note,
     level_histograms,
     reference_days,
@@ -223,3 +224,27 @@ def test_the_look_back_is_bounded() -> None:
 def test_a_day_without_spectrograms_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(MissingDayError, match="materialize spectrograms for 2026-01-05 first"):
         background(Store(str(tmp_path)), "2026-01-05", BackgroundSettings())
+
+
+@pytest.mark.parametrize("sketched", [False, True])
+def test_the_levels_of_a_day_are_its_own_whatever_is_usual(tmp_path: Path, sketched: bool) -> None:
+    store = Store(str(tmp_path))
+    write(store, "2026-01-05", 10)
+    levels = write(store, "2026-01-06", 20)
+    if sketched:
+        sketch(store, "2026-01-06")
+    table = day_levels(store, "2026-01-06", DEFAULT)
+    assert mismatch("background", table.schema) is None
+    assert table["channel"].to_pylist() == [5, 6]
+    for row, own in enumerate(levels):
+        for found, wanted in zip(table_row(table, row), robust(own), strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_parts_of_the_day_without_levels_are_nan(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    (levels,) = write(store, "2026-01-05", 10, channels=(5,))
+    median, mad = table_row(day_levels(store, "2026-01-05", BackgroundSettings(hour_classes=4)), 0)
+    np.testing.assert_allclose(median[:4], robust(levels)[0])
+    assert np.isnan(median[4:]).all()
+    assert np.isnan(mad[4:]).all()
