@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from dasanom_assets.settings import Settings
-from dasanom_assets.tables.metadata import day_metadata
+from dasanom_assets.tables.metadata import day_metadata, image, thumbnail
 from dasanom_assets.tables.store import Store
 
 GROUP = "detection"
@@ -25,7 +25,9 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
 
         It names the VAE it belongs to, and is what scoring follows: the live reference model is the live model.
         """
+        from dasanom_assets.detection import figures
         from dasanom_assets.detection.reference import NAME, fit_reference, save_reference
+        from dasanom_assets.detection.scoring import thresholds
         from dasanom_assets.models import checkpoints
         from dasanom_assets.models.training import load_vae, resolve_device
 
@@ -36,6 +38,17 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         reference = fit_reference(store, manifest, vae, vae_version, settings, resolve_device(device))
         version = save_reference(store, reference)
         checkpoints.set_live(store, NAME, version)
+        limits = thresholds(reference, settings.detection, settings.detection.channel_spacing_m)
+        fused = reference.calibrations["usual"]["fused"]
+        pictures = {
+            "condensed_tree": figures.condensed_tree(reference.latent.clusters),
+            "calibration": figures.calibration(fused, limits, settings.detection.threshold),
+        }
+        folder = f"reports/{NAME}/version={version}"
+        urls = {
+            name: store.write_bytes(f"{folder}/{name}.png", figures.page(drawn))
+            for name, drawn in pictures.items()
+        }
         return dg.MaterializeResult(
             data_version=dg.DataVersion(checkpoints.digest(store, NAME, version)),
             metadata={
@@ -49,6 +62,9 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
                 "cluster_parameters": reference.latent.clusters.parameters(),
                 "detectors": list(reference.detectors),
                 "restless_channels": sorted(map(list, reference.restless)),
+                "thresholds": limits,
+                **{name: dg.MetadataValue.md(image(thumbnail(drawn))) for name, drawn in pictures.items()},
+                **{f"{name}_file": dg.MetadataValue.path(url) for name, url in urls.items()},
             },
         )
 

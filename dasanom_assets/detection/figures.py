@@ -1,12 +1,19 @@
-"""Pictures of a reference for the Dagster UI: how its windows fall into clusters."""
+"""Pictures of a reference: how its windows fall into clusters, and what its scores say of thresholds.
+
+Each is drawn once, small for the Dagster UI (see `tables.metadata.thumbnail`) or large for a report (`page`).
+"""
+
+import io
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from scipy import stats
 
 from dasanom_assets.detection.clustering import Clusters
-from dasanom_assets.tables.metadata import thumbnail
+from dasanom_assets.detection.thresholds import Calibration
 
 LABELLED = 12
 """Clusters that are labelled, at most: so many labels fit side by side."""
@@ -16,8 +23,57 @@ _UNSELECTED = "#B8B8B8"
 _FIGURES = (("DBCV", "dbcv"), ("stability", "stability"))
 
 
-def condensed_tree(clusters: Clusters, dpi: int = 72) -> bytes:
-    """Return a PNG of the condensed tree (Campello, Moulavi and Sander 2013), its selected clusters in colour.
+def page(figure: Figure) -> bytes:
+    """Return a figure as PNG with twice the dots, in all its colours."""
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", dpi=2 * figure.dpi)
+    return sink.getvalue()
+
+
+def calibration(fused: Calibration, thresholds: Mapping[str, float], decides: str) -> Figure:
+    """Draw the histogram of the fused calibration scores, what is fitted to it, and every kind of threshold.
+
+    Parameters
+    ----------
+    fused : Calibration
+    thresholds : mapping
+        Kind to threshold, −log10 of a p-value; see `scoring.thresholds`.
+    decides : str
+        The kind that decides.
+    """
+    at = {kind: fused.threshold("conformal", 10**-value, 0) for kind, value in thresholds.items()}
+    last = max([float(fused.scores[-1]), *(value for value in at.values() if np.isfinite(value))])
+    edges = np.linspace(min(0.0, float(fused.scores[0])), 1.05 * last, 90)
+    n, middle = len(fused.scores), (edges[1:] + edges[:-1]) / 2
+    figure = Figure(figsize=(8, 4), dpi=72, layout="constrained")
+    axes = figure.subplots()
+    axes.hist(fused.scores, edges.tolist(), color=_UNSELECTED, label=f"{n:,} quiet windows")
+    fits = {
+        "fitted, for p-values": (fused.p_values(edges), "#0072B2", "-"),
+        "Gaussian": (stats.norm.sf(edges, fused.mean, fused.std), "#D55E00", "--"),
+    }
+    for name, (survival, colour, style) in fits.items():
+        axes.plot(middle, -n * np.diff(survival), color=colour, linestyle=style, linewidth=1.5, label=name)
+    styles = {"budget": "-", "conformal": "--", "gaussian": "-.", "quantile": ":"}
+    for kind, value in sorted(at.items(), key=lambda item: item[1]):
+        chosen = ", decides" if kind == decides else ""
+        label = f"{kind}: score {thresholds[kind]:.1f}{chosen}"
+        axes.axvline(value, color="black", linestyle=styles[kind], linewidth=2 if chosen else 1, label=label)
+    axes.set_yscale("log")
+    axes.set(
+        ylim=(0.3, 2 * n / 10),
+        xlabel="mean −log10 p of a window and its neighbours",
+        ylabel="windows a bin",
+        title="Calibration scores and thresholds",
+    )
+    axes.title.set(fontsize=11, horizontalalignment="left", x=0)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def condensed_tree(clusters: Clusters) -> Figure:
+    """Draw the condensed tree (Campello, Moulavi and Sander 2013), its selected clusters in colour.
 
     A branch is as wide as the windows that still hang together at a density; they are shed as it grows, and the
     area of a branch is its stability. All that grows from a selected cluster has its colour.
@@ -25,15 +81,13 @@ def condensed_tree(clusters: Clusters, dpi: int = 72) -> bytes:
     Parameters
     ----------
     clusters : Clusters
-    dpi : int
-        Dots an inch; the picture is 8 × 4 inches.
     """
     tree, n = clusters.tree, len(clusters.points)
     label = tree.label if clusters.n_clusters else np.full_like(tree.label, -1)
     finite = tree.lam[np.isfinite(tree.lam)]
     # The few densest windows would leave the rest of the tree flat.
     deepest = float(np.quantile(finite, 0.999)) if len(finite) else 1.0
-    figure = Figure(figsize=(8, 4), dpi=dpi, layout="constrained")
+    figure = Figure(figsize=(8, 4), dpi=72, layout="constrained")
     axes = figure.subplots()
     axes.set_xlim(0, n)
     tips = []
@@ -58,7 +112,7 @@ def condensed_tree(clusters: Clusters, dpi: int = 72) -> bytes:
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_yticks([tick for tick in MaxNLocator(6).tick_values(0, deepest) if 0 <= tick <= deepest])
     axes.spines[["top", "right"]].set_visible(False)
-    return thumbnail(figure)
+    return figure
 
 
 def _branches(clusters: Clusters) -> dict[int, tuple[np.ndarray, np.ndarray, float]]:

@@ -55,6 +55,14 @@ def test_pandas_reads_the_tables_and_an_alarm_leads_to_its_file_and_model(line: 
     assert line.store.exists(f"models/vae/{model['vae_version']}/model.safetensors")
 
 
+def test_the_reference_model_is_drawn_small_in_the_ui_and_large_in_a_report(line: Line) -> None:
+    event = line.instance.get_latest_materialization_event(dg.AssetKey("reference_model")).asset_materialization
+    folder = f"reports/reference_model/version={event.metadata['version'].value}"
+    for name in ("condensed_tree", "calibration"):
+        assert event.metadata[name].value.startswith("![](data:image/png;base64,")
+        assert line.store.exists(f"{folder}/{name}.png")
+
+
 def test_a_scores_lineage_names_its_checkpoint(line: Line) -> None:
     digest = checkpoints.digest(line.store, "vae", checkpoints.live(line.store, "vae"))
     event = line.instance.get_latest_materialization_event(dg.AssetKey("vae_checkpoint"))
