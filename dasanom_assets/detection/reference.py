@@ -251,7 +251,11 @@ def calibrate(
     if of_restless.sum() < RESTLESS_WINDOWS:
         restless, of_restless = frozenset(), ~everything
     quiet = _quiet(rows, loud, p_value, seconds, step)
-    kept = {"usual": quiet & ~of_restless} | ({"restless": of_restless & ~loud} if restless else {})
+    kept = {"usual": quiet & ~of_restless}
+    if restless:  # what is loud elsewhere may be usual there
+        own = fit(of_restless, settings.trim_mads)
+        calm = np.all([own[name].is_quiet(scores[:, i]) for i, name in enumerate(names)], axis=0)
+        kept["restless"] = of_restless & calm
     calibrations = {}
     fused = np.empty(len(scores))
     for name, some in kept.items():

@@ -1,9 +1,33 @@
 """What scoring needs beside the networks keeps the false alarm rate, survives storage, and says what it lacks."""
 
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from dasanom_assets.detection.reference import fuse
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dasanom_assets.detection.reference import (
+    Calibrated,
+    _quiet,
+    _supported_all,
+    calibrate,
+    fuse,
+    load_reference,
+    save_reference,
+)
 from dasanom_assets.detection.thresholds import Calibration, combine
+from dasanom_assets.models.checkpoints import CheckpointError, load, save
+from dasanom_assets.models.training_set import WindowIndex, split_of
+from dasanom_assets.settings import DetectionSettings
+from dasanom_assets.spectrograms.windows import SECOND_NS
+from dasanom_assets.tables.schemas import TIME, stack
+from dasanom_assets.tables.store import Store
+from dasanom_tests.detection.conftest import SETTINGS as SETTINGS_OF_GROUND
+from dasanom_tests.detection.conftest import TRAINED, Ground
+
+SETTINGS = DetectionSettings()
 
 
 def test_a_detector_to_which_all_windows_are_alike_has_no_say() -> None:
@@ -15,3 +39,188 @@ def test_a_detector_to_which_all_windows_are_alike_has_no_say() -> None:
     np.testing.assert_array_equal(fuse(calibrations, names, scores), -np.log10(combine(p[:, [0, 2]])))
     alone = fuse({"same": calibrations["same"]}, ["same"], scores[:, 1:2])
     assert np.isfinite(alone).all()
+
+
+SECONDS = 8
+NAMES = ("one", "other")
+DAYS = ("2026-01-05", "2026-01-06", "2026-01-07")
+
+
+def index(days: Sequence[str], channels: int, n: int) -> WindowIndex:
+    """Windows, one a second, of some channels on some days, channel after channel."""
+    at = [(day, channel) for day in days for channel in range(100, 100 + channels)]
+    start = [np.datetime64(f"{day}T08", "ns").astype(np.int64) + np.arange(n) * SECOND_NS for day, _ in at]
+    return WindowIndex(
+        np.full(len(at) * n, "north", object),
+        np.repeat([channel for _, channel in at], n).astype(np.int32),
+        np.concatenate(start),
+        np.repeat(np.array([day for day, _ in at], object), n),
+    )
+
+
+def quiet_scores(where: WindowIndex, n: int, seed: int) -> np.ndarray:
+    """Scores of two detectors: means over 8 s of skewed noise, partly the same; windows depend as real ones do."""
+    rng = np.random.default_rng(seed)
+    lanes = len(where.channel) // n
+    own, same = (rng.gamma(0.5, 1, (k, lanes, n + SECONDS - 1)) for k in (2, 1))
+    total = np.cumsum(np.pad(own + same, ((0, 0), (0, 0), (1, 0))), axis=2)
+    means = (total[:, :, SECONDS:] - total[:, :, :-SECONDS]) / SECONDS
+    return (means * np.array([1, 30])[:, None, None]).reshape(2, -1).T.astype(np.float32)
+
+
+def plant(scores: np.ndarray, where: WindowIndex, events: int, length: int, least: float) -> None:
+    """Raise the scores of events on three channels, by `least` and more; quiet scores spread by about 0.35."""
+    rng = np.random.default_rng(2)
+    for _ in range(events):
+        middle = rng.integers(len(scores))
+        near = where.day == where.day[middle]
+        near &= np.abs(where.channel - where.channel[middle]) <= 1
+        near &= np.abs(where.start_ns - where.start_ns[middle]) <= length / 2 * SECOND_NS
+        scores[near] += (least + rng.exponential(2)) * np.array([1, 30], np.float32)
+
+
+def p_values(found: Calibrated, where: WindowIndex, scores: np.ndarray) -> np.ndarray:
+    """Score windows as those of a day are."""
+    restless = np.array([key in found.restless for key in zip(where.fibre, where.channel.tolist(), strict=True)])
+    fused = np.empty(len(scores))
+    for of, some in (("usual", ~restless), ("restless", restless)):
+        if some.any():
+            fused[some] = fuse(found.calibrations[of], NAMES, scores[some])
+    support = _supported_all(where, fused, 1)
+    usual = found.calibrations["usual"]["fused"].p_values(support)
+    if restless.any():
+        return np.where(restless, found.calibrations["restless"]["fused"].p_values(support), usual)
+    return usual
+
+
+@pytest.fixture(scope="module")
+def fresh() -> tuple[WindowIndex, np.ndarray]:
+    where = index(["2026-02-01"], 30, 20_000)
+    return where, quiet_scores(where, 20_000, 99)
+
+
+@pytest.mark.parametrize("events", [0, 15])
+def test_the_false_alarm_rate_is_kept_whether_or_not_events_are_among_the_reference(
+    events: int, fresh: tuple[WindowIndex, np.ndarray]
+) -> None:
+    where = index(DAYS, 12, 1800)
+    scores = quiet_scores(where, 1800, 1)
+    plant(scores, where, events, 30, 3)
+    found = calibrate(scores, NAMES, where, SECONDS, 1, SETTINGS)
+    assert found.restless == frozenset()
+    assert found.note["taken_for_events"] == pytest.approx(0.05 if events else 0, abs=0.03)
+    p = p_values(found, *fresh)
+    for rate, low, high in ((1e-1, 0.7, 1.4), (1e-2, 0.5, 2), (1e-3, 0.5, 2), (1e-4, 0.3, 3)):
+        assert low < (p <= rate).mean() / rate < high, rate
+    for i, name in enumerate(NAMES):
+        of_one = found.calibrations["usual"][name].p_values(fresh[1][:, i])
+        assert 0.5 < (of_one <= 1e-3).mean() / 1e-3 < 2
+
+
+def test_events_too_faint_to_be_told_make_fewer_false_alarms_and_not_more(
+    fresh: tuple[WindowIndex, np.ndarray],
+) -> None:
+    where = index(DAYS, 12, 1800)
+    scores = quiet_scores(where, 1800, 1)
+    plant(scores, where, 15, 30, 0)
+    p = p_values(calibrate(scores, NAMES, where, SECONDS, 1, SETTINGS), *fresh)
+    for rate in (1e-1, 1e-2, 1e-3):
+        assert (p <= rate).mean() / rate < 1.2, rate
+    assert (p <= 1e-2).mean() / 1e-2 > 0.1
+
+
+def test_a_false_alarm_is_as_many_windows_as_hang_together_by_chance() -> None:
+    where = index(DAYS, 12, 1800)
+    found = calibrate(quiet_scores(where, 1800, 1), NAMES, where, SECONDS, 1, SETTINGS)
+    assert 3 < found.note["windows_per_alarm"] < 30
+
+
+def test_channels_that_are_restless_every_day_are_calibrated_by_themselves() -> None:
+    where = index(DAYS, 36, 900)
+    scores = quiet_scores(where, 900, 1)
+    scores[where.channel == 105] *= 2.5  # with the support of which the channels beside it are restless too
+    scores[(where.channel == 109) & (where.day == DAYS[0])] *= 2.5  # on one day only
+    found = calibrate(scores, NAMES, where, SECONDS, 1, SETTINGS)
+    assert found.restless == {("north", 104), ("north", 105), ("north", 106)}
+    assert found.note["restless_channels"] == 3
+    later = index(["2026-02-01"], 12, 6000)
+    louder = quiet_scores(later, 6000, 5)
+    road = np.isin(later.channel, [104, 105, 106])
+    louder[later.channel == 105] *= 2.5
+    as_all_others = replace(found, restless=frozenset())
+    by_itself, as_usual = (p_values(c, later, louder)[road] for c in (found, as_all_others))
+    assert 0.4 < (by_itself <= 1e-2).mean() / 1e-2 < 2.5
+    assert (as_usual <= 1e-2).mean() / 1e-2 > 5
+
+
+def test_what_hangs_together_with_a_loud_window_is_no_quiet_ground() -> None:
+    where = index(DAYS[:1], 6, 200)
+    rows = pa.table({"fibre": where.fibre, "channel": where.channel, "start": pa.array(where.start_ns).cast(TIME)})
+    at = (where.channel.astype(int) - 100) * 200
+    second = np.arange(len(at)) - at
+    loud = (where.channel == 102) & (second == 50)
+    p = np.full(len(at), 0.5)
+    p[(where.channel == 102) & (second >= 45) & (second <= 60)] = 0.01  # part of the event
+    p[(where.channel == 102) & (second == 120)] = 0.01  # unusual, but alone
+    left_out = ~_quiet(rows, loud, p, SECONDS, 1)
+    # All windows that share a second with windows 45 to 60, on this channel and the next ones.
+    wanted = np.isin(where.channel, [101, 102, 103]) & (second > 45 - SECONDS) & (second < 60 + SECONDS)
+    np.testing.assert_array_equal(left_out, wanted)
+
+
+def test_a_reference_survives_storage(ground: Ground, tmp_path: Path) -> None:
+    store, before = Store(str(tmp_path)), ground.reference
+    version = save_reference(store, before)
+    assert version == before.version  # what is the same has the same name
+    after = load_reference(store, version)
+    assert list(after.detectors) == list(before.detectors)
+    assert (after.settings, after.grids, after.note) == (before.settings, before.grids, before.note)
+    assert (after.restless, after.vae_version) == (before.restless, before.vae_version)
+    for name in ("windows", "usual"):
+        for key, values in getattr(before, name).items():
+            np.testing.assert_array_equal(getattr(after, name)[key], values)
+    for name, calibration in before.calibrations["usual"].items():
+        same = after.calibrations["usual"][name]
+        np.testing.assert_array_equal(same.scores, calibration.scores)
+        assert same.to_dict() == calibration.to_dict()
+    with pytest.raises(CheckpointError, match="run the job train first"):
+        load_reference(store)
+
+
+def test_restless_channels_and_their_calibration_survive_storage(ground: Ground, tmp_path: Path) -> None:
+    usual = ground.reference.calibrations["usual"]
+    both = {"usual": usual, "restless": {**usual, "fused": Calibration.fit(np.arange(500.0), np.inf)}}
+    restless = frozenset({("north", 104), ("south", 7)})
+    store = Store(str(tmp_path))
+    version = save_reference(store, replace(ground.reference, calibrations=both, restless=restless))
+    after = load_reference(store, version)
+    assert after.restless == restless
+    assert after.of("north", 104)["fused"].scores[-1] == 499
+    assert after.of("north", 105)["fused"].scores[-1] == usual["fused"].scores[-1]
+
+
+def test_a_reference_of_another_version_says_to_train(ground: Ground, tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    tensors, description = load(ground.store, "reference_model", ground.reference.version)
+    for change in ({"grids": None}, {"detectors": [{"name": "old", "class": "gone:Gone", "values": {}}]}):
+        older = {key: value for key, value in (description | change).items() if value is not None}
+        version = save(store, "reference_model", tensors, older)
+        with pytest.raises(CheckpointError, match=r"made by another version.*run the job train"):
+            load_reference(store, version)
+
+
+def test_usual_levels_are_the_median_of_the_training_days(ground: Ground) -> None:
+    usual = ground.reference.usual
+    days = [ground.store.read_day("background", day) for day in TRAINED]
+    for name in ("median_db", "mad_db"):
+        np.testing.assert_allclose(usual[name], np.median([stack(table[name]) for table in days], axis=0))
+    assert usual["channel"].tolist() == days[0]["channel"].to_pylist()
+
+
+def test_reference_windows_say_where_they_come_from(ground: Ground) -> None:
+    windows = ground.reference.windows
+    n = ground.reference.note["reference_windows"]
+    assert {len(values) for values in windows.values()} == {n}
+    blocks = SETTINGS_OF_GROUND.training_set
+    assert set(split_of(windows["start_ns"], blocks)) == {0}  # nothing that is held out
+    assert set(windows["fibre"]) == {"north"}
