@@ -154,7 +154,7 @@ def waterfall_figure(
         height=height,
         hoverdistance=12,
     )
-    return _styled(figure)
+    return styled(figure)
 
 
 def extent(waterfall: Waterfall) -> tuple[float, float]:
@@ -276,7 +276,7 @@ def map_figure(points: EmbeddingMap) -> go.Figure:
         margin={"l": 20, "r": 10, "t": 40, "b": 20},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemsizing": "constant"},
     )
-    return _styled(figure, plot_bgcolor="white")
+    return styled(figure, plot_bgcolor="white")
 
 
 DRAWN = ("neither", "only_contractor", "only_us", "both")
@@ -345,7 +345,7 @@ def histogram_figure(scores: np.ndarray, thresholds: Mapping[str, float], decidi
         title="windows", type="log", range=[-0.3, top], dtick=1, gridcolor="#e3e6ea", exponentformat="power"
     )
     figure.update_layout(height=380, bargap=0, margin={"l": 70, "r": 20, "t": 15, "b": 55}, showlegend=False)
-    return _styled(figure, plot_bgcolor="white")
+    return styled(figure, plot_bgcolor="white")
 
 
 _DASH = {"gaussian": "dash", "quantile": "dot", "conformal": "dashdot"}
@@ -367,7 +367,8 @@ def bar_colours(edges: np.ndarray, threshold: float) -> list[str]:
     return [COLOUR["only_us"] if high > threshold else "#aeb6c1" for high in edges[1:]]
 
 
-def _styled(figure: go.Figure, plot_bgcolor: str = BLANK) -> go.Figure:
+def styled(figure: go.Figure, plot_bgcolor: str = BLANK) -> go.Figure:
+    """Return the figure in the style that all reports share."""
     figure.update_layout(
         template="simple_white", font=_FONT, paper_bgcolor="white", plot_bgcolor=plot_bgcolor, hovermode="closest"
     )

@@ -8,18 +8,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import pyarrow as pa
 import pyarrow.compute as pc
-from plotly.io import to_html
-from plotly.offline import get_plotlyjs
 
 from dasanom_assets.comparison import figures, pictures
 from dasanom_assets.comparison.alarms import Alarm, alarms_of, clock, cluster_name, of_side
 from dasanom_assets.comparison.figures import COLOUR, LABEL, EmbeddingMap, Panels
+from dasanom_assets.comparison.page import count, html_page, number, plot, table
 from dasanom_assets.comparison.waterfall import colour_range
 
 MAX_LISTED = 1000
@@ -136,7 +133,7 @@ def day_report(findings: Findings) -> ReportFiles:
         ]
     )
     title = f"Day report {escape(findings.day)}"
-    page = _PAGE.format(title=title, style=_STYLE, plotly=get_plotlyjs(), body=body, script=_SCRIPT)
+    page = html_page(title, body)
     overview = pictures.overview_png(
         f"{findings.day}: {_sentence(findings, alarms)}",
         findings.panels,
@@ -157,9 +154,9 @@ def _sentence(findings: Findings, alarms: Sequence[Alarm]) -> str:
     """Say how many alarms there are on each side."""
     ours, theirs = len(of_side(alarms, "us")), len(of_side(alarms, "contractor"))
     if findings.contractor_events is None:
-        return f"we raised {_count(ours, 'alarm')}; the day came without contractor files"
+        return f"we raised {count(ours, 'alarm')}; the day came without contractor files"
     both = sum(alarm.agreement == "both" for alarm in of_side(alarms, "us"))
-    return f"we raised {_count(ours, 'alarm')}, the contractor {theirs:,}; both sides agree on {both:,}"
+    return f"we raised {count(ours, 'alarm')}, the contractor {theirs:,}; both sides agree on {both:,}"
 
 
 def _heading(findings: Findings, alarms: Sequence[Alarm]) -> str:
@@ -182,7 +179,7 @@ def _heading(findings: Findings, alarms: Sequence[Alarm]) -> str:
     ]
     return f"""<header><h1>Day report <span>{escape(findings.day)}</span></h1>
 <p class="lead">{" ".join(words)}</p>
-{_table(["fibre", "recordings (UTC)", "channels", "files"], rows)}
+{table(["fibre", "recordings (UTC)", "channels", "files"], rows)}
 <p>{findings.hours:,.1f} h recorded, {len(findings.scores):,} windows scored, model
 <code>{escape(findings.model_version)}</code>.</p></header>"""
 
@@ -194,7 +191,7 @@ def _key_numbers(findings: Findings, alarms: Sequence[Alarm]) -> str:
     if findings.event_agreement is None or findings.window_agreement is None:
         cards = [
             (f"{sides['us']}", "our events", "", COLOUR["only_us"]),
-            (_number(rate["us"]), "our alarms an hour", "events ÷ recorded hours", _PLAIN),
+            (number(rate["us"]), "our alarms an hour", "events ÷ recorded hours", _PLAIN),
         ]
     else:
         windows = findings.window_agreement
@@ -207,16 +204,16 @@ def _key_numbers(findings: Findings, alarms: Sequence[Alarm]) -> str:
                 "events we lack",
                 COLOUR["only_contractor"],
             ),
-            (_number(rate["us"]), "our alarms an hour", "events ÷ recorded hours", _PLAIN),
-            (_number(rate["contractor"]), "contractor's alarms an hour", "events ÷ recorded hours", _PLAIN),
+            (number(rate["us"]), "our alarms an hour", "events ÷ recorded hours", _PLAIN),
+            (number(rate["contractor"]), "contractor's alarms an hour", "events ÷ recorded hours", _PLAIN),
             (
-                _number(findings.event_agreement["positive_agreement"]),
+                number(findings.event_agreement["positive_agreement"]),
                 "positive agreement, events",
                 "2 × both ÷ all alarms",
                 _PLAIN,
             ),
-            (_number(windows["kappa"]), "Cohen's κ, windows", "0 is chance, 1 is full agreement", _PLAIN),
-            (_number(windows["ac1"]), "Gwet's AC1, windows", "as κ, steadier when alarms are rare", _PLAIN),
+            (number(windows["kappa"]), "Cohen's κ, windows", "0 is chance, 1 is full agreement", _PLAIN),
+            (number(windows["ac1"]), "Gwet's AC1, windows", "as κ, steadier when alarms are rare", _PLAIN),
         ]
     items = "".join(
         f'<div class="card" style="border-top-color:{colour}"><b>{value}</b>'
@@ -234,10 +231,10 @@ def _waterfalls(findings: Findings, alarms: Sequence[Alarm], levels: tuple[float
         fibre = panels.power.fibre
         mine = [alarm for alarm in alarms if alarm.fibre == fibre]
         figure = figures.waterfall_figure(panels, mine, levels, _spacing(findings.recordings, fibre))
-        cell = f"{panels.power.step_ns / 1e9:g} s × {_count(panels.power.channel_step, 'channel')}"
+        cell = f"{panels.power.step_ns / 1e9:g} s × {count(panels.power.channel_step, 'channel')}"
         parts.append(
             f"<h3>Fibre {escape(fibre)}</h3><p>A cell covers {cell} and shows the loudest second in it.</p>"
-            + _plot(figure, f"waterfalls-{i}")
+            + plot(figure, f"waterfalls-{i}")
         )
     return f"""<section><h2>Waterfalls</h2>
 <p>Power above what is usual for the channel, on one colour scale. White is a gap, a channel without data or, below
@@ -262,7 +259,7 @@ def _event_list(findings: Findings, alarms: Sequence[Alarm]) -> str:
             (clock(a.start_ns), a.start_ns),
             _duration((a.end_ns - a.start_ns) / 1e9),
             (_range(a.first_channel, a.last_channel), a.first_channel),
-            _number(a.score),
+            number(a.score),
             "–" if a.p_value is None else (f"{a.p_value:.1e}", a.p_value),
             cluster_name(a.cluster),
             f"{escape(a.contractor_class)} ({a.contractor_probability:.2f})" if a.contractor_class else "–",
@@ -272,7 +269,7 @@ def _event_list(findings: Findings, alarms: Sequence[Alarm]) -> str:
     ]
     names = ["event", "fibre", "start (UTC)", "duration", "channels", "score", "p", "cluster", "contractor says"]
     return f"""<section><h2>Events</h2><p>{note}</p>
-{_table([*names, "agreement"], rows, "sortable")}</section>"""
+{table([*names, "agreement"], rows, "sortable")}</section>"""
 
 
 def _map(findings: Findings) -> str:
@@ -281,9 +278,9 @@ def _map(findings: Findings) -> str:
     n = len(findings.points.who)
     return f"""<section><h2>Map of windows</h2>
 <p>Each point is a window; neighbours sound alike. The map is fitted once on the reference windows of the model
-(pale grey) and does not move: a place means the same on every day. {_count(n, "window")} of the day drawn, in two
+(pale grey) and does not move: a place means the same on every day. {count(n, "window")} of the day drawn, in two
 dimensions on the left and in three, to be turned, on the right. Axes have no unit.</p>
-{_plot(figures.map_figure(findings.points), "map")}</section>"""
+{plot(figures.map_figure(findings.points), "map")}</section>"""
 
 
 def _histogram(findings: Findings) -> str:
@@ -293,8 +290,8 @@ def _histogram(findings: Findings) -> str:
     share = above / len(findings.scores)
     figure = figures.histogram_figure(findings.scores, findings.thresholds, findings.deciding)
     return f"""<section><h2>Scores</h2>
-<p>{above:,} of {_count(len(findings.scores), "window")} ({share:.2%}) lie at or above the threshold that decides
-(blue). Counts are on a log scale.</p>{_plot(figure, "histogram")}</section>"""
+<p>{above:,} of {count(len(findings.scores), "window")} ({share:.2%}) lie at or above the threshold that decides
+(blue). Counts are on a log scale.</p>{plot(figure, "histogram")}</section>"""
 
 
 def _clusters(findings: Findings) -> str:
@@ -305,7 +302,7 @@ def _clusters(findings: Findings) -> str:
             "noise (−1), not a cluster" if label == -1 else f"{label}",
             f"{n:,}",
             f"{n / len(findings.labels):.1%}",
-            _number(outlier),
+            number(outlier),
         ]
         for label, n, outlier in cluster_summary(findings.labels, findings.outlier_scores)
     ]
@@ -314,7 +311,7 @@ def _clusters(findings: Findings) -> str:
         [
             f"{q['n_clusters']}",
             f"{q['noise_share']:.1%}",
-            *(_number(q[key]) for key in ("silhouette", "calinski_harabasz", "davies_bouldin")),
+            *(number(q[key]) for key in ("silhouette", "calinski_harabasz", "davies_bouldin")),
         ]
     ]
     names = [
@@ -324,10 +321,10 @@ def _clusters(findings: Findings) -> str:
         "Calinski–Harabasz (high)",
         "Davies–Bouldin (low)",
     ]
-    return f"""<section><h2>Clusters</h2>{_table(["cluster", "windows", "share", "median outlier score"], rows)}
+    return f"""<section><h2>Clusters</h2>{table(["cluster", "windows", "share", "median outlier score"], rows)}
 <p>Quality of the clustering. The three indices leave out noise and need two clusters, so read them beside the
 first two columns: few clusters and much noise make them look good.</p>
-{_table(names, quality)}</section>"""
+{table(names, quality)}</section>"""
 
 
 def _provenance(findings: Findings) -> str:
@@ -345,35 +342,11 @@ def _provenance(findings: Findings) -> str:
     return f"""<footer><h2>Where this comes from</h2>
 <p>Reference model <code>{escape(findings.model_version)}</code>,
 VAE <code>{escape(findings.vae_version)}</code>.</p>
-<details><summary>{_count(len(files), "file")}</summary>
-{_table(["file", "format", "start (UTC)", "end (UTC)", "SHA-256"], rows)}</details></footer>"""
+<details><summary>{count(len(files), "file")}</summary>
+{table(["file", "format", "start (UTC)", "end (UTC)", "SHA-256"], rows)}</details></footer>"""
 
 
 # -- pieces -------------------------------------------------------------------------------------------------
-
-
-def _plot(figure: go.Figure, name: str) -> str:
-    return to_html(
-        figure,
-        config=_CONFIG | {"toImageButtonOptions": {"filename": name, "scale": 2}},
-        include_plotlyjs=False,
-        full_html=False,
-        div_id=name,
-    )
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[Any]], kind: str = "") -> str:
-    """Return an HTML table; a cell is HTML, or HTML and the number it is sorted by."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    table = f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<div class="scroll">{table}</div>'
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f'<td data-value="{value[1]}">{value[0]}</td>'
-    return f"<td>{value}</td>"
 
 
 def _spacing(recordings: pa.Table, fibre: str) -> float | None:
@@ -387,14 +360,6 @@ def _clock(time: pa.Scalar) -> str:
     return clock(time.cast(pa.int64()).as_py(), "%Y-%m-%d %H:%M:%S")
 
 
-def _count(n: int, name: str) -> str:
-    return f"{n:,} {name}{'' if n == 1 else 's'}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or not np.isfinite(value) else f"{value:,.2f}"
-
-
 def _range(first: int, last: int) -> str:
     return f"{first}" if first == last else f"{first} to {last}"
 
@@ -406,65 +371,3 @@ def _duration(seconds: float) -> tuple[str, float]:
 
 def _chip(agreement: str) -> str:
     return f'<span class="chip" style="--c:{COLOUR[agreement]}">{LABEL[agreement]}</span>'
-
-
-# Plotly's own default offers a button that uploads the data of a figure to its maker.
-_CONFIG = {
-    "displaylogo": False,
-    "responsive": True,
-    "showSendToCloud": False,
-    "plotlyServerURL": "",
-    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
-}
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>{style}</style><script>{plotly}</script></head>
-<body><main>{body}</main><script>{script}</script></body></html>
-"""
-
-_STYLE = """
-body { margin: 0; background: #f4f5f7; color: #24303d; line-height: 1.5;
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 1200px; margin: 0 auto; padding: 24px 20px 48px; }
-header, section, footer { background: #fff; border: 1px solid #dfe3e8; border-radius: 8px; padding: 18px 24px;
-  margin-bottom: 18px; }
-h1 { margin: 0 0 4px; font-size: 28px; } h1 span { font-weight: 400; }
-h2 { margin: 0 0 8px; font-size: 20px; } h3 { margin: 18px 0 0; font-size: 16px; }
-p { margin: 6px 0 10px; max-width: 105ch; } .lead { font-size: 17px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 12px; }
-.card { border: 1px solid #dfe3e8; border-top: 4px solid #c3c9d1; border-radius: 6px; padding: 10px 14px;
-  display: flex; flex-direction: column; }
-.card b { font-size: 26px; line-height: 1.2; font-variant-numeric: tabular-nums; }
-.card small { color: #5b6773; font-size: 13px; }
-.scroll { overflow: auto; max-height: 520px; }
-table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; min-width: 50%; }
-th, td { text-align: left; padding: 5px 18px 5px 8px; border-bottom: 1px solid #e6e9ed; white-space: nowrap; }
-th { position: sticky; top: 0; background: #f4f5f7; font-weight: 600; }
-.sortable { width: 100%; } .sortable th { cursor: pointer; }
-.sortable th[aria-sort=ascending]::after { content: " ▲"; }
-.sortable th[aria-sort=descending]::after { content: " ▼"; }
-code { font-size: 13px; }
-.chip::before { content: ""; display: inline-block; width: 10px; height: 10px; border-radius: 2px;
-  margin-right: 7px; background: var(--c); }
-footer { color: #46525f; } summary { cursor: pointer; }
-"""
-
-_SCRIPT = """
-for (const table of document.querySelectorAll("table.sortable")) {
-  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
-  const value = (row, i) => row.cells[i].dataset.value ?? row.cells[i].textContent;
-  heads.forEach((head, i) => head.addEventListener("click", () => {
-    const down = head.getAttribute("aria-sort") === "ascending";
-    heads.forEach(other => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const compare = (a, b) => {
-      const [x, y] = [value(a, i), value(b, i)];
-      if (x === "–" || y === "–") return (x === "–") - (y === "–");  // what is not known stays last
-      const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
-      return down ? -order : order;
-    };
-    body.append(...[...body.rows].sort(compare));
-  }));
-}
-"""

@@ -118,11 +118,23 @@ class NearestCentre(_Distance):
         return found
 
 
-class NearestCore(_Distance):
-    """Distance to the nearest core point of DBSCAN.
+def density_scan(points: np.ndarray) -> DBSCAN:
+    """Return DBSCAN with the radius within which half of the points have `CORE_NEIGHBOURS` others.
 
-    Its radius is the one within which half of the reference windows have `CORE_NEIGHBOURS` others.
+    Parameters
+    ----------
+    points : numpy.ndarray
+        float32, shape (n, d): in units of their spread.
     """
+    n = min(CORE_NEIGHBOURS, len(points) - 1)
+    distance, _ = NearestNeighbors(n_neighbors=n + 1, algorithm="brute").fit(points).kneighbors()
+    # Where a network has collapsed all points are one.
+    radius = max(float(np.median(distance[:, -1])), float(np.finfo(np.float32).tiny))
+    return DBSCAN(eps=radius, min_samples=n + 1).fit(points)
+
+
+class NearestCore(_Distance):
+    """Distance to the nearest core point of DBSCAN; see `density_scan`."""
 
     name = "dbscan"
 
@@ -130,10 +142,7 @@ class NearestCore(_Distance):
     def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
         """Find the core points."""
         found = cls._of(reference)
-        n = min(CORE_NEIGHBOURS, len(found.points) - 1)
-        distance, _ = NearestNeighbors(n_neighbors=n + 1, algorithm="brute").fit(found.points).kneighbors()
-        scan = DBSCAN(eps=float(np.median(distance[:, -1])), min_samples=n + 1).fit(found.points)
-        found.points = found.points[scan.core_sample_indices_]
+        found.points = found.points[density_scan(found.points).core_sample_indices_]
         return found
 
 
