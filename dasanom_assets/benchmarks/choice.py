@@ -30,7 +30,7 @@ from dasanom_assets.detection.components import SLACK, components, members
 from dasanom_assets.detection.latent import CENTRES, density_scan
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.schemas import detectors_in, stack, with_score
+from dasanom_assets.tables.schemas import detectors_in, empty, stack, with_score
 from dasanom_assets.tables.store import Store
 
 FUSED = "fused"
@@ -143,10 +143,12 @@ def _against_contractor(
 ) -> list[dict[str, Any]]:
     """Return for each detector who flagged each window, how events match, and how long was scored."""
     channels = pa.array(np.unique(scores["channel"].to_numpy()))
-    rows = pa.concat_tables(
-        part.filter(pc.is_in(part["channel"], channels)) for part in store.iter_day("contractor_scores", day)
-    )
-    events = store.read_day("contractor_events", day)
+    rows, events = empty("contractor_scores"), empty("contractor_events")
+    if store.has_day("contractor_scores", day) and store.has_day("contractor_events", day):
+        rows = pa.concat_tables(
+            part.filter(pc.is_in(part["channel"], channels)) for part in store.iter_day("contractor_scores", day)
+        )
+        events = store.read_day("contractor_events", day)
     reached = pc.and_(
         pc.less_equal(events["first_channel"], pc.max(channels)),
         pc.greater_equal(events["last_channel"], pc.min(channels)),
