@@ -121,7 +121,7 @@ def fit_clusters(points: np.ndarray, settings: DetectionSettings) -> Clusters:
     # hdbscan's own cache: candidates that share min_samples share the spanning tree, which takes most of the time.
     with TemporaryDirectory(prefix="dasanom-") as folder:
         for parameters in candidates(len(points)):
-            fitted = _fit(points, parameters, memory=folder)
+            fitted = _fit(points, parameters, folder)
             labels = _labels(fitted)
             n_clusters, noise = int(labels.max()) + 1, float((labels < 0).mean())
             dbcv = float(fitted.relative_validity_) if n_clusters > 1 else np.nan
@@ -186,7 +186,7 @@ def stability(
     indices = []
     for _ in range(SUBSAMPLES):
         some = np.sort(rng.permutation(len(points))[: round(SUBSAMPLE_SHARE * len(points))])
-        fitted = _fit(points[some], parameters | {"min_cluster_size": size}, memory=memory)
+        fitted = _fit(points[some], parameters | {"min_cluster_size": size}, memory)
         indices.append(metrics.adjusted_rand_score(labels[some], _labels(fitted)))
     return round(float(np.mean(indices)), 4)
 
@@ -214,14 +214,14 @@ def _centre_and_scale(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return points.mean(axis=0, dtype=np.float64), np.where(spread > ACTIVE_STD, spread, np.inf)
 
 
-def _fit(points: np.ndarray, parameters: dict[str, Any], **more: str | None) -> hdbscan.HDBSCAN:
+def _fit(points: np.ndarray, parameters: dict[str, Any], memory: str | None = None) -> hdbscan.HDBSCAN:
     centre, scale = _centre_and_scale(points)
     names = ("min_cluster_size", "min_samples", "cluster_selection_method", "allow_single_cluster")
     return hdbscan.HDBSCAN(
         **{name: parameters[name] for name in names},
         gen_min_span_tree=True,
         core_dist_n_jobs=1,
-        **more,
+        **({"memory": memory} if memory else {}),
     ).fit((points - centre) / scale)
 
 

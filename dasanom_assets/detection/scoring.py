@@ -134,7 +134,7 @@ def _invalid(channel: WhiteChannel, first: np.ndarray, settings: Settings, refer
             reasons[hit] = name
         gap = ~whole & (last < len(second))
         reasons[gap & (reasons == None)] = "incomplete"  # noqa: E711
-        told = reasons != None  # noqa: E711
+        told = (reasons != None) & (whole | gap)  # noqa: E711
         some, reasons = some[told], reasons[told]
     schema = with_detectors(reference.note["fused"])
     start = channel.start_ns[some]

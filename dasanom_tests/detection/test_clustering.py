@@ -1,12 +1,22 @@
 """Clusters of the reference, and new windows placed in them, equal to hdbscan's own."""
 
 import json
+import tracemalloc
+from collections.abc import Callable
 
 import hdbscan
 import numpy as np
 import pytest
 
-from dasanom_assets.detection.clustering import assign, cluster_quality, fit_clusters, refit
+from dasanom_assets.detection.clustering import (
+    BLOCK,
+    STABLE,
+    assign,
+    cluster_quality,
+    fit_clusters,
+    refit,
+    stability,
+)
 from dasanom_assets.settings import DetectionSettings
 
 SETTINGS = DetectionSettings()
@@ -31,6 +41,71 @@ def new_points(seed: int = 1) -> np.ndarray:
     rng = np.random.default_rng(seed)
     near = blobs(600, seed=seed)
     return np.concatenate([near, rng.uniform(-30, 30, (50, near.shape[1])).astype(np.float32), blobs()[:40]])
+
+
+def tight(n: int, seed: int) -> np.ndarray:
+    fixed, rng = np.random.default_rng(0), np.random.default_rng(seed)
+    centres = fixed.normal(size=(6, 8)) * 6
+    return (centres[rng.integers(0, 6, n)] + 0.3 * rng.normal(size=(n, 8))).astype(np.float32)
+
+
+def overlapping(n: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    centre = rng.integers(0, 3, n)[:, None] * 2.5
+    return (centre + rng.standard_t(4, size=(n, 8))).astype(np.float32)
+
+
+@pytest.mark.parametrize("draw", [tight, overlapping])
+@pytest.mark.parametrize("single", [False, True])
+def test_tight_and_overlapping_clusters_are_those_of_hdbscan(draw: Callable, single: bool) -> None:
+    clusters = refit(draw(1200, 1), parameters(30, 10, single=single))
+    new = np.concatenate([draw(500, 2), 10 * draw(50, 3)])
+    label, probability, score = assign(clusters, new)
+    scaled = clusters.scaled(new)
+    glosh = hdbscan.approximate_predict_scores(clusters.fitted, scaled)
+    np.testing.assert_allclose(score, glosh, atol=1e-6)
+    if clusters.n_clusters > 1:  # of one without parts hdbscan gives noise
+        theirs, strength = hdbscan.approximate_predict(clusters.fitted, scaled)
+        np.testing.assert_array_equal(label, theirs)
+        np.testing.assert_allclose(probability, strength, atol=1e-6)
+
+
+def test_stability_is_high_for_clusters_that_are_there_and_low_for_those_that_are_not() -> None:
+    there = refit(tight(600, 1), parameters(20, 5))
+    assert stability(there.points, there.labels, there.chosen, seed=0) > 0.95
+    rng = np.random.default_rng(0)
+    noise = refit(rng.uniform(size=(600, 8)).astype(np.float32), parameters(5, 3, "leaf"))
+    assert stability(noise.points, noise.labels, noise.chosen, seed=0) < STABLE
+    again = [stability(noise.points, noise.labels, noise.chosen, seed=4) for _ in range(2)]
+    assert again[0] == again[1]
+
+
+def test_too_much_noise_is_no_choice() -> None:
+    for share in (0.4, 0.05):
+        chosen = fit_clusters(blobs(), DetectionSettings(max_noise_share=share)).parameters()
+        assert chosen["noise_share"] <= share or chosen["n_clusters"] == 0
+        assert chosen["keeps_noise_bound"] == (chosen["n_clusters"] > 0)
+
+
+def test_memory_is_bounded_by_a_block_however_many_windows_are_placed() -> None:
+    clusters = refit(tight(2000, 1), parameters(30, 10))
+    assign(clusters, tight(10, 2))  # compiles, builds what is kept
+    peaks = []
+    for n in (4 * BLOCK, 40 * BLOCK):
+        points = tight(n, 2)
+        tracemalloc.start()
+        results = assign(clusters, points)
+        peaks.append(tracemalloc.get_traced_memory()[1] - sum(column.nbytes for column in results))
+        tracemalloc.stop()
+    assert peaks[1] < 2 * peaks[0]
+    assert peaks[1] < 60e6
+
+
+def test_what_is_not_finite_has_no_place() -> None:
+    points = tight(20, 1)
+    points[3, 2] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        assign(refit(tight(200, 1), parameters(20, 5)), points)
 
 
 @pytest.mark.parametrize(

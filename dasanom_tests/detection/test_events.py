@@ -1,12 +1,16 @@
 """Events cover their cause in time and along the fibre, keep their ids, and say what the contractor says."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from dasanom_assets.detection.events import find_events
+from dasanom_assets.detection.events import end_of_day_before, find_events, taking_part
 from dasanom_assets.settings import DetectionSettings, WindowSettings
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch
+from dasanom_assets.tables.store import Store
 
 SECOND = 1_000_000_000
 BEGAN = 1_767_607_200 * SECOND
@@ -83,6 +87,112 @@ def test_groups_of_channels_that_follow_each_other_are_neighbours_and_events_cov
     (event,) = find_events(rows, None, None, SETTINGS, WINDOW, group_channels=4).to_pylist()
     assert (event["first_channel"], event["last_channel"]) == (108, 115)
     assert find_events(rows, None, None, SETTINGS, WINDOW).num_rows == 2
+
+
+def test_low_windows_lengthen_an_event_only_where_they_touch_a_high_one_or_each_other() -> None:
+    p = quiet(windows=80)
+    p[2, 30:34] = 1e-4
+    p[2, 20:30] = p[2, 34:45] = 5e-3  # lead in and out
+    p[2, 47:60] = 5e-3  # two steps further on
+    (event,) = find_events(scored(p), None, None, SETTINGS, WINDOW).to_pylist()
+    assert event["start"].value == BEGAN + round(23.5 * SECOND)
+    assert event["end"].value == BEGAN + round((44 + 4.5) * SECOND)
+    higher = SETTINGS.model_copy(update={"extend_p_value": 1e-3})
+    (event,) = find_events(scored(p), None, None, higher, WINDOW).to_pylist()
+    assert event["n_windows"] == 4
+
+
+def test_an_event_goes_on_where_a_new_file_has_another_time_grid() -> None:
+    p = quiet(2, 80)
+    p[1, 30:50] = 1e-4
+    rows = scored(p)
+    start, end = (rows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+    late = start >= BEGAN + 40 * SECOND
+    for name, values in (("start", start), ("end", end)):  # the second file begins 0.4 s later
+        moved = pa.array(values + late * (4 * SECOND // 10)).cast(TIME)
+        rows = rows.set_column(rows.schema.get_field_index(name), name, moved)
+    (event,) = find_events(rows, None, None, SETTINGS, WINDOW).to_pylist()
+    assert event["n_windows"] == 20
+
+
+MIDNIGHT = 86_400 - 36_000
+"""Seconds from `BEGAN`, ten o'clock, to the end of the day."""
+
+
+def split_at_midnight(scores: pa.Table) -> tuple[pa.Table, pa.Table]:
+    late = scores["start"].cast(pa.int64()).to_numpy() >= BEGAN + MIDNIGHT * SECOND
+    return scores.filter(pa.array(~late)), scores.filter(pa.array(late))
+
+
+def around_midnight(p: np.ndarray) -> pa.Table:
+    """As `scored`, with the fortieth window at midnight."""
+    rows = scored(p)
+    for name in ("start", "end"):
+        moved = rows[name].cast(pa.int64()).to_numpy() + (MIDNIGHT - 40) * SECOND
+        rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(moved).cast(TIME))
+    return rows
+
+
+def test_an_event_across_midnight_is_told_whole_on_the_day_on_which_it_ends() -> None:
+    p = quiet(4, 80)
+    p[1, 35:46] = 1e-4  # across
+    p[3, 20:30] = 1e-4  # ended before
+    p[3, 60:70] = 1e-4
+    whole = find_events(around_midnight(p), None, None, SETTINGS, WINDOW).to_pylist()
+    before, today = split_at_midnight(around_midnight(p))
+    found = find_events(today, None, None, SETTINGS, WINDOW, before=before).to_pylist()
+    assert found == whole[1:]
+    assert found[0]["n_windows"] == 11
+    # Of the day by itself, only what is left of it.
+    alone = find_events(today, None, None, SETTINGS, WINDOW).to_pylist()
+    assert [event["n_windows"] for event in alone] == [6, 10]
+    assert alone[1]["event_id"] == found[1]["event_id"]
+
+
+def test_the_cluster_of_an_event_across_midnight_is_that_of_its_windows_of_the_day() -> None:
+    p = quiet(1, 80)
+    p[0, 35:46] = 1e-4
+    before, today = split_at_midnight(around_midnight(p))
+    label = np.full(today.num_rows, 3)
+    label[:6] = 5
+    (event,) = find_events(today, labelled(today, label), None, SETTINGS, WINDOW, before=before).to_pylist()
+    assert event["cluster"] == 5
+
+
+def test_the_end_of_the_day_before_counts_where_the_same_model_scored_it(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    p = quiet(2, 80)
+    p[1, 35:46] = 1e-4
+    p[0, 38] = 5e-3
+    before, today = split_at_midnight(around_midnight(p))
+    day, yesterday = "2026-01-06", "2026-01-05"
+    assert end_of_day_before(store, day, {"model_version": "v1"}, SETTINGS) is None
+    store.write_day("anomaly_scores", yesterday, before, {"model_version": "v1"})
+    store.write_day("anomaly_scores", day, today, {"model_version": "v1"})
+    rows = end_of_day_before(store, day, store.metadata("anomaly_scores", day), SETTINGS)
+    assert rows.num_rows == 6  # five flagged and one that extends
+    (event,) = find_events(today, None, None, SETTINGS, WINDOW, before=rows).to_pylist()
+    assert event["n_windows"] == 12
+    assert end_of_day_before(store, day, {"model_version": "v2"}, SETTINGS) is None
+
+
+def test_windows_that_can_take_part_come_with_their_labels(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    p = quiet(3, 40)
+    p[1, 10:15], p[2, 20] = 1e-4, 5e-3
+    scores = scored(p)
+    labels = labelled(scores, np.arange(scores.num_rows))
+    for table, rows in (("anomaly_scores", scores), ("cluster_labels", labels)):
+        parts = [rows.filter(pc.equal(rows["channel"], c)) for c in (100, 101, 102)]
+        store.write_day(table, "2026-01-05", iter(parts))
+    taken, of_them = taking_part(store, "2026-01-05", SETTINGS)
+    assert of_them["label"].to_pylist() == [*range(50, 55), 100]
+    assert taken.select(["channel", "start"]).equals(of_them.select(["channel", "start"]))
+    one, other = (find_events(*rows, None, SETTINGS, WINDOW) for rows in ((scores, labels), (taken, of_them)))
+    assert one.equals(other)
+    store.write_day("cluster_labels", "2026-01-05", labels)
+    with pytest.raises(ValueError, match="materialize both again"):
+        taking_part(store, "2026-01-05", SETTINGS)
 
 
 def test_too_few_flagged_windows_are_no_event() -> None:

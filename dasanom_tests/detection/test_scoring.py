@@ -1,24 +1,44 @@
-"""Fused scores lean on their surroundings, and a model for other settings is refused."""
+"""Scores lean on their surroundings, what has no score says why, and a model that does not fit is refused."""
 
+import shutil
+import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from dasanom_assets.benchmarks import chain
 from dasanom_assets.detection.reference import (
     ChannelScores,
     IncompatibleModelError,
     Reference,
+    fuse,
     needed,
     require_fit,
     supported,
 )
-from dasanom_assets.detection.scoring import _with_neighbours
+from dasanom_assets.detection.scoring import _with_neighbours, anomaly_scores, thresholds
 from dasanom_assets.settings import BackgroundSettings, Settings, WindowSettings
 from dasanom_assets.spectrograms.engine import settings_note
-
-SECOND = 1_000_000_000
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch, with_score
+from dasanom_assets.tables.store import Store
+from dasanom_tests.detection.conftest import (
+    CHANNELS,
+    EVENTFUL,
+    FIBRE,
+    FIRST,
+    GRID,
+    QUIET,
+    SECOND,
+    SECONDS,
+    SETTINGS,
+    Ground,
+    noon,
+    write_day,
+)
 
 
 def channel(number: int, scores: list[float], first: int = 0, fibre: str = "north") -> ChannelScores:
@@ -49,13 +69,13 @@ def heard(fibre: str, rate: float) -> SimpleNamespace:
     return SimpleNamespace(fibre=fibre, sampling_rate_hz=rate)
 
 
-GRID = {"fibre": "north", "sampling_rate_hz": 2000.0, "centre_hz": [10.0, 100.0, 990.0]}
+HEARD = {"fibre": "north", "sampling_rate_hz": 2000.0, "centre_hz": [10.0, 100.0, 990.0]}
 
 
 def test_a_model_for_other_settings_is_refused_and_says_what_to_do() -> None:
     settings = Settings()
-    reference = Reference("v", {}, {}, frozenset(), {}, needed(settings), [GRID["centre_hz"]], {}, {}, "abc")
-    metadata = {"settings": settings.spectrogram.model_dump(), "grids": [GRID]}
+    reference = Reference("v", {}, {}, frozenset(), {}, needed(settings), [HEARD["centre_hz"]], {}, {}, "abc")
+    metadata = {"settings": settings.spectrogram.model_dump(), "grids": [HEARD]}
     require_fit(reference, metadata, settings, "2026-01-05")
     made = {
         r"spectrogram\.bands 32 \(model: 64\)": {"bands": 32},
@@ -90,3 +110,163 @@ def test_a_fibre_whose_bands_are_other_ones_is_refused_and_one_whose_rate_is_a_l
         require_fit(reference, note, settings, "2026-01-05")
     learned = replace(reference, grids=[grid["centre_hz"] for grid in note["grids"]])
     require_fit(learned, note, settings, "2026-01-05")
+
+
+DAY = "2026-01-09"
+SILENT, MISSING, GAP, CLIPPED = 100, 200, 300, 400
+"""Seconds of channel 103 that are of one level, lack a frame, are not there, and are clipped."""
+
+
+@pytest.fixture(scope="module")
+def broken(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """Scores of a day on which channel 101 is dead, 102 saturated, and 103 has bad seconds."""
+    root = tmp_path_factory.mktemp("broken") / "line"
+    shutil.copytree(ground.root, root)
+    store = Store(str(root))
+
+    def spoil(power: np.ndarray) -> None:
+        power[3, SILENT] = -70
+        power[3, MISSING, 2] = np.nan
+
+    write_day(store, DAY, spoil, {101: "dead", 102: "saturated"})
+    gone = (pc.field("channel") == 103) & (pc.field("start") == at(GAP))
+    rows = store.read_day("spectrograms", DAY).filter(~gone)
+    note = store.metadata("spectrograms", DAY)
+    parts = [rows.filter(pc.equal(rows["channel"], c)) for c in range(FIRST, FIRST + CHANNELS)]
+    store.write_day("spectrograms", DAY, iter(part.replace_schema_metadata() for part in parts), note)
+    clipped = {
+        "fibre": FIBRE,
+        "channel": 103,
+        "start": at(CLIPPED),
+        "end": at(CLIPPED + 1),
+        "clipped_fraction": 0.1,
+    }
+    store.write_day("clipped_seconds", DAY, pa.Table.from_pylist([clipped], SCHEMAS["clipped_seconds"]))
+    chain.score(store, DAY, store, SETTINGS)
+    return store.read_day("anomaly_scores", DAY)
+
+
+def at(second: int) -> pa.Scalar:
+    return pa.scalar(noon(DAY) + second * SECOND, pa.int64()).cast(TIME)
+
+
+def reasons(scores: pa.Table, number: int) -> dict[int, str]:
+    """Second to reason of the windows of a channel that have no score."""
+    rows = scores.filter(pc.and_(pc.equal(scores["channel"], number), pc.is_valid(scores["invalid"])))
+    seconds = (rows["start"].cast(pa.int64()).to_numpy() - noon(DAY)) // SECOND
+    return dict(zip(seconds.tolist(), rows["invalid"].to_pylist(), strict=True))
+
+
+def test_windows_that_cannot_be_scored_say_why(broken: pa.Table) -> None:
+    wanted = {}
+    for second, reason in ((SILENT, "silent"), (MISSING, "incomplete"), (CLIPPED, "clipped")):
+        wanted |= dict.fromkeys(range(second - 3, second + 1), reason)
+    # The second of the gap has no row that a window could begin at.
+    wanted |= dict.fromkeys(range(GAP - 3, GAP), "incomplete")
+    assert reasons(broken, 103) == wanted
+    assert set(reasons(broken, 101).values()) == {"dead"}
+    assert set(reasons(broken, 102).values()) == {"saturated"}
+    assert len(reasons(broken, 101)) == SECONDS - 3
+    assert not reasons(broken, 104)
+
+
+def test_a_window_has_a_score_or_a_reason_and_never_both(broken: pa.Table) -> None:
+    none = broken.filter(pc.is_valid(broken["invalid"]))
+    numbers = [name for name in broken.column_names if name.startswith(("score", "p_"))]
+    assert all(none[name].null_count == none.num_rows for name in numbers)
+    assert not any(none["is_anomaly"].to_pylist())
+    some = with_score(broken)
+    assert all(some[name].null_count == 0 for name in numbers)
+    assert np.isfinite(some["p_value"].to_numpy()).all()
+    assert none.num_rows + some.num_rows == broken.num_rows
+    assert contract_problem(broken) is None
+
+
+def contract_problem(scores: pa.Table) -> str | None:
+    keys = scores.group_by(["fibre", "channel", "start"]).aggregate([])
+    return mismatch("anomaly_scores", scores.schema) or (None if len(keys) == len(scores) else "repeated keys")
+
+
+def test_rows_of_a_channel_are_in_order_of_time(broken: pa.Table) -> None:
+    rows = broken.filter(pc.equal(broken["channel"], 103))
+    assert (np.diff(rows["start"].cast(pa.int64()).to_numpy()) > 0).all()
+
+
+def test_embeddings_of_other_windows_are_refused(ground: Ground, later: Store) -> None:
+    rows = later.read_day("spectrograms", QUIET)
+    note = later.metadata("spectrograms", QUIET)
+    kept = [rows.filter(pc.equal(rows["channel"], c)) for c in range(FIRST, FIRST + CHANNELS - 1)]
+    later.write_day("spectrograms", QUIET, iter(part.replace_schema_metadata() for part in kept), note)
+    with pytest.raises(ValueError, match="other spectrograms: materialize embeddings again"):
+        list(anomaly_scores(later, QUIET, ground.reference, SETTINGS))
+
+
+def test_labels_older_than_embeddings_are_refused(ground: Ground, later: Store) -> None:
+    parts = list(later.iter_day("cluster_labels", QUIET))
+    shifted = [part.take(np.arange(part.num_rows)[::-1]) for part in parts]
+    later.write_day("cluster_labels", QUIET, iter(shifted))
+    with pytest.raises(ValueError, match="older than its embeddings: materialize cluster_labels again"):
+        list(anomaly_scores(later, QUIET, ground.reference, SETTINGS))
+
+
+def test_a_model_that_does_not_fit_scores_nothing(ground: Ground) -> None:
+    other = SETTINGS.model_copy(update={"background": BackgroundSettings(clip_high=9)})
+    with pytest.raises(IncompatibleModelError, match=r"background\.clip_high 9.0 \(model: 15.0\)"):
+        next(anomaly_scores(ground.store, QUIET, ground.reference, other))
+
+
+def test_a_score_is_the_fusion_of_its_surroundings(ground: Ground) -> None:
+    scores = ground.store.read_day("anomaly_scores", EVENTFUL)
+    names = ground.reference.note["fused"]
+    of = {}
+    for number in (106, 107, 108):
+        rows = scores.filter(pc.equal(scores["channel"], number))
+        raw = np.stack([rows[f"score_{name}"].to_numpy() for name in names], axis=1)
+        fused = fuse(ground.reference.calibrations["usual"], names, raw)
+        of[number] = ChannelScores(FIBRE, number, rows["start"].cast(pa.int64()).to_numpy(), fused), rows
+    here, rows = of[107]
+    support = supported(here, [of[106][0], of[108][0]])
+    wanted = ground.reference.calibrations["usual"]["fused"].p_values(support)
+    np.testing.assert_allclose(rows["p_value"].to_numpy(), wanted)
+    np.testing.assert_allclose(rows["score"].to_numpy(), -np.log10(wanted), rtol=1e-5)
+    p = ground.reference.calibrations["usual"]["vae"].p_values(rows["score_vae"].to_numpy())
+    np.testing.assert_allclose(rows["p_vae"].to_numpy(), p)
+
+
+def test_channels_are_scored_one_at_a_time(ground: Ground) -> None:
+    whole = scored_at_once(ground.store, QUIET)
+    tracemalloc.start()
+    for _ in anomaly_scores(ground.store, QUIET, ground.reference, SETTINGS):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < whole / 2
+
+
+def scored_at_once(store: Store, day: str) -> int:
+    """Bytes of the windows of a day."""
+    with store.open_day("spectrograms", day) as file:
+        return file.metadata.num_rows * SETTINGS.window.seconds * int(np.prod(GRID.row_shape)) * 4
+
+
+@pytest.mark.parametrize("kind", ["budget", "conformal", "gaussian", "quantile"])
+def test_the_threshold_that_is_chosen_decides(ground: Ground, kind: str) -> None:
+    detection = SETTINGS.detection.model_copy(update={"threshold": kind})
+    limits = thresholds(ground.reference, detection, 5.0)
+    chosen = SETTINGS.model_copy(update={"detection": detection})
+    scores = with_score(pa.concat_tables(anomaly_scores(ground.store, EVENTFUL, ground.reference, chosen)))
+    flagged = scores["is_anomaly"].to_numpy(zero_copy_only=False)
+    np.testing.assert_array_equal(flagged, -np.log10(scores["p_value"].to_numpy()) >= limits[kind])
+    assert 0 < flagged.mean() < 0.2
+
+
+def test_the_budget_counts_false_alarm_events_a_kilometre_and_day(ground: Ground) -> None:
+    one, four = (
+        thresholds(ground.reference, SETTINGS.detection.model_copy(update={"budget": budget}), 5.0)["budget"]
+        for budget in (1.0, 4.0)
+    )
+    assert one - four == pytest.approx(np.log10(4))
+    windows = 200 * 86_400  # a kilometre of channels 5 m apart, one window a second
+    assert 10**-one == pytest.approx(ground.reference.note["windows_per_alarm"] / windows)
+    wide = thresholds(ground.reference, SETTINGS.detection, 10.0)["budget"]
+    assert one - wide == pytest.approx(np.log10(2))

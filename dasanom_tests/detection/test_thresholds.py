@@ -10,6 +10,7 @@ from dasanom_assets.detection.thresholds import Calibration, combine
 DRAWS = {
     "gaussian": lambda rng, n: rng.normal(50, 7, n),
     "exponential": lambda rng, n: rng.exponential(2.0, n),
+    "gamma": lambda rng, n: rng.gamma(2.0, 1.5, n),
     "heavy": lambda rng, n: rng.standard_t(6, n),
 }
 
@@ -39,6 +40,43 @@ def test_the_share_of_false_alarms_is_the_one_asked_for(name: str) -> None:
         assert 0.5 < (p <= rate).mean() / rate < 2
         above = (fresh >= calibration.threshold("conformal", rate, 0.999)).mean()
         assert above == pytest.approx((p <= rate).mean(), abs=0.02 * rate + 2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gaussian", "exponential", "gamma"])
+def test_the_share_of_false_alarms_is_kept_by_nearly_every_calibration(name: str) -> None:
+    rng = np.random.default_rng(1)
+    fresh = DRAWS[name](rng, 500_000)
+    ratios = []
+    for _ in range(25):
+        p = Calibration.fit(DRAWS[name](rng, 40_000), trim_mads=np.inf).p_values(fresh)
+        ratios.append([(p <= rate).mean() / rate for rate in (1e-2, 1e-3, 1e-4)])
+    low, high = np.quantile(ratios, [0.05, 0.95], axis=0)
+    assert (low > [0.5, 0.5, 0.3]).all(), low
+    assert (high < [2, 2, 3]).all(), high
+
+
+def test_scores_known_to_have_a_light_tail_are_given_none_heavier_than_an_exponential() -> None:
+    rng = np.random.default_rng(0)
+    quiet = rng.exponential(1.0, 20_000)
+    faint = np.concatenate([quiet, rng.uniform(6, 14, 100)])  # events that stayed among the calibration scores
+    heavy, light = (Calibration.fit(faint, np.inf, light=light) for light in (False, True))
+    assert heavy.tail["shape"] > 0.1
+    assert light.tail["shape"] == 0
+    assert light.p_values(np.array([20.0]))[0] < heavy.p_values(np.array([20.0]))[0] / 10
+    same = Calibration.fit(rng.uniform(size=20_000), np.inf, light=True)
+    assert same.tail["shape"] < -0.5  # one that ends is left as it is
+
+
+def test_windows_that_share_frames_count_once_for_the_tail() -> None:
+    scores = np.random.default_rng(0).gamma(2, 1, 4000)
+    alone = Calibration.fit(scores, np.inf)
+    assert alone.tail is not None
+    start = alone.tail["start"]
+    together = Calibration.fit(scores, np.inf, block=np.arange(4000) // 400)
+    assert together.tail is None  # ten blocks
+    by_two = Calibration.fit(np.repeat(scores, 2), np.inf, block=np.arange(8000) // 2)
+    assert by_two.tail["start"] == pytest.approx(start, rel=0.02)
 
 
 def test_a_gaussian_fit_is_right_for_gaussians_and_wrong_for_heavy_tails() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dasanom_assets.recordings.health import channel_health
-from dasanom_tests.recordings.test_signal import deliver, joined
+from dasanom_tests.recordings.test_signal import T0, deliver, joined
 
 
 def table(root: Path, data: np.ndarray, **sidecar: object) -> dict[int, dict]:
@@ -82,3 +82,33 @@ def test_a_second_with_nan_is_dead_and_does_not_spoil_the_rest(tmp_path: Path) -
 
 def test_no_signal_is_an_empty_table() -> None:
     assert [t.num_rows for t in channel_health([])] == [0, 0]
+
+
+def clipped_seconds(root: Path, data: np.ndarray, **sidecar: object) -> list[tuple[int, float, float, float]]:
+    """Channel, start and end in seconds since the first sample, and share of clipped samples."""
+    half = len(data) // 2
+    paths = [deliver(root, "a", data[:half], 0, **sidecar), deliver(root, "b", data[half:], half, **sidecar)]
+    rows = channel_health(joined(root, paths))[1].to_pylist()
+    first = T0.astype("datetime64[ns]").astype(np.int64)
+    seconds = [[(row[name].value - first) / 1e9 for name in ("start", "end")] for row in rows]
+    return [(row["channel"], *ends, row["clipped_fraction"]) for row, ends in zip(rows, seconds, strict=True)]
+
+
+@pytest.mark.parametrize("sample_format", ["int16", "float32"])
+def test_clipped_seconds_are_those_with_more_than_a_glitch_at_the_limits(
+    tmp_path: Path, sample_format: str
+) -> None:
+    data = np.random.default_rng(3).normal(0, 100, size=(12_000, 4))
+    data[4000:4040, 1] = 32767  # second 2
+    data[9990:10_010, 2] = -32768  # seconds 4 and 5, ten samples each
+    data[7000, 3] = 32767  # one sample
+    data = data.astype("<i2" if sample_format == "int16" else "<f4")
+    found = clipped_seconds(tmp_path, data, sample_format=sample_format)
+    assert [row[:3] for row in found] == [(11, 2, 3), (12, 4, 5), (12, 5, 6)]
+    assert [row[3] for row in found] == pytest.approx([0.02, 0.005, 0.005])
+
+
+def test_a_signal_that_is_not_clipped_has_no_clipped_second(tmp_path: Path) -> None:
+    data = np.random.default_rng(3).normal(0, 1e4, size=(8000, 3)).astype("<i2")
+    data[2000:4000, 1] = 7  # silent, which is not clipped
+    assert clipped_seconds(tmp_path, data) == []

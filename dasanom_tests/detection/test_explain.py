@@ -1,0 +1,139 @@
+"""An explanation names the bands and seconds that were planted, normal windows, and the event's like."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dasanom_assets.detection.events import event_id, find_events, taking_part
+from dasanom_assets.detection.explain import ALIKE, _resemblance, explain
+from dasanom_assets.detection.neighbours import Neighbours
+from dasanom_assets.spectrograms.windows import make_bank, white_day
+from dasanom_assets.tables.schemas import mismatch, stack
+from dasanom_tests.detection.conftest import (
+    EVENTFUL,
+    EVENTS,
+    FIRST,
+    GRID,
+    HZ,
+    QUIET,
+    SECOND,
+    SETTINGS,
+    TRAINED,
+    Ground,
+    noon,
+)
+
+
+@pytest.fixture(scope="module")
+def told(ground: Ground) -> dict[str, tuple[dict, dict]]:
+    """Event and explanation of each of the planted ones."""
+    events = ground.store.read_day("anomaly_events", EVENTFUL).to_pylist()
+    why = {row["event_id"]: row for row in ground.store.read_day("event_explanations", EVENTFUL).to_pylist()}
+    assert [row["event_id"] for row in events] == list(why)
+    found = {}
+    for name, (channels, seconds, _) in EVENTS.items():
+        begin, end = (noon(EVENTFUL) + s * SECOND for s in (seconds.start, seconds.stop))
+        (event,) = (
+            e
+            for e in events
+            if e["start"].value < end
+            and e["end"].value > begin
+            and e["first_channel"] < FIRST + channels.stop
+            and e["last_channel"] >= FIRST + channels.start
+        )
+        found[name] = event, why[event["event_id"]]
+    return found
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_an_event_begins_and_ends_with_what_was_planted(name: str, told: dict) -> None:
+    event, _ = told[name]
+    channels, seconds, _ = EVENTS[name]
+    assert event["start"].value == pytest.approx(noon(EVENTFUL) + seconds.start * SECOND, abs=SECOND)
+    assert event["end"].value == pytest.approx(noon(EVENTFUL) + seconds.stop * SECOND, abs=SECOND)
+    assert channels.start <= event["peak_channel"] - FIRST < channels.stop
+    where = (event["fibre"], event["start"].value, event["first_channel"], event["last_channel"])
+    assert event["event_id"] == event_id(*where)
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_the_planted_bands_and_seconds_come_first(name: str, told: dict) -> None:
+    _, why = told[name]
+    _, seconds, bands = EVENTS[name]
+    planted = HZ[bands]
+    assert set(why["band_hz"][: len(planted)]) == set(planted)
+    assert sum(why["band_weight"][: len(planted)]) > 0.8
+    assert (np.diff(why["band_weight"]) <= 0).all()
+    assert (np.diff(why["second_weight"]) <= 0).all()
+    second = [(at.value - noon(EVENTFUL)) // SECOND for at in why["seconds"]]
+    assert all(seconds.start <= s < seconds.stop for s in second)
+    assert sum(why["second_weight"]) <= 1
+
+
+def test_the_nearest_normal_windows_are_those_of_the_detector(ground: Ground, told: dict) -> None:
+    event, why = told["high"]
+    key = (event["fibre"], event["peak_channel"])
+    (channel,) = white_day(ground.store, EVENTFUL, SETTINGS.background, SETTINGS.window, lambda *k: k == key)
+    first = np.searchsorted(channel.start_ns, [event["peak_start"].value])
+    bank = make_bank(channel.rows, first, channel.start_ns[first], GRID, SETTINGS.window)
+    detector = ground.reference.detectors["neighbours"]
+    assert isinstance(detector, Neighbours)
+    distance, which = detector.nearest(bank)
+    np.testing.assert_allclose(why["normal_distance"], distance[0])
+    windows = ground.reference.windows
+    assert why["normal_channel"] == windows["channel"][which[0]].tolist()
+    assert [at.value for at in why["normal_start"]] == windows["start_ns"][which[0]].tolist()
+    assert {f"{at:%Y-%m-%d}" for at in why["normal_start"]} <= set(TRAINED)
+
+
+def test_an_event_resembles_the_one_with_its_bands_and_no_other(told: dict) -> None:
+    (low, why_low), (high, why_high), (_, why_again) = (told[name] for name in ("low", "high", "low again"))
+    assert (why_low["resembles"], why_low["similarity"]) == (low["event_id"], 1)
+    assert (why_high["resembles"], why_high["similarity"]) == (high["event_id"], 1)
+    assert why_again["resembles"] == low["event_id"]
+    assert ALIKE <= why_again["similarity"] < 1
+
+
+def test_profiles_are_of_length_one_and_resemblance_is_to_the_first_of_a_kind() -> None:
+    angle = np.array([0.0, 0.3, 1.2, 1.3, 0.6])
+    profiles = list(np.stack([np.cos(angle), np.sin(angle)], axis=1))
+    rows = [{"event_id": name} for name in "abcde"]
+    _resemblance(rows, profiles)
+    assert [row["resembles"] for row in rows] == ["a", "a", "c", "c", "e"]
+    assert rows[1]["similarity"] == pytest.approx(np.cos(0.3))
+
+
+def test_explanations_keep_their_contract_with_and_without_events(ground: Ground) -> None:
+    stored = ground.store.read_day("event_explanations", EVENTFUL)
+    assert mismatch("event_explanations", stored.schema) is None
+    np.testing.assert_allclose(np.linalg.norm(stack(stored["profile"]), axis=1), 1, rtol=1e-5)
+    scores, labels = taking_part(ground.store, QUIET, SETTINGS.detection)
+    events = find_events(scores.slice(0, 0), labels.slice(0, 0), None, SETTINGS.detection, SETTINGS.window)
+    none, why = explain(ground.store, QUIET, events, scores, ground.reference, SETTINGS)
+    assert (none.num_rows, why.num_rows) == (0, 0)
+    assert mismatch("event_explanations", why.schema) is None
+    assert mismatch("anomaly_events", none.schema) is None
+
+
+def test_a_model_without_neighbours_explains_without_normal_windows(ground: Ground) -> None:
+    detectors = {k: d for k, d in ground.reference.detectors.items() if k != "neighbours"}
+    scores, labels = taking_part(ground.store, EVENTFUL, SETTINGS.detection)
+    events = find_events(scores, labels, None, SETTINGS.detection, SETTINGS.window)
+    other = replace(ground.reference, detectors=detectors)
+    _, why = explain(ground.store, EVENTFUL, events, scores, other, SETTINGS)
+    assert why["normal_start"].to_pylist() == [[]] * events.num_rows
+    assert all(why["band_hz"].to_pylist())
+
+
+def test_an_event_on_a_channel_that_is_gone_has_no_bands_and_keeps_its_windows_edges(ground: Ground) -> None:
+    scores, labels = taking_part(ground.store, EVENTFUL, SETTINGS.detection)
+    events = find_events(scores, labels, None, SETTINGS.detection, SETTINGS.window).slice(0, 1)
+    for name in ("first_channel", "last_channel", "peak_channel"):
+        at = events.schema.get_field_index(name)
+        events = events.set_column(at, name, pa.array([9000], pa.int32()))
+    found, why = explain(ground.store, EVENTFUL, events, scores, ground.reference, SETTINGS)
+    assert found["start"].equals(events["start"])
+    assert why["band_hz"].to_pylist() == [[]]
+    assert not stack(why["profile"]).any()
