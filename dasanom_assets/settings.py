@@ -150,6 +150,11 @@ class BackgroundSettings(_Section):
         "and drift are no events; what shakes more than half of them is taken for such; 0: nothing is",
     )
     common_seconds: int = Field(5, ge=1, description="seconds that this level is averaged over")
+    own_spread: bool = Field(
+        True,
+        description="bring each channel and day to a spread of one: that of the reference holds drift between its "
+        "days, and more of it the more days there are",
+    )
     clip_low: float = Field(-5.0, description="whitened values below are set to this")
     clip_high: float = Field(15.0, description="whitened values above are set to this")
 
@@ -192,6 +197,9 @@ class DetectionSettings(_Section):
         ("neighbours", "vae", "latent"),
         min_length=1,
         description="by name (neighbours, vae, latent, kmeans, dbscan, isolation_forest) or module:Class",
+    )
+    weights: dict[str, float] = Field(
+        {"neighbours": 4.0}, description="of detectors in the fusion, by name; 1 for those that are not named"
     )
     reference_windows: int = Field(6_000, ge=100, description="windows that detectors are fitted on")
     max_noise_share: float = Field(

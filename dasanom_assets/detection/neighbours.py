@@ -12,9 +12,12 @@ from dasanom_assets.detection.detectors import Detector, Tensors, Windows
 from dasanom_assets.settings import DetectionSettings
 from dasanom_assets.spectrograms.windows import WindowBank
 
-RANK_WEIGHT = 0.9
+RANK_WEIGHT = 0.8
 """Weight of each level of a band within a window against the next larger one: between its maximum and its mean."""
-DIMENSIONS = 12
+MOST = 6.0
+"""Levels count from what is usual to so many spreads above: a quiet band is no event, and what is far louder than
+most is no stranger than what is loud."""
+DIMENSIONS = 8
 NEIGHBOURS = 5
 TRIM_SHARE, TRIM_ROUNDS = 0.02, 2
 """Reference windows that lie farthest from the others, which each round leaves out: they are events, if rare."""
@@ -23,19 +26,21 @@ BLOCK = 1024
 
 
 class Neighbours(Detector):
-    """Mean distance to the nearest reference windows, between pooled levels.
+    """Mean distance to the nearest reference windows, between levels that are pooled and limited.
 
-    Each band is pooled over time: by a weighted mean in which larger levels weigh more (so that a stroke of a
-    pickaxe counts beside seconds of quiet), by the mean, and by the standard deviation. Principal components of
-    the reference, not scaled, keep what bands have in common and drop their noise (Ramaswamy et al. 2000 for the
-    distance).
+    Each band is pooled over time by a weighted mean in which larger levels weigh more, so that a stroke of a
+    pickaxe counts beside seconds of quiet. Only what lies between the median of the reference and `MOST` spreads
+    above it counts. Principal components of the reference, not scaled, keep what bands have in common and drop
+    their noise (Ramaswamy et al. 2000 for the distance).
 
     Parameters
     ----------
+    usual, spread : numpy.ndarray
+        float32, shape (bands,): median and scaled MAD of the pooled levels of the reference.
     mean : numpy.ndarray
-        float32, shape (features,).
+        float32, shape (bands,).
     components : numpy.ndarray
-        float32, shape (features, dimensions).
+        float32, shape (bands, dimensions).
     points : numpy.ndarray
         float32, shape (n_reference, dimensions): the reference windows that were kept.
     kept : numpy.ndarray
@@ -44,25 +49,38 @@ class Neighbours(Detector):
 
     name = "neighbours"
 
-    def __init__(self, mean: np.ndarray, components: np.ndarray, points: np.ndarray, kept: np.ndarray) -> None:
-        self.mean, self.components, self.points, self.kept = mean, components, points, kept
+    def __init__(
+        self,
+        usual: np.ndarray,
+        spread: np.ndarray,
+        mean: np.ndarray,
+        components: np.ndarray,
+        points: np.ndarray,
+        kept: np.ndarray,
+    ) -> None:
+        self.usual, self.spread, self.mean, self.components = usual, spread, mean, components
+        self.points, self.kept = points, kept
         self._points = torch.from_numpy(np.ascontiguousarray(points))
         self._squares = self._points.square().sum(dim=1)
 
     @classmethod
     def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
-        """Learn principal components, and leave out the windows that lie farthest from the others."""
+        """Learn what is usual and the principal components, and leave out the windows farthest from the others."""
         features = np.concatenate(list(pooled(reference.bank)))
+        usual = np.median(features, axis=0)
+        spread = (1.4826 * np.median(np.abs(features - usual), axis=0)).astype(np.float32)
+        features = _limited(features, usual, spread)
         dimensions = min(DIMENSIONS, *features.shape)
         pca = PCA(dimensions, svd_solver="full").fit(features)
         mean, components = pca.mean_.astype(np.float32), pca.components_.T.astype(np.float32).copy()
         points, kept = (features - mean) @ components, np.arange(len(features))
         for _ in range(TRIM_ROUNDS):
             # The nearest one of a reference window is itself.
-            distance = cls(mean, components, points, kept)._nearest(points, NEIGHBOURS + 1)[0].sum(axis=1)
+            found = cls(usual, spread, mean, components, points, kept)
+            distance = found._nearest(points, NEIGHBOURS + 1)[0].sum(axis=1)
             inside = distance <= np.quantile(distance, 1 - TRIM_SHARE)
             points, kept = points[inside], kept[inside]
-        return cls(mean, components, points, kept)
+        return cls(usual, spread, mean, components, points, kept)
 
     def score(self, windows: Windows) -> np.ndarray:
         """Return the mean distance to the `NEIGHBOURS` nearest reference windows, in whitened units."""
@@ -78,7 +96,8 @@ class Neighbours(Detector):
         which : numpy.ndarray
             int64, of the same shape.
         """
-        parts = [self._nearest((f - self.mean) @ self.components, NEIGHBOURS) for f in pooled(bank)]
+        limited = (_limited(features, self.usual, self.spread) for features in pooled(bank))
+        parts = [self._nearest((features - self.mean) @ self.components, NEIGHBOURS) for features in limited]
         if not parts:
             return np.empty((0, NEIGHBOURS), np.float32), np.empty((0, NEIGHBOURS), np.int64)
         distance, which = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -95,8 +114,8 @@ class Neighbours(Detector):
         return distance, which
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
-        """Return the components and the reference points."""
-        names = ("mean", "components", "points", "kept")
+        """Return what is usual, the components and the reference points."""
+        names = ("usual", "spread", "mean", "components", "points", "kept")
         return {name: getattr(self, name) for name in names}, {}
 
     @classmethod
@@ -105,11 +124,12 @@ class Neighbours(Detector):
         return cls(**tensors)
 
 
-def pooled(bank: WindowBank) -> Iterator[np.ndarray]:
-    """Yield the pooled levels of windows, float32, shape (at most `BLOCK`, 3 × bands).
+def _limited(features: np.ndarray, usual: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    return np.clip(features - usual, 0, MOST * spread)
 
-    Ranked mean, mean and standard deviation over the frames of a window, for each band.
-    """
+
+def pooled(bank: WindowBank) -> Iterator[np.ndarray]:
+    """Yield the pooled levels of windows, float32, shape (at most `BLOCK`, bands): ranked means over frames."""
     frames, bands = bank.window_shape
     weight = RANK_WEIGHT ** np.arange(frames)[::-1]
     weight = (weight / weight.sum()).astype(np.float32)
@@ -122,6 +142,4 @@ def pooled(bank: WindowBank) -> Iterator[np.ndarray]:
             levels = flat[bank.first[some.start : some.stop]]  # (windows, bands, frames)
         else:
             levels = np.stack([bank.window(i).T for i in some])
-        mean, spread = levels.mean(axis=2), levels.std(axis=2)
-        ordered = np.sort(levels, axis=2)
-        yield np.concatenate([ordered @ weight, mean, spread], axis=1, dtype=np.float32)
+        yield np.sort(levels, axis=2) @ weight

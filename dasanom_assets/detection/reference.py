@@ -1,6 +1,6 @@
 """What scoring needs beside the networks: fitted detectors and calibrated scores."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,19 +11,23 @@ from dasanom_assets.detection.clustering import assign, cluster_quality
 from dasanom_assets.detection.components import SLACK, components
 from dasanom_assets.detection.detectors import Detector, Windows, detector_class, detector_classes
 from dasanom_assets.detection.latent import Latent
+from dasanom_assets.detection.support import REACH, REACH_SECONDS, ChannelScores, supported
 from dasanom_assets.detection.thresholds import Calibration, combine
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.training import encode_bank
 from dasanom_assets.models.training_set import WindowIndex, load_bank
 from dasanom_assets.models.vae import Vae
-from dasanom_assets.settings import DetectionSettings, Settings
+from dasanom_assets.settings import DetectionSettings, Settings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import TIME, stack
 from dasanom_assets.tables.store import Store
 
 NAME = "reference_model"
-SUPPORT_NS = 4 * SECOND_NS
-"""Windows of a channel and of its neighbours whose starts differ by no more support each other."""
+STRANGEST = 6.0
+"""Largest fused score of a window by itself, −log10 of a p-value."""
+WHOLE_SUPPORT, WHOLE_WINDOWS = 0.9, 1000
+"""Share of its weights in time that the surroundings of a window must have, for the fusion to be calibrated on it,
+where there are so many of these: blocks end, days do not."""
 FLANK_P_VALUE = 0.02
 """Calibration windows below this that touch one taken for an event are part of it."""
 ALARM_P_VALUE = 0.003
@@ -38,16 +42,6 @@ RESTLESS_WINDOWS = 2000
 
 class IncompatibleModelError(ValueError):
     """A model that does not fit the table it should score."""
-
-
-@dataclass(frozen=True)
-class ChannelScores:
-    """Fused scores of the windows of one channel, −log10 of a p-value each; `start_ns` ascends."""
-
-    fibre: str
-    channel: int
-    start_ns: np.ndarray
-    score: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -89,6 +83,11 @@ class Reference:
     usual: dict[str, np.ndarray]
     note: dict[str, Any]
     version: str = ""
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the detectors that score, by name, in the order of their columns."""
+        return {name: self.note["weights"][name] for name in self.note["fused"]}
 
     def of(self, fibre: str, channel: int) -> dict[str, Calibration]:
         """Return the calibrations of a channel."""
@@ -134,11 +133,16 @@ def fit_reference(
     fused = [name for name, of in classes.items() if of in detector_classes(detection.detectors).values()]
     scores = np.stack([detectors[name].score(windows) for name in fused], axis=1)
     step = manifest["spectrogram"]["group_channels"]
-    found = calibrate(scores, fused, where, held_out.rows_per_window, step, detection)
+    usual = usual_of(store, manifest["days"])
+    known = set(zip(usual["fibre"].tolist(), usual["channel"].tolist(), strict=True))
+    window = WindowSettings(**manifest["window"])
+    weights = {name: detection.weights.get(name, 1.0) for name in fused}
+    found = calibrate(scores, weights, where, window, step, detection, known)
     note = {
         "reference_windows": len(train),
         "calibration_windows": len(held_out),
         "fused": fused,
+        "weights": weights,
         **found.note,
         "clusters": cluster_quality(windows.encoded.mu, assign_labels(detectors["latent"], windows)),
     }
@@ -151,7 +155,7 @@ def fit_reference(
         origins,
         needed(settings),
         grids_of(store, manifest["days"]),
-        usual_of(store, manifest["days"]),
+        usual,
         note,
     )
 
@@ -199,11 +203,12 @@ class Calibrated:
 
 def calibrate(
     scores: np.ndarray,
-    names: Sequence[str],
+    weights: Mapping[str, float],
     where: WindowIndex,
-    seconds: int,
+    window: WindowSettings,
     step: int,
     settings: DetectionSettings,
+    known: Collection[tuple[str, int]] = (),
 ) -> Calibrated:
     """Calibrate detectors, and their fusion, on the scores of held-out windows.
 
@@ -211,24 +216,29 @@ def calibrate(
     ----------
     scores : numpy.ndarray
         float32, shape (n_windows, detectors).
-    names : sequence of str
-        Of the detectors.
+    weights : mapping of str to float
+        Of the detectors in the fusion, by name, in the order of the columns of `scores`.
     where : WindowIndex
         Where each window comes from.
-    seconds : int
-        Length of a window, s.
+    window : WindowSettings
     step : int
         From one channel number to the next: the size of groups of channels.
     settings : DetectionSettings
+    known : collection of (str, int)
+        Fibre and channel of all that could be calibrated on: what lies beside one that was left out of `where` has
+        less support than it will have, and so has the first and the last window of a block.
     """
+    names, shift_ns = list(weights), window.shift_seconds * SECOND_NS
     # Windows that share frames are not independent: they are of one block.
     lane = np.empty(len(scores), np.int64)
     for i, at in enumerate(_groups(where).values()):
         lane[at] = i
-    block = lane * 1_000_000 + where.start_ns // (2 * seconds * SECOND_NS) % 1_000_000
+    block = lane * 1_000_000 + where.start_ns // (2 * window.seconds * SECOND_NS) % 1_000_000
+    places = pa.array([f"{day} {fibre}" for day, fibre in zip(where.day, where.fibre, strict=True)])
+    group = places.dictionary_encode().indices.to_numpy()
     rows = pa.table(
         {
-            "fibre": pa.array([f"{day} {fibre}" for day, fibre in zip(where.day, where.fibre, strict=True)]),
+            "fibre": places,
             "channel": where.channel,
             "start": pa.array(where.start_ns, pa.int64()).cast(TIME),
         }
@@ -239,9 +249,9 @@ def calibrate(
 
     everything = np.ones(len(scores), bool)
     rough = fit(everything, settings.trim_mads)
-    support = _supported_all(where, fuse(rough, names, scores), step)
+    support, _ = _supported_all(where, fuse(rough, weights, scores), shift_ns, step)
     loud = np.any([~rough[name].is_quiet(scores[:, i]) for i, name in enumerate(names)], axis=0)
-    rough_fused = Calibration.fit(support, settings.trim_mads, block, light=True)
+    rough_fused = Calibration.fit(support, settings.trim_mads, block)
     loud |= ~rough_fused.is_quiet(support)
     p_value = rough_fused.p_values(support)
     restless = _restless(where, p_value)
@@ -250,7 +260,7 @@ def calibrate(
     )
     if of_restless.sum() < RESTLESS_WINDOWS:
         restless, of_restless = frozenset(), ~everything
-    quiet = _quiet(rows, loud, p_value, seconds, step)
+    quiet = _quiet(rows, loud, p_value, window, step)
     kept = {"usual": quiet & ~of_restless}
     if restless:  # what is loud elsewhere may be usual there
         own = fit(of_restless, settings.trim_mads)
@@ -261,16 +271,17 @@ def calibrate(
     for name, some in kept.items():
         calibrations[name] = fit(some, np.inf)
         inside = of_restless if name == "restless" else ~of_restless
-        fused[inside] = fuse(calibrations[name], names, scores[inside])
-    support = _supported_all(where, fused, step)
+        fused[inside] = fuse(calibrations[name], weights, scores[inside])
+    support, whole = _supported_all(where, fused, shift_ns, step, known)
     p_value = np.empty(len(scores))
     for name, some in kept.items():
-        calibrations[name]["fused"] = Calibration.fit(support[some], np.inf, block[some], light=True)
+        best = some & whole if (some & whole).sum() >= WHOLE_WINDOWS else some
+        calibrations[name]["fused"] = Calibration.fit(support[best], np.inf, block[best], group[best])
         inside = of_restless if name == "restless" else ~of_restless
         p_value[inside] = calibrations[name]["fused"].p_values(support[inside])
     left = np.any(list(kept.values()), axis=0)
     alarm = left & (p_value < ALARM_P_VALUE)
-    n_alarms = components(rows.filter(pa.array(alarm)), int(SLACK * SECOND_NS), step).max(initial=-1) + 1
+    n_alarms = components(rows.filter(pa.array(alarm)), int(SLACK * shift_ns), step).max(initial=-1) + 1
     note = {
         "taken_for_events": round(float(1 - left.mean()), 5),
         "restless_channels": len(restless),
@@ -279,15 +290,16 @@ def calibrate(
     return Calibrated(calibrations, restless, note)
 
 
-def _quiet(rows: pa.Table, loud: np.ndarray, p_value: np.ndarray, seconds: int, step: int) -> np.ndarray:
+def _quiet(rows: pa.Table, loud: np.ndarray, p_value: np.ndarray, window: WindowSettings, step: int) -> np.ndarray:
     """Say which calibration windows are taken for quiet ground.
 
     An event is more than its loudest windows: what touches them and is itself unusual goes with them, and all
-    windows of the same and the next channels that share a second with it. What is unusual without touching
-    anything loud stays, since quiet ground does that too.
+    windows whose surroundings it reaches. What is unusual without touching anything loud stays, since quiet
+    ground does that too.
     """
     unusual = np.flatnonzero(loud | (p_value < FLANK_P_VALUE))
-    label = components(rows.take(unusual), int(SLACK * SECOND_NS), step)
+    label = components(rows.take(unusual), int(SLACK * window.shift_seconds * SECOND_NS), step)
+    seconds = window.seconds + REACH_SECONDS
     events = unusual[np.isin(label, label[loud[unusual]])]
     quiet = np.ones(len(loud), bool)
     if not len(events):
@@ -296,8 +308,9 @@ def _quiet(rows: pa.Table, loud: np.ndarray, p_value: np.ndarray, seconds: int, 
     channel = rows["channel"].to_numpy().astype(np.int64) // step
     second = rows["start"].cast(pa.int64()).to_numpy() // SECOND_NS
     width = int(second.max() - second.min()) + 2 * seconds + 1
-    key = (fibre.astype(np.int64) * (channel.max() + 3) + channel + 1) * width + second - second.min() + seconds
-    for beside in (-1, 0, 1):
+    lanes = int(channel.max()) + 2 * REACH + 1
+    key = (fibre.astype(np.int64) * lanes + channel + REACH) * width + second - second.min() + seconds
+    for beside in range(-REACH, REACH + 1):
         at = np.sort(key[events] + beside * width)
         nearest = np.searchsorted(at, key)
         for side in (nearest - 1, nearest):
@@ -315,52 +328,38 @@ def _restless(where: WindowIndex, p_value: np.ndarray) -> frozenset[tuple[str, i
     return frozenset(key for key, n in days.items() if n >= RESTLESS_DAYS)
 
 
-def fuse(calibrations: dict[str, Calibration], names: Sequence[str], scores: np.ndarray) -> np.ndarray:
+def fuse(calibrations: dict[str, Calibration], weights: Mapping[str, float], scores: np.ndarray) -> np.ndarray:
     """Return −log10 of the Cauchy combination of the detectors' p-values, float64, shape (n,).
 
-    A detector to which all calibration windows are alike, as those of a collapsed network are, has no say: its
-    p-values of 1 would outweigh the others'.
+    It ends at `STRANGEST`: one window that is stranger than all others is no longer event than many are. `weights`
+    are those of the detectors, by name, in the order of the columns of `scores`. A detector to which all
+    calibration windows are alike, as those of a collapsed network are, has no say: its p-values of 1 would
+    outweigh the others'.
     """
+    names = list(weights)
     told = [i for i, name in enumerate(names) if calibrations[name].tells_apart]
     told = told or list(range(len(names)))
     p = np.stack([calibrations[names[i]].p_values(scores[:, i]) for i in told], axis=1)
-    return -np.log10(combine(p))
+    return np.minimum(-np.log10(combine(p, np.array([weights[names[i]] for i in told]))), STRANGEST)
 
 
-def supported(channel: ChannelScores, beside: list[ChannelScores], step: int = 1) -> np.ndarray:
-    """Return the mean fused score over a window's surroundings, float64, shape (n_windows,).
-
-    What happens on the ground reaches neighbouring channels and lasts longer than the shift between windows; noise
-    does neither. The surroundings are windows within `SUPPORT_NS` on this channel and on those next to it.
-
-    Parameters
-    ----------
-    channel : ChannelScores
-    beside : list of ChannelScores
-        Others; those of another fibre or farther than one step away are not neighbours.
-    step : int
-        From one channel number to the next: the size of groups of channels.
-    """
-    total, count = np.zeros(len(channel.score)), np.zeros(len(channel.score))
-    for other in (channel, *beside):
-        if other.fibre == channel.fibre and abs(other.channel - channel.channel) <= step:
-            first = np.searchsorted(other.start_ns, channel.start_ns - SUPPORT_NS, side="left")
-            last = np.searchsorted(other.start_ns, channel.start_ns + SUPPORT_NS, side="right")
-            sums = np.concatenate([[0.0], np.cumsum(other.score)])
-            total += sums[last] - sums[first]
-            count += last - first
-    return total / np.maximum(count, 1)
-
-
-def _supported_all(where: WindowIndex, fused: np.ndarray, step: int) -> np.ndarray:
-    """Apply `supported` to the windows of a bank."""
+def _supported_all(
+    where: WindowIndex, fused: np.ndarray, shift_ns: int, step: int, known: Collection[tuple[str, int]] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Apply `supported` to the windows of a bank; return also whether all of their surroundings are in it."""
     rows = _groups(where)
-    channels = {key: ChannelScores(key[1], key[2], where.start_ns[at], fused[at]) for key, at in rows.items()}
-    out = np.empty(len(fused))
+    channels = {
+        (day, fibre, number): ChannelScores(fibre, number, where.start_ns[at], fused[at], shift_ns)
+        for (day, fibre, number), at in rows.items()
+    }
+    out, whole = np.empty(len(fused)), np.empty(len(fused), bool)
     for (day, fibre, number), at in rows.items():
-        beside = [channels[k] for n in (number - step, number + step) if (k := (day, fibre, n)) in channels]
-        out[at] = supported(channels[day, fibre, number], beside, step)
-    return out
+        near = [number + n * step for n in range(-REACH, REACH + 1) if n]
+        beside = [channels[day, fibre, n] for n in near if (day, fibre, n) in channels]
+        out[at], there = supported(channels[day, fibre, number], beside, step)
+        missing = any((fibre, n) in known and (day, fibre, n) not in channels for n in near)
+        whole[at] = (there >= WHOLE_SUPPORT) & (not missing)
+    return out, whole
 
 
 def _groups(where: WindowIndex) -> dict[tuple[str, str, int], np.ndarray]:

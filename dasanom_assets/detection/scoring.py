@@ -1,5 +1,7 @@
 """Embeddings to clusters, scores and p-values, one channel at a time."""
 
+import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -8,7 +10,8 @@ import pyarrow as pa
 
 from dasanom_assets.detection.clustering import assign
 from dasanom_assets.detection.detectors import Windows
-from dasanom_assets.detection.reference import ChannelScores, Reference, fuse, require_fit, supported
+from dasanom_assets.detection.reference import Reference, fuse, require_fit
+from dasanom_assets.detection.support import REACH, ChannelScores, supported
 from dasanom_assets.models.training import Encoded
 from dasanom_assets.settings import DetectionSettings, Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.windows import (
@@ -51,15 +54,14 @@ def anomaly_scores(store: Store, day: str, reference: Reference, settings: Setti
         settings.detection.threshold
     ]
     step = reference.settings["spectrogram"]["group_channels"]
-    names = reference.note["fused"]
+    names = list(reference.weights)
     schema = with_detectors(names)
     yield schema.empty_table()
-    for before, (rows, scores, invalid, channel), after in _with_neighbours(
-        _scored(store, day, reference, settings)
-    ):
-        beside = [neighbour[3] for neighbour in (before, after) if neighbour is not None]
+    scored = _scored(store, day, reference, settings)
+    for (rows, scores, invalid, channel), around in _with_neighbours(scored, REACH):
+        beside = [neighbour[3] for neighbour in around]
         calibrations = reference.of(channel.fibre, channel.channel)
-        p_value = calibrations["fused"].p_values(supported(channel, beside, step))
+        p_value = calibrations["fused"].p_values(supported(channel, beside, step)[0])
         score = -np.log10(p_value)
         columns: dict[str, Any] = {f"score_{name}": scores[:, i] for i, name in enumerate(names)}
         columns |= {f"p_{name}": calibrations[name].p_values(scores[:, i]) for i, name in enumerate(names)}
@@ -75,7 +77,7 @@ def _scored(
 ) -> Iterator[tuple[pa.Table, np.ndarray, pa.Table, ChannelScores]]:
     """Yield the rows of a channel, its scores by detector, its rows without a score, and the fusion."""
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
-    names = reference.note["fused"]
+    names, shift = list(reference.weights), settings.window.shift_seconds * SECOND_NS
     labelled = store.iter_day("cluster_labels", day, [*INTERVAL[:3], "outlier_score"])
     encoded = (
         rows.append_column("outlier", labels["outlier_score"])
@@ -87,7 +89,7 @@ def _scored(
         first = window_rows(channel.start_ns, channel.usable, settings.window)
         invalid = _invalid(channel, first, settings, reference)
         if not len(first):
-            none = ChannelScores(channel.fibre, channel.channel, channel.start_ns[first], np.empty(0))
+            none = ChannelScores(channel.fibre, channel.channel, channel.start_ns[first], np.empty(0), shift)
             yield with_detectors(names).empty_table().select(INTERVAL), np.empty((0, len(names))), invalid, none
             continue
         start = channel.start_ns[first]
@@ -102,8 +104,8 @@ def _scored(
         latent = Encoded(stack(rows["mu"]), stack(rows["logvar"]), *numbers)
         windows = Windows(bank, latent, rows["outlier"].to_numpy())
         scores = np.stack([reference.detectors[name].score(windows) for name in names], axis=1)
-        fused = fuse(reference.of(channel.fibre, channel.channel), names, scores)
-        yield rows, scores, invalid, ChannelScores(channel.fibre, channel.channel, start, fused)
+        fused = fuse(reference.of(channel.fibre, channel.channel), reference.weights, scores)
+        yield rows, scores, invalid, ChannelScores(channel.fibre, channel.channel, start, fused, shift)
         rows = next(encoded, None)
     if rows is not None:
         raise ValueError(f"embeddings of {day} are of other spectrograms: materialize embeddings again")
@@ -136,7 +138,7 @@ def _invalid(channel: WhiteChannel, first: np.ndarray, settings: Settings, refer
         reasons[gap & (reasons == None)] = "incomplete"  # noqa: E711
         told = (reasons != None) & (whole | gap)  # noqa: E711
         some, reasons = some[told], reasons[told]
-    schema = with_detectors(reference.note["fused"])
+    schema = with_detectors(list(reference.weights))
     start = channel.start_ns[some]
     table = pa.table(
         {
@@ -155,15 +157,16 @@ def _invalid(channel: WhiteChannel, first: np.ndarray, settings: Settings, refer
     return table.select(schema.names)
 
 
-def _with_neighbours(items: Iterable[T]) -> Iterator[tuple[T | None, T, T | None]]:
-    """Yield each item between the one before and the one after."""
-    before, here = None, None
-    for after in items:
-        if here is not None:
-            yield before, here, after
-        before, here = here, after
-    if here is not None:
-        yield before, here, None
+def _with_neighbours(items: Iterable[T], reach: int) -> Iterator[tuple[T, list[T]]]:
+    """Yield each item with up to `reach` items before it and as many after it."""
+    ahead = iter(items)
+    before: deque[T] = deque(maxlen=reach)
+    after: deque[T] = deque(itertools.islice(ahead, reach + 1))
+    while after:
+        here = after.popleft()
+        yield here, [*before, *after]
+        before.append(here)
+        after.extend(itertools.islice(ahead, 1))
 
 
 def spacing_m(store: Store, day: str, settings: Settings) -> float:

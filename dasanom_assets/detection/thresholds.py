@@ -17,6 +17,9 @@ SMALLEST = 1e-300
 LARGEST_COMBINED = 0.99
 """Larger p-values count as this in `combine` (the truncated Cauchy of Fang, Tseng and Chang 2023)."""
 
+BELOW_TAIL = (0.75, 0.9)
+"""Quantiles of the scores between which faint events are too few to count."""
+
 Kind = Literal["conformal", "gaussian", "quantile"]
 
 
@@ -48,7 +51,10 @@ class Calibration:
 
     @staticmethod
     def fit(
-        scores: np.ndarray, trim_mads: float, block: np.ndarray | None = None, light: bool = False
+        scores: np.ndarray,
+        trim_mads: float,
+        block: np.ndarray | None = None,
+        group: np.ndarray | None = None,
     ) -> "Calibration":
         """Calibrate on the scores of reference windows.
 
@@ -65,10 +71,10 @@ class Calibration:
             ``inf`` keeps all.
         block : numpy.ndarray, optional
             int64, shape (n,): equal for windows that are not independent; each is its own by default.
-        light : bool
-            Whether the scores are known to have a tail no heavier than an exponential, so that a heavier one is
-            taken for the faint events that are left among them: true of means of −log10 p, which are less spread
-            in convex order than one of them, however they depend on each other.
+        group : numpy.ndarray, optional
+            int64, shape (n,): day and fibre of each score, where scores are known to be means of −log10 p-values.
+            Their tail falls ever faster, so that one that does not is made of the faint events that are left in
+            it: it is replaced by what the scores below it tell; see `_bounded`.
 
         Raises
         ------
@@ -90,13 +96,14 @@ class Calibration:
         order = np.argsort(scores, kind="stable")[: int((scores <= limit).sum())]
         kept = scores[order].astype(np.float32)
         exact = kept.astype(np.float64)
+        tail = _tail(exact, block[order])
         return Calibration(
             kept,
             limit,
             float(1 - len(kept) / len(scores)),
             float(exact.mean()),
             float(exact.std()),
-            _tail(exact, block[order], light),
+            tail if group is None else _bounded(tail, exact, group[finite][order]),
         )
 
     @property
@@ -172,7 +179,22 @@ class Calibration:
         return Calibration(scores, limit, values["trimmed_share"], values["mean"], values["std"], values["tail"])
 
 
-def _tail(kept: np.ndarray, block: np.ndarray, light: bool) -> dict[str, float] | None:
+def _bounded(tail: dict[str, float] | None, kept: np.ndarray, group: np.ndarray) -> dict[str, float] | None:
+    """Return `tail`, or the exponential that goes on from the scores below, where that falls faster or is all.
+
+    It starts at the upper of two quantiles, `BELOW_TAIL`, and falls as scores do between them; both are medians
+    over groups, each of which has events of its own.
+    """
+    low, high = BELOW_TAIL
+    found = np.array([np.quantile(kept[group == one], BELOW_TAIL) for one in np.unique(group)])
+    start = float(np.median(found[:, 1]))
+    scale = float(np.median(found[:, 1] - found[:, 0])) / np.log((1 - low) / (1 - high))
+    if scale <= 0 or (tail and np.mean(kept[kept > tail["start"]] - tail["start"]) <= scale):
+        return tail
+    return {"start": start, "shape": 0.0, "scale": scale, "reach": float(kept[-1])}
+
+
+def _tail(kept: np.ndarray, block: np.ndarray) -> dict[str, float] | None:
     """Fit a generalised Pareto distribution to the excesses over the start of the tail, or refuse to.
 
     `kept` ascends.
@@ -186,8 +208,6 @@ def _tail(kept: np.ndarray, block: np.ndarray, light: bool) -> dict[str, float] 
         return None
     excess = kept[above] - start
     shape, _, scale = stats.genpareto.fit(excess, floc=0)
-    if light and shape > 0:
-        shape, scale = 0.0, float(excess.mean())
     if not np.isfinite([shape, scale]).all() or shape > MAX_SHAPE or scale <= 0:
         return None
     reach = float(stats.genpareto.isf(1 / len(excess), shape, scale=scale))
@@ -212,7 +232,7 @@ def _excess(tail: dict[str, float], survival: float) -> float:
     return float(stats.genpareto.isf(survival, shape, scale=scale))
 
 
-def combine(p: np.ndarray) -> np.ndarray:
+def combine(p: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Return the Cauchy combination of p-values (Liu and Xie 2020), float64, shape (n,).
 
     Heavy tails make it hold under dependence of the detectors. A detector without a value is left out.
@@ -221,12 +241,15 @@ def combine(p: np.ndarray) -> np.ndarray:
     ----------
     p : numpy.ndarray
         Shape (n, k), in (0, 1], NaN where missing.
+    weights : numpy.ndarray, optional
+        Shape (k,), positive: of the detectors; equal by default.
     """
     # A value next to 1 would weigh as much as one next to 0, and hide it.
     p = np.clip(np.asarray(p, np.float64), SMALLEST, LARGEST_COMBINED)
+    weights = np.ones(p.shape[1]) if weights is None else weights
     # tan((1/2 − p)π) = 1 / tan(pπ), which keeps its digits for small p.
     with np.errstate(invalid="ignore"):  # no detector at all: 0 / 0
-        statistic = np.nansum(1 / np.tan(np.pi * p), axis=1) / (~np.isnan(p)).sum(axis=1)
+        statistic = np.nansum(weights / np.tan(np.pi * p), axis=1) / (~np.isnan(p) @ weights)
     # The survival function of the Cauchy distribution, again without the loss of digits in the upper tail.
     upper = np.arctan2(1.0, statistic) / np.pi
     return np.clip(upper, SMALLEST, 1.0)

@@ -33,6 +33,8 @@ SPLITS = ("train", "validation", "calibration")
 TABLES = ("spectrograms", "background", "channel_health", "common_levels")
 """What the windows of a day are made of."""
 
+RUN_CHANNELS = 16
+"""Neighbours that are kept or left out together: detection looks at a window's surroundings."""
 GOLDEN = 0.618034
 """Multiples of the golden section, modulo 1, stay evenly spread however many there are."""
 
@@ -109,7 +111,7 @@ def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[st
     -------
     dict
         JSON-serialisable: ``days``; ``digests`` of each day's tables; the settings ``spectrogram``, ``window``,
-        ``background`` and ``training_set``; ``channel_step`` (every how manieth channel is kept); and
+        ``background`` and ``training_set``; ``channel_step`` (one in how many channels is kept); and
         ``channel_seconds`` kept in each split.
 
     Raises
@@ -256,8 +258,10 @@ def _healthy_seconds(store: Store, day: str, settings: TrainingSetSettings) -> d
 
 
 def _thinned(channels: list[tuple[str, int]], step: int, day: int) -> list[tuple[str, int]]:
-    """Return every `step`-th channel; the first one differs from day to day, so that days complement another."""
-    return channels[int(day * GOLDEN * step) % step :: step]
+    """Return one in `step` channels, in runs of neighbours; other days have other runs, and complement it."""
+    run = max(1, min(RUN_CHANNELS, len(channels) // step))
+    runs = [channels[i : i + run] for i in range(0, len(channels), run)]
+    return [key for some in runs[int(day * GOLDEN * step) % step :: step] for key in some]
 
 
 def _marks(store: Store, day: str) -> dict[str, str]:

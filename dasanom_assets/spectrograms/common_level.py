@@ -56,7 +56,7 @@ def common_levels(store: Store, day: str, settings: BackgroundSettings) -> Itera
     yield _table(_Block("", [0]), np.empty(0, np.int64), np.empty((0, bands), np.float32))
     if not settings.common_channels:
         return
-    raw = settings.model_copy(update={"common_channels": 0})
+    raw = settings.model_copy(update={"common_channels": 0, "own_spread": False})
     usual = store.read_day("background", day, ["fibre", "channel"])
     for block in _blocks(usual, settings.common_channels * spectrogram.group_channels):
         wanted = {(block.fibre, channel) for channel in block.sampled}

@@ -18,6 +18,9 @@ SECOND_NS = 1_000_000_000
 BAD_STATES = ("dead", "saturated")
 """States of `channel_health` whose channels are neither learned from nor scored."""
 
+SPREAD_ROWS = 600
+"""Seconds of a day that the spread of a channel is taken from, evenly spread over it."""
+
 TOP_DB = 80.0
 """With min–max scaling, levels further below the greatest of a window are raised to this: librosa's `top_db`."""
 
@@ -339,6 +342,22 @@ def whiten(
     return np.clip(white, settings.clip_low, settings.clip_high, out=white)
 
 
+def own_spread(rows: np.ndarray) -> float:
+    """Return the spread of a channel's whitened levels, as events leave it: 1.4826 times their MAD.
+
+    It is taken over all bands together, of at most `SPREAD_ROWS` rows, and stays between a half and two.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        float32, shape (n_rows, frames a second, bands), at least one row, NaN where there is no frame.
+    """
+    some = rows[:: -(-len(rows) // SPREAD_ROWS)]
+    with np.errstate(invalid="ignore"):
+        spread = 1.4826 * np.nanmedian(np.abs(some - np.nanmedian(some)))
+    return float(np.clip(spread, 0.5, 2.0)) if np.isfinite(spread) else 1.0
+
+
 def reference_rows(values: np.ndarray, hour_classes: int, start_ns: np.ndarray) -> np.ndarray:
     """Return what a channel's rows are measured against.
 
@@ -520,6 +539,8 @@ def white_day(
         if window.scaling == "background":
             median, mad = (reference_rows(values, classes, start) for values in levels[key])
             rows = whiten(rows, median, mad, settings, common.of(*key, start) if common else None)
+            if settings.own_spread and usable.any():
+                rows *= 1 / own_spread(rows[usable])
         yield WhiteChannel(*key, start, rows, usable, unusable)
 
 

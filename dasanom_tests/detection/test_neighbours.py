@@ -13,6 +13,7 @@ from dasanom_assets.detection.detectors import Windows
 from dasanom_assets.detection.neighbours import (
     BLOCK,
     DIMENSIONS,
+    MOST,
     NEIGHBOURS,
     RANK_WEIGHT,
     TRIM_ROUNDS,
@@ -33,11 +34,17 @@ def bank(rows: int, seed: int, frames: int = 4, bands: int = 16, seconds: int = 
 
 
 def plain(window: np.ndarray) -> np.ndarray:
-    """Ranked mean, mean and standard deviation of each band of a window, shape (frames, bands)."""
+    """Ranked mean of each band of a window, shape (frames, bands)."""
     weight = RANK_WEIGHT ** np.arange(len(window))
     descending = np.sort(window.astype(float), axis=0)[::-1]
-    ranked = (weight[:, None] * descending).sum(axis=0) / weight.sum()
-    return np.concatenate([ranked, window.mean(axis=0), window.std(axis=0)])
+    return (weight[:, None] * descending).sum(axis=0) / weight.sum()
+
+
+def limited(some: WindowBank, reference: np.ndarray) -> np.ndarray:
+    """Pooled levels of windows between the median of the reference's and `MOST` spreads above."""
+    features, usual = np.concatenate(list(pooled(some))).astype(float), np.median(reference, axis=0)
+    spread = 1.4826 * np.median(np.abs(reference - usual), axis=0)
+    return np.clip(features - usual, 0, MOST * spread)
 
 
 def of(some: WindowBank) -> Windows:
@@ -89,11 +96,12 @@ def test_windows_come_in_blocks_and_are_no_copies_all_at_once() -> None:
 def test_distances_are_those_to_scikit_learns_nearest_neighbours() -> None:
     reference, new = bank(1500, 0), bank(300, 1)
     detector = Neighbours.fit(of(reference), SETTINGS)
-    features = np.concatenate(list(pooled(reference))).astype(float)
+    levels = np.concatenate(list(pooled(reference))).astype(float)
+    features = limited(reference, levels)
     pca = PCA(DIMENSIONS, svd_solver="full").fit(features)
     points = pca.transform(features)[detector.kept]
     index = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(points)
-    wanted, which = index.kneighbors(pca.transform(np.concatenate(list(pooled(new)))))
+    wanted, which = index.kneighbors(pca.transform(limited(new, levels)))
     distance, found = detector.nearest(new)
     np.testing.assert_allclose(distance, wanted, rtol=1e-3)
     assert (found == detector.kept[which]).mean() > 0.99

@@ -12,15 +12,14 @@ import pytest
 
 from dasanom_assets.benchmarks import chain
 from dasanom_assets.detection.reference import (
-    ChannelScores,
     IncompatibleModelError,
     Reference,
     fuse,
     needed,
     require_fit,
-    supported,
 )
 from dasanom_assets.detection.scoring import _with_neighbours, anomaly_scores, thresholds
+from dasanom_assets.detection.support import ChannelScores, supported
 from dasanom_assets.settings import BackgroundSettings, Settings, WindowSettings
 from dasanom_assets.spectrograms.engine import settings_note
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch, with_score
@@ -41,28 +40,10 @@ from dasanom_tests.detection.conftest import (
 )
 
 
-def channel(number: int, scores: list[float], first: int = 0, fibre: str = "north") -> ChannelScores:
-    start = (first + np.arange(len(scores))) * SECOND
-    return ChannelScores(fibre, number, start, np.array(scores, float))
-
-
-def test_support_is_the_mean_over_four_seconds_and_the_neighbours() -> None:
-    here = channel(5, [0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0])
-    alone = supported(here, [])
-    np.testing.assert_allclose(alone, [0, 9 / 6, 9 / 7, 9 / 8, 9 / 9, 9 / 9, 9 / 9, 9 / 8, 9 / 7, 9 / 6, 0])
-    beside = channel(6, [1.0] * 11)
-    far, other = channel(7, [100.0] * 11), channel(6, [100.0] * 11, fibre="south")
-    np.testing.assert_allclose(supported(here, [beside, far, other])[5], (9 + 9) / 18)
-
-
-def test_a_gap_in_time_or_channels_supports_nothing() -> None:
-    here = channel(5, [3.0, 3.0])
-    np.testing.assert_allclose(supported(here, [channel(6, [0.0, 0.0], first=100)]), [3.0, 3.0])
-
-
 def test_each_channel_is_seen_between_its_neighbours() -> None:
-    assert list(_with_neighbours(iter([1, 2, 3]))) == [(None, 1, 2), (1, 2, 3), (2, 3, None)]
-    assert list(_with_neighbours(iter([]))) == []
+    assert list(_with_neighbours(iter([1, 2, 3]), 1)) == [(1, [2]), (2, [1, 3]), (3, [2])]
+    assert list(_with_neighbours(iter(range(5)), 2))[2] == (2, [0, 1, 3, 4])
+    assert list(_with_neighbours(iter([]), 2)) == []
 
 
 def heard(fibre: str, rate: float) -> SimpleNamespace:
@@ -217,15 +198,15 @@ def test_a_model_that_does_not_fit_scores_nothing(ground: Ground) -> None:
 
 def test_a_score_is_the_fusion_of_its_surroundings(ground: Ground) -> None:
     scores = ground.store.read_day("anomaly_scores", EVENTFUL)
-    names = ground.reference.note["fused"]
+    weights = ground.reference.weights
     of = {}
-    for number in (106, 107, 108):
+    for number in (105, 106, 107, 108, 109):
         rows = scores.filter(pc.equal(scores["channel"], number))
-        raw = np.stack([rows[f"score_{name}"].to_numpy() for name in names], axis=1)
-        fused = fuse(ground.reference.calibrations["usual"], names, raw)
+        raw = np.stack([rows[f"score_{name}"].to_numpy() for name in weights], axis=1)
+        fused = fuse(ground.reference.calibrations["usual"], weights, raw)
         of[number] = ChannelScores(FIBRE, number, rows["start"].cast(pa.int64()).to_numpy(), fused), rows
     here, rows = of[107]
-    support = supported(here, [of[106][0], of[108][0]])
+    support, _ = supported(here, [of[number][0] for number in (105, 106, 108, 109)])
     wanted = ground.reference.calibrations["usual"]["fused"].p_values(support)
     np.testing.assert_allclose(rows["p_value"].to_numpy(), wanted)
     np.testing.assert_allclose(rows["score"].to_numpy(), -np.log10(wanted), rtol=1e-5)

@@ -56,15 +56,16 @@ def test_the_share_of_false_alarms_is_kept_by_nearly_every_calibration(name: str
     assert (high < [2, 2, 3]).all(), high
 
 
-def test_scores_known_to_have_a_light_tail_are_given_none_heavier_than_an_exponential() -> None:
+def test_scores_known_to_have_a_light_tail_are_given_none_heavier_than_what_lies_below_it() -> None:
     rng = np.random.default_rng(0)
-    quiet = rng.exponential(1.0, 20_000)
+    quiet, group = rng.exponential(1.0, 20_000), np.zeros(20_100, int)
     faint = np.concatenate([quiet, rng.uniform(6, 14, 100)])  # events that stayed among the calibration scores
-    heavy, light = (Calibration.fit(faint, np.inf, light=light) for light in (False, True))
+    heavy, light = (Calibration.fit(faint, np.inf, None, groups) for groups in (None, group))
     assert heavy.tail["shape"] > 0.1
+    assert light.tail["scale"] == pytest.approx(1.0, abs=0.05)
     assert light.tail["shape"] == 0
     assert light.p_values(np.array([20.0]))[0] < heavy.p_values(np.array([20.0]))[0] / 10
-    same = Calibration.fit(rng.uniform(size=20_000), np.inf, light=True)
+    same = Calibration.fit(rng.uniform(size=20_000), np.inf, None, group[:20_000])
     assert same.tail["shape"] < -0.5  # one that ends is left as it is
 
 
@@ -153,6 +154,8 @@ def test_the_cauchy_combination_is_its_formula_and_uniform_under_independence() 
     p = np.array([[0.01, 0.3], [0.5, 0.5], [0.9, 0.2]])
     plain = 0.5 - np.arctan(np.tan((0.5 - p) * np.pi).mean(axis=1)) / np.pi
     np.testing.assert_allclose(combine(p), plain, rtol=1e-10)
+    weighted = 0.5 - np.arctan((np.tan((0.5 - p) * np.pi) * [4, 1]).sum(axis=1) / 5) / np.pi
+    np.testing.assert_allclose(combine(p, np.array([4.0, 1.0])), weighted, rtol=1e-10)
     draws = combine(np.random.default_rng(0).uniform(size=(1_000_000, 3)))
     for rate in (1e-3, 1e-2, 1e-1, 0.5):
         # Values above 0.99 count as 0.99, which adds to the share by less than a tenth.
@@ -167,3 +170,19 @@ def test_the_combination_keeps_tiny_values_apart_and_leaves_missing_ones_out() -
     assert tiny[3] == pytest.approx(1e-5)
     assert tiny[4] < 3e-4
     assert np.isnan(combine(np.full((1, 2), np.nan))).all()
+
+
+def test_faint_events_among_means_of_log_p_values_do_not_make_the_tail() -> None:
+    rng = np.random.default_rng(3)
+
+    def means(n: int) -> np.ndarray:
+        return -np.log10(rng.uniform(size=(n, 8))).mean(axis=1)
+
+    quiet, group = means(40_000), np.repeat(np.arange(4), 10_000)
+    quiet[rng.choice(40_000, 800, replace=False)] += rng.exponential(0.6, 800)  # faint events, one window in fifty
+    fresh = means(400_000)
+    plain, bounded = Calibration.fit(quiet, np.inf), Calibration.fit(quiet, np.inf, None, group)
+    rates = [(c.p_values(fresh) <= 1e-2).mean() / 1e-2 for c in (plain, bounded)]
+    assert 1.2 * rates[0] < rates[1] < 1.2
+    few = Calibration.fit(quiet[:900], np.inf, np.zeros(900, int), group[:900])
+    assert few.p_values(np.array([6.0]))[0] < 1e-10  # one block is too little for a Pareto tail of its own

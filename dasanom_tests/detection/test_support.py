@@ -1,0 +1,61 @@
+"""The mean over a window's surroundings: Gaussian in time, weighted over channels, and blind to gaps."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from dasanom_assets.detection.support import CHANNEL_WEIGHTS, ChannelScores, supported
+
+SECOND = 1_000_000_000
+
+
+def channel(
+    number: int, scores: list[float], first: int = 0, fibre: str = "north", shift: int = 1
+) -> ChannelScores:
+    start = (first + np.arange(len(scores)) * shift) * SECOND
+    return ChannelScores(fibre, number, start, np.array(scores, float), shift * SECOND)
+
+
+def test_alone_it_is_a_gaussian_mean_in_time_of_four_seconds() -> None:
+    values = np.random.default_rng(0).exponential(size=60)
+    score, there = supported(channel(5, list(values)), [])
+    expected = ndimage.gaussian_filter1d(np.pad(values, 50), 4, radius=12)[50:-50]
+    np.testing.assert_allclose(score[12:-12], expected[12:-12])
+    np.testing.assert_allclose(there[12:-12], 1)
+    assert there[0] < 0.6
+    np.testing.assert_allclose(supported(channel(5, [2.0] * 9), [])[0], 2.0)  # also at the ends
+
+
+def test_neighbours_weigh_by_their_distance_and_other_fibres_not_at_all() -> None:
+    here = channel(5, [0.0] * 30)
+    for away, weight in enumerate(CHANNEL_WEIGHTS[1:], 1):
+        for number in (5 - away, 5 + away):
+            score, _ = supported(here, [channel(number, [1.0] * 30)])
+            np.testing.assert_allclose(score, weight / (1 + weight))
+    far, other = channel(5 + len(CHANNEL_WEIGHTS), [9.0] * 30), channel(6, [9.0] * 30, fibre="south")
+    np.testing.assert_allclose(supported(here, [far, other])[0], 0)
+
+
+def test_groups_of_channels_are_neighbours_by_their_step() -> None:
+    score, _ = supported(channel(8, [0.0] * 5), [channel(12, [1.0] * 5)], step=4)
+    np.testing.assert_allclose(score, CHANNEL_WEIGHTS[1] / (1 + CHANNEL_WEIGHTS[1]))
+
+
+def test_a_gap_in_time_says_nothing() -> None:
+    here = channel(5, [3.0, 3.0])
+    np.testing.assert_allclose(supported(here, [channel(6, [0.0, 0.0], first=100)])[0], [3.0, 3.0])
+    assert len(supported(channel(5, []), [here])[0]) == 0
+
+
+@pytest.mark.parametrize("shift", [2, 5, 60])
+def test_shifts_of_seconds_lie_on_their_own_grid(shift: int) -> None:
+    score, there = supported(channel(5, [1.0] * 41, shift=shift), [])
+    np.testing.assert_allclose(score, 1.0)
+    assert there[20] == pytest.approx(1)
+
+
+def test_it_does_not_depend_on_what_lies_far_away() -> None:
+    values = list(np.random.default_rng(1).exponential(size=200))
+    whole, _ = supported(channel(5, values), [])
+    part, _ = supported(channel(5, values[50:150], first=50), [])
+    np.testing.assert_allclose(part[13:-13], whole[63:137])
