@@ -177,6 +177,9 @@ class VaeSettings(_Section):
     widths: tuple[int, ...] = Field(
         (32, 64, 128), min_length=1, description="channels of the encoder's convolutions"
     )
+    likelihood: Literal["gaussian", "bernoulli"] = Field(
+        "gaussian", description="of a window's values; bernoulli is for windows scaled to [0, 1], as in 2021"
+    )
     batch: int = Field(256, ge=2, description="windows a step")
     learning_rate: float = Field(3e-3, gt=0)
     max_epochs: int = Field(8, ge=1)
@@ -185,7 +188,11 @@ class VaeSettings(_Section):
     patience: int = Field(4, ge=1, description="epochs without a better validation loss before stopping")
     warm_up_share: float = Field(0.15, ge=0, le=1, description="share of steps over which the KL weight rises")
     kl_weight: float = Field(1.0, ge=0, description="weight of the KL after the warm-up; 1: the evidence bound")
-    free_bits: float = Field(0.1, ge=0, description="KL left free, nat a dimension")
+    free_bits: float = Field(
+        0.125,
+        ge=0,
+        description="KL that each dimension has for free and keeps, nat; 0: none",
+    )
     trim_share: float = Field(0.02, ge=0, lt=1, description="worst windows of a batch left out of the gradient")
     seed: int = 0
 
@@ -259,8 +266,10 @@ ORIGINAL: dict[str, Any] = {
         "lowest_hz": 1000 * 8 / 129,
     },
     "window": {"seconds": 10, "shift_seconds": 1, "image": (64, 64), "scaling": "minmax"},
+    "vae": {"likelihood": "bernoulli"},
 }
-"""The settings of 2021: 512 samples of a frame and hop at 2000 Hz, min and max of each 10 s window, 64 × 64."""
+"""The settings of 2021: 512 samples of a frame and hop at 2000 Hz, min and max of each 10 s window, 64 × 64, taken
+for probabilities."""
 
 
 class _Preset(PydanticBaseSettingsSource):

@@ -53,7 +53,7 @@ def train(store: Store, days: Iterable[str], settings: Settings, say: Callable[[
     version = checkpoints.save(store, "training_set", {}, manifest)
     learned, kept = (load_bank(store, manifest, split)[0] for split in ("train", "validation"))
     device = resolve_device(settings.device)
-    trained = train_vae(learned, kept, settings.vae, device, on_epoch=lambda epoch: say(epoch.line()))
+    trained = train_vae(learned, kept, settings.vae, device, on_epoch=lambda so_far: say(so_far.lines()[-1]))
     vae_version = save_vae(store, trained, {"training_set": version, "days": manifest["days"]})
     vae = load_vae(store, vae_version)
     reference = save_reference(store, fit_reference(store, manifest, vae, vae_version, settings, device))

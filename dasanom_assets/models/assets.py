@@ -1,10 +1,14 @@
 """Assets of the models stage: what is learned from, and the network that learned."""
 
+import os
+import signal
+import sys
+
 import dagster as dg
-from pydantic import Field
+from dagster._core.errors import DagsterPipesExecutionError
+from pydantic import BaseModel, Field
 
 from dasanom_assets.settings import Settings, VaeSettings
-from dasanom_assets.tables.metadata import image
 from dasanom_assets.tables.store import Store
 
 GROUP = "models"
@@ -65,51 +69,52 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     def vae_checkpoint(
         context: dg.AssetExecutionContext,
         config: VaeConfig,
+        pipes: dg.PipesSubprocessClient,
         store: dg.ResourceParam[Store],
         settings: dg.ResourceParam[Settings],
         device: dg.ResourceParam[str],
     ) -> dg.MaterializeResult:
         """Variational autoencoder of normal windows: safetensors and JSON, versioned by digest."""
-        from dasanom_assets.models import checkpoints, figures
-        from dasanom_assets.models.training import resolve_device, save_vae, train_vae
-        from dasanom_assets.models.training_set import load_bank
-
         changes = {name: value for name, value in config.model_dump().items() if value is not None}
         vae_settings = VaeSettings(**(settings.vae.model_dump() | changes))
-        training_set_version = checkpoints.require_live(store, "training_set", "materialize training_set first")
-        _, manifest = checkpoints.load(store, "training_set", training_set_version)
-        train, _ = load_bank(store, manifest, "train")
-        validation, _ = load_bank(store, manifest, "validation")
-        context.log.info(
-            f"{len(train)} windows to train on, {len(validation)} to stop by, from {manifest['days']}"
-        )
-        where = resolve_device(device)
-        trained = train_vae(
-            train,
-            validation,
-            vae_settings,
-            where,
-            on_epoch=lambda epoch: context.log.info(epoch.line()),
-            progress=True,
-        )
-        version = save_vae(store, trained, {"training_set": training_set_version, "days": manifest["days"]})
-        best = trained.history[trained.best_epoch]
-        if not best["collapsed"]:
-            checkpoints.set_live(store, "vae", version)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(checkpoints.digest(store, "vae", version)),
-            metadata={
-                "version": version,
-                "dagster/uri": store.url(f"models/vae/{version}/model.safetensors"),
-                "device": where,
-                "epochs": len(trained.history),
-                "validation_loss": best["validation_loss"],
-                "active_units": best["active_units"],
-                "latent": vae_settings.latent,
-                "collapsed": best["collapsed"],
-                "loss": dg.MetadataValue.md(image(figures.loss_curves(trained.history))),
-                "reconstructions": dg.MetadataValue.md(image(figures.reconstructions(trained.model, validation))),
-            },
-        )
+        return _trained(context, pipes, store, "vae", vae_settings, device)
 
     return [training_set, vae_checkpoint]
+
+
+def _trained(
+    context: dg.AssetExecutionContext,
+    pipes: dg.PipesSubprocessClient,
+    store: Store,
+    network: str,
+    settings: BaseModel,
+    device: str,
+) -> dg.MaterializeResult:
+    """Train a network in a process of its own, so that torch and CUDA stay out of the executor's.
+
+    Raises
+    ------
+    dagster.Failure
+        Where that process ended without a network; says why and what to do.
+    """
+    from dasanom_assets.models import checkpoints
+
+    version = checkpoints.require_live(store, "training_set", "materialize training_set first")
+    command = [sys.executable, "-m", "dasanom_assets.models.process", network, "--data", store.url("")]
+    command += ["--training-set", version, "--device", device, "--settings", settings.model_dump_json()]
+    try:
+        return pipes.run(context=context, command=command).get_materialize_result()
+    except DagsterPipesExecutionError as error:
+        raise dg.Failure(_why_ended(context.asset_key.to_user_string(), str(error))) from error
+
+
+def _why_ended(asset: str, error: str) -> str:
+    """Return in words why a training's process ended, and what to do, from an error that ends in its status."""
+    status = error.rsplit(maxsplit=1)[-1].lstrip("-")
+    if "-" in error and status.isdecimal():
+        name = signal.Signals(int(status)).name
+        memory = ", perhaps for want of memory" if name == "SIGKILL" else ""
+        return f"{name} ended the training{memory}: materialize {asset} again, and it goes on from its last epoch"
+    if status == str(os.EX_TEMPFAIL):
+        return f"the training was told to stop: materialize {asset} again, and it goes on from there"
+    return f"the training failed: the log above says why ({error})"

@@ -1,4 +1,4 @@
-"""Pictures of a training for the Dagster UI: how the loss fell, and what the network makes of windows."""
+"""Pictures of a training: how the loss fell, what the network makes of windows, and where it places them."""
 
 from typing import Any
 
@@ -7,10 +7,9 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dasanom_assets.models.training import encode_bank
+from dasanom_assets.models.training import ACTIVE_VARIANCE, NARROW_VARIANCE, Encoded, TrainedVae, encode_bank
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.spectrograms.windows import WindowBank
-from dasanom_assets.tables.metadata import thumbnail
 
 CANDIDATES = 512
 """Windows looked at to choose those that are drawn."""
@@ -18,20 +17,30 @@ CANDIDATES = 512
 CELLS = 32
 """Cells a side that a window is drawn with, at most; more are means of neighbours, so that noise stays small."""
 
+DPI = 72
+"""Dots an inch, as fit into an event."""
+
 _BLUE, _ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito: told apart without seeing red and green
 
 
-def loss_curves(history: list[dict[str, Any]], dpi: int = 72) -> bytes:
-    """Return a PNG of the losses by epoch, and of the KL and active units by epoch.
+def vae_figures(trained: TrainedVae, bank: WindowBank) -> dict[str, Figure]:
+    """Return all figures of a training by their names; `bank` holds windows that were not learned from."""
+    return {
+        "loss": loss_curves(trained.history),
+        "reconstructions": reconstructions(trained.model, bank),
+        "latent_space": latent_space(trained.model, bank),
+    }
+
+
+def loss_curves(history: list[dict[str, Any]]) -> Figure:
+    """Draw the losses by epoch, and the KL of each dimension in the best epoch, 8 × 2.8 inches.
 
     Parameters
     ----------
     history : list of dict
         See `training.TrainedVae`.
-    dpi : int
-        Dots an inch; the picture is 8 × 2.8 inches.
     """
-    figure = Figure(figsize=(8, 2.8), dpi=dpi, layout="constrained")
+    figure = Figure(figsize=(8, 2.8), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
     column = {key: [row[key] for row in history] for key in history[0]}
     epoch = column["epoch"]
@@ -56,13 +65,11 @@ def loss_curves(history: list[dict[str, Any]], dpi: int = 72) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)
-    return thumbnail(figure)
+    return figure
 
 
-def reconstructions(
-    model: Vae, bank: WindowBank, n: int = 6, centre_hz: np.ndarray | None = None, dpi: int = 72
-) -> bytes:
-    """Return a PNG of windows over their reconstructions over the difference.
+def reconstructions(model: Vae, bank: WindowBank, n: int = 6, centre_hz: np.ndarray | None = None) -> Figure:
+    """Draw windows over their reconstructions over the difference, 8.6 × 5 inches.
 
     The windows are spread evenly over the ranks of the negative log-likelihood, from the most usual to the least.
 
@@ -75,17 +82,14 @@ def reconstructions(
         Windows to draw, at most.
     centre_hz : numpy.ndarray, optional
         Centre frequency of each band, Hz, shape (bands,).
-    dpi : int
-        Dots an inch; the picture is 8.6 inches wide.
     """
-    some = np.linspace(0, len(bank) - 1, min(len(bank), CANDIDATES)).astype(int)
-    device = str(model.band_spread.device)
-    error = encode_bank(model, bank.subset(some), device)
+    some, error = _encoded(model, bank)
+    device = model.band_spread.device
     ranked = np.argsort(error.reconstruction_error)
     drawn = ranked[np.linspace(0, len(ranked) - 1, min(n, len(ranked))).astype(int)]
     windows = np.stack([bank.window(i) for i in some[drawn]])
     with torch.inference_mode():
-        means = model.decode(torch.from_numpy(error.mu[drawn]).to(device))[:, 0].cpu().numpy()
+        means = model.mean(model.decode(torch.from_numpy(error.mu[drawn]).to(device)))[:, 0].cpu().numpy()
 
     windows, means = _coarse(_coarse(windows, 1), 2), _coarse(_coarse(means, 1), 2)
     low, high = np.percentile(windows, [1, 99.5])
@@ -97,7 +101,7 @@ def reconstructions(
         ("difference", windows - means, {"cmap": "RdBu_r", "vmin": -spread, "vmax": spread}),
     ]
     bands = bank.window_shape[1]
-    figure = Figure(figsize=(8.6, 5.0), dpi=dpi, layout="constrained")
+    figure = Figure(figsize=(8.6, 5.0), dpi=DPI, layout="constrained")
     grid = figure.subplots(3, len(drawn), sharex=True, sharey=True, squeeze=False)
     for axes_row, (name, pictures, scale) in zip(grid, rows, strict=True):
         for axes, picture in zip(axes_row, pictures, strict=True):
@@ -120,7 +124,52 @@ def reconstructions(
     for axes in grid[:, 0]:
         axes.set_yticks(ticks + 0.5, labels)
         axes.set_ylabel("band" if centre_hz is None else "frequency (Hz)")
-    return thumbnail(figure)
+    return figure
+
+
+def latent_space(model: Vae, bank: WindowBank) -> Figure:
+    """Draw where windows lie on the two main axes of their latent means, and how each dimension is used.
+
+    A dimension in use has means that vary from window to window, and posteriors narrower than the prior, whose
+    variance is 1. The picture is 8 × 3.4 inches.
+
+    Parameters
+    ----------
+    model : Vae
+    bank : WindowBank
+        At least one window.
+    """
+    _, encoded = _encoded(model, bank)
+    mu = encoded.mu - encoded.mu.mean(axis=0)
+    axis = np.linalg.svd(mu, full_matrices=False)[2]
+    plane = np.pad(mu @ axis[:2].T, ((0, 0), (0, 2)))[:, :2]
+    figure = Figure(figsize=(8, 3.4), dpi=DPI, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    error = encoded.reconstruction_error
+    low, high = np.percentile(error, [1, 99])
+    points = left.scatter(*plane.T, c=error, s=7, cmap="viridis", vmin=low, vmax=high, linewidths=0)
+    figure.colorbar(points, ax=left, label="negative log-likelihood (nats)")
+    left.set(xlabel="first principal axis of the means", ylabel="second", title=f"{len(error)} validation windows")
+    of_means = mu.var(axis=0)
+    order = np.argsort(-of_means)
+    rank = np.arange(1, len(order) + 1)
+    right.semilogy(rank, of_means[order], "o", markersize=5, color=_BLUE, label="of the means")
+    within = np.exp(encoded.logvar).mean(axis=0)[order]
+    right.semilogy(rank, within, "s", markersize=4, color=_ORANGE, label="of the posteriors, mean")
+    right.axhline(NARROW_VARIANCE, color=_ORANGE, linewidth=1, linestyle="--", label="narrower than the prior")
+    right.axhline(ACTIVE_VARIANCE, color=_BLUE, linewidth=1, linestyle="--", label="means that vary")
+    right.set(xlabel="latent dimension, ranked", ylabel="variance", title="Use of the dimensions")
+    right.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    right.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _encoded(model: Vae, bank: WindowBank) -> tuple[np.ndarray, Encoded]:
+    """Return positions of `CANDIDATES` windows, and what the network makes of these."""
+    some = np.linspace(0, len(bank) - 1, min(len(bank), CANDIDATES)).astype(int)
+    return some, encode_bank(model, bank.subset(some), str(model.band_spread.device))
 
 
 def _coarse(pictures: np.ndarray, axis: int) -> np.ndarray:

@@ -19,13 +19,16 @@ from tqdm import tqdm
 
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.unfinished import Interrupted, Unfinished, optimizer_tensors, restore_optimizer
-from dasanom_assets.models.vae import Vae, kl, negative_log_likelihood
+from dasanom_assets.models.vae import Vae, kl
 from dasanom_assets.settings import VaeSettings
 from dasanom_assets.spectrograms.windows import TOP_DB, WindowBank
 from dasanom_assets.tables.store import Store
 
 ACTIVE_VARIANCE = 0.01
 """Variance of a dimension's posterior mean over windows above which it carries something (Burda et al. 2016)."""
+
+NARROW_VARIANCE = 0.8
+"""Variance of a dimension's posteriors, mean over windows, below which they say more than the prior."""
 
 LEAST_ACTIVE_SHARE = 0.25
 """Share of active dimensions below which the posterior counts as collapsed."""
@@ -90,7 +93,7 @@ class TrainedVae:
     Attributes
     ----------
     model : Vae
-        In eval mode, on the CPU, with the weights of the best epoch.
+        In eval mode; once trained, on the CPU and with the weights of the best epoch.
     history : list of dict
         One `EpochReport` an epoch.
     best_epoch : int
@@ -100,6 +103,25 @@ class TrainedVae:
     model: Vae
     history: list[dict[str, Any]]
     best_epoch: int
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The report of the best epoch."""
+        return self.history[self.best_epoch]
+
+    @property
+    def usable(self) -> bool:
+        """Whether the network may be made live."""
+        return not self.best["collapsed"]
+
+    def lines(self) -> list[str]:
+        """Return each epoch in one line of text."""
+        return [EpochReport(**row).line() for row in self.history]
+
+    def note(self) -> dict[str, Any]:
+        """Return what is told of the training beside the network, JSON-serialisable."""
+        kept = ("validation_loss", "active_units", "latent", "kl_per_dimension", "collapsed")
+        return {"epochs": len(self.history), **{key: self.best[key] for key in kept}}
 
 
 @dataclass(frozen=True)
@@ -163,10 +185,12 @@ def collapse_report(mu: np.ndarray, logvar: np.ndarray) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``active_units`` (dimensions whose mean varies), ``kl_per_dimension`` (nats, mean over the windows), and
+        ``active_units`` (dimensions whose mean varies and is known better than the prior says; means that are
+        normalised vary in any case), ``kl_per_dimension`` (nats, mean over the windows), and
         ``collapsed``, true where fewer than a quarter of the dimensions are active.
     """
-    active = int((mu.var(axis=0) > ACTIVE_VARIANCE).sum())
+    narrow = np.exp(logvar).mean(axis=0) < NARROW_VARIANCE
+    active = int(((mu.var(axis=0) > ACTIVE_VARIANCE) & narrow).sum())
     per_dimension = kl(torch.from_numpy(mu), torch.from_numpy(logvar)).mean(dim=0)
     return {
         "active_units": active,
@@ -180,7 +204,7 @@ def train_vae(
     validation: WindowBank,
     settings: VaeSettings,
     device: str,
-    on_epoch: Callable[[EpochReport], None] | None = None,
+    on_epoch: Callable[[TrainedVae], object] | None = None,
     progress: bool = False,
     unfinished: Unfinished | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -200,7 +224,7 @@ def train_vae(
     device : str
         Torch device; see `resolve_device`.
     on_epoch : callable, optional
-        Called after each epoch.
+        Called after each epoch with the network as it is then, on the device.
     progress : bool
         Whether to show a progress bar over the steps.
     unfinished : Unfinished, optional
@@ -214,17 +238,22 @@ def train_vae(
     Interrupted
         Where `stop` says so.
     ValueError
-        Where either bank has no window, or their windows differ in shape.
+        Where there are too few windows, their shapes differ, or the likelihood is not one of such values.
     FloatingPointError
         Where no epoch had a finite validation loss.
     """
-    if not len(train) or not len(validation):
+    if len(train) < 2 or not len(validation):
         raise ValueError(
             f"{len(train)} windows to train on and {len(validation)} to stop by: both are needed; "
             "add days to the training set, or shorten training_set.block_seconds"
         )
     if train.window_shape != validation.window_shape:
         raise ValueError(f"windows of {train.window_shape} and of {validation.window_shape} do not go together")
+    if settings.likelihood == "bernoulli" and not (train.imaging and train.imaging.minmax):
+        raise ValueError(
+            "a Bernoulli likelihood is for values within [0, 1]: set window.scaling to minmax and materialize "
+            "training_set again, or vae.likelihood to gaussian"
+        )
 
     # Training runs alone, whatever a run that shares the machine is told by OMP_NUM_THREADS.
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -232,9 +261,14 @@ def train_vae(
     some = np.linspace(0, len(validation) - 1, min(len(validation), settings.validation_windows)).astype(int)
     held_out = validation.subset(some)
     state = _State(_new_model(*train.window_shape, settings).to(device))
+    if settings.likelihood == "gaussian":
+        first = np.linspace(0, len(train) - 1, min(len(train), settings.batch)).astype(int)
+        state.model.start_from(source[torch.from_numpy(first).to(device)])
     if unfinished:
         state.restore(unfinished)
-    batches = math.ceil(min(len(train), settings.windows_per_epoch) / settings.batch)
+    n = min(len(train), settings.windows_per_epoch)
+    n -= n % settings.batch == 1  # one window alone has no spread to be normalised to
+    batches = math.ceil(n / settings.batch)
     warm_up = settings.warm_up_share * batches * settings.max_epochs
     with tqdm(
         total=batches * settings.max_epochs,
@@ -249,7 +283,7 @@ def train_vae(
             state.model.train()
             if state.drawn is None:
                 everything = torch.randperm(len(train), generator=state.generator, device=device)
-                state.drawn = everything[: settings.windows_per_epoch]
+                state.drawn = everything[:n]
             for windows in state.drawn.split(settings.batch)[len(state.losses) :]:
                 if stop():
                     if unfinished:
@@ -270,7 +304,7 @@ def train_vae(
             if unfinished:
                 state.save(unfinished)
             if on_epoch:
-                on_epoch(report)
+                on_epoch(TrainedVae(state.model, state.history, state.best))
     if state.best < 0:
         raise FloatingPointError(
             "the validation loss was never finite: lower vae.learning_rate, and look for extreme training windows"
@@ -301,7 +335,7 @@ def encode_bank(model: Vae, bank: WindowBank, device: str, batch: int | None = N
     with torch.inference_mode():
         for x in _Windows(bank, device).batches(batch):
             mu, logvar = model.encode(x)
-            error = negative_log_likelihood(x, model.decode(mu), model.logvar)
+            error = model.negative_log_likelihood(x, model.decode(mu))
             parts.append((mu, logvar, error, kl(mu, logvar).sum(dim=1)))
         return Encoded(*(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)))
 
@@ -318,7 +352,6 @@ def save_vae(store: Store, trained: TrainedVae, lineage: dict[str, Any]) -> str:
     """
     model = trained.model
     history = [{key: value for key, value in row.items() if key != "seconds"} for row in trained.history]
-    best = history[trained.best_epoch]
     description = {
         **lineage,
         "frames": model.frames,
@@ -326,7 +359,7 @@ def save_vae(store: Store, trained: TrainedVae, lineage: dict[str, Any]) -> str:
         "settings": model.settings.model_dump(),
         "best_epoch": trained.best_epoch,
         "history": history,
-        **{key: best[key] for key in ("validation_loss", "active_units", "collapsed")},
+        **{key: trained.best[key] for key in ("validation_loss", "active_units", "collapsed")},
     }
     tensors = {key: value.cpu() for key, value in model.state_dict().items()}
     return checkpoints.save(store, "vae", tensors, description)
@@ -439,15 +472,20 @@ def _new_model(frames: int, bands: int, settings: VaeSettings) -> Vae:
 
 
 def _step(
-    model: Vae, optimizer: torch.optim.Optimizer, x: torch.Tensor, kl_weight: float, generator: torch.Generator
+    model: Vae,
+    optimizer: torch.optim.Optimizer,
+    x: torch.Tensor,
+    kl_weight: float,
+    generator: torch.Generator,
+    bf16: bool = True,
 ) -> torch.Tensor:
     """Take one step down the gradient and return the loss, without a wait for the device."""
     settings = model.settings
-    with torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda):
+    with torch.autocast("cuda", torch.bfloat16, enabled=bf16 and x.is_cuda):
         mu, logvar = model.encode(x)
         noise = torch.randn(mu.shape, generator=generator, device=mu.device)
-        mean = model.decode(mu + noise * torch.exp(0.5 * logvar))
-    error, divergence = negative_log_likelihood(x, mean, model.logvar), kl(mu, logvar)
+        decoded = model.decode(mu + noise * torch.exp(0.5 * logvar))
+    error, divergence = model.negative_log_likelihood(x, decoded), kl(mu, logvar)
     kept = _best(error.detach() + divergence.detach().sum(dim=1), settings.trim_share)
     free = divergence[kept].mean(dim=0).clamp(min=settings.free_bits).sum()
     loss = error[kept].mean() + kl_weight * free

@@ -1,4 +1,4 @@
-"""What assets are given: settings, the data root, the device for networks, and a Dask cluster."""
+"""What assets are given: settings, the data root, the device for networks, a Dask cluster, and processes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -56,11 +56,12 @@ def dask_resource(context: dg.InitResourceContext) -> Iterator[Any]:
         yield client
 
 
-def build_resources() -> dict[str, dg.ResourceDefinition]:
+def build_resources() -> dict[str, object]:
     """Return the resources by the names that assets, schedules and sensors ask for."""
     return {
         "settings": settings_resource,
         "store": store_resource,
         "device": device_resource,
         "dask": dask_resource,
+        "pipes": dg.PipesSubprocessClient(),
     }

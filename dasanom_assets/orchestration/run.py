@@ -240,7 +240,8 @@ class Chain:
             entry = record.event_log_entry
             event = entry.dagster_event
             if event is None:
-                if entry.step_key == "vae_checkpoint":
+                training = (entry.step_key or "").endswith("_checkpoint")
+                if training and not entry.user_message.startswith("[pipes]"):
                     self.say(f"{name}: {entry.user_message}")
             elif event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
                 self.say(f"{name}: {event.step_key}")

@@ -66,6 +66,13 @@ def image(png: bytes) -> str:
     return f"![](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
+def png(figure: "Figure", dpi: int = 110) -> bytes:
+    """Return a figure as PNG for a page."""
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", dpi=dpi)
+    return sink.getvalue()
+
+
 def thumbnail(figure: "Figure") -> bytes:
     """Return a figure as PNG, with as many colours as fit into `LARGEST_PICTURE`, or the fewest of them."""
     from PIL import Image

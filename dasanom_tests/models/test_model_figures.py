@@ -5,14 +5,15 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from dasanom_assets.models.figures import loss_curves, reconstructions
+from dasanom_assets.models.figures import latent_space, loss_curves, reconstructions
 from dasanom_assets.models.training import EpochReport
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import VaeSettings
 from dasanom_assets.spectrograms.windows import WindowBank
-from dasanom_assets.tables.metadata import LARGEST_PICTURE
+from dasanom_assets.tables.metadata import LARGEST_PICTURE, png, thumbnail
 
 
 def history(n: int) -> list[dict]:
@@ -32,9 +33,10 @@ def noise(frames: int, bands: int, n: int = 20) -> WindowBank:
     return WindowBank(rows, np.arange(n), 8)
 
 
-def opened(png: bytes) -> Image.Image:
-    assert len(png) <= LARGEST_PICTURE
-    return Image.open(io.BytesIO(png))
+def opened(figure: Figure) -> Image.Image:
+    small = thumbnail(figure)
+    assert len(small) <= LARGEST_PICTURE
+    return Image.open(io.BytesIO(small))
 
 
 @pytest.mark.parametrize("epochs", [1, 20])
@@ -53,8 +55,26 @@ def test_windows_of_noise_fit_into_an_event(frames: int, bands: int, n: int) -> 
     model = Vae(frames, bands, VaeSettings(latent=2, widths=(4, 8)))
     picture = opened(reconstructions(model, noise(frames, bands, n), centre_hz=np.linspace(8, 1000, bands)))
     assert picture.width == 619
-    larger = Image.open(io.BytesIO(reconstructions(model, noise(frames, bands, n), dpi=144)))
+    larger = Image.open(io.BytesIO(png(reconstructions(model, noise(frames, bands, n)), dpi=144)))
     assert abs(larger.width - 2 * picture.width) <= 1
+
+
+@pytest.mark.parametrize(("latent", "n"), [(16, 60), (1, 20), (2, 1)])
+def test_latent_spaces_of_any_size_fit_into_an_event(latent: int, n: int) -> None:
+    model = Vae(16, 16, VaeSettings(latent=latent, widths=(4, 8))).eval()
+    assert opened(latent_space(model, noise(16, 16, n))).size == (576, 244)
+
+
+def test_what_is_drawn_of_a_bernoulli_likelihood_are_its_means() -> None:
+    model = Vae(16, 16, VaeSettings(latent=2, widths=(4, 8), likelihood="bernoulli")).eval()
+    bank = noise(16, 16)
+    within = WindowBank(1 / (1 + np.exp(-bank.rows)), bank.first, 8)
+    axes = reconstructions(model, within).axes
+    drawn = [image.get_array() for panel in axes[6:12] for image in panel.get_images()]
+    assert len(drawn) == 6
+    assert all(
+        0.3 < picture.min() <= picture.max() < 0.7 for picture in drawn
+    )  # an untrained network says one half
 
 
 def test_the_least_likely_window_is_drawn_last() -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
+from torch.nn import functional
 
-from dasanom_assets.models import checkpoints
+from dasanom_assets.models import checkpoints, training
 from dasanom_assets.models.training import (
     Encoded,
-    EpochReport,
     TrainedVae,
     collapse_report,
     encode_bank,
@@ -20,9 +20,9 @@ from dasanom_assets.models.training import (
     save_vae,
     train_vae,
 )
-from dasanom_assets.models.vae import kl, negative_log_likelihood
+from dasanom_assets.models.vae import kl
 from dasanom_assets.settings import VaeSettings
-from dasanom_assets.spectrograms.windows import WindowBank
+from dasanom_assets.spectrograms.windows import Imaging, WindowBank
 from dasanom_assets.tables.store import Store
 
 SETTINGS = VaeSettings(
@@ -92,7 +92,7 @@ def test_encoding_is_the_likelihood_and_divergence_of_each_window(trained: Train
     x = torch.from_numpy(np.stack([windows.window(i) for i in range(len(windows))]))[:, None]
     with torch.no_grad():
         mu, logvar = trained.model.encode(x)
-        error = negative_log_likelihood(x, trained.model.decode(mu), trained.model.logvar)
+        error = trained.model.negative_log_likelihood(x, trained.model.decode(mu))
     expected = Encoded(mu.numpy(), logvar.numpy(), error.numpy(), kl(mu, logvar).sum(dim=1).numpy())
     for name in ("mu", "logvar", "reconstruction_error", "kl"):
         values = getattr(encoded, name)
@@ -118,11 +118,65 @@ def test_a_huge_kl_weight_collapses_the_posterior_and_is_noticed() -> None:
     assert collapse_report(encoded.mu, encoded.logvar)["active_units"] == 0
 
 
+def test_a_network_that_keeps_its_free_bits_and_says_nothing_more_is_noticed_too() -> None:
+    crushed = SETTINGS.model_copy(update={"kl_weight": 1e4, "warm_up_share": 0.0, "max_epochs": 3})
+    result = train_vae(bank(0)[0], bank(1)[0], crushed, "cpu")
+    assert result.best["active_units"] == 0
+    assert not result.usable
+    encoded = encode_bank(result.model, bank(1)[0], "cpu")
+    assert (encoded.mu.var(axis=0) > training.ACTIVE_VARIANCE).any()  # by this alone some would pass
+
+
+def test_the_weight_of_the_kl_rises_over_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights: list[float] = []
+    take = training._step
+
+    def step(model, optimizer, x, kl_weight, generator):
+        weights.append(kl_weight)
+        return take(model, optimizer, x, kl_weight, generator)
+
+    monkeypatch.setattr(training, "_step", step)
+    settings = SETTINGS.model_copy(update={"max_epochs": 4, "warm_up_share": 0.5, "kl_weight": 0.8})
+    train_vae(bank(0, 259)[0], bank(1, 100)[0], settings, "cpu")
+    np.testing.assert_allclose(weights, 0.8 * np.minimum(1, np.arange(1, 17) / 8))
+
+
+def test_a_last_window_alone_in_its_batch_is_left_to_another_epoch() -> None:
+    result = train_vae(bank(0, 68)[0], bank(1, 100)[0], SETTINGS.model_copy(update={"max_epochs": 1}), "cpu")
+    assert np.isfinite(result.history[0]["train_loss"])  # 65 windows in batches of 64
+
+
+def test_frames_go_to_the_device_once_and_windows_are_cut_there() -> None:
+    windows, _ = bank(0, 500)
+    source = training._Windows(windows, "cpu")
+    assert source.rows.data_ptr() == windows.rows.ctypes.data  # on a CPU not even copied
+    some = torch.tensor([3, 400, 3])
+    expected = np.stack([windows.window(i) for i in some])[:, None]
+    np.testing.assert_array_equal(source[some].numpy(), expected)
+
+
+def test_a_bernoulli_likelihood_learns_windows_scaled_to_one_and_refuses_others() -> None:
+    settings = SETTINGS.model_copy(update={"likelihood": "bernoulli", "max_epochs": 4})
+    scaled, held_out = (replace(bank(seed)[0], imaging=Imaging(None, None, minmax=True)) for seed in (0, 1))
+    result = train_vae(scaled, held_out, settings, "cpu")
+    assert result.history[-1]["validation_loss"] < result.history[0]["validation_loss"]
+    encoded = encode_bank(result.model, held_out, "cpu")
+    x = torch.from_numpy(np.stack([held_out.window(i) for i in range(50)]))[:, None]
+    with torch.no_grad():
+        mean = result.model.mean(result.model.decode(torch.from_numpy(encoded.mu[:50])))
+    expected = functional.binary_cross_entropy(mean, x, reduction="none").sum(dim=(1, 2, 3))
+    np.testing.assert_allclose(encoded.reconstruction_error[:50], expected, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"within \[0, 1\]: set window.scaling to minmax"):
+        train_vae(bank(0)[0], bank(1)[0], settings, "cpu")
+
+
 def test_fewer_than_a_quarter_of_the_dimensions_is_a_collapse() -> None:
     rng = np.random.default_rng(0)
     mu, logvar = np.zeros((500, 8), np.float32), np.zeros((500, 8), np.float32)
     mu[:, 0] = rng.normal(size=500)
     mu[:, 5] = 3.0  # far from the prior, but the same for every window
+    mu[:, 6] = rng.normal(size=500)  # varies, but is not known better than without the window
+    logvar[:, [0, 1]] = -1.0
     report = collapse_report(mu, logvar)
     assert report["active_units"] == 1
     assert report["collapsed"]
@@ -151,7 +205,7 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best_we
     settings = SETTINGS.model_copy(
         update={"max_epochs": 200, "patience": 3, "learning_rate": 2e-2, "batch": 16, "warm_up_share": 0.01}
     )
-    reports: list[EpochReport] = []
+    reports: list[TrainedVae] = []
     result = train_vae(small, held_out, settings, "cpu", on_epoch=reports.append)
     assert len(result.history) == len(reports) == result.best_epoch + 1 + settings.patience < 200
     some = np.linspace(0, len(held_out) - 1, 256).astype(int)
@@ -164,7 +218,12 @@ def test_each_epoch_says_where_training_stands(capsys: pytest.CaptureFixture) ->
     lines: list[str] = []
     short = SETTINGS.model_copy(update={"max_epochs": 2})
     train_vae(
-        bank(0, 200)[0], bank(1, 100)[0], short, "cpu", on_epoch=lambda r: lines.append(r.line()), progress=True
+        bank(0, 200)[0],
+        bank(1, 100)[0],
+        short,
+        "cpu",
+        on_epoch=lambda so_far: lines.append(so_far.lines()[-1]),
+        progress=True,
     )
     assert [line.split(":")[0] for line in lines] == ["epoch 1 of 2", "epoch 2 of 2"]
     assert "step" in capsys.readouterr().err

@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from dasanom_assets.models.vae import LOGVAR_LIMIT, Vae, kl, negative_log_likelihood
+from dasanom_assets.models.vae import LOGVAR_LIMIT, Vae, kl, negative_log_bernoulli, negative_log_gaussian
 from dasanom_assets.settings import VaeSettings
 
 SMALL = VaeSettings(latent=3, widths=(4, 8, 8))
@@ -16,7 +16,7 @@ SMALL = VaeSettings(latent=3, widths=(4, 8, 8))
 @settings(deadline=None, max_examples=15)
 @given(frames=st.integers(8, 80), bands=st.integers(8, 80), n=st.integers(1, 3))
 def test_windows_of_any_shape_come_back_in_that_shape(frames: int, bands: int, n: int) -> None:
-    model = Vae(frames, bands, SMALL)
+    model = Vae(frames, bands, SMALL).eval()
     mu, logvar = model.encode(torch.randn(n, 1, frames, bands))
     assert mu.shape == logvar.shape == (n, 3)
     assert model.decode(mu).shape == (n, 1, frames, bands)
@@ -25,14 +25,14 @@ def test_windows_of_any_shape_come_back_in_that_shape(frames: int, bands: int, n
 
 @pytest.mark.parametrize("widths", [(4,), (4, 8), (4, 8, 8, 16)])
 def test_depth_follows_the_settings(widths: tuple[int, ...]) -> None:
-    model = Vae(20, 33, VaeSettings(latent=2, widths=widths))
+    model = Vae(20, 33, VaeSettings(latent=2, widths=widths)).eval()
     assert model.decode(model.encode(torch.zeros(1, 1, 20, 33))[0]).shape == (1, 1, 20, 33)
     assert [m.out_channels for m in model.encoder if isinstance(m, torch.nn.Conv2d)] == list(widths)
 
 
 def test_every_pixel_reaches_the_code_and_every_code_reaches_the_pixels() -> None:
     torch.manual_seed(0)
-    model = Vae(19, 21, SMALL)
+    model = Vae(19, 21, SMALL).eval()
     x = torch.randn(1, 1, 19, 21, requires_grad=True)
     mu, _ = model.encode(x)
     mu.square().sum().backward()
@@ -47,7 +47,69 @@ def test_likelihood_is_that_of_independent_gaussians_summed_over_pixels() -> Non
     x, mean = torch.randn(2, 4, 1, 12, 9, generator=generator)
     logvar = torch.linspace(-3, 3, 9)
     expected = -Normal(mean, torch.exp(0.5 * logvar)).log_prob(x).sum(dim=(1, 2, 3))
-    torch.testing.assert_close(negative_log_likelihood(x, mean, logvar), expected)
+    torch.testing.assert_close(negative_log_gaussian(x, mean, logvar), expected)
+    model = Vae(12, 9, SMALL)
+    torch.testing.assert_close(
+        model.negative_log_likelihood(x, mean), negative_log_gaussian(x, mean, model.logvar)
+    )
+    assert model.mean(mean) is mean
+
+
+def test_bernoulli_loss_is_the_cross_entropy_summed_over_pixels_and_least_at_the_windows_own_values() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(4, 1, 12, 9, generator=generator)
+    logits = torch.randn(4, 1, 12, 9, generator=generator)
+    model = Vae(12, 9, SMALL.model_copy(update={"likelihood": "bernoulli"}))
+    loss = model.negative_log_likelihood(x, logits)
+    torch.testing.assert_close(loss, negative_log_bernoulli(x, logits))
+    p = model.mean(logits)
+    torch.testing.assert_close(loss, -(x * p.log() + (1 - x) * (1 - p).log()).sum(dim=(1, 2, 3)))
+    whole = x.round()
+    expected = -Bernoulli(logits=logits).log_prob(whole).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(negative_log_bernoulli(whole, logits), expected)
+    assert (negative_log_bernoulli(x, torch.logit(x)) < loss).all()
+    assert not model.band_spread.requires_grad
+
+
+def test_the_variance_starts_as_that_of_the_windows_in_each_band() -> None:
+    spread = torch.linspace(0.2, 3, 9)
+    x = torch.randn(300, 1, 12, 9, generator=torch.Generator().manual_seed(4)) * spread
+    model = Vae(12, 9, SMALL)
+    model.start_from(x)
+    torch.testing.assert_close(torch.exp(0.5 * model.logvar), spread, rtol=0.05, atol=0)
+    model.start_from(0 * x)  # silence has a variance, too
+    assert torch.isfinite(model.logvar).all()
+
+
+@pytest.mark.parametrize("free_bits", [0.05, 0.125])
+def test_each_dimension_keeps_its_free_bits_whatever_the_encoder_does(free_bits: float) -> None:
+    model = Vae(16, 16, SMALL.model_copy(update={"free_bits": free_bits})).train()
+    with torch.no_grad():
+        model.posterior.weight.mul_(10)
+        model.posterior.bias.add_(3.0)
+    mu, logvar = model.encode(torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_seed(5)))
+    least = kl(mu, torch.zeros_like(logvar)).mean(dim=0)  # the posterior's variance can only add to it
+    torch.testing.assert_close(least, torch.full((3,), free_bits), rtol=0.02, atol=0)
+
+
+def test_weights_and_activations_are_channels_last_all_the_way() -> None:
+    model = Vae(64, 64, VaeSettings())
+    seen: dict[str, bool] = {}
+
+    def look(name: str):
+        return lambda _module, _given, out: seen.update(
+            {name: out.is_contiguous(memory_format=torch.channels_last)}
+        )
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.PixelShuffle | torch.nn.LeakyReLU):
+            module.register_forward_hook(look(name))
+    model.decode(model.encode(torch.randn(4, 1, 64, 64))[0]).sum().backward()
+    convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(seen) == 14
+    assert all(seen.values()), seen
+    assert all(m.weight.is_contiguous(memory_format=torch.channels_last) for m in convolutions)
+    assert all(m.weight.grad.is_contiguous(memory_format=torch.channels_last) for m in convolutions)
 
 
 def test_kl_is_the_closed_form() -> None:

@@ -1,0 +1,218 @@
+"""How fast the VAE trains, beside plainer ways to feed and lay out the same network in the same run.
+
+``python -m dasanom_assets.benchmarks.training --out docs/training.json`` takes steps of training with the default
+settings on windows of noise, prints a table and writes the figures as JSON. The ways take turns, several times;
+figures are medians, ratios are those of medians.
+
+- ``as_it_is``: rows lie on the device, windows are cut there by index; channels last, and bf16 on a GPU.
+- ``plain``: float32, channels first, and a `DataLoader` that copies each window.
+- ``data_loader``: the network as it is, fed by such a `DataLoader` with a worker a core.
+- ``random_tensors``: the network as it is, on batches that lie on the device already.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from dasanom_assets.benchmarks.ingest import _processor
+from dasanom_assets.models.training import _step, _Windows
+from dasanom_assets.models.vae import Vae
+from dasanom_assets.settings import VaeSettings
+from dasanom_assets.spectrograms.windows import WindowBank
+
+SETTINGS = VaeSettings()
+SECONDS = 8
+ROW = (8, 64)
+
+
+class Plain(Vae):
+    """The same network, channels first in weights and activations."""
+
+    def __init__(self, frames: int, bands: int, settings: VaeSettings) -> None:
+        super().__init__(frames, bands, settings)
+        nn.utils.convert_conv2d_weight_memory_format(self, torch.contiguous_format)
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """As `Vae.decode`."""
+        return self.decoder(self.lift(z))[:, :, : self.frames, : self.bands]
+
+
+class Copied(Dataset):
+    """The windows of a bank, one at a time."""
+
+    def __init__(self, bank: WindowBank) -> None:
+        self.bank = bank
+
+    def __len__(self) -> int:
+        return len(self.bank)
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        return torch.from_numpy(self.bank.window(i)[None].copy())
+
+
+def noise(n: int) -> WindowBank:
+    """Return `n` windows of 64 frames × 64 bands that overlap by seven eighths."""
+    rows = np.random.default_rng(0).normal(size=(n + SECONDS - 1, *ROW)).astype(np.float32)
+    return WindowBank(rows, np.arange(n), SECONDS)
+
+
+class Way:
+    """A way to train: a network of its own, and what it is fed with.
+
+    Parameters
+    ----------
+    network : type of Vae
+    feed : callable
+        Gives batches without end.
+    device : str
+    bf16 : bool
+        Whether a GPU computes in it, as `train_vae` does.
+    """
+
+    def __init__(
+        self, network: type[Vae], feed: Callable[[], Iterator[torch.Tensor]], device: str, bf16: bool = True
+    ) -> None:
+        torch.manual_seed(0)
+        self.model = network(SECONDS * ROW[0], ROW[1], SETTINGS).to(device).train()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), SETTINGS.learning_rate)
+        self.generator = torch.Generator(device).manual_seed(0)
+        self.batches, self.device, self.bf16 = feed(), device, bf16
+
+    def images_a_second(self, steps: int) -> float:
+        """Take some steps and return how many windows went through them in a second."""
+        self._wait()
+        began = time.perf_counter()
+        n = 0
+        for _ in range(steps):
+            x = next(self.batches)
+            _step(self.model, self.optimizer, x, 1.0, self.generator, bf16=self.bf16)
+            n += len(x)
+        self._wait()
+        return n / (time.perf_counter() - began)
+
+    def _wait(self) -> None:
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+
+
+def ways(bank: WindowBank, device: str) -> dict[str, Way]:
+    """Return the ways that are compared on a device."""
+    generator = torch.Generator(device).manual_seed(0)
+
+    def cut_by_index() -> Iterator[torch.Tensor]:
+        source = _Windows(bank, device)
+        while True:
+            for some in torch.randperm(len(bank), generator=generator, device=device).split(SETTINGS.batch):
+                yield source[some]
+
+    def copied(workers: int) -> Iterator[torch.Tensor]:
+        loader = DataLoader(
+            Copied(bank),
+            SETTINGS.batch,
+            shuffle=True,
+            num_workers=workers,
+            pin_memory=device != "cpu",
+            persistent_workers=workers > 0,
+        )
+        while True:
+            for x in loader:
+                yield x.to(device, non_blocking=True)
+
+    def ready() -> Iterator[torch.Tensor]:
+        shape = (SETTINGS.batch, 1, SECONDS * ROW[0], ROW[1])
+        batches = [torch.randn(shape, generator=generator, device=device) for _ in range(8)]
+        while True:
+            yield from batches
+
+    as_it_is = Way(Vae, cut_by_index, device)
+    if device == "cpu":  # workers would take the cores from the network
+        return {"as_it_is": as_it_is, "plain": Way(Plain, lambda: copied(0), device)}
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "as_it_is": as_it_is,
+        "plain": Way(Plain, lambda: copied(cores), device, bf16=False),
+        "data_loader": Way(Vae, lambda: copied(cores), device),
+        "random_tensors": Way(Vae, ready, device),
+    }
+
+
+def bench(device: str, windows: int, steps: int, runs: int) -> dict[str, Any]:
+    """Let the ways take turns and return medians, spreads and ratios."""
+    compared = ways(noise(windows), device)
+    for way in compared.values():
+        way.images_a_second(3)  # what is chosen and compiled at first use
+    speeds: dict[str, list[float]] = {name: [] for name in compared}
+    for _ in range(runs):
+        for name, way in compared.items():
+            speeds[name].append(way.images_a_second(steps))
+    median = {name: statistics.median(values) for name, values in speeds.items()}
+    out: dict[str, Any] = {f"{name}_images_per_s": value for name, value in median.items()}
+    out |= {f"{name}_range": [min(values), max(values)] for name, values in speeds.items()}
+    return out | {
+        f"ratio_to_{name}": median["as_it_is"] / value for name, value in median.items() if name != "as_it_is"
+    }
+
+
+GOALS: tuple[tuple[str, str, str, Callable[[float], bool]], ...] = (
+    ("cpu", "ratio_to_plain", "≥ 1.5", lambda v: v >= 1.5),
+    ("gpu", "ratio_to_random_tensors", "≥ 0.8", lambda v: v >= 0.8),
+    ("gpu", "ratio_to_data_loader", "≥ 5", lambda v: v >= 5),
+)
+
+
+def table(figures: dict[str, dict[str, Any]]) -> str:
+    """Return the figures that have a goal as a Markdown table."""
+    lines = ["| figure | measured | goal | met |", "|---|---|---|---|"]
+    for group, name, goal, met in GOALS:
+        value = figures[group][name] if group in figures else None
+        measured = (
+            "no GPU | " + goal + " | not measured"
+            if value is None
+            else (f"{value:.2f} | {goal} | {'yes' if met(value) else 'no'}")
+        )
+        lines.append(f"| {group}: {name.replace('_', ' ')} | {measured} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="JSON file to write (default: only the table is printed)")
+    parser.add_argument("--windows", type=int, default=20_000, help="windows to draw from (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=16, help="steps a run on a CPU (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=7, help="runs of each way (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    figures = {"cpu": bench("cpu", options.windows, options.steps, options.runs)}
+    there = torch.cuda.is_available()
+    if there:
+        figures["gpu"] = bench("cuda", options.windows, 10 * options.steps, options.runs)
+    machine = {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpu": torch.cuda.get_device_name() if there else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+    }
+    if options.out:
+        options.out.write_text(json.dumps({"machine": machine, **figures}, indent=1) + "\n")
+    print(table(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

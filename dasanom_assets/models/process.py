@@ -1,0 +1,249 @@
+"""Train one network in a process of its own: from a command line, or started by Dagster through Pipes.
+
+``python -m dasanom_assets.models.process vae`` trains on the live training set of the data root and makes live
+what came of it. Pictures are drawn anew after each epoch below ``reports/training/``. SIGINT and SIGTERM end it
+with status 75, its state kept, and the same command goes on from there; after a kill, from the last epoch.
+"""
+
+import argparse
+import base64
+import contextlib
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Protocol
+
+from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
+from matplotlib.figure import Figure
+from pydantic import BaseModel
+
+from dasanom_assets.models import checkpoints
+from dasanom_assets.models.figures import vae_figures
+from dasanom_assets.models.training import resolve_device, save_vae, train_vae
+from dasanom_assets.models.training_set import load_bank
+from dasanom_assets.models.unfinished import Interrupted, Unfinished, stop_on_signals
+from dasanom_assets.settings import Settings, VaeSettings
+from dasanom_assets.spectrograms.windows import WindowBank
+from dasanom_assets.tables.metadata import image, png, thumbnail
+from dasanom_assets.tables.store import Store
+
+INTERRUPTED = os.EX_TEMPFAIL
+"""Exit status of a training that was told to stop and kept its state."""
+
+REFRESH_SECONDS = 3
+
+
+class Trained(Protocol):
+    """What a training function returns, and gives to `on_epoch` on its way."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the network may be made live."""
+
+    def lines(self) -> list[str]:
+        """Return each epoch in one line of text."""
+
+    def note(self) -> dict[str, Any]:
+        """Return what is told of the training beside the network, JSON-serialisable."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A kind of network.
+
+    Attributes
+    ----------
+    settings : type
+        Section of `Settings` that has the network's name.
+    train : callable
+        As `train_vae`.
+    save : callable
+        As `save_vae`.
+    figures : callable
+        From what was trained and windows that it was not trained on, its figures by name.
+    """
+
+    settings: type[BaseModel]
+    train: Callable[..., Any]
+    save: Callable[[Store, Any, dict[str, Any]], str]
+    figures: Callable[[Any, WindowBank], dict[str, Figure]]
+
+
+NETWORKS = {"vae": Network(VaeSettings, train_vae, save_vae, vae_figures)}
+
+
+def train_network(
+    store: Store,
+    name: str,
+    training_set: str,
+    settings: BaseModel,
+    device: str,
+    say: Callable[[str], object],
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[str, dict[str, Any]]:
+    """Train a network on a stored training set, store it, and make it live where it is usable.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+        One of `NETWORKS`.
+    training_set : str
+        Version.
+    settings : BaseModel
+        The network's section.
+    device : str
+        See `resolve_device`.
+    say : callable
+        Takes a line of text, one an epoch and a few before.
+    stop : callable
+        Asked before each step whether to stop.
+
+    Returns
+    -------
+    version : str
+    metadata : dict
+        What Dagster shows of it; pictures are PNG.
+
+    Raises
+    ------
+    Interrupted
+        Where `stop` says so; the state is kept, and the same call goes on from there.
+    """
+    network = NETWORKS[name]
+    device = resolve_device(device)
+    _, manifest = checkpoints.load(store, "training_set", training_set)
+    train, validation = (load_bank(store, manifest, split)[0] for split in ("train", "validation"))
+    say(f"{len(train)} windows to train on, {len(validation)} to stop by, from {', '.join(manifest['days'])}")
+    unfinished = Unfinished(
+        store,
+        name,
+        {
+            "training_set": training_set,
+            "settings": settings.model_dump(mode="json"),
+            "device": device,
+            "code": importlib.metadata.version("dasanom"),
+        },
+    )
+    if unfinished.load():
+        say("going on from where this training was stopped")
+    page = f"reports/training/{name}/index.html"
+    say(f"pictures, new after each epoch: {store.url(page)}")
+
+    def on_epoch(so_far: Trained) -> None:
+        say(so_far.lines()[-1])
+        _write_page(store, page, name, so_far, network.figures(so_far, validation), finished=False)
+
+    trained = network.train(
+        train, validation, settings, device, on_epoch, progress=True, unfinished=unfinished, stop=stop
+    )
+    version = network.save(store, trained, {"training_set": training_set, "days": manifest["days"]})
+    if trained.usable:
+        checkpoints.set_live(store, name, version)
+    figures = network.figures(trained, validation)
+    _write_page(store, page, name, trained, figures, finished=True)
+    unfinished.discard()
+    return version, {
+        "version": version,
+        "dagster/uri": store.url(f"models/{name}/{version}/model.safetensors"),
+        "device": device,
+        "pictures": store.url(page),
+        **trained.note(),
+        **{title: thumbnail(figure) for title, figure in figures.items()},
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train a network and return the exit status: 0, or `INTERRUPTED`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=NETWORKS)
+    parser.add_argument("--data", help="data root (default: DASANOM_DATA)")
+    parser.add_argument("--training-set", default="live", help="its version (default: the live one)")
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:<n> (default: DASANOM_DEVICE)")
+    parser.add_argument(
+        "--settings", type=json.loads, default={}, help="what differs, as in '{\"max_epochs\": 20}'"
+    )
+    options = parser.parse_args(arguments)
+    defaults = Settings()
+    store = Store(options.data or defaults.data)
+    section = getattr(defaults, options.network).model_dump() | options.settings
+    with stop_on_signals() as told, _dagster() as pipes:
+        say = pipes.log.info if pipes else print
+        parent = os.getppid()
+        try:
+            training_set = options.training_set
+            if training_set == "live":
+                training_set = checkpoints.require_live(store, "training_set", "materialize training_set first")
+            version, metadata = train_network(
+                store,
+                options.network,
+                training_set,
+                NETWORKS[options.network].settings(**section),
+                options.device or defaults.device,
+                say,
+                # A step of Dagster that was killed takes nothing that its orphan would go on to make.
+                lambda: told() or (pipes is not None and os.getppid() != parent),
+            )
+        except Interrupted as interrupted:
+            say(str(interrupted))
+            return INTERRUPTED
+        except Exception as error:
+            if pipes:
+                pipes.log.error(f"{type(error).__name__}: {error}")
+            raise
+        if pipes:
+            pipes.report_asset_materialization(
+                metadata={name: _shown(value) for name, value in metadata.items()},
+                data_version=checkpoints.digest(store, options.network, version),
+            )
+        else:
+            print(f"{options.network} {version}")
+    return 0
+
+
+@contextlib.contextmanager
+def _dagster() -> Any:
+    """Give the link to the step of Dagster that started this process; None where none did."""
+    if PipesEnvVarParamsLoader().is_dagster_pipes_process():
+        with open_dagster_pipes() as pipes:
+            yield pipes
+    else:
+        yield None
+
+
+def _shown(value: Any) -> Any:
+    """Return a metadata value as Pipes takes it."""
+    return {"raw_value": image(value), "type": "md"} if isinstance(value, bytes) else value
+
+
+def _write_page(
+    store: Store, path: str, name: str, trained: Trained, figures: dict[str, Figure], *, finished: bool
+) -> None:
+    """Write the figures as PNG, and with the epochs' lines as one page that loads itself anew until the end."""
+    pictures = {title: png(figure) for title, figure in figures.items()}
+    folder = path.rpartition("/")[0]
+    for title, content in pictures.items():
+        store.write_bytes(f"{folder}/{title}.png", content)
+    refresh = "" if finished else f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
+    shown = "\n".join(
+        f'<p><img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(content).decode()}"></p>'
+        for title, content in pictures.items()
+    )
+    lines = escape("\n".join(trained.lines()))
+    html = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">{refresh}<title>Training of {escape(name)}</title>
+<style>body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em }} img {{ max-width: 100% }}</style></head>
+<body><h1>Training of {escape(name)}: {"finished" if finished else "at work"}</h1>
+<pre>{lines}</pre>
+{shown}
+</body></html>
+"""
+    store.write_bytes(path, html.encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
