@@ -1,7 +1,7 @@
 """Train one network in a process of its own: from a command line, or started by Dagster through Pipes.
 
 ``python -m dasanom_assets.models.process vae`` trains on the live training set of the data root and makes live
-what came of it. Pictures are drawn anew after each epoch below ``reports/training/``. SIGINT and SIGTERM end it
+what came of it. Pictures are drawn anew as epochs end, below ``reports/training/``. SIGINT and SIGTERM end it
 with status 75, its state kept, and the same command goes on from there; after a kill, from the last epoch.
 """
 
@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -35,6 +36,9 @@ INTERRUPTED = os.EX_TEMPFAIL
 """Exit status of a training that was told to stop and kept its state."""
 
 REFRESH_SECONDS = 3
+
+DRAWING_SHARE = 0.2
+"""Share of the time of training that its pictures may take: where epochs are short, some are not drawn."""
 
 
 class Trained(Protocol):
@@ -132,11 +136,17 @@ def train_network(
     if unfinished.load():
         say("going on from where this training was stopped")
     page = f"reports/training/{name}/index.html"
-    say(f"pictures, new after each epoch: {store.url(page)}")
+    say(f"pictures, new as epochs end: {store.url(page)}")
+
+    draw_from = 0.0
 
     def on_epoch(so_far: Trained) -> None:
+        nonlocal draw_from
         say(so_far.lines()[-1])
-        _write_page(store, page, name, so_far, network.figures(so_far, validation), finished=False)
+        if (began := time.monotonic()) >= draw_from:
+            _write_page(store, page, name, so_far, network.figures(so_far, validation), finished=False)
+            ended = time.monotonic()
+            draw_from = ended + (ended - began) / DRAWING_SHARE
 
     trained = network.train(
         train, validation, settings, device, on_epoch, progress=True, unfinished=unfinished, stop=stop

@@ -89,7 +89,7 @@ def page(store: Store) -> str:
 
 def test_from_a_command_line_a_network_is_trained_drawn_and_made_live(store: Store) -> None:
     child = train(store, VAE)
-    said, _ = child.communicate(timeout=120)
+    said, _ = child.communicate(timeout=240)
     assert child.returncode == 0, said
     version = checkpoints.live(store, "vae")
     assert f"vae {version}" in said
@@ -111,7 +111,7 @@ def test_a_training_told_to_end_goes_on_to_the_very_checkpoint_of_one_that_was_n
     child = train(store, settings)
     wait_for(child, "epoch 1 of 6")
     child.send_signal(signal.SIGTERM)
-    said = child.communicate(timeout=60)[0]
+    said = child.communicate(timeout=240)[0]
     assert child.returncode == INTERRUPTED, said
     assert "run it again with the same settings" in said
     assert len(states(store)) == 1
@@ -119,12 +119,12 @@ def test_a_training_told_to_end_goes_on_to_the_very_checkpoint_of_one_that_was_n
     assert 'http-equiv="refresh"' in page(store)
 
     again = train(store, settings)
-    said = again.communicate(timeout=120)[0]
+    said = again.communicate(timeout=240)[0]
     assert again.returncode == 0, said
     assert "going on from where" in said
     assert "epoch 1 of 6" not in said
     whole = prepared(tmp_path / "whole")
-    assert train(whole, settings).wait(120) == 0
+    assert train(whole, settings).wait(240) == 0
     assert checkpoints.live(store, "vae") == checkpoints.live(whole, "vae") is not None
 
 
@@ -134,14 +134,14 @@ def test_what_goes_wrong_is_said_and_other_settings_begin_anew(store: Store) -> 
     child.kill()
     child.communicate()
     assert len(states(store)) == 1
-    said = train(store, VAE).communicate(timeout=120)[0]
+    said = train(store, VAE).communicate(timeout=240)[0]
     assert "going on" not in said
     assert len(states(store)) == 1  # of the other settings, still
 
     write_day(store, DAYS[1])
     store.write_day("background", DAYS[1], store.read_day("background", DAYS[1]).slice(1))
     child = train(store, VAE | {"seed": 1})
-    said = child.communicate(timeout=120)[0]
+    said = child.communicate(timeout=240)[0]
     assert child.returncode == 1
     assert "materialize training_set again" in said
 
@@ -149,7 +149,7 @@ def test_what_goes_wrong_is_said_and_other_settings_begin_anew(store: Store) -> 
 def test_a_collapsed_network_is_stored_but_not_made_live(store: Store) -> None:
     crushed = VAE | {"kl_weight": 1e4, "warm_up_share": 0.0}
     child = train(store, crushed)
-    said = child.communicate(timeout=120)[0]
+    said = child.communicate(timeout=240)[0]
     assert child.returncode == 0, said
     assert "0 of 4 units active" in said
     assert checkpoints.live(store, "vae") is None
@@ -159,7 +159,7 @@ def test_a_collapsed_network_is_stored_but_not_made_live(store: Store) -> None:
 
 def test_dagster_trains_in_a_process_that_tells_it_all(store: Store) -> None:
     child = start(["-c", THROUGH_DAGSTER], store, VAE)
-    said = child.communicate(timeout=120)[0]
+    said = child.communicate(timeout=240)[0]
     assert child.returncode == 0, said
     told = json.loads(next(line for line in said.splitlines() if line.startswith("TOLD "))[5:])
     version = checkpoints.live(store, "vae")
@@ -201,11 +201,11 @@ def test_when_dagsters_step_is_ended_the_training_saves_and_leaves(number: signa
     wait_for(step, "epoch 1 of")
     assert len(processes(store.full(""))) == 1
     step.send_signal(number)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while processes(store.full("")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    said = step.communicate(timeout=60)[0]
+    said = step.communicate(timeout=240)[0]
     assert step.returncode != 0, said
     assert len(states(store)) == 1
     assert checkpoints.live(store, "vae") is None
