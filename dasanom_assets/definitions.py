@@ -34,7 +34,7 @@ def build_defs(settings: Settings | None = None, resources: dict[str, object] | 
         *recordings.build_assets(days),
         *spectrograms.build_assets(days, settings.background.look_back_days),
         *models.build_assets(days),
-        *detection.build_assets(days),
+        *detection.build_assets(days, settings.temporal.look_back_days),
         *comparison.build_assets(days),
         *benchmarks.build_assets(),
     ]

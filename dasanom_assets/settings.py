@@ -10,6 +10,7 @@ import math
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
@@ -203,7 +204,8 @@ class DetectionSettings(_Section):
     detectors: tuple[str, ...] = Field(
         ("neighbours", "vae", "latent"),
         min_length=1,
-        description="by name (neighbours, vae, latent, kmeans, dbscan, isolation_forest) or module:Class",
+        description="by name (neighbours, vae, latent, temporal, kmeans, dbscan, isolation_forest) or "
+        "module:Class",
     )
     weights: dict[str, float] = Field(
         {"neighbours": 4.0}, description="of detectors in the fusion, by name; 1 for those that are not named"
@@ -231,6 +233,49 @@ class DetectionSettings(_Section):
     )
     min_windows: int = Field(3, ge=1, description="an event has at least so many windows above the threshold")
     seed: int = 0
+
+
+class TemporalSettings(_Section):
+    """Temporal dissimilarity: segments of a channel against others in time and along the fibre."""
+
+    segment_seconds: int = Field(60, ge=2, description="length of a segment, s")
+    shift_seconds: int = Field(30, ge=1, description="from one segment's start to the next, s")
+    min_share: float = Field(
+        0.6, gt=0.5, le=1, description="share of a segment's seconds that must be there for it to have a model"
+    )
+    frames_a_second: int = Field(2, ge=1, description="frames are averaged to so many a second, at most")
+    dimensions: int = Field(10, ge=1, description="coefficients kept of the cosine transform over bands, at most")
+    components: int = Field(4, ge=1, description="Gaussian components of a segment's mixture, at most")
+    days: int = Field(7, ge=1, description="earlier days that a segment is held against at the same time of day")
+    weeks: int = Field(8, ge=1, description="weeks that days of the same weekday or type are taken from")
+    least_days: int = Field(
+        3, ge=1, description="with fewer days of the same weekday or type, the weekly term is the daily one"
+    )
+    slack_segments: int = Field(2, ge=0, description="segments earlier or later that count as the same time")
+    neighbour_gap: int = Field(
+        3, ge=0, description="nearest channels on each side that are left out: they may be in the same event"
+    )
+    neighbours: int = Field(4, ge=1, description="channels beyond them, on each side, that are neighbours")
+    time_zone: str = Field("UTC", description="of the local calendar, as Europe/Istanbul")
+    holidays: tuple[date, ...] = Field((), description="local days that count as Sundays")
+    keep_days: int = Field(60, ge=1, description="days that segment models are kept; weekly terms need 8 weeks")
+
+    @model_validator(mode="after")
+    def _possible(self) -> "TemporalSettings":
+        if self.shift_seconds > self.segment_seconds:
+            raise ValueError(
+                f"shift_seconds {self.shift_seconds} leaves gaps between segments: at most segment_seconds"
+            )
+        try:
+            ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"time_zone {self.time_zone!r} is not known: give one as Europe/Istanbul") from error
+        return self
+
+    @property
+    def look_back_days(self) -> int:
+        """Days before the recording day, UTC, that its terms may need."""
+        return max(self.days, 7 * self.weeks) + 1
 
 
 class ComparisonSettings(_Section):
@@ -302,6 +347,7 @@ class Settings(BaseSettings):
     training_set: TrainingSetSettings = TrainingSetSettings()
     vae: VaeSettings = VaeSettings()
     detection: DetectionSettings = DetectionSettings()
+    temporal: TemporalSettings = TemporalSettings()
     comparison: ComparisonSettings = ComparisonSettings()
 
     @classmethod

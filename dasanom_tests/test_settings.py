@@ -54,3 +54,12 @@ def test_a_hop_that_does_not_divide_a_second_needs_an_image() -> None:
     with pytest.raises(ValidationError, match=r"set window\.image"):
         Settings(spectrogram=SpectrogramSettings(hop_seconds=0.3))
     assert SpectrogramSettings(hop_seconds=0.3).row_shape == (4, 64)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [({"time_zone": "Middle/Earth"}, "not known"), ({"shift_seconds": 90}, "gaps between segments")],
+)
+def test_segments_with_gaps_and_unknown_time_zones_are_refused(wrong: dict, why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        Settings(temporal=wrong)

@@ -1,5 +1,6 @@
 """Assets of the detection stage: from embeddings to events."""
 
+import io
 from collections.abc import Iterator
 
 import dagster as dg
@@ -11,8 +12,70 @@ from dasanom_assets.tables.store import Store
 GROUP = "detection"
 
 
-def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """Return the assets of this stage: the reference model, and what it makes of each recording day."""
+def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.AssetsDefinition]:
+    """Return the assets of this stage: the reference model, and what it makes of each recording day.
+
+    `look_back_days` is how far back the temporal terms of a day reach.
+    """
+
+    @dg.asset(
+        deps=["spectrograms", "background", "channel_health", "clipped_seconds", "common_levels"],
+        partitions_def=days,
+        group_name=GROUP,
+        kinds={"python", "parquet"},
+    )
+    def segment_models(
+        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
+    ) -> dg.MaterializeResult:
+        """A small Gaussian mixture of every minute of a channel; days older than ``keep_days`` are removed."""
+        from dasanom_assets.detection.segments import drop_old_models, segments_note
+        from dasanom_assets.detection.segments import segment_models as compute
+
+        day = context.partition_key
+        note = segments_note(store, day, settings)
+        rows = store.write_day("segment_models", day, compute(store, day, settings), note)
+        dropped = drop_old_models(store, day, settings.temporal.keep_days)
+        return dg.MaterializeResult(
+            metadata={**day_metadata(store, "segment_models", day, rows), "days_dropped": dropped}
+        )
+
+    look_back = dg.TimeWindowPartitionMapping(
+        start_offset=-look_back_days, end_offset=0, allow_nonexistent_upstream_partitions=True
+    )
+
+    @dg.asset(
+        deps=[dg.AssetDep(segment_models, partition_mapping=look_back)],
+        partitions_def=days,
+        group_name=GROUP,
+        kinds={"python", "parquet"},
+    )
+    def temporal_terms(
+        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
+    ) -> dg.MaterializeResult:
+        """How unlike a segment is to the one before, the same time of earlier days and weeks, and its neighbours.
+
+        What raised an alarm on earlier days is not held against.
+        """
+        from dasanom_assets.detection.temporal import needed_days
+        from dasanom_assets.detection.temporal import temporal_terms as compute
+        from dasanom_assets.detection.temporal_figures import day_terms
+
+        day = context.partition_key
+        days = needed_days(store, day, settings.temporal)
+        note = {"reference_days": days, "settings": settings.temporal.model_dump(mode="json")}
+        rows = store.write_day("temporal_terms", day, compute(store, day, settings.temporal), note)
+        pictures = {}
+        if figure := day_terms(store, day, settings):
+            full = io.BytesIO()
+            figure.savefig(full, format="png", dpi=144)
+            url = store.write_bytes(f"reports/temporal_terms/day={day}/temporal_terms.png", full.getvalue())
+            pictures = {
+                "figure": dg.MetadataValue.path(url),
+                "picture": dg.MetadataValue.md(image(thumbnail(figure))),
+            }
+        return dg.MaterializeResult(
+            metadata={**day_metadata(store, "temporal_terms", day, rows), "reference_days": days, **pictures}
+        )
 
     @dg.asset(deps=["training_set", "vae_checkpoint"], group_name=GROUP, kinds={"python"}, pool="gpu")
     def reference_model(
@@ -247,4 +310,12 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             },
         )
 
-    return [reference_model, embeddings, cluster_labels, anomaly_scores, anomaly_events]
+    return [
+        segment_models,
+        temporal_terms,
+        reference_model,
+        embeddings,
+        cluster_labels,
+        anomaly_scores,
+        anomaly_events,
+    ]

@@ -122,6 +122,7 @@ BUILT_IN = {
     "neighbours": "dasanom_assets.detection.neighbours:Neighbours",
     "vae": "dasanom_assets.detection.latent:Likelihood",
     "latent": "dasanom_assets.detection.latent:Latent",
+    "temporal": "dasanom_assets.detection.temporal:Temporal",
     "kmeans": "dasanom_assets.detection.latent:NearestCentre",
     "dbscan": "dasanom_assets.detection.latent:NearestCore",
     "isolation_forest": "dasanom_assets.detection.latent:Isolation",

@@ -139,32 +139,55 @@ def divergence(p: Mixtures, q: Mixtures) -> np.ndarray:
     """
     shape = np.broadcast_shapes(p.shape, q.shape)
     left, right = (np.broadcast_to(np.arange(math.prod(x.shape)).reshape(x.shape), shape).ravel() for x in (p, q))
-    a, b = Prepared.of(p), Prepared.of(q)
+    return paired_divergence(Prepared.of(p), Prepared.of(q), left, right).reshape(shape)
+
+
+def paired_divergence(p: "Prepared", q: "Prepared", left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the `divergence` of pairs.
+
+    Parameters
+    ----------
+    p, q : Prepared
+    left, right : numpy.ndarray
+        int64, shape (n,): mixture ``left[i]`` of `p` is held against ``right[i]`` of `q`.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape (n,).
+    """
     out = np.empty(len(left), np.float32)
 
     def compute(rows: slice) -> None:
-        _divergences(a.scalars, a.vectors, b.scalars, b.vectors, left[rows], right[rows], out[rows])
+        _divergences(p.scalars, p.vectors, q.scalars, q.vectors, left[rows], right[rows], out[rows])
 
     _in_threads(compute, len(left), 16 * BLOCK)
-    return out.reshape(shape)
+    return out
 
 
 def least_divergence(p: "Prepared", q: "Prepared", first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Return the least `divergence` of each mixture of `p` from some that follow each other in `q`.
+    """Return the least `divergence` of each mixture of `p` from runs of mixtures of `q`.
 
     Parameters
     ----------
     p, q : Prepared
     first, last : numpy.ndarray
-        int64, shape (n,): mixture ``i`` of `p` is held against ``first[i]`` to ``last[i] - 1`` of `q`.
+        int64, shape (n, runs): mixture ``i`` of `p` is held against ``first[i, r]`` to ``last[i, r] - 1`` of `q`.
 
     Returns
     -------
     numpy.ndarray
-        float32, shape (n,); NaN where there is none to hold it against.
+        float32, shape (n, runs); NaN where there is none to hold it against.
     """
-    out = np.empty(len(first), np.float32)
-    _least(p.scalars, p.vectors, q.scalars, q.vectors, first, last, out)
+    out = np.empty(first.shape, np.float32)
+
+    def compute(rows: slice) -> None:
+        _least(
+            *(p.scalars[rows], p.vectors[rows], q.scalars, q.vectors),
+            *(first[rows], last[rows], out[rows]),
+        )
+
+    _in_threads(compute, len(first), BLOCK)
     return out
 
 
@@ -176,7 +199,7 @@ class Prepared:
     ----------
     scalars : numpy.ndarray
         float64, shape (n, K, 3): weight, log determinant and ``log Σₐ′ πₐ′ exp(−KL(pₐ‖pₐ′))`` of each component;
-        those that are not used come last.
+        those that are not used come last, and those that no mixture uses are left out.
     vectors : numpy.ndarray
         float64, shape (n, K, 3, D): means, variances and their reciprocals.
     """
@@ -184,21 +207,22 @@ class Prepared:
     scalars: np.ndarray
     vectors: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.scalars)
+    def __getitem__(self, some: np.ndarray) -> "Prepared":
+        """Return some of the mixtures."""
+        return Prepared(self.scalars[some], self.vectors[some])
 
     @staticmethod
     def of(mixtures: Mixtures) -> "Prepared":
         """Prepare mixtures."""
         flat = mixtures.flat()
         used = flat.weights > 0
-        if (used[:, 1:] & ~used[:, :-1]).any():
-            order = np.argsort(~used, axis=1, kind="stable")
-            flat = Mixtures(
-                np.take_along_axis(flat.weights, order, 1),
-                np.take_along_axis(flat.means, order[..., None], 1),
-                np.take_along_axis(flat.variances, order[..., None], 1),
-            )
+        k = max(1, int(used.sum(axis=1).max(initial=0)))
+        order = np.argsort(~used, axis=1, kind="stable")[:, :k]
+        flat = Mixtures(
+            np.take_along_axis(flat.weights, order, 1),
+            np.take_along_axis(flat.means, order[..., None], 1),
+            np.take_along_axis(flat.variances, order[..., None], 1),
+        )
         variances = flat.variances.astype(np.float64)
         vectors = np.stack([flat.means, variances, 1 / variances], axis=2)
         scalars = np.stack([flat.weights, np.log(variances).sum(axis=-1), np.zeros_like(flat.weights)], axis=2)
@@ -451,11 +475,13 @@ def _least(
     last: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Set the least divergence of each row from a run of rows."""
+    """Set the least divergence of each row from runs of rows."""
     there, back = np.empty((p.shape[1], q.shape[1])), np.empty((q.shape[1], p.shape[1]))
-    for i in range(len(out)):
-        out[i] = np.nan
-        for j in range(first[i], last[i]):
-            found = _one(p_scalars, p, i, q_scalars, q, j, there, back)
-            if not out[i] <= found:
-                out[i] = found
+    for i in range(out.shape[0]):
+        for r in range(out.shape[1]):
+            least = np.nan
+            for j in range(first[i, r], last[i, r]):
+                found = _one(p_scalars, p, i, q_scalars, q, j, there, back)
+                if not least <= found:
+                    least = found
+            out[i, r] = least

@@ -14,9 +14,12 @@ INGEST = (
     "level_histograms",
     "background",
     "common_levels",
+    "segment_models",
+    "temporal_terms",
 )
 TRAIN = ("training_set", "vae_checkpoint", "reference_model")
 RESCORE = (
+    "temporal_terms",  # again: what raised an alarm on the days before is known by now
     "embeddings",
     "cluster_labels",
     "anomaly_scores",

@@ -71,6 +71,19 @@ SCHEMAS: dict[str, pa.Schema] = {
         [*_INTERVAL, ("mu", VECTOR), ("logvar", VECTOR), ("reconstruction_error", F32), ("kl", F32)]
     ),
     "cluster_labels": pa.schema([*_INTERVAL, ("label", pa.int32()), ("probability", F32), ("outlier_score", F32)]),
+    "segment_models": pa.schema(
+        [
+            *_INTERVAL,
+            ("weights", VECTOR),
+            ("means", VECTOR),
+            ("variances", VECTOR),
+            ("n_frames", pa.int32()),
+            ("to_neighbours", F32),
+        ]
+    ),
+    "temporal_terms": pa.schema(
+        [*_INTERVAL, ("previous", F32), ("daily", F32), ("weekly", F32), ("neighbours", F32)]
+    ),
     "anomaly_scores": pa.schema(
         [
             *_INTERVAL,
@@ -144,6 +157,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "common_levels": ("fibre", "first_channel", "start"),
     "embeddings": ("fibre", "channel", "start"),
     "cluster_labels": ("fibre", "channel", "start"),
+    "segment_models": ("fibre", "channel", "start"),
+    "temporal_terms": ("fibre", "channel", "start"),
     "anomaly_scores": ("fibre", "channel", "start"),
     "anomaly_events": ("event_id",),
     "event_explanations": ("event_id",),

@@ -308,6 +308,11 @@ class Store:
         with self._replacing(self.day_path(table, day)) as sink:
             return parquet.join(sink, itertools.chain([first], parts), metadata)
 
+    def drop_day(self, table: str, day: str) -> None:
+        """Remove a day of a table; nothing happens where it is not there."""
+        if self.has_day(table, day):
+            self.fs.rm_file(self.full(self.day_path(table, day)))
+
     def open_day(self, table: str, day: str) -> pq.ParquetFile:
         """Open a day of a table, to read it by row group.
 

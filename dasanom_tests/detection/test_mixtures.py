@@ -164,6 +164,6 @@ def test_shapes_are_broadcast_and_the_least_of_a_run_is_one_of_them() -> None:
     assert table.shape == (4, 7)
     np.testing.assert_array_equal(table[2, 5], divergence(p[2], q[5]))
     first, last = np.array([0, 2, 3, 6]), np.array([3, 7, 3, 9])
-    found = least_divergence(Prepared.of(p), Prepared.of(q), first, np.minimum(last, 7))
+    found = least_divergence(Prepared.of(p), Prepared.of(q), first[:, None], np.minimum(last, 7)[:, None])[:, 0]
     np.testing.assert_array_equal(found[[0, 1, 3]], [table[0, :3].min(), table[1, 2:].min(), table[3, 6]])
     assert np.isnan(found[2])

@@ -1,0 +1,247 @@
+"""What a channel sounds like, a minute at a time: the table `segment_models`.
+
+A segment's frames are whitened bands, averaged to a few a second, of which the first coefficients of the
+orthonormal cosine transform over bands are kept. That needs no training, so the models of all days can be compared
+whatever network is live.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.fft import dct
+
+from dasanom_assets.detection.mixtures import Mixtures, Prepared, fit_mixtures, paired_divergence
+from dasanom_assets.settings import (
+    BackgroundSettings,
+    Settings,
+    SpectrogramSettings,
+    TemporalSettings,
+    WindowSettings,
+)
+from dasanom_assets.spectrograms.windows import SECOND_NS, WhiteChannel, white_day
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+from dasanom_assets.tables.store import Store
+
+TABLE = "segment_models"
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The segments of one channel on one day.
+
+    Attributes
+    ----------
+    fibre : str
+    channel : int
+    start_ns : numpy.ndarray
+        int64, shape (n,), ns since 1970 UTC, ascending.
+    models : Mixtures
+        Of shape (n,).
+    n_frames : numpy.ndarray
+        int32, shape (n,): frames that a model was fitted on.
+    """
+
+    fibre: str
+    channel: int
+    start_ns: np.ndarray
+    models: Mixtures
+    n_frames: np.ndarray
+
+
+def segments_note(store: Store, day: str, settings: Settings) -> dict[str, Any]:
+    """Return the metadata of `segment_models`: what makes its models comparable with those of another day."""
+    temporal = settings.temporal.model_dump(mode="json")
+    names = ("segment_seconds", "shift_seconds", "frames_a_second", "dimensions", "components")
+    return {
+        "spectrogram": store.metadata("spectrograms", day)["settings"],
+        "background": settings.background.model_dump(mode="json"),
+        "segments": {name: temporal[name] for name in names},
+    }
+
+
+def segment_models(store: Store, day: str, settings: Settings) -> Iterator[pa.Table]:
+    """Yield the rows of `segment_models` of a day, one table a channel, in bounded memory.
+
+    Segments start on multiples of the shift since 1970. One that lies across midnight belongs to the day that most
+    of it is in.
+
+    Parameters
+    ----------
+    store : Store
+        Must hold what `white_day` needs.
+    day : str
+        ISO day.
+    settings : Settings
+    """
+    spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
+    temporal, step = settings.temporal, spectrogram.group_channels
+    d = min(temporal.dimensions, spectrogram.row_shape[1])
+    none = Mixtures(np.empty((0, temporal.components)), *np.empty((2, 0, temporal.components, d)))
+    empty = Segments("", 0, np.empty(0, np.int64), none, np.empty(0, np.int32))
+    yield models_table(empty, np.empty(0, np.float32), temporal)
+    found = (_Prepared.of(segments) for segments in channel_segments(store, day, settings.background, temporal))
+    reach = (temporal.neighbour_gap + temporal.neighbours) * step
+    for here, around in _with_those_around(found, reach):
+        gap = temporal.neighbour_gap * step
+        far = [other for other in around if abs(other.segments.channel - here.segments.channel) > gap]
+        yield models_table(here.segments, _to_neighbours(here, far), temporal)
+
+
+def channel_segments(
+    store: Store, day: str, background: BackgroundSettings, settings: TemporalSettings
+) -> Iterator[Segments]:
+    """Yield the segments of the healthy channels of a day; those without a segment are left out."""
+    for channel in white_day(store, day, background, WindowSettings()):
+        start, frames = segment_frames(channel, settings)
+        if len(start):
+            models = fit_mixtures(frames, settings.components, chained=True)
+            n_frames = np.isfinite(frames[:, :, 0]).sum(axis=1, dtype=np.int32)
+            yield Segments(channel.fibre, channel.channel, start * SECOND_NS, models, n_frames)
+
+
+def segment_frames(channel: WhiteChannel, settings: TemporalSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a channel into segments.
+
+    Parameters
+    ----------
+    channel : WhiteChannel
+    settings : TemporalSettings
+
+    Returns
+    -------
+    start : numpy.ndarray
+        int64, shape (n,): first second of each segment that has enough of its seconds, since 1970.
+    frames : numpy.ndarray
+        float32, shape (n, frames a segment, dimensions), NaN where missing: a view, of overlapping segments.
+    """
+    second = channel.start_ns // SECOND_NS
+    if not len(second):
+        return second, np.empty((0, 1, 1), np.float32)
+    length, shift = settings.segment_seconds, settings.shift_seconds
+    features = band_features(channel.rows, settings)
+    features[~channel.usable] = np.nan
+    first = (second[0] - length) // shift * shift + shift
+    grid = np.full((second[-1] + length + 1 - first, *features.shape[1:]), np.nan, np.float32)
+    grid[second - first] = features
+    there = np.concatenate([[0], np.cumsum(np.isfinite(grid[:, 0, 0]))])
+    at = np.arange(0, len(grid) - length + 1, shift)
+    at = at[there[at + length] - there[at] >= settings.min_share * length]
+    rate = features.shape[1]
+    views = np.lib.stride_tricks.sliding_window_view(grid.reshape(-1, grid.shape[2]), length * rate, axis=0)
+    return first + at, views[at[0] * rate :: shift * rate][(at - at[0]) // shift].swapaxes(1, 2) if len(
+        at
+    ) else views[:0]
+
+
+def band_features(rows: np.ndarray, settings: TemporalSettings) -> np.ndarray:
+    """Return averages of frames, by their first coefficients of an orthonormal cosine transform over bands.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        float32, shape (n_rows, frames a second, bands): whitened levels.
+    settings : TemporalSettings
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape (n_rows, averages a second, dimensions); NaN where a frame is missing.
+    """
+    slots, bands = rows.shape[1:]
+    basis = cosine_basis(bands, settings.dimensions)
+    parts = np.array_split(np.arange(slots), min(settings.frames_a_second, slots))
+    missing = np.isnan(rows[:, -1, 0]).any()  # the grid leaves the last place of some rows empty
+    mean = np.nanmean if missing else np.mean
+    with np.errstate(invalid="ignore"):
+        return np.stack([mean(rows[:, p[0] : p[-1] + 1], axis=1) @ basis.T for p in parts], axis=1)
+
+
+def cosine_basis(bands: int, dimensions: int) -> np.ndarray:
+    """Return the first rows of the orthonormal DCT-II, float32, shape (at most dimensions, bands)."""
+    return dct(np.eye(bands), type=2, norm="ortho", axis=0)[:dimensions].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    segments: Segments
+    prepared: Prepared
+
+    @staticmethod
+    def of(segments: Segments) -> "_Prepared":
+        return _Prepared(segments, Prepared.of(segments.models))
+
+
+def _with_those_around(items: Iterable[_Prepared], reach: int) -> Iterator[tuple[_Prepared, list[_Prepared]]]:
+    """Yield each channel with the others of its fibre within a reach; no more are kept in memory."""
+
+    def near(a: _Prepared, b: _Prepared) -> bool:
+        return a.segments.fibre == b.segments.fibre and abs(a.segments.channel - b.segments.channel) <= reach
+
+    held: list[_Prepared] = []
+    waiting = 0  # the first of those held that has not been yielded
+
+    def ready(until: _Prepared | None) -> Iterator[tuple[_Prepared, list[_Prepared]]]:
+        nonlocal waiting
+        while waiting < len(held) and (until is None or not near(held[waiting], until)):
+            here = held[waiting]
+            while not near(held[0], here):
+                held.pop(0)
+                waiting -= 1
+            yield here, [other for other in held if other is not here and near(other, here)]
+            waiting += 1
+
+    for item in items:
+        yield from ready(item)
+        held.append(item)
+    yield from ready(None)
+
+
+def _to_neighbours(here: _Prepared, others: list[_Prepared]) -> np.ndarray:
+    """Return the median divergence from other channels at the same time, float32; NaN where there is none."""
+    start = here.segments.start_ns
+    found = np.full((max(len(others), 1), len(start)), np.nan, np.float32)
+    for row, other in zip(found, others, strict=False):
+        _, left, right = np.intersect1d(start, other.segments.start_ns, assume_unique=True, return_indices=True)
+        row[left] = paired_divergence(here.prepared, other.prepared, left, right)
+    return _nanmedian(found)
+
+
+def _nanmedian(values: np.ndarray) -> np.ndarray:
+    """Return the median over the first axis of what is not NaN; NaN where nothing is."""
+    there = np.isfinite(values).any(axis=0)
+    out = np.full(values.shape[1], np.nan, np.float32)
+    out[there] = np.nanmedian(values[:, there], axis=0)
+    return out
+
+
+def models_table(segments: Segments, to_neighbours: np.ndarray, settings: TemporalSettings) -> pa.Table:
+    """Return the rows of `segment_models` of one channel; `to_neighbours` is float32, shape (n,)."""
+    n, models = len(segments.start_ns), segments.models
+    return pa.table(
+        {
+            "fibre": pa.array(np.full(n, segments.fibre, object), pa.string()),
+            "channel": pa.array(np.full(n, segments.channel, np.int32)),
+            "start": pa.array(segments.start_ns, pa.int64()).cast(TIME),
+            "end": pa.array(segments.start_ns + settings.segment_seconds * SECOND_NS, pa.int64()).cast(TIME),
+            **{
+                name: vector(values, int(np.prod(values.shape[1:])))
+                for name in ("weights", "means", "variances")
+                for values in (getattr(models, name),)
+            },
+            "n_frames": pa.array(segments.n_frames, pa.int32()),
+            "to_neighbours": pa.array(to_neighbours, pa.float32()),
+        }
+    ).select(SCHEMAS[TABLE].names)
+
+
+def drop_old_models(store: Store, day: str, keep_days: int) -> list[str]:
+    """Remove the days of `segment_models` that lie more than `keep_days` before a day, and return them."""
+    oldest = str(date.fromisoformat(day) - timedelta(days=keep_days))
+    old = [d for d in store.days(TABLE) if d < oldest]
+    for d in old:
+        store.drop_day(TABLE, d)
+    return old
