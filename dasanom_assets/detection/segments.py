@@ -16,7 +16,6 @@ from scipy.fft import dct
 
 from dasanom_assets.detection.mixtures import Mixtures, Prepared, fit_mixtures, paired_divergence
 from dasanom_assets.settings import (
-    BackgroundSettings,
     Settings,
     SpectrogramSettings,
     TemporalSettings,
@@ -78,29 +77,42 @@ def segment_models(store: Store, day: str, settings: Settings) -> Iterator[pa.Ta
     settings : Settings
     """
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
-    temporal, step = settings.temporal, spectrogram.group_channels
-    d = min(temporal.dimensions, spectrogram.row_shape[1])
+    d, temporal = min(settings.temporal.dimensions, spectrogram.row_shape[1]), settings.temporal
     none = Mixtures(np.empty((0, temporal.components)), *np.empty((2, 0, temporal.components, d)))
     empty = Segments("", 0, np.empty(0, np.int64), none, np.empty(0, np.int32))
     yield models_table(empty, np.empty(0, np.float32), temporal)
-    found = (_Prepared.of(segments) for segments in channel_segments(store, day, settings.background, temporal))
-    reach = (temporal.neighbour_gap + temporal.neighbours) * step
+    channels = white_day(store, day, settings.background, WindowSettings())
+    yield from models_of_channels(channels, temporal, spectrogram.group_channels)
+
+
+def models_of_channels(
+    channels: Iterable[WhiteChannel], settings: TemporalSettings, step: int = 1
+) -> Iterator[pa.Table]:
+    """Yield the rows of `segment_models` of channels that have a segment, one table each.
+
+    Parameters
+    ----------
+    channels : iterable of WhiteChannel
+        By fibre and ascending; as many as are neighbours of one are in memory, by their models.
+    settings : TemporalSettings
+    step : int
+        From one channel number to the next: the size of groups of channels.
+    """
+    found = (_Prepared.of(segments) for channel in channels if (segments := fit_segments(channel, settings)))
+    gap, reach = settings.neighbour_gap * step, (settings.neighbour_gap + settings.neighbours) * step
     for here, around in _with_those_around(found, reach):
-        gap = temporal.neighbour_gap * step
         far = [other for other in around if abs(other.segments.channel - here.segments.channel) > gap]
-        yield models_table(here.segments, _to_neighbours(here, far), temporal)
+        yield models_table(here.segments, _to_neighbours(here, far), settings)
 
 
-def channel_segments(
-    store: Store, day: str, background: BackgroundSettings, settings: TemporalSettings
-) -> Iterator[Segments]:
-    """Yield the segments of the healthy channels of a day; those without a segment are left out."""
-    for channel in white_day(store, day, background, WindowSettings()):
-        start, frames = segment_frames(channel, settings)
-        if len(start):
-            models = fit_mixtures(frames, settings.components, chained=True)
-            n_frames = np.isfinite(frames[:, :, 0]).sum(axis=1, dtype=np.int32)
-            yield Segments(channel.fibre, channel.channel, start * SECOND_NS, models, n_frames)
+def fit_segments(channel: WhiteChannel, settings: TemporalSettings) -> Segments | None:
+    """Return the segments of a channel with their models, None where it has no segment."""
+    start, frames = segment_frames(channel, settings)
+    if not len(start):
+        return None
+    models = fit_mixtures(frames, settings.components, chained=True)
+    n_frames = np.isfinite(frames[:, :, 0]).sum(axis=1, dtype=np.int32)
+    return Segments(channel.fibre, channel.channel, start * SECOND_NS, models, n_frames)
 
 
 def segment_frames(channel: WhiteChannel, settings: TemporalSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -152,12 +164,15 @@ def band_features(rows: np.ndarray, settings: TemporalSettings) -> np.ndarray:
         float32, shape (n_rows, averages a second, dimensions); NaN where a frame is missing.
     """
     slots, bands = rows.shape[1:]
-    basis = cosine_basis(bands, settings.dimensions)
-    parts = np.array_split(np.arange(slots), min(settings.frames_a_second, slots))
+    projected = rows @ cosine_basis(bands, settings.dimensions).T
+    parts = np.array_split(projected, min(settings.frames_a_second, slots), axis=1)
     missing = np.isnan(rows[:, -1, 0]).any()  # the grid leaves the last place of some rows empty
-    mean = np.nanmean if missing else np.mean
     with np.errstate(invalid="ignore"):
-        return np.stack([mean(rows[:, p[0] : p[-1] + 1], axis=1) @ basis.T for p in parts], axis=1)
+        means = (
+            np.nansum(part, axis=1) / np.isfinite(part).sum(axis=1) if missing else part.mean(axis=1)
+            for part in parts
+        )
+        return np.stack(list(means), axis=1).astype(np.float32, copy=False)
 
 
 def cosine_basis(bands: int, dimensions: int) -> np.ndarray:

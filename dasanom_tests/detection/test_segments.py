@@ -1,32 +1,28 @@
 """Segments: which frames they have, on what grid, beside which neighbours, and how long they are kept."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
-from dasanom_assets.detection import segments
 from dasanom_assets.detection.mixtures import divergence, fit_mixtures
 from dasanom_assets.detection.segments import (
     Segments,
     band_features,
     cosine_basis,
     drop_old_models,
+    models_of_channels,
     models_table,
     segment_frames,
-    segment_models,
-    segments_note,
 )
-from dasanom_assets.settings import Settings, TemporalSettings
+from dasanom_assets.settings import TemporalSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS, WhiteChannel
-from dasanom_assets.tables.schemas import SCHEMAS, mismatch, stack, vector
+from dasanom_assets.tables.schemas import mismatch, stack
 from dasanom_assets.tables.store import Store
 
 DAY = "2026-01-05"
 START = int(np.datetime64(DAY, "s").astype(int))
-SETTINGS = Settings()
+TEMPORAL = TemporalSettings()
 BANDS = 64
 
 
@@ -34,15 +30,6 @@ def white(channel: int, seconds: np.ndarray, seed: int = 0, fibre: str = "north"
     rows = np.random.default_rng([seed, channel]).normal(size=(len(seconds), 8, BANDS)).astype(np.float32)
     start = (START + np.asarray(seconds)) * SECOND_NS
     return WhiteChannel(fibre, channel, start, rows, np.ones(len(seconds), bool), {})
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """A day of spectrograms without rows: whitened channels are given to the test by hand."""
-    store = Store(str(tmp_path))
-    none = SCHEMAS["spectrograms"].empty_table().set_column(4, "power_db", vector(np.empty((0, 8)), 8 * BANDS))
-    store.write_day("spectrograms", DAY, none, {"settings": SETTINGS.spectrogram.model_dump(mode="json")})
-    return store
 
 
 def test_features_are_averages_by_the_first_coefficients_of_an_orthonormal_transform() -> None:
@@ -94,26 +81,20 @@ def test_a_segment_across_midnight_belongs_to_the_day_that_has_most_of_it() -> N
     assert {START - 20, START - 40} <= set(both.tolist())
 
 
-def test_every_channel_is_fitted_and_held_against_those_beyond_its_own_event(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_channel_is_fitted_and_held_against_those_beyond_its_own_event() -> None:
     numbers = [*range(100, 112), 120]
     channels = [white(n, np.arange(180)) for n in numbers] + [white(101, np.arange(90), fibre="south")]
 
-    def all_channels(*_: object) -> Iterator[WhiteChannel]:
-        yield from channels
-
-    monkeypatch.setattr(segments, "white_day", all_channels)
-    tables = list(segment_models(store, DAY, SETTINGS))
-    store.write_day("segment_models", DAY, iter(tables), segments_note(store, DAY, SETTINGS))
-    assert mismatch("segment_models", tables[0].schema) is None
-    by_channel = {(t["fibre"][0].as_py(), t["channel"][0].as_py()): t for t in tables[1:]}
+    short = white(113, np.arange(9))  # has no segment
+    tables = list(models_of_channels(iter([*channels[:12], short, *channels[12:]]), TEMPORAL))
+    assert all(mismatch("segment_models", table.schema) is None for table in tables)
+    by_channel = {(t["fibre"][0].as_py(), t["channel"][0].as_py()): t for t in tables}
     assert list(by_channel) == [(c.fibre, c.channel) for c in channels]
 
     models = {}
     for channel in channels:
         key = (channel.fibre, channel.channel)
-        models[key] = fit_mixtures(segment_frames(channel, SETTINGS.temporal)[1], 4, chained=True)
+        models[key] = fit_mixtures(segment_frames(channel, TEMPORAL)[1], 4, chained=True)
         rows = by_channel[key]
         np.testing.assert_array_equal(stack(rows["means"]).reshape(-1, 4, 10), models[key].means)
         assert rows["n_frames"].to_pylist() == [120] * len(rows)
