@@ -202,13 +202,14 @@ class DetectionSettings(_Section):
     """Clustering, thresholds and events."""
 
     detectors: tuple[str, ...] = Field(
-        ("neighbours", "vae", "latent"),
+        ("neighbours", "vae", "latent", "temporal"),
         min_length=1,
         description="by name (neighbours, vae, latent, temporal, kmeans, dbscan, isolation_forest) or "
         "module:Class",
     )
     weights: dict[str, float] = Field(
-        {"neighbours": 4.0}, description="of detectors in the fusion, by name; 1 for those that are not named"
+        {"neighbours": 4.0, "temporal": 0.5},
+        description="of detectors in the fusion, by name; 1 for those that are not named",
     )
     reference_windows: int = Field(6_000, ge=100, description="windows that detectors are fitted on")
     max_noise_share: float = Field(

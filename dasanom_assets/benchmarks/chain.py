@@ -18,6 +18,8 @@ from dasanom_assets.detection.events import end_of_day_before, find_events, taki
 from dasanom_assets.detection.explain import explain
 from dasanom_assets.detection.reference import fit_reference, load_reference, save_reference
 from dasanom_assets.detection.scoring import anomaly_scores, cluster_labels
+from dasanom_assets.detection.segments import segment_models, segments_note
+from dasanom_assets.detection.temporal import temporal_terms
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.training import load_vae, resolve_device, save_vae, train_vae
 from dasanom_assets.models.training_set import build_manifest, load_bank
@@ -32,7 +34,7 @@ from dasanom_assets.tables.store import Store
 
 
 def ingest(store: Store, day: str, settings: Settings, client: Client) -> None:
-    """Make the tables of a day, from recordings to common levels."""
+    """Make the tables of a day, from recordings to temporal terms."""
     found = catalogue_day(store, day)
     store.write_day("recordings", day, found.recordings)
     signals = stretches(store, found.recordings)
@@ -45,6 +47,10 @@ def ingest(store: Store, day: str, settings: Settings, client: Client) -> None:
     store.write_day("level_histograms", day, level_histograms(store, day, settings.background), note)
     store.write_day("background", day, *background(store, day, settings.background))
     store.write_day("common_levels", day, common_levels(store, day, settings.background))
+    store.write_day(
+        "segment_models", day, segment_models(store, day, settings), segments_note(store, day, settings)
+    )
+    store.write_day("temporal_terms", day, temporal_terms(store, day, settings.temporal))
 
 
 def train(store: Store, days: Iterable[str], settings: Settings, say: Callable[[str], Any]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from dasanom_assets.benchmarks.autoencoder import Autoencoder, vectors
 from dasanom_assets.detection.detectors import Detector, Windows, detector_classes
-from dasanom_assets.detection.reference import fuse
+from dasanom_assets.detection.reference import Vote, fuse
 from dasanom_assets.detection.thresholds import Calibration
 from dasanom_assets.models.training import encode_bank, train_vae
 from dasanom_assets.recordings.labelled_sets import Clip, Layout
@@ -295,7 +295,7 @@ def score_group(
     calibrations = {
         name: Calibration.fit(scores[calibration, i], np.inf, of_clip[calibration]) for i, name in enumerate(names)
     }
-    by_window[FUSED] = fuse(calibrations, names, scores)
+    by_window[FUSED] = fuse(calibrations, dict.fromkeys(names, Vote()), scores)
     taken = time.perf_counter() - began
     seconds[FUSED] = {
         "train": vae_train

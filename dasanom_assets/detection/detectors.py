@@ -63,6 +63,10 @@ class Detector(ABC):
     inputs: ClassVar[tuple[str, ...]] = ()
     """Of `Windows.more`: what is computed for a detector that scores."""
 
+    least_p: ClassVar[float] = 0.0
+    """A p-value counts as no less than this in the fusion. One that looks at more than a window cannot say which
+    window is unusual: it speaks for an alarm, and raises none alone."""
+
     @classmethod
     @abstractmethod
     def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow as pa
 from dasanom_assets.detection.clustering import assign, cluster_quality
 from dasanom_assets.detection.components import SLACK, components
 from dasanom_assets.detection.detectors import Detector, Windows, detector_class, detector_classes
+from dasanom_assets.detection.inputs import Inputs
 from dasanom_assets.detection.latent import Latent
 from dasanom_assets.detection.support import REACH, REACH_SECONDS, ChannelScores, supported
 from dasanom_assets.detection.thresholds import Calibration, combine
@@ -42,6 +43,13 @@ RESTLESS_WINDOWS = 2000
 
 class IncompatibleModelError(ValueError):
     """A model that does not fit the table it should score."""
+
+
+class Vote(NamedTuple):
+    """What a detector's p-value counts in the fusion: its weight, and the least that it counts as."""
+
+    weight: float = 1.0
+    least_p: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,11 @@ class Reference:
     version: str = ""
 
     @property
-    def weights(self) -> dict[str, float]:
+    def votes(self) -> "dict[str, Vote]":
         """Of the detectors that score, by name, in the order of their columns."""
-        return {name: self.note["weights"][name] for name in self.note["fused"]}
+        return {
+            name: Vote(self.note["weights"][name], self.detectors[name].least_p) for name in self.note["fused"]
+        }
 
     def of(self, fibre: str, channel: int) -> dict[str, Calibration]:
         """Return the calibrations of a channel."""
@@ -127,9 +137,10 @@ def fit_reference(
     train, origin = load_bank(store, manifest, "train", detection.reference_windows, detection.seed)
     held_out, where = load_bank(store, manifest, "calibration")
     classes = detector_classes([*detection.detectors, *({"latent"} - set(detection.detectors))])
-    learned = Windows(train, encode_bank(vae, train, device))
+    inputs = Inputs(classes.values(), store)
+    learned = Windows(train, encode_bank(vae, train, device), more=inputs.of(train, origin))
     detectors = {name: of.fit(learned, detection) for name, of in classes.items()}
-    windows = Windows(held_out, encode_bank(vae, held_out, device))
+    windows = Windows(held_out, encode_bank(vae, held_out, device), more=inputs.of(held_out, where))
     fused = [name for name, of in classes.items() if of in detector_classes(detection.detectors).values()]
     scores = np.stack([detectors[name].score(windows) for name in fused], axis=1)
     step = manifest["spectrogram"]["group_channels"]
@@ -137,7 +148,8 @@ def fit_reference(
     known = set(zip(usual["fibre"].tolist(), usual["channel"].tolist(), strict=True))
     window = WindowSettings(**manifest["window"])
     weights = {name: detection.weights.get(name, 1.0) for name in fused}
-    found = calibrate(scores, weights, where, window, step, detection, known)
+    votes = {name: Vote(weights[name], classes[name].least_p) for name in fused}
+    found = calibrate(scores, votes, where, window, step, detection, known)
     note = {
         "reference_windows": len(train),
         "calibration_windows": len(held_out),
@@ -203,7 +215,7 @@ class Calibrated:
 
 def calibrate(
     scores: np.ndarray,
-    weights: Mapping[str, float],
+    votes: Mapping[str, Vote],
     where: WindowIndex,
     window: WindowSettings,
     step: int,
@@ -216,7 +228,7 @@ def calibrate(
     ----------
     scores : numpy.ndarray
         float32, shape (n_windows, detectors).
-    weights : mapping of str to float
+    votes : mapping of str to Vote
         Of the detectors in the fusion, by name, in the order of the columns of `scores`.
     where : WindowIndex
         Where each window comes from.
@@ -228,10 +240,10 @@ def calibrate(
         Fibre and channel of all that could be calibrated on: what lies beside one that was left out of `where` has
         less support than it will have, and so has the first and the last window of a block.
     """
-    names, shift_ns = list(weights), window.shift_seconds * SECOND_NS
+    names, shift_ns = list(votes), window.shift_seconds * SECOND_NS
     # Windows that share frames are not independent: they are of one block.
     lane = np.empty(len(scores), np.int64)
-    for i, at in enumerate(_groups(where).values()):
+    for i, at in enumerate(where.groups().values()):
         lane[at] = i
     block = lane * 1_000_000 + where.start_ns // (2 * window.seconds * SECOND_NS) % 1_000_000
     places = pa.array([f"{day} {fibre}" for day, fibre in zip(where.day, where.fibre, strict=True)])
@@ -249,7 +261,7 @@ def calibrate(
 
     everything = np.ones(len(scores), bool)
     rough = fit(everything, settings.trim_mads)
-    support, _ = _supported_all(where, fuse(rough, weights, scores), shift_ns, step)
+    support, _ = _supported_all(where, fuse(rough, votes, scores), shift_ns, step)
     loud = np.any([~rough[name].is_quiet(scores[:, i]) for i, name in enumerate(names)], axis=0)
     rough_fused = Calibration.fit(support, settings.trim_mads, block)
     loud |= ~rough_fused.is_quiet(support)
@@ -271,7 +283,7 @@ def calibrate(
     for name, some in kept.items():
         calibrations[name] = fit(some, np.inf)
         inside = of_restless if name == "restless" else ~of_restless
-        fused[inside] = fuse(calibrations[name], weights, scores[inside])
+        fused[inside] = fuse(calibrations[name], votes, scores[inside])
     support, whole = _supported_all(where, fused, shift_ns, step, known)
     p_value = np.empty(len(scores))
     for name, some in kept.items():
@@ -322,32 +334,33 @@ def _quiet(rows: pa.Table, loud: np.ndarray, p_value: np.ndarray, window: Window
 def _restless(where: WindowIndex, p_value: np.ndarray) -> frozenset[tuple[str, int]]:
     """Return the channels that are unusual more often than others, day after day: by a road or a pump."""
     days: dict[tuple[str, int], int] = {}
-    for (_, fibre, channel), at in _groups(where).items():
+    for (_, fibre, channel), at in where.groups().items():
         if (p_value[at] < RESTLESS_P_VALUE).mean() > RESTLESS_SHARE:
             days[fibre, channel] = days.get((fibre, channel), 0) + 1
     return frozenset(key for key, n in days.items() if n >= RESTLESS_DAYS)
 
 
-def fuse(calibrations: dict[str, Calibration], weights: Mapping[str, float], scores: np.ndarray) -> np.ndarray:
+def fuse(calibrations: dict[str, Calibration], votes: Mapping[str, Vote], scores: np.ndarray) -> np.ndarray:
     """Return −log10 of the Cauchy combination of the detectors' p-values, float64, shape (n,).
 
-    It ends at `STRANGEST`: one window that is stranger than all others is no longer event than many are. `weights`
+    It ends at `STRANGEST`: one window that is stranger than all others is no longer event than many are. `votes`
     are those of the detectors, by name, in the order of the columns of `scores`. A detector to which all
     calibration windows are alike, as those of a collapsed network are, has no say: its p-values of 1 would
     outweigh the others'.
     """
-    names = list(weights)
+    names = list(votes)
     told = [i for i, name in enumerate(names) if calibrations[name].tells_apart]
     told = told or list(range(len(names)))
     p = np.stack([calibrations[names[i]].p_values(scores[:, i]) for i in told], axis=1)
-    return np.minimum(-np.log10(combine(p, np.array([weights[names[i]] for i in told]))), STRANGEST)
+    weights, least = (np.array(part) for part in zip(*(votes[names[i]] for i in told), strict=True))
+    return np.minimum(-np.log10(combine(np.maximum(p, least), weights)), STRANGEST)
 
 
 def _supported_all(
     where: WindowIndex, fused: np.ndarray, shift_ns: int, step: int, known: Collection[tuple[str, int]] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
     """Apply `supported` to the windows of a bank; return also whether all of their surroundings are in it."""
-    rows = _groups(where)
+    rows = where.groups()
     channels = {
         (day, fibre, number): ChannelScores(fibre, number, where.start_ns[at], fused[at], shift_ns)
         for (day, fibre, number), at in rows.items()
@@ -360,15 +373,6 @@ def _supported_all(
         missing = any((fibre, n) in known and (day, fibre, n) not in channels for n in near)
         whole[at] = (there >= WHOLE_SUPPORT) & (not missing)
     return out, whole
-
-
-def _groups(where: WindowIndex) -> dict[tuple[str, str, int], np.ndarray]:
-    """Return the positions of each day, fibre and channel, in order of time."""
-    order = np.lexsort((where.start_ns, where.channel, where.fibre.astype(str), where.day.astype(str)))
-    columns = [column[order] for column in (where.day, where.fibre, where.channel)]
-    border = np.flatnonzero(np.any([column[1:] != column[:-1] for column in columns], axis=0)) + 1
-    parts = np.split(order, border) if len(order) else []
-    return {(where.day[at[0]], where.fibre[at[0]], int(where.channel[at[0]])): at for at in parts}
 
 
 def save_reference(store: Store, reference: Reference) -> str:

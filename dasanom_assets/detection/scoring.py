@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from dasanom_assets.detection.clustering import assign
 from dasanom_assets.detection.detectors import Windows
+from dasanom_assets.detection.inputs import Inputs
 from dasanom_assets.detection.reference import Reference, fuse, require_fit
 from dasanom_assets.detection.support import REACH, ChannelScores, supported
 from dasanom_assets.models.training import Encoded
+from dasanom_assets.models.training_set import WindowIndex
 from dasanom_assets.settings import DetectionSettings, Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.windows import (
     SECOND_NS,
@@ -54,7 +56,7 @@ def anomaly_scores(store: Store, day: str, reference: Reference, settings: Setti
         settings.detection.threshold
     ]
     step = reference.settings["spectrogram"]["group_channels"]
-    names = list(reference.weights)
+    names = list(reference.votes)
     schema = with_detectors(names)
     yield schema.empty_table()
     scored = _scored(store, day, reference, settings)
@@ -77,7 +79,8 @@ def _scored(
 ) -> Iterator[tuple[pa.Table, np.ndarray, pa.Table, ChannelScores]]:
     """Yield the rows of a channel, its scores by detector, its rows without a score, and the fusion."""
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
-    names, shift = list(reference.weights), settings.window.shift_seconds * SECOND_NS
+    names, shift = list(reference.votes), settings.window.shift_seconds * SECOND_NS
+    inputs = Inputs([reference.detectors[name] for name in names], store)
     labelled = store.iter_day("cluster_labels", day, [*INTERVAL[:3], "outlier_score"])
     encoded = (
         rows.append_column("outlier", labels["outlier_score"])
@@ -102,9 +105,11 @@ def _scored(
         bank = make_bank(channel.rows, first, start, spectrogram, settings.window)
         numbers = (rows["reconstruction_error"].to_numpy(), rows["kl"].to_numpy())
         latent = Encoded(stack(rows["mu"]), stack(rows["logvar"]), *numbers)
-        windows = Windows(bank, latent, rows["outlier"].to_numpy())
+        n = len(start)
+        where = WindowIndex(np.full(n, channel.fibre), np.full(n, channel.channel), start, np.full(n, day))
+        windows = Windows(bank, latent, rows["outlier"].to_numpy(), inputs.of(bank, where))
         scores = np.stack([reference.detectors[name].score(windows) for name in names], axis=1)
-        fused = fuse(reference.of(channel.fibre, channel.channel), reference.weights, scores)
+        fused = fuse(reference.of(channel.fibre, channel.channel), reference.votes, scores)
         yield rows, scores, invalid, ChannelScores(channel.fibre, channel.channel, start, fused, shift)
         rows = next(encoded, None)
     if rows is not None:
@@ -138,7 +143,7 @@ def _invalid(channel: WhiteChannel, first: np.ndarray, settings: Settings, refer
         reasons[gap & (reasons == None)] = "incomplete"  # noqa: E711
         told = (reasons != None) & (whole | gap)  # noqa: E711
         some, reasons = some[told], reasons[told]
-    schema = with_detectors(list(reference.weights))
+    schema = with_detectors(list(reference.votes))
     start = channel.start_ns[some]
     table = pa.table(
         {

@@ -389,11 +389,13 @@ def terms_of_windows(
 class Temporal(Detector):
     """Temporal dissimilarity: −log10 of the Cauchy combination of the terms' p-values.
 
-    A term that a window lacks is left out; a window without any scores 0.
+    A term that a window lacks is left out; a window without any scores 0. All windows of a segment have its score,
+    which says that something is unusual and not which of them.
     """
 
     name = "temporal"
     inputs: ClassVar[tuple[str, ...]] = (TABLE,)
+    least_p: ClassVar[float] = 0.05
 
     def __init__(self, calibrations: dict[str, Calibration]) -> None:
         self.calibrations = calibrations

@@ -60,6 +60,17 @@ class WindowIndex:
     start_ns: np.ndarray
     day: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.start_ns)
+
+    def groups(self) -> dict[tuple[str, str, int], np.ndarray]:
+        """Return the positions of each day, fibre and channel, in order of time."""
+        order = np.lexsort((self.start_ns, self.channel, self.fibre.astype(str), self.day.astype(str)))
+        columns = [column[order] for column in (self.day, self.fibre, self.channel)]
+        border = np.flatnonzero(np.any([column[1:] != column[:-1] for column in columns], axis=0)) + 1
+        parts = np.split(order, border) if len(order) else []
+        return {(self.day[at[0]], self.fibre[at[0]], int(self.channel[at[0]])): at for at in parts}
+
 
 def split_of(start_ns: np.ndarray, settings: TrainingSetSettings) -> np.ndarray:
     """Return the split that each second belongs to.

@@ -11,6 +11,8 @@ import pytest
 
 from dasanom_assets.benchmarks import chain
 from dasanom_assets.detection.reference import Reference, load_reference
+from dasanom_assets.detection.segments import segment_models, segments_note
+from dasanom_assets.detection.temporal import temporal_terms
 from dasanom_assets.settings import (
     DetectionSettings,
     Settings,
@@ -94,6 +96,10 @@ def write_day(store: Store, day: str, change: Change | None = None, health: dict
     store.write_day("level_histograms", day, level_histograms(store, day, SETTINGS.background), background_note)
     store.write_day("background", day, *background(store, day, SETTINGS.background))
     store.write_day("common_levels", day, common_levels(store, day, SETTINGS.background))
+    store.write_day(
+        "segment_models", day, segment_models(store, day, SETTINGS), segments_note(store, day, SETTINGS)
+    )
+    store.write_day("temporal_terms", day, temporal_terms(store, day, SETTINGS.temporal))
 
 
 EVENTS = {

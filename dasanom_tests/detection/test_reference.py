@@ -10,6 +10,7 @@ import pytest
 
 from dasanom_assets.detection.reference import (
     Calibrated,
+    Vote,
     _quiet,
     _supported_all,
     calibrate,
@@ -37,10 +38,13 @@ def test_a_detector_to_which_all_windows_are_alike_has_no_say() -> None:
     scores = np.stack([rng.normal(size=2000), np.zeros(2000), rng.gumbel(size=2000)], axis=1)
     calibrations = {name: Calibration.fit(scores[:, i], np.inf) for i, name in enumerate(names)}
     p = np.stack([calibrations[name].p_values(scores[:, i]) for i, name in enumerate(names)], axis=1)
-    weights = {"one": 4.0, "same": 1.0, "other": 2.0}
+    votes = {"one": Vote(4.0), "same": Vote(), "other": Vote(2.0)}
     expected = -np.log10(combine(p[:, [0, 2]], np.array([4.0, 2.0])))
-    np.testing.assert_array_equal(fuse(calibrations, weights, scores), expected)
-    alone = fuse({"same": calibrations["same"]}, {"same": 1.0}, scores[:, 1:2])
+    np.testing.assert_array_equal(fuse(calibrations, votes, scores), expected)
+    bounded = fuse(calibrations, votes | {"other": Vote(2.0, 0.05)}, scores)
+    expected = -np.log10(combine(np.maximum(p[:, [0, 2]], [0, 0.05]), np.array([4.0, 2.0])))
+    np.testing.assert_array_equal(bounded, expected)
+    alone = fuse({"same": calibrations["same"]}, {"same": Vote()}, scores[:, 1:2])
     assert np.isfinite(alone).all()
 
 
@@ -89,7 +93,7 @@ def p_values(found: Calibrated, where: WindowIndex, scores: np.ndarray) -> np.nd
     fused = np.empty(len(scores))
     for of, some in (("usual", ~restless), ("restless", restless)):
         if some.any():
-            fused[some] = fuse(found.calibrations[of], dict.fromkeys(NAMES, 1.0), scores[some])
+            fused[some] = fuse(found.calibrations[of], dict.fromkeys(NAMES, Vote()), scores[some])
     support, _ = _supported_all(where, fused, SECOND_NS, 1)
     usual = found.calibrations["usual"]["fused"].p_values(support)
     if restless.any():
@@ -110,7 +114,7 @@ def test_the_false_alarm_rate_is_kept_whether_or_not_events_are_among_the_refere
     where = index(DAYS, 12, 1800)
     scores = quiet_scores(where, 1800, 1)
     plant(scores, where, events, 30, 3)
-    found = calibrate(scores, dict.fromkeys(NAMES, 1.0), where, WINDOW, 1, SETTINGS)
+    found = calibrate(scores, dict.fromkeys(NAMES, Vote()), where, WINDOW, 1, SETTINGS)
     assert found.restless == frozenset()
     assert found.note["taken_for_events"] == pytest.approx(0.12 if events else 0, abs=0.05)
     p = p_values(found, *fresh)
@@ -127,7 +131,7 @@ def test_events_too_faint_to_be_told_make_fewer_false_alarms_and_not_more(
     where = index(DAYS, 12, 1800)
     scores = quiet_scores(where, 1800, 1)
     plant(scores, where, 15, 30, 0)
-    p = p_values(calibrate(scores, dict.fromkeys(NAMES, 1.0), where, WINDOW, 1, SETTINGS), *fresh)
+    p = p_values(calibrate(scores, dict.fromkeys(NAMES, Vote()), where, WINDOW, 1, SETTINGS), *fresh)
     for rate in (1e-1, 1e-2, 1e-3):
         assert (p <= rate).mean() / rate < 1.2, rate
     assert (p <= 1e-2).mean() / 1e-2 > 0.1
@@ -135,7 +139,7 @@ def test_events_too_faint_to_be_told_make_fewer_false_alarms_and_not_more(
 
 def test_a_false_alarm_is_as_many_windows_as_hang_together_by_chance() -> None:
     where = index(DAYS, 12, 1800)
-    found = calibrate(quiet_scores(where, 1800, 1), dict.fromkeys(NAMES, 1.0), where, WINDOW, 1, SETTINGS)
+    found = calibrate(quiet_scores(where, 1800, 1), dict.fromkeys(NAMES, Vote()), where, WINDOW, 1, SETTINGS)
     assert 3 < found.note["windows_per_alarm"] < 30
 
 
@@ -144,7 +148,7 @@ def test_channels_that_are_restless_every_day_are_calibrated_by_themselves() -> 
     scores = quiet_scores(where, 900, 1)
     scores[where.channel == 105] *= 2.5  # with the support of which the channels beside it are restless too
     scores[(where.channel == 109) & (where.day == DAYS[0])] *= 2.5  # on one day only
-    found = calibrate(scores, dict.fromkeys(NAMES, 1.0), where, WINDOW, 1, SETTINGS)
+    found = calibrate(scores, dict.fromkeys(NAMES, Vote()), where, WINDOW, 1, SETTINGS)
     assert ("north", 105) in found.restless
     assert found.restless <= {("north", 104), ("north", 105), ("north", 106)}
     assert found.note["restless_channels"] == len(found.restless)

@@ -198,12 +198,12 @@ def test_a_model_that_does_not_fit_scores_nothing(ground: Ground) -> None:
 
 def test_a_score_is_the_fusion_of_its_surroundings(ground: Ground) -> None:
     scores = ground.store.read_day("anomaly_scores", EVENTFUL)
-    weights = ground.reference.weights
+    votes = ground.reference.votes
     of = {}
     for number in (105, 106, 107, 108, 109):
         rows = scores.filter(pc.equal(scores["channel"], number))
-        raw = np.stack([rows[f"score_{name}"].to_numpy() for name in weights], axis=1)
-        fused = fuse(ground.reference.calibrations["usual"], weights, raw)
+        raw = np.stack([rows[f"score_{name}"].to_numpy() for name in votes], axis=1)
+        fused = fuse(ground.reference.calibrations["usual"], votes, raw)
         of[number] = ChannelScores(FIBRE, number, rows["start"].cast(pa.int64()).to_numpy(), fused), rows
     here, rows = of[107]
     support, _ = supported(here, [of[number][0] for number in (105, 106, 108, 109)])
