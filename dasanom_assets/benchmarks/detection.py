@@ -28,7 +28,14 @@ from scipy import stats
 
 from dasanom_assets.benchmarks import chain
 from dasanom_assets.benchmarks.ingest import _processor
-from dasanom_assets.benchmarks.simulated import evaluate_events, evaluate_windows, read_truth, window_truth
+from dasanom_assets.benchmarks.simulated import (
+    GUARD_CHANNELS,
+    GUARD_SECONDS,
+    evaluate_events,
+    evaluate_windows,
+    read_truth,
+    window_truth,
+)
 from dasanom_assets.detection.reference import fit_reference, load_reference
 from dasanom_assets.detection.scoring import anomaly_scores
 from dasanom_assets.models import checkpoints
@@ -123,15 +130,16 @@ def mean_energy(store: Store, day: str, scores: pa.Table) -> np.ndarray:
 
 
 def off_nuisances(scores: pa.Table, events: pa.Table, activity: pa.Table) -> pa.Table:
-    """Return the windows less those that hold a nuisance and no threat."""
+    """Return the windows less those near a nuisance that hold no threat."""
     channel, start, end = (scores[name].cast(pa.int64()).to_numpy() for name in ("channel", "start", "end"))
     held = np.zeros(scores.num_rows, bool)
     for row in events.filter(pc.invert(events["threat"])).to_pylist():
         begin, stop = (
             int(np.datetime64(row[name].replace(tzinfo=None), "ns").astype(np.int64)) for name in ("start", "end")
         )
-        inside = (channel >= row["first_channel"] - 1) & (channel <= row["last_channel"] + 1)
-        held |= inside & (start < stop) & (end > begin)
+        inside = channel >= row["first_channel"] - GUARD_CHANNELS
+        inside &= channel <= row["last_channel"] + GUARD_CHANNELS
+        held |= inside & (start < stop + GUARD_SECONDS * SECOND_NS) & (end > begin - GUARD_SECONDS * SECOND_NS)
     return scores.filter(pa.array(~held | (window_truth(scores, activity) == 1)))
 
 

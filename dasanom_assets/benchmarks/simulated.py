@@ -22,8 +22,8 @@ from dasanom_assets.tables.store import Store
 
 SECOND_NS = 1_000_000_000
 
-GUARD_CHANNELS, GUARD_SECONDS = 2, 2
-"""A quiet window has no threat this close."""
+GUARD_CHANNELS, GUARD_SECONDS = 4, 6
+"""A quiet window has no threat this close: where it is weaker than the background, it is there still."""
 
 
 def window_truth(scores: pa.Table, activity: pa.Table, min_seconds: float = 4.0) -> np.ndarray:
@@ -42,7 +42,8 @@ def window_truth(scores: pa.Table, activity: pa.Table, min_seconds: float = 4.0)
     -------
     numpy.ndarray
         int8, shape (n_windows,): 1 where a threat is on the channel for at least `min_seconds`; 0 where none is on
-        the channel or the two on each side, from two seconds before the window to two after; −1 in between.
+        the channel or the `GUARD_CHANNELS` on each side, from `GUARD_SECONDS` before the window to as many after;
+        −1 in between.
     """
     out = np.zeros(scores.num_rows, np.int8)
     fibres = scores["fibre"].to_numpy(zero_copy_only=False)

@@ -47,7 +47,7 @@ def truth_at(table: pa.Table, truth: np.ndarray, channel: int, start: int) -> in
 
 
 def test_windows_count_as_threat_quiet_or_neither() -> None:
-    table = windows(np.arange(100, 110), np.arange(0, 60))
+    table = windows(np.arange(99, 110), np.arange(0, 60))
     truth = window_truth(table, active(104, range(20, 30)))
     assert truth.dtype == np.int8
     for channel, start, expected in [
@@ -56,14 +56,14 @@ def test_windows_count_as_threat_quiet_or_neither() -> None:
         (104, 15, -1),
         (104, 26, 1),
         (104, 27, -1),
-        (104, 10, 0),  # ends at 18, two seconds before
-        (104, 11, -1),
-        (104, 31, -1),
-        (104, 32, 0),
-        (106, 22, -1),
-        (107, 22, 0),
-        (102, 22, -1),
-        (101, 22, 0),
+        (104, 6, 0),  # ends at 14, six seconds before
+        (104, 7, -1),
+        (104, 35, -1),
+        (104, 36, 0),
+        (108, 22, -1),
+        (109, 22, 0),
+        (100, 22, -1),
+        (99, 22, 0),
     ]:
         assert truth_at(table, truth, channel, start) == expected, (channel, start)
 
@@ -91,7 +91,7 @@ def test_truth_is_that_of_counting_one_by_one(cells: set[tuple[int, int]], secon
     expected = []
     for channel, first in zip(frame["channel"], start, strict=True):
         inside = sum(c == channel and first <= s < first + seconds for c, s in cells)
-        near = any(abs(c - channel) <= 2 and first - 2 <= s < first + seconds + 2 for c, s in cells)
+        near = any(abs(c - channel) <= 4 and first - 6 <= s < first + seconds + 6 for c, s in cells)
         expected.append(1 if inside >= least else -1 if near else 0)
     assert window_truth(table, activity, least).tolist() == expected
 
