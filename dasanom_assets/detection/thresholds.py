@@ -20,6 +20,9 @@ LARGEST_COMBINED = 0.99
 BELOW_TAIL = (0.75, 0.9)
 """Quantiles of the scores between which faint events are too few to count."""
 
+QUIETER = 0.25
+"""Quantile over days and fibres."""
+
 Kind = Literal["conformal", "gaussian", "quantile"]
 
 
@@ -38,8 +41,8 @@ class Calibration:
     mean, std : float
         Of `scores`: the Gaussian fit.
     tail : dict or None
-        ``start``, ``shape``, ``scale`` of the generalised Pareto tail, and ``reach``, the excess that one of those
-        it was fitted to was expected to pass; None where it was refused.
+        ``start``, ``shape``, ``scale`` of the generalised Pareto tail, the p-value ``p`` at its start, and ``reach``,
+        the excess that one of those it was fitted to was expected to pass; None where it was refused.
     """
 
     scores: np.ndarray
@@ -111,12 +114,6 @@ class Calibration:
         """Whether the calibration scores differ at all."""
         return bool(self.scores[0] < self.scores[-1])
 
-    @property
-    def _at_start(self) -> float:
-        """The p-value at which the tail begins."""
-        assert self.tail is not None
-        return (1 + np.count_nonzero(self.scores > self.tail["start"])) / (len(self.scores) + 1)
-
     def is_quiet(self, scores: np.ndarray) -> np.ndarray:
         """Whether each score, bool, is none of those that calibration takes for events."""
         return scores <= self.limit
@@ -135,8 +132,8 @@ class Calibration:
         p = (1 + at_least) / (n + 1)
         if self.tail is not None:
             beyond = np.minimum(np.asarray(scores, np.float64) - self.tail["start"], 1e300)
-            tail_p = self._at_start * _survival(self.tail, np.maximum(beyond, 0))
-            p = np.where(beyond > 0, np.minimum(tail_p, self._at_start), p)
+            tail_p = self.tail["p"] * _survival(self.tail, np.maximum(beyond, 0))
+            p = np.where(beyond > 0, np.minimum(tail_p, self.tail["p"]), p)
         return np.where(np.isnan(scores), np.nan, np.clip(p, SMALLEST, 1.0))
 
     def threshold(self, kind: Kind, rate: float, quantile: float) -> float:
@@ -155,8 +152,8 @@ class Calibration:
             return float(stats.norm.isf(rate, self.mean, self.std))
         if kind == "quantile":
             return float(np.quantile(self.scores, quantile))
-        if self.tail is not None and rate < self._at_start:
-            return self.tail["start"] + _excess(self.tail, rate / self._at_start)
+        if self.tail is not None and rate < self.tail["p"]:
+            return self.tail["start"] + _excess(self.tail, rate / self.tail["p"])
         allowed = int(np.floor(rate * (len(self.scores) + 1))) - 1
         if allowed < 0:
             return float("inf")
@@ -182,16 +179,16 @@ class Calibration:
 def _bounded(tail: dict[str, float] | None, kept: np.ndarray, group: np.ndarray) -> dict[str, float] | None:
     """Return `tail`, or the exponential that goes on from the scores below, where that falls faster or is all.
 
-    It starts at the upper of two quantiles, `BELOW_TAIL`, and falls as scores do between them; both are medians
-    over groups, each of which has events of its own.
+    It starts at the upper of two quantiles, `BELOW_TAIL`, and falls as scores do between them. Each group has
+    events of its own, so that the quieter ones, `QUIETER`, tell how both are without.
     """
     low, high = BELOW_TAIL
     found = np.array([np.quantile(kept[group == one], BELOW_TAIL) for one in np.unique(group)])
-    start = float(np.median(found[:, 1]))
-    scale = float(np.median(found[:, 1] - found[:, 0])) / np.log((1 - low) / (1 - high))
+    start = float(np.quantile(found[:, 1], QUIETER))
+    scale = float(np.quantile(found[:, 1] - found[:, 0], QUIETER)) / np.log((1 - low) / (1 - high))
     if scale <= 0 or (tail and np.mean(kept[kept > tail["start"]] - tail["start"]) <= scale):
         return tail
-    return {"start": start, "shape": 0.0, "scale": scale, "reach": float(kept[-1])}
+    return {"start": start, "p": 1 - high, "shape": 0.0, "scale": float(scale), "reach": float(kept[-1])}
 
 
 def _tail(kept: np.ndarray, block: np.ndarray) -> dict[str, float] | None:
@@ -211,7 +208,8 @@ def _tail(kept: np.ndarray, block: np.ndarray) -> dict[str, float] | None:
     if not np.isfinite([shape, scale]).all() or shape > MAX_SHAPE or scale <= 0:
         return None
     reach = float(stats.genpareto.isf(1 / len(excess), shape, scale=scale))
-    return {"start": start, "shape": float(shape), "scale": float(scale), "reach": reach}
+    p = (1 + len(excess)) / (len(kept) + 1)
+    return {"start": start, "p": p, "shape": float(shape), "scale": float(scale), "reach": reach}
 
 
 def _survival(tail: dict[str, float], excess: np.ndarray) -> np.ndarray:
