@@ -12,6 +12,7 @@ from dasanom_tests.conftest import Line
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+LONG = {"dasanom_assets.benchmarks.ingest", "dasanom_assets.models.process"}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -31,8 +32,8 @@ def test_a_command_of_the_docs_exists(command: str) -> None:
         words[0] = str(Path(sys.executable).with_name(Path(words[0]).name))
         if "pytest" in words[0]:
             words.append("--collect-only")
-        elif "dask" in words[0] or "dasanom_assets.benchmarks.ingest" in words:
-            words.append("--help")  # a server that goes on for ever, and minutes of measurement
+        elif "dask" in words[0] or LONG & set(words):
+            words.append("--help")  # a server that goes on for ever, minutes of measurement or of training
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout

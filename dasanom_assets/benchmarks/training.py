@@ -4,7 +4,7 @@
 settings on windows of noise, prints a table and writes the figures as JSON. The ways take turns, several times;
 figures are medians, ratios are those of medians.
 
-- ``as_it_is``: rows lie on the device, windows are cut there by index; channels last, and bf16 on a GPU.
+- ``as_it_is``: rows lie on the device, windows are cut there by index; channels last; bf16 where it knows that.
 - ``plain``: float32, channels first, and a `DataLoader` that copies each window.
 - ``data_loader``: the network as it is, fed by such a `DataLoader` with a worker a core.
 - ``random_tensors``: the network as it is, on batches that lie on the device already.
@@ -28,7 +28,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from dasanom_assets.benchmarks.ingest import _processor
-from dasanom_assets.models.training import _step, _Windows
+from dasanom_assets.models.training import _step, _Windows, knows_bf16
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import VaeSettings
 from dasanom_assets.spectrograms.windows import WindowBank
@@ -79,7 +79,7 @@ class Way:
         Gives batches without end.
     device : str
     bf16 : bool
-        Whether a GPU computes in it, as `train_vae` does.
+        Whether the network computes in it where the device knows it, as in `train_vae`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Way:
         self.model = network(SECONDS * ROW[0], ROW[1], SETTINGS).to(device).train()
         self.optimizer = torch.optim.Adam(self.model.parameters(), SETTINGS.learning_rate)
         self.generator = torch.Generator(device).manual_seed(0)
-        self.batches, self.device, self.bf16 = feed(), device, bf16
+        self.batches, self.device, self.bf16 = feed(), device, bf16 and knows_bf16(device)
 
     def images_a_second(self, steps: int) -> float:
         """Take some steps and return how many windows went through them in a second."""
@@ -98,7 +98,7 @@ class Way:
         n = 0
         for _ in range(steps):
             x = next(self.batches)
-            _step(self.model, self.optimizer, x, 1.0, self.generator, bf16=self.bf16)
+            _step(self.model, self.optimizer, x, 1.0, self.generator, self.bf16)
             n += len(x)
         self._wait()
         return n / (time.perf_counter() - began)
@@ -139,7 +139,7 @@ def ways(bank: WindowBank, device: str) -> dict[str, Way]:
 
     as_it_is = Way(Vae, cut_by_index, device)
     if device == "cpu":  # workers would take the cores from the network
-        return {"as_it_is": as_it_is, "plain": Way(Plain, lambda: copied(0), device)}
+        return {"as_it_is": as_it_is, "plain": Way(Plain, lambda: copied(0), device, bf16=False)}
     cores = len(os.sched_getaffinity(0))
     return {
         "as_it_is": as_it_is,
@@ -203,6 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
     machine = {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
+        "bf16": {kind: knows_bf16(kind) for kind in ("cpu", "cuda")[: 1 + there]},
         "gpu": torch.cuda.get_device_name() if there else None,
         "python": platform.python_version(),
         "torch": torch.__version__,

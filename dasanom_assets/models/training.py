@@ -174,6 +174,13 @@ def resolve_device(device: str) -> str:
     raise ValueError(f"device {device!r} is none of 'auto', 'cpu', 'cuda' and 'cuda:<n>'")
 
 
+def knows_bf16(device: str) -> bool:
+    """Whether a torch device has instructions for bfloat16; without, it would be slower than float32."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported()
+
+
 def collapse_report(mu: np.ndarray, logvar: np.ndarray) -> dict[str, Any]:
     """Say how much of the latent space is in use.
 
@@ -214,6 +221,7 @@ def train_vae(
     The objective is the negative evidence lower bound: reconstruction summed over pixels, and the KL with a
     weight that rises to `kl_weight` over the first steps and with free bits in each dimension (Kingma et al.
     2016). The worst share of each batch has no gradient, since some windows are what the detector is to find.
+    Networks compute in bfloat16 where the device knows it, losses and weights are float32.
     Training stops when the validation loss no longer falls, and the best weights are kept.
 
     Parameters
@@ -269,6 +277,7 @@ def train_vae(
     n = min(len(train), settings.windows_per_epoch)
     n -= n % settings.batch == 1  # one window alone has no spread to be normalised to
     batches = math.ceil(n / settings.batch)
+    bf16 = knows_bf16(device)
     warm_up = settings.warm_up_share * batches * settings.max_epochs
     with tqdm(
         total=batches * settings.max_epochs,
@@ -293,7 +302,7 @@ def train_vae(
                     raise Interrupted(where, kept=unfinished is not None)
                 step = batches * state.epoch + len(state.losses) + 1
                 weight = settings.kl_weight * min(1.0, step / max(warm_up, 1.0))
-                loss = _step(state.model, state.optimizer, source[windows], weight, state.generator)
+                loss = _step(state.model, state.optimizer, source[windows], weight, state.generator, bf16)
                 state.losses.append(loss)
                 bar.update()
             train_loss = float(torch.stack(state.losses).mean())
@@ -477,11 +486,11 @@ def _step(
     x: torch.Tensor,
     kl_weight: float,
     generator: torch.Generator,
-    bf16: bool = True,
+    bf16: bool,
 ) -> torch.Tensor:
     """Take one step down the gradient and return the loss, without a wait for the device."""
     settings = model.settings
-    with torch.autocast("cuda", torch.bfloat16, enabled=bf16 and x.is_cuda):
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
         mu, logvar = model.encode(x)
         noise = torch.randn(mu.shape, generator=generator, device=mu.device)
         decoded = model.decode(mu + noise * torch.exp(0.5 * logvar))

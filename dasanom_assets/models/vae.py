@@ -92,7 +92,7 @@ class Vae(nn.Module):
         padded = functional.pad(x, self._padding)
         mu, logvar = self.posterior(self.encoder(padded)).chunk(2, dim=1)
         if self.normalize is not None:
-            mu = self.spread * self.normalize(mu)
+            mu = self.spread * self.normalize(mu.float())
         return mu, logvar
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:

@@ -131,14 +131,28 @@ def test_the_weight_of_the_kl_rises_over_the_warm_up(monkeypatch: pytest.MonkeyP
     weights: list[float] = []
     take = training._step
 
-    def step(model, optimizer, x, kl_weight, generator):
+    def step(model, optimizer, x, kl_weight, generator, bf16):
         weights.append(kl_weight)
-        return take(model, optimizer, x, kl_weight, generator)
+        return take(model, optimizer, x, kl_weight, generator, bf16)
 
     monkeypatch.setattr(training, "_step", step)
     settings = SETTINGS.model_copy(update={"max_epochs": 4, "warm_up_share": 0.5, "kl_weight": 0.8})
     train_vae(bank(0, 259)[0], bank(1, 100)[0], settings, "cpu")
     np.testing.assert_allclose(weights, 0.8 * np.minimum(1, np.arange(1, 17) / 8))
+
+
+def test_networks_compute_in_bfloat16_where_they_are_told_to_and_losses_in_float32() -> None:
+    x = torch.from_numpy(bank(0)[0].rows[:256].reshape(64, 1, 16, 16))
+    decoded: list[torch.dtype] = []
+    losses = []
+    for bf16 in (True, False):
+        model = training._new_model(16, 16, SETTINGS).train()
+        model.decoder.register_forward_hook(lambda _module, _given, out: decoded.append(out.dtype))
+        generator, optimizer = torch.Generator().manual_seed(0), torch.optim.Adam(model.parameters())
+        losses.append(training._step(model, optimizer, x, 1.0, generator, bf16))
+        assert losses[-1].dtype == model.posterior.weight.dtype == torch.float32
+    assert decoded == [torch.bfloat16, torch.float32]
+    np.testing.assert_allclose(*losses, rtol=2e-3)
 
 
 def test_a_last_window_alone_in_its_batch_is_left_to_another_epoch() -> None:
