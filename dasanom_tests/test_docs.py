@@ -12,7 +12,11 @@ from dasanom_tests.conftest import Line
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
-LONG = {"dasanom_assets.benchmarks.ingest", "dasanom_assets.models.process"}
+LONG = {
+    "dasanom_assets.benchmarks.ingest",
+    "dasanom_assets.models.process",
+    *(f"dasanom_assets.benchmarks.{name}" for name in ("labelled", "machines")),
+}
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -20,7 +20,7 @@ from dasanom_assets.tables.store import Store
 
 DOCS = Path(__file__).resolve().parent
 PROJECT = DOCS.parent
-GROUPS = ("recordings", "spectrograms", "models", "detection", "comparison")
+GROUPS = ("recordings", "spectrograms", "models", "detection", "comparison", "benchmarks")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 

@@ -183,15 +183,17 @@ def _summed(per_day: list[list[dict[str, Any]]], settings: Settings) -> list[dic
         row: dict[str, Any] = {"detector": of_detector[0]["detector"]}
         p = np.concatenate([day["p"] for day in of_detector])
         row["flagged_share"] = float((p <= settings.detection.false_alarm_rate).mean())
-        hours = sum(day["hours"] for day in both_sides)
-        row |= {f"events_{k}": v for k, v in agreement_summary(_joined(both_sides), hours).items()}
+        hours = sum(day["hours"] for day in of_detector)
+        own = sum(len(day["matches"]) - day["matches"]["event_id"].null_count for day in of_detector)
+        row["events_an_hour"] = own / hours
+        row |= {f"events_{k}": v for k, v in agreement_summary(_joined(both_sides), 0).items()}
         who = np.concatenate([day["who"] for day in both_sides]) if both_sides else np.empty(0, np.int8)
         row |= {f"windows_{key}": value for key, value in window_agreement(who).items()}
         theirs = np.isin(who, (BOTH, ONLY_CONTRACTOR))
         row["auc_against_contractor"] = None
         if theirs.any() and not theirs.all():
-            own = np.concatenate([day["p"] for day in both_sides])
-            row["auc_against_contractor"] = float(roc_auc_score(theirs, -own))
+            p = np.concatenate([day["p"] for day in both_sides])
+            row["auc_against_contractor"] = float(roc_auc_score(theirs, -p))
         out.append(row)
     return out
 
@@ -219,24 +221,28 @@ def disagreement(scores: pa.Table, names: list[str]) -> dict[str, Any]:
     -------
     dict
         ``rank_correlation`` (Spearman) over at most `RANKED` windows, evenly spread; ``top_overlap``: share of the
-        `TOP_SHARE` of windows with the least p-values of one that are among those of the other; ``n_top``.
+        `TOP_SHARE` of windows with the least p-values of one that are among those of the other; ``n_top``. None
+        with a detector that tells no windows apart.
     """
     p = np.stack([p_of(scores, name) for name in names], axis=1)
     some = np.linspace(0, len(p) - 1, min(len(p), RANKED)).astype(int)
-    ranks = stats.rankdata(p[some], axis=0)
-    spread = ranks.std(axis=0)
     with np.errstate(invalid="ignore"):
-        correlation = np.cov(ranks.T, bias=True) / np.outer(spread, spread)
+        ranks = stats.rankdata(p[some], axis=0)
+        ranks = (ranks - ranks.mean(axis=0)) / ranks.std(axis=0)
     n = max(1, round(TOP_SHARE * len(p)))
-    top = np.zeros(p.shape, bool)
+    top = np.zeros(p.shape)
     for i in range(p.shape[1]):
-        top[np.argsort(p[:, i], kind="stable")[:n], i] = True
-    overlap = (top.T.astype(np.int64) @ top) / n
+        top[np.argsort(p[:, i], kind="stable")[:n], i] = 1
+    top[:, p.min(axis=0) == p.max(axis=0)] = np.nan
     return {
-        "rank_correlation": np.nan_to_num(np.atleast_2d(correlation)).round(4).tolist(),
-        "top_overlap": overlap.round(4).tolist(),
+        "rank_correlation": _told(ranks.T @ ranks / len(ranks)),
+        "top_overlap": _told(top.T @ top / n),
         "n_top": n,
     }
+
+
+def _told(matrix: np.ndarray) -> list[list[float | None]]:
+    return [[round(float(value), 4) if np.isfinite(value) else None for value in row] for row in matrix]
 
 
 def _embeddings(store: Store, days: list[str], settings: Settings) -> np.ndarray:

@@ -110,13 +110,13 @@ all share, left out.</p>{table(names, rows, "sortable")}</section>"""
 def _agreement(figures: dict[str, Any]) -> str:
     names = [
         *("detector", "windows flagged", "events an hour", "both", "only us", "only contractor"),
-        *("agreement, events", "κ, windows", "AC1, windows", "AUC against the contractor"),
+        *("agreement, events", "κ", "AC1", "AUC, contractor"),
     ]
     rows = [
         [
             named(r["detector"]),
             (f"{r['flagged_share']:.3%}", r["flagged_share"]),
-            number(r["events_ours_an_hour"], 1),
+            number(r["events_an_hour"], 1),
             *(f"{r[f'events_{key}']:,}" for key in ("both", "only_us", "only_contractor")),
             number(r["events_positive_agreement"], 3),
             number(r["windows_kappa"], 3),
@@ -129,8 +129,9 @@ def _agreement(figures: dict[str, Any]) -> str:
     return f"""<section><h2>Against the contractor</h2>
 <p>Each detector flags windows whose p-value is at most {figures["rate"]:g}, so on quiet ground all of them would
 flag that share: more is events, or false alarms. Events here are flagged windows that hang together, matched one
-to one with the contractor's. The last column is the chance that a window which the contractor flags ranks above
-one that it does not: agreement, not quality. Days: {days}.</p>{table(names, rows, "sortable")}</section>"""
+to one with the contractor's; κ and AC1 are of windows. The last column is the chance that a window which the
+contractor flags ranks above one that it does not: agreement, not quality. Days:
+{days}.</p>{table(names, rows, "sortable")}</section>"""
 
 
 def _disagreement(figures: dict[str, Any]) -> str:
@@ -147,7 +148,7 @@ def disagreement_figure(figures: dict[str, Any]) -> go.Figure:
     titles = ("Rank correlation of windows", "Shared among the strangest 1 %")
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.16)
     for column, key in enumerate(("rank_correlation", "top_overlap"), start=1):
-        values = np.array(figures[key])
+        values = np.array(figures[key], float)
         figure.add_trace(
             go.Heatmap(
                 z=values,
@@ -157,8 +158,8 @@ def disagreement_figure(figures: dict[str, Any]) -> go.Figure:
                 zmax=1,
                 colorscale="Blues",
                 coloraxis="coloraxis",
-                text=values,
-                texttemplate="%{text:.2f}",
+                text=[[number(value) for value in row] for row in values],
+                texttemplate="%{text}",
                 textfont={"size": 14},
                 hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>",
             ),

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.decomposition import PCA
 
 from dasanom_assets.benchmarks.autoencoder import Autoencoder, vectors
-from dasanom_assets.detection.detectors import Detector, Windows, detector_classes
+from dasanom_assets.detection.detectors import Windows, detector_classes
+from dasanom_assets.detection.mixtures import Mixtures, divergence, fit_mixtures
 from dasanom_assets.detection.reference import Vote, fuse
 from dasanom_assets.detection.thresholds import Calibration
 from dasanom_assets.models.training import encode_bank, train_vae
@@ -28,8 +30,13 @@ SOUND = SpectrogramSettings(frame_seconds=0.064, hop_seconds=0.03125, lowest_hz=
 SOUND_WINDOW = WindowSettings(seconds=2, shift_seconds=1)
 BASELINE = "dense_autoencoder"
 FUSED = "fused"
+TEMPORAL = "temporal"
+TEMPORAL_DIMENSIONS = 10
+"""Principal components of whitened frames that a clip's mixture is fitted in."""
 TRAIN_SHARE, VALIDATION_SHARE = 0.7, 0.1
 """Of the normal clips that are not held out; the rest sets thresholds."""
+ON_FRAMES = ("neighbours", TEMPORAL)
+"""Detectors that look at the frames alone: they need no network."""
 LEAST_NORMAL = 4
 """Normal clips that a group needs: one to train on, to stop by, to set the threshold, and to evaluate."""
 STEPS = 600
@@ -278,31 +285,39 @@ def score_group(
 
     by_window: dict[str, np.ndarray] = {}
     seconds: dict[str, dict[str, float]] = {}
-    fused = detector_classes(detection.detectors)
-    for name, of in (fused | detector_classes([c for c in compared if c not in detection.detectors])).items():
+    wanted = list(dict.fromkeys([*detection.detectors, *compared]))
+    classes = detector_classes([name for name in wanted if name != TEMPORAL])
+    for name in [name for name, of in classes.items() if of.inputs]:
+        say(f"{name} is left out: clips do not have what it asks for, {', '.join(classes.pop(name).inputs)}")
+    for name, of in classes.items():
         began = time.perf_counter()
         detector = of.fit(reference, detection)
         fitted = time.perf_counter()
         by_window[name] = detector.score(windows)
         done = time.perf_counter()
-        network = (0.0, 0.0) if _on_frames(of) else (vae_train, vae_score)
+        network = (0.0, 0.0) if name in ON_FRAMES else (vae_train, vae_score)
         seconds[name] = {"train": fitted - began + network[0], "score": done - fitted + network[1]}
         say(f"{name}: fitted in {fitted - began:.1f} s, scored in {done - fitted:.1f} s")
+    if TEMPORAL in wanted:
+        began = time.perf_counter()
+        mixtures = clip_mixtures(levels, parts.train, usual, settings.background)
+        fitted = time.perf_counter()
+        by_window[TEMPORAL] = clip_divergences(mixtures, parts.train, seen, len(levels))[of_clip]
+        seconds[TEMPORAL] = {"train": fitted - began, "score": time.perf_counter() - fitted}
     began = time.perf_counter()
-    names = list(fused)
+    names = [name for name in by_window if name in detection.detectors]
     scores = np.stack([by_window[name] for name in names], axis=1)
     # Windows of a clip are not independent: a clip is a block.
     calibrations = {
         name: Calibration.fit(scores[calibration, i], np.inf, of_clip[calibration]) for i, name in enumerate(names)
     }
+    # Weights in the settings are a fibre's; sound has none of its own, and a clip is all that any detector sees.
     by_window[FUSED] = fuse(calibrations, dict.fromkeys(names, Vote()), scores)
     taken = time.perf_counter() - began
+    once = max(0, sum(name not in ON_FRAMES for name in names) - 1)  # they share a network
     seconds[FUSED] = {
-        "train": vae_train
-        + sum(seconds[name]["train"] - (not _on_frames(fused[name])) * vae_train for name in names),
-        "score": taken
-        + vae_score
-        + sum(seconds[name]["score"] - (not _on_frames(fused[name])) * vae_score for name in names),
+        "train": sum(seconds[name]["train"] for name in names) - once * vae_train,
+        "score": sum(seconds[name]["score"] for name in names) - once * vae_score + taken,
     }
     out = {name: _by_clip(values, of_clip, len(levels)) for name, values in by_window.items()}
     out[BASELINE], seconds[BASELINE] = _baseline(levels, parts, seen, settings.vae.seed, device)
@@ -310,9 +325,44 @@ def score_group(
     return GroupScores(parts, out, seconds, len(learned))
 
 
-def _on_frames(of: type[Detector]) -> bool:
-    """Whether a detector looks at the frames alone, and needs no network."""
-    return of.name == "neighbours"
+def clip_mixtures(
+    levels: list[np.ndarray], train: np.ndarray, usual: Usual, background: BackgroundSettings
+) -> tuple[Mixtures, np.ndarray]:
+    """Fit a Gaussian mixture to the whitened frames of each channel of each clip.
+
+    Frames are seen by their principal components, which are those of the training clips.
+
+    Returns
+    -------
+    mixtures : Mixtures
+        One a channel of a clip.
+    of_clip : numpy.ndarray
+        int64, of the same length: positions of their clips.
+    """
+    white = [whiten(clip, usual.median_db, usual.mad_db, background) for clip in levels]
+    lanes = [lane.reshape(-1, lane.shape[-1]) for clip in white for lane in clip]
+    of_clip = np.repeat(np.arange(len(levels)), [len(clip) for clip in levels])
+    learned = np.concatenate([lanes[i] for i in np.flatnonzero(np.isin(of_clip, train))])
+    pca = PCA(min(TEMPORAL_DIMENSIONS, learned.shape[1]), svd_solver="covariance_eigh").fit(learned)
+    frames = np.full((len(lanes), max(map(len, lanes)), pca.n_components_), np.nan, np.float32)
+    for row, lane in zip(frames, lanes, strict=True):
+        row[: len(lane)] = pca.transform(lane)
+    return fit_mixtures(frames), of_clip
+
+
+def clip_divergences(
+    mixtures: tuple[Mixtures, np.ndarray], train: np.ndarray, seen: np.ndarray, n_clips: int
+) -> np.ndarray:
+    """Return the least symmetric divergence of each clip from those learned from, nats, NaN for clips not seen.
+
+    Of several channels it is the mean.
+    """
+    fitted, of_clip = mixtures
+    reference = fitted[np.isin(of_clip, train)]
+    out = np.full(n_clips, np.nan)
+    for i in seen:
+        out[i] = np.nanmean(divergence(fitted[of_clip == i][:, None], reference[None]).min(axis=1))
+    return out
 
 
 def _by_clip(values: np.ndarray, of_clip: np.ndarray, n_clips: int) -> dict[str, np.ndarray]:

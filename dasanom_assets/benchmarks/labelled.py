@@ -27,7 +27,7 @@ from dasanom_assets.models.training import resolve_device
 from dasanom_assets.recordings.labelled_sets import LAYOUTS, NORMAL, Group, LabelledFile, LabelledSet
 from dasanom_assets.settings import Settings
 
-COMPARED = ("kmeans", "dbscan", "isolation_forest")
+COMPARED = ("temporal", "kmeans", "dbscan", "isolation_forest")
 """Detectors that are measured beside those of the settings, and not fused."""
 CLIP_SCORE = "mean"
 """Over a clip's windows and microphones, what ranks it; the other one is measured too."""

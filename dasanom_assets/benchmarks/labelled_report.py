@@ -137,10 +137,11 @@ def auc_figure(figures: dict[str, Any], detectors: list[str]) -> go.Figure:
                 y=[y for _, value in lines for y in (value, value, None)],
                 mode="lines",
                 name="published autoencoder",
-                line={"color": "#D55E00", "width": 2, "dash": "dash"},
+                line={"color": "#b2182b", "width": 2, "dash": "dash"},
             )
         )
-    figure.update_xaxes(tickvals=list(range(len(places))), ticktext=[_place(p) for p in places])
+    ends = [-0.55, len(places) - 0.45]
+    figure.update_xaxes(tickvals=list(range(len(places))), ticktext=[_place(p) for p in places], range=ends)
     figure.update_yaxes(title="AUC", range=[_lowest(figures), 1.01], gridcolor="#e3e6ea")
     figure.update_layout(
         height=440,
@@ -256,7 +257,7 @@ def picture(figures: dict[str, Any], dpi: int = 100) -> bytes:
         rows = [r for r in figures["means"] if (r["snr"], r["machine"]) == place]
         if rows[0]["published_auc"] is not None:
             label = "published autoencoder" if i == 0 else "_"
-            axes.hlines(rows[0]["published_auc"], i - 0.46, i + 0.46, "#D55E00", "--", label=label)
+            axes.hlines(rows[0]["published_auc"], i - 0.46, i + 0.46, "#b2182b", "--", label=label)
     if places:
         axes.set_xticks(range(len(places)), [" ".join(filter(None, place)) for place in places], fontsize=11)
         axes.set(ylabel="AUC (mean over ids)", ylim=(_lowest(figures), 1.01))

@@ -13,6 +13,7 @@ from dasanom_assets.benchmarks.clips import (
     BASELINE,
     FUSED,
     SOUND,
+    TEMPORAL,
     Scale,
     TooFewError,
     Usual,
@@ -22,6 +23,7 @@ from dasanom_assets.benchmarks.clips import (
     score_group,
     split,
 )
+from dasanom_assets.detection.neighbours import Neighbours
 from dasanom_assets.recordings.labelled_sets import Clip, Group
 from dasanom_assets.settings import DetectionSettings, Settings, SpectrogramSettings, VaeSettings, WindowSettings
 
@@ -132,7 +134,7 @@ def hissing() -> tuple[list[np.ndarray], np.ndarray]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setattr("dasanom_assets.benchmarks.clips.STEPS", 40)
+    monkeypatch.setattr("dasanom_assets.benchmarks.clips.STEPS", 20)
     monkeypatch.setattr("dasanom_assets.benchmarks.autoencoder.EPOCHS", 3)
     vae = VaeSettings(latent=4, widths=(8, 8, 8), max_epochs=1)
     return Settings(vae=vae, detection=DetectionSettings(detectors=("neighbours", "vae")))
@@ -143,15 +145,33 @@ def test_a_planted_fault_is_found_by_all_detectors_and_their_fusion(
 ) -> None:
     levels, abnormal = hissing
     scale = Scale.of("mimii", quick)
-    found = score_group(levels, abnormal, scale, quick, "cpu", ("kmeans", "neighbours"))
-    assert list(found.scores) == ["neighbours", "vae", "kmeans", FUSED, BASELINE]
+    found = score_group(levels, abnormal, scale, quick, "cpu", ("kmeans", "neighbours", TEMPORAL))
+    assert list(found.scores) == ["neighbours", "vae", "kmeans", TEMPORAL, FUSED, BASELINE]
     evaluated = found.parts.evaluation
-    for name in ("neighbours", "vae", FUSED, BASELINE):
+    for name in ("neighbours", "vae", TEMPORAL, FUSED, BASELINE):
         score = found.scores[name]["mean"]
         assert score[abnormal].min() > np.nanmax(score[~abnormal]), name
         assert np.isnan(score[found.parts.train]).all()
         assert np.isfinite(score[evaluated]).all()
         assert (found.scores[name]["max"][evaluated] >= score[evaluated]).all()
     assert all(taken["train"] >= 0 and taken["score"] > 0 for taken in found.seconds.values())
+    # What is only compared has no part in what is fused.
     again = score_group(levels, abnormal, scale, quick, "cpu")
     assert np.array_equal(again.scores[FUSED]["mean"], found.scores[FUSED]["mean"], equal_nan=True)
+
+
+def test_a_detector_that_asks_for_what_clips_do_not_have_is_left_out_and_said(
+    hissing: tuple[list[np.ndarray], np.ndarray], quick: Settings
+) -> None:
+    levels, abnormal = hissing
+    said: list[str] = []
+    found = score_group(
+        levels, abnormal, Scale.of("mimii", quick), quick, "cpu", (f"{__name__}:Demanding",), said.append
+    )
+    assert list(found.scores) == ["neighbours", "vae", FUSED, BASELINE]
+    assert "demanding is left out: clips do not have what it asks for, features" in said
+
+
+class Demanding(Neighbours):
+    name = "demanding"
+    inputs = ("features",)
