@@ -198,14 +198,57 @@ class VaeSettings(_Section):
     seed: int = 0
 
 
+class InfoGanSettings(_Section):
+    """infoGAN and its training."""
+
+    categories: int = Field(8, ge=5, description="values of the categorical code")
+    continuous: int = Field(2, ge=1, description="continuous codes, uniform over [-1, 1]")
+    noise: int = Field(32, ge=1, description="dimensions of the generator's noise")
+    widths: tuple[int, ...] = Field((16, 32, 64), min_length=1, description="channels of the convolutions")
+    patch: int = Field(4, ge=2, multiple_of=2, description="stride of the outermost convolutions; others have 2")
+    features: int = Field(128, ge=1, description="dimensions of what the discriminator's heads see")
+    scatter: float = Field(
+        0.1, ge=0, description="spread of the noise that the generator adds to each pixel, as it starts learning"
+    )
+    batch: int = Field(64, ge=2, description="windows a step")
+    max_epochs: int = Field(6, ge=1)
+    windows_per_epoch: int = Field(8_192, ge=2, description="windows drawn for an epoch, at most")
+    validation_windows: int = Field(1_024, ge=2, description="windows drawn for validation, at most")
+    generator_rate: float = Field(2e-3, gt=0, description="learning rate; each falls to zero over the training")
+    discriminator_rate: float = Field(
+        5e-4, gt=0, description="below the generator's: a discriminator that is always right teaches nothing"
+    )
+    encoder_rate: float = Field(1e-3, gt=0)
+    warm_up_share: float = Field(
+        0.15, ge=0, lt=1, description="share of steps over which only categories of real windows are learned"
+    )
+    smoothing: float = Field(0.1, ge=0, lt=0.5, description="real windows are so far from certainly real")
+    categorical_weight: float = Field(1.0, ge=0, description="of the categorical code's cross-entropy")
+    continuous_weight: float = Field(0.1, ge=0, description="of the continuous codes' negative log-likelihood")
+    consistency_weight: float = Field(
+        5.0, ge=0, description="of a real window and a moved copy having one category; 0: plain infoGAN"
+    )
+    shift: tuple[float, float] = Field((0.1, 0.03), description="of a copy, shares of the frames and bands")
+    stretch: float = Field(0.05, ge=0, description="of a copy along each axis, log of the factor")
+    shear: float = Field(0.0, ge=0, description="of a copy, bands a frame, both as shares of the window")
+    turn_degrees: float = Field(0.0, ge=0, description="of a copy; for images that are no spectrograms")
+    seed: int = 0
+
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """Those of each network at the start."""
+        names = ("generator", "discriminator", "encoder")
+        return {name: getattr(self, f"{name}_rate") for name in names}
+
+
 class DetectionSettings(_Section):
     """Clustering, thresholds and events."""
 
     detectors: tuple[str, ...] = Field(
         ("neighbours", "vae", "latent", "temporal"),
         min_length=1,
-        description="by name (neighbours, vae, latent, temporal, kmeans, dbscan, isolation_forest) or "
-        "module:Class",
+        description="by name (neighbours, vae, latent, temporal, infogan, kmeans, dbscan, "
+        "isolation_forest) or module:Class",
     )
     weights: dict[str, float] = Field(
         {"neighbours": 4.0, "temporal": 0.5},
@@ -347,6 +390,7 @@ class Settings(BaseSettings):
     background: BackgroundSettings = BackgroundSettings()
     training_set: TrainingSetSettings = TrainingSetSettings()
     vae: VaeSettings = VaeSettings()
+    infogan: InfoGanSettings = InfoGanSettings()
     detection: DetectionSettings = DetectionSettings()
     temporal: TemporalSettings = TemporalSettings()
     comparison: ComparisonSettings = ComparisonSettings()

@@ -28,7 +28,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from dasanom_assets.benchmarks.ingest import _processor
-from dasanom_assets.models.training import _step, _Windows, knows_bf16
+from dasanom_assets.models.loop import DeviceWindows
+from dasanom_assets.models.training import _step, knows_bf16
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import VaeSettings
 from dasanom_assets.spectrograms.windows import WindowBank
@@ -113,7 +114,7 @@ def ways(bank: WindowBank, device: str) -> dict[str, Way]:
     generator = torch.Generator(device).manual_seed(0)
 
     def cut_by_index() -> Iterator[torch.Tensor]:
-        source = _Windows(bank, device)
+        source = DeviceWindows(bank, device)
         while True:
             for some in torch.randperm(len(bank), generator=generator, device=device).split(SETTINGS.batch):
                 yield source[some]

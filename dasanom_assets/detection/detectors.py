@@ -130,6 +130,7 @@ BUILT_IN = {
     "kmeans": "dasanom_assets.detection.latent:NearestCentre",
     "dbscan": "dasanom_assets.detection.latent:NearestCore",
     "isolation_forest": "dasanom_assets.detection.latent:Isolation",
+    "infogan": "dasanom_assets.detection.gan:InfoGan",
 }
 """Detectors by name; the last three are there for comparison, on the same embeddings as `latent`."""
 

@@ -8,7 +8,7 @@ import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
 from pydantic import BaseModel, Field
 
-from dasanom_assets.settings import Settings, VaeSettings
+from dasanom_assets.settings import InfoGanSettings, Settings, VaeSettings
 from dasanom_assets.tables.store import Store
 
 GROUP = "models"
@@ -28,6 +28,14 @@ class VaeConfig(dg.Config):
 
     max_epochs: int | None = Field(default=None, description="epochs at most")
     latent: int | None = Field(default=None, description="dimensions of the latent space")
+    seed: int | None = Field(default=None, description="seed of weights, batches and noise")
+
+
+class InfoGanConfig(dg.Config):
+    """Settings of infoGAN that one run may change; the rest come from `Settings.infogan`."""
+
+    max_epochs: int | None = Field(default=None, description="epochs")
+    categories: int | None = Field(default=None, description="values of the categorical code")
     seed: int | None = Field(default=None, description="seed of weights, batches and noise")
 
 
@@ -79,7 +87,21 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         vae_settings = VaeSettings(**(settings.vae.model_dump() | changes))
         return _trained(context, pipes, store, "vae", vae_settings, device)
 
-    return [training_set, vae_checkpoint]
+    @dg.asset(deps=[training_set], group_name=GROUP, kinds={"pytorch"}, pool="gpu", op_tags=ONE_GPU)
+    def infogan_checkpoint(
+        context: dg.AssetExecutionContext,
+        config: InfoGanConfig,
+        pipes: dg.PipesSubprocessClient,
+        store: dg.ResourceParam[Store],
+        settings: dg.ResourceParam[Settings],
+        device: dg.ResourceParam[str],
+    ) -> dg.MaterializeResult:
+        """Windows made and judged, infoGAN with an encoder: safetensors and JSON, versioned by digest."""
+        changes = {name: value for name, value in config.model_dump().items() if value is not None}
+        infogan_settings = InfoGanSettings(**(settings.infogan.model_dump() | changes))
+        return _trained(context, pipes, store, "infogan", infogan_settings, device)
+
+    return [training_set, vae_checkpoint, infogan_checkpoint]
 
 
 def _trained(

@@ -24,10 +24,12 @@ from pydantic import BaseModel
 
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.figures import vae_figures
+from dasanom_assets.models.infogan_figures import infogan_figures
+from dasanom_assets.models.infogan_training import save_infogan, train_infogan
 from dasanom_assets.models.training import resolve_device, save_vae, train_vae
 from dasanom_assets.models.training_set import load_bank
 from dasanom_assets.models.unfinished import Interrupted, Unfinished, stop_on_signals
-from dasanom_assets.settings import Settings, VaeSettings
+from dasanom_assets.settings import InfoGanSettings, Settings, VaeSettings
 from dasanom_assets.spectrograms.windows import WindowBank
 from dasanom_assets.tables.metadata import image, png, thumbnail
 from dasanom_assets.tables.store import Store
@@ -77,7 +79,10 @@ class Network:
     figures: Callable[[Any, WindowBank], dict[str, Figure]]
 
 
-NETWORKS = {"vae": Network(VaeSettings, train_vae, save_vae, vae_figures)}
+NETWORKS = {
+    "vae": Network(VaeSettings, train_vae, save_vae, vae_figures),
+    "infogan": Network(InfoGanSettings, train_infogan, save_infogan, infogan_figures),
+}
 
 
 def train_network(

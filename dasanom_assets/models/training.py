@@ -1,27 +1,24 @@
 """How the VAE is trained, stored and applied to windows.
 
-Rows of frames go to the device once, and windows are cut there by index. Nothing here depends on the clock or on
-torch's global random state: on one CPU, the same windows and settings give the same weights.
+Nothing here depends on the clock or on torch's global random state: on one CPU, the same windows and settings give
+the same weights.
 """
 
-import copy
 import math
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from dasanom_assets.models import checkpoints
-from dasanom_assets.models.unfinished import Interrupted, Unfinished, optimizer_tensors, restore_optimizer
+from dasanom_assets.models.loop import DeviceWindows, State, epochs, prepare, total_steps
+from dasanom_assets.models.unfinished import Unfinished
 from dasanom_assets.models.vae import Vae, kl
 from dasanom_assets.settings import VaeSettings
-from dasanom_assets.spectrograms.windows import TOP_DB, WindowBank
+from dasanom_assets.spectrograms.windows import WindowBank
 from dasanom_assets.tables.store import Store
 
 ACTIVE_VARIANCE = 0.01
@@ -250,76 +247,44 @@ def train_vae(
     FloatingPointError
         Where no epoch had a finite validation loss.
     """
-    if len(train) < 2 or not len(validation):
-        raise ValueError(
-            f"{len(train)} windows to train on and {len(validation)} to stop by: both are needed; "
-            "add days to the training set, or shorten training_set.block_seconds"
-        )
-    if train.window_shape != validation.window_shape:
-        raise ValueError(f"windows of {train.window_shape} and of {validation.window_shape} do not go together")
+    held_out = prepare(train, validation, settings.validation_windows)
     if settings.likelihood == "bernoulli" and not (train.imaging and train.imaging.minmax):
         raise ValueError(
             "a Bernoulli likelihood is for values within [0, 1]: set window.scaling to minmax and materialize "
             "training_set again, or vae.likelihood to gaussian"
         )
-
-    # Training runs alone, whatever a run that shares the machine is told by OMP_NUM_THREADS.
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    source = _Windows(train, device)
-    some = np.linspace(0, len(validation) - 1, min(len(validation), settings.validation_windows)).astype(int)
-    held_out = validation.subset(some)
-    state = _State(_new_model(*train.window_shape, settings).to(device))
+    source = DeviceWindows(train, device)
+    model = _new_model(*train.window_shape, settings).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
+    state = State(model, {"vae": optimizer}, torch.Generator(device).manual_seed(settings.seed))
     if settings.likelihood == "gaussian":
         first = np.linspace(0, len(train) - 1, min(len(train), settings.batch)).astype(int)
-        state.model.start_from(source[torch.from_numpy(first).to(device)])
+        model.start_from(source[torch.from_numpy(first).to(device)])
     if unfinished:
         state.restore(unfinished)
-    n = min(len(train), settings.windows_per_epoch)
-    n -= n % settings.batch == 1  # one window alone has no spread to be normalised to
-    batches = math.ceil(n / settings.batch)
     bf16 = knows_bf16(device)
-    warm_up = settings.warm_up_share * batches * settings.max_epochs
-    with tqdm(
-        total=batches * settings.max_epochs,
-        initial=batches * state.epoch + len(state.losses),
-        unit="step",
-        desc="vae",
-        mininterval=2,
-        disable=not progress,
-    ) as bar:
-        while state.epoch < settings.max_epochs and state.epoch - 1 - state.best < settings.patience:
-            started = time.perf_counter()
-            state.model.train()
-            if state.drawn is None:
-                everything = torch.randperm(len(train), generator=state.generator, device=device)
-                state.drawn = everything[:n]
-            for windows in state.drawn.split(settings.batch)[len(state.losses) :]:
-                if stop():
-                    if unfinished:
-                        state.seconds += time.perf_counter() - started
-                        state.save(unfinished)
-                    where = f"epoch {state.epoch + 1} of {settings.max_epochs}"
-                    raise Interrupted(where, kept=unfinished is not None)
-                step = batches * state.epoch + len(state.losses) + 1
-                weight = settings.kl_weight * min(1.0, step / max(warm_up, 1.0))
-                loss = _step(state.model, state.optimizer, source[windows], weight, state.generator, bf16)
-                state.losses.append(loss)
-                bar.update()
-            train_loss = float(torch.stack(state.losses).mean())
-            seconds = state.seconds + time.perf_counter() - started
-            report = _validated(state.model, held_out, device, train_loss, state.epoch, seconds)
-            bar.set_postfix(validation=f"{report.validation_loss:.1f}", refresh=False)
-            state.end_epoch(report)
-            if unfinished:
-                state.save(unfinished)
-            if on_epoch:
-                on_epoch(TrainedVae(state.model, state.history, state.best))
+    warm_up = settings.warm_up_share * total_steps(len(train), settings)
+
+    def step(x: torch.Tensor, number: int) -> torch.Tensor:
+        weight = settings.kl_weight * min(1.0, number / max(warm_up, 1.0))
+        return _step(model, optimizer, x, weight, state.generator, bf16)
+
+    for losses, seconds in epochs(
+        state, source, settings, step, "vae", progress, unfinished, stop, patience=settings.patience
+    ):
+        report = _validated(model, held_out, device, float(losses.mean()), state.epoch, seconds)
+        least = state.history[state.best]["validation_loss"] if state.best >= 0 else math.inf
+        state.end_epoch(asdict(report), better=report.validation_loss < least)
+        if unfinished:
+            state.save(unfinished)
+        if on_epoch:
+            on_epoch(TrainedVae(model, state.history, state.best))
     if state.best < 0:
         raise FloatingPointError(
             "the validation loss was never finite: lower vae.learning_rate, and look for extreme training windows"
         )
-    state.model.load_state_dict(state.best_weights)
-    return TrainedVae(state.model.to("cpu").eval(), state.history, state.best)
+    model.load_state_dict(state.best_weights)
+    return TrainedVae(model.to("cpu").eval(), state.history, state.best)
 
 
 def encode_bank(model: Vae, bank: WindowBank, device: str, batch: int | None = None) -> Encoded:
@@ -342,7 +307,7 @@ def encode_bank(model: Vae, bank: WindowBank, device: str, batch: int | None = N
     model.to(device).eval()
     parts = []
     with torch.inference_mode():
-        for x in _Windows(bank, device).batches(batch):
+        for x in DeviceWindows(bank, device).batches(batch):
             mu, logvar = model.encode(x)
             error = model.negative_log_likelihood(x, model.decode(mu))
             parts.append((mu, logvar, error, kl(mu, logvar).sum(dim=1)))
@@ -386,92 +351,6 @@ def load_vae(store: Store, version: str) -> Vae:
     model = _new_model(description["frames"], description["bands"], VaeSettings(**description["settings"]))
     model.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()})
     return model.eval()
-
-
-class _State:
-    """All that a training is at one moment."""
-
-    def __init__(self, model: Vae) -> None:
-        self.model = model
-        self.optimizer = torch.optim.Adam(model.parameters(), model.settings.learning_rate)
-        self.generator = torch.Generator(model.band_spread.device).manual_seed(model.settings.seed)
-        self.epoch, self.best, self.seconds = 0, -1, 0.0
-        self.history: list[dict[str, Any]] = []
-        self.best_weights = copy.deepcopy(model.state_dict())
-        self.drawn: torch.Tensor | None = None
-        """The windows of the epoch in their order."""
-        self.losses: list[torch.Tensor] = []
-        """Of the steps that the epoch has taken."""
-
-    def end_epoch(self, report: EpochReport) -> None:
-        """Note how the epoch ended, keep the weights where they are the best so far, and begin the next."""
-        self.history.append(asdict(report))
-        least = self.history[self.best]["validation_loss"] if self.best >= 0 else math.inf
-        if report.validation_loss < least:
-            self.best, self.best_weights = self.epoch, copy.deepcopy(self.model.state_dict())
-        self.epoch, self.drawn, self.losses, self.seconds = self.epoch + 1, None, [], 0.0
-
-    def save(self, unfinished: Unfinished) -> None:
-        tensors = optimizer_tensors(self.optimizer, "optimizer") | {"generator": self.generator.get_state()}
-        for prefix, weights in (("model", self.model.state_dict()), ("best", self.best_weights)):
-            tensors |= {f"{prefix}.{name}": value.cpu() for name, value in weights.items()}
-        if self.drawn is not None:
-            tensors |= {"drawn": self.drawn.cpu(), "losses": torch.tensor(self.losses)}
-        values = {"epoch": self.epoch, "best": self.best, "seconds": self.seconds, "history": self.history}
-        unfinished.save(tensors, values)
-
-    def restore(self, unfinished: Unfinished) -> None:
-        if (found := unfinished.load()) is None:
-            return
-        tensors, values = found
-        device = self.generator.device
-
-        def weights(prefix: str) -> dict[str, torch.Tensor]:
-            names = [name for name in tensors if name.startswith(prefix)]
-            return {name.removeprefix(prefix): torch.from_numpy(tensors[name]) for name in names}
-
-        self.model.load_state_dict(weights("model."))
-        self.best_weights = weights("best.")
-        restore_optimizer(self.optimizer, tensors, "optimizer")
-        self.generator.set_state(torch.from_numpy(tensors["generator"]))
-        self.epoch, self.best, self.seconds = values["epoch"], values["best"], values["seconds"]
-        self.history = values["history"]
-        if "drawn" in tensors:
-            self.drawn = torch.from_numpy(tensors["drawn"]).to(device)
-            self.losses = list(torch.from_numpy(tensors["losses"]).to(device))
-
-
-class _Windows:
-    """The windows of a bank as tensors (n, 1, frames, bands) on a device, cut from the rows when asked for."""
-
-    def __init__(self, bank: WindowBank, device: str) -> None:
-        self.rows = torch.from_numpy(bank.rows).to(device)
-        self.first = torch.from_numpy(bank.first).to(device)
-        self.offsets = torch.arange(bank.rows_per_window, device=device)
-        self.shape = (-1, bank.rows_per_window * bank.rows.shape[1], bank.rows.shape[2])
-        self.imaging = bank.imaging
-        if self.imaging is not None and self.imaging.time is not None and self.imaging.bands is not None:
-            self.time = torch.from_numpy(self.imaging.time).to(device)
-            self.bands = torch.from_numpy(self.imaging.bands).to(device)
-            self.phase = torch.from_numpy(bank.phase).to(device)
-
-    def __getitem__(self, windows: torch.Tensor) -> torch.Tensor:
-        """Return images as `windows.Imaging.image` makes them."""
-        x = self.rows[self.first[windows, None] + self.offsets].reshape(self.shape)
-        if self.imaging is None:
-            return x[:, None]
-        if self.imaging.minmax:
-            x = torch.maximum(x, x.amax(dim=(1, 2), keepdim=True) - TOP_DB)
-        if self.imaging.time is not None:
-            x = self.time[self.phase[windows]] @ x @ self.bands.T
-        if self.imaging.minmax:
-            x = x - x.amin(dim=(1, 2), keepdim=True)
-            x = x / x.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
-        return x[:, None]
-
-    def batches(self, size: int) -> Iterator[torch.Tensor]:
-        for windows in torch.arange(len(self.first), device=self.first.device).split(size):
-            yield self[windows]
 
 
 def _new_model(frames: int, bands: int, settings: VaeSettings) -> Vae:

@@ -4,7 +4,7 @@ Windows a second apart share most of their frames, so whole blocks of time go to
 channel and fibre, and no window reaches over the border of a split.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -248,7 +248,9 @@ def load_bank(
         some = np.sort(np.random.default_rng(seed).choice(len(first), max_windows, replace=False))
         first, index = first[some], [part[some] for part in index]
     where = WindowIndex(*index)
-    return make_bank(rows[:filled], first, where.start_ns, spectrogram, window), where
+    bank = make_bank(rows[:filled], first, where.start_ns, spectrogram, window)
+    limits = (0.0, 1.0) if window.scaling == "minmax" else (background.clip_low, background.clip_high)
+    return replace(bank, levels=limits), where
 
 
 def _healthy_seconds(store: Store, day: str, settings: TrainingSetSettings) -> dict[tuple[str, int], np.ndarray]:

@@ -17,7 +17,7 @@ INGEST = (
     "segment_models",
     "temporal_terms",
 )
-TRAIN = ("training_set", "vae_checkpoint", "reference_model")
+TRAIN = ("training_set", "vae_checkpoint", "infogan_checkpoint", "reference_model")
 RESCORE = (
     "temporal_terms",  # again: what raised an alarm on the days before is known by now
     "embeddings",

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,8 @@ class WindowBank:
         None where windows are taken as they are.
     phase : numpy.ndarray or None
         int64, shape (n_windows,): which of the imaging's phases each window has.
+    levels : tuple of float or None
+        The least and the greatest value that a window can have, where they are known.
     """
 
     rows: np.ndarray
@@ -98,6 +100,7 @@ class WindowBank:
     rows_per_window: int
     imaging: Imaging | None = None
     phase: np.ndarray | None = None
+    levels: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.first)
@@ -118,7 +121,7 @@ class WindowBank:
     def subset(self, some: np.ndarray) -> "WindowBank":
         """Return a bank of some of the windows, on the same rows."""
         phase = None if self.phase is None else self.phase[some]
-        return WindowBank(self.rows, self.first[some], self.rows_per_window, self.imaging, phase)
+        return replace(self, first=self.first[some], phase=phase)
 
     @property
     def _phases(self) -> np.ndarray:

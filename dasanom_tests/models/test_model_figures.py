@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -66,6 +67,7 @@ def test_latent_spaces_of_any_size_fit_into_an_event(latent: int, n: int) -> Non
 
 
 def test_what_is_drawn_of_a_bernoulli_likelihood_are_its_means() -> None:
+    torch.manual_seed(0)
     model = Vae(16, 16, VaeSettings(latent=2, widths=(4, 8), likelihood="bernoulli")).eval()
     bank = noise(16, 16)
     within = WindowBank(1 / (1 + np.exp(-bank.rows)), bank.first, 8)

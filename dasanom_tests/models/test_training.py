@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 
 from dasanom_assets.models import checkpoints, training
+from dasanom_assets.models.loop import DeviceWindows
 from dasanom_assets.models.training import (
     Encoded,
     TrainedVae,
@@ -162,7 +163,7 @@ def test_a_last_window_alone_in_its_batch_is_left_to_another_epoch() -> None:
 
 def test_frames_go_to_the_device_once_and_windows_are_cut_there() -> None:
     windows, _ = bank(0, 500)
-    source = training._Windows(windows, "cpu")
+    source = DeviceWindows(windows, "cpu")
     assert source.rows.data_ptr() == windows.rows.ctypes.data  # on a CPU not even copied
     some = torch.tensor([3, 400, 3])
     expected = np.stack([windows.window(i) for i in some])[:, None]

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dasanom_assets.models.training import _Windows
+from dasanom_assets.models.loop import DeviceWindows
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.common_level import common_levels
 from dasanom_assets.spectrograms.engine import rows_table
@@ -131,7 +131,7 @@ def test_a_network_sees_the_image_of_the_window(hop_seconds: float, image: tuple
     window = WindowSettings(seconds=9, image=image, scaling=scaling)
     bank, _ = bank_of(spectrogram, window)
     bank.rows[:] += np.random.default_rng(0).normal(size=bank.rows.shape).astype(np.float32) * 30
-    seen = _Windows(bank, "cpu")
+    seen = DeviceWindows(bank, "cpu")
     for i in (0, 5, 31):
         picture = bank.window(i)
         assert picture.shape == bank.window_shape
