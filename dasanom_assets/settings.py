@@ -245,7 +245,7 @@ class DetectionSettings(_Section):
     """Clustering, thresholds and events."""
 
     detectors: tuple[str, ...] = Field(
-        ("neighbours", "vae", "latent", "temporal"),
+        ("neighbours", "vae", "latent", "temporal", "infogan"),
         min_length=1,
         description="by name (neighbours, vae, latent, temporal, infogan, kmeans, dbscan, "
         "isolation_forest) or module:Class",

@@ -21,6 +21,7 @@ from dasanom_assets.detection.scoring import anomaly_scores, cluster_labels
 from dasanom_assets.detection.segments import segment_models, segments_note
 from dasanom_assets.detection.temporal import temporal_terms
 from dasanom_assets.models import checkpoints
+from dasanom_assets.models.infogan_training import save_infogan, train_infogan
 from dasanom_assets.models.training import load_vae, resolve_device, save_vae, train_vae
 from dasanom_assets.models.training_set import build_manifest, load_bank
 from dasanom_assets.recordings.catalogue import catalogue_day
@@ -54,15 +55,24 @@ def ingest(store: Store, day: str, settings: Settings, client: Client) -> None:
 
 
 def train(store: Store, days: Iterable[str], settings: Settings, say: Callable[[str], Any]) -> str:
-    """Train a VAE and fit a reference model on some days; return its version, which is live then."""
+    """Train the networks and fit a reference model on some days; return its version, which is live then."""
     manifest = build_manifest(store, list(days), settings)
     version = checkpoints.save(store, "training_set", {}, manifest)
     learned, kept = (load_bank(store, manifest, split)[0] for split in ("train", "validation"))
     device = resolve_device(settings.device)
-    trained = train_vae(learned, kept, settings.vae, device, on_epoch=lambda so_far: say(so_far.lines()[-1]))
-    vae_version = save_vae(store, trained, {"training_set": version, "days": manifest["days"]})
+    lineage = {"training_set": version, "days": manifest["days"]}
+
+    def on_epoch(so_far: Any) -> None:
+        say(so_far.lines()[-1])
+
+    vae_version = save_vae(store, train_vae(learned, kept, settings.vae, device, on_epoch), lineage)
+    infogan_version = None
+    if "infogan" in settings.detection.detectors:
+        infogan = train_infogan(learned, kept, settings.infogan, device, on_epoch)
+        infogan_version = save_infogan(store, infogan, lineage)
     vae = load_vae(store, vae_version)
-    reference = save_reference(store, fit_reference(store, manifest, vae, vae_version, settings, device))
+    fitted = fit_reference(store, manifest, vae, vae_version, settings, device, infogan_version)
+    reference = save_reference(store, fitted)
     checkpoints.set_live(store, "reference_model", reference)
     return reference
 
@@ -75,17 +85,15 @@ def score(store: Store, day: str, models: Store, settings: Settings) -> dict[str
     def lap(name: str) -> None:
         seconds[name] = time.perf_counter() - began - sum(seconds.values())
 
-    reference = load_reference(models)
-    vae = load_vae(models, reference.vae_version)
+    reference, device = load_reference(models), resolve_device(settings.device)
+    vae, inputs = load_vae(models, reference.vae_version), reference.inputs(store, models, device)
     lap("load")
     note = {"model_version": reference.version, "vae_version": reference.vae_version}
-    store.write_day(
-        "embeddings", day, embeddings(store, day, vae, settings, resolve_device(settings.device)), note
-    )
+    store.write_day("embeddings", day, embeddings(store, day, vae, settings, device), note)
     lap("embeddings")
     store.write_day("cluster_labels", day, cluster_labels(store, day, reference), note)
     lap("cluster_labels")
-    store.write_day("anomaly_scores", day, anomaly_scores(store, day, reference, settings), note)
+    store.write_day("anomaly_scores", day, anomaly_scores(store, day, reference, settings, inputs), note)
     lap("anomaly_scores")
     scores, labels = taking_part(store, day, settings.detection)
     before = end_of_day_before(store, day, note, settings.detection)

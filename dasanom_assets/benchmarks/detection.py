@@ -177,7 +177,11 @@ def run_method(root: Path, which: dict[str, list[str]], settings: Settings, clie
             scores = with_score(site.read_day("anomaly_scores", name))
             scores = scores.append_column("score_mean_energy", pa.array(mean_energy(site, name, scores)))
             if compared:
-                more = with_score(pa.concat_tables(anomaly_scores(site, name, compared, others)))
+                more = with_score(
+                    pa.concat_tables(
+                        anomaly_scores(site, name, compared, others, compared.inputs(site, models, "cpu"))
+                    )
+                )
                 for column in (f"score_{other}" for other in COMPARED):
                     scores = scores.append_column(column, more[column])
             of.append(scores.replace_schema_metadata())

@@ -77,7 +77,17 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             metadata={**day_metadata(store, "temporal_terms", day, rows), "reference_days": days, **pictures}
         )
 
-    @dg.asset(deps=["training_set", "vae_checkpoint"], group_name=GROUP, kinds={"python"}, pool="gpu")
+    @dg.asset(
+        deps=[
+            "training_set",
+            "vae_checkpoint",
+            "infogan_checkpoint",
+            dg.AssetDep(temporal_terms, partition_mapping=dg.AllPartitionMapping()),
+        ],
+        group_name=GROUP,
+        kinds={"python"},
+        pool="gpu",
+    )
     def reference_model(
         context: dg.AssetExecutionContext,
         store: dg.ResourceParam[Store],
@@ -98,7 +108,10 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         _, trained = checkpoints.load(store, "vae", vae_version)
         _, manifest = checkpoints.load(store, "training_set", trained["training_set"])
         vae = load_vae(store, vae_version)
-        reference = fit_reference(store, manifest, vae, vae_version, settings, resolve_device(device))
+        infogan_version = checkpoints.live(store, "infogan")
+        reference = fit_reference(
+            store, manifest, vae, vae_version, settings, resolve_device(device), infogan_version
+        )
         version = save_reference(store, reference)
         checkpoints.set_live(store, NAME, version)
         limits = thresholds(reference, settings.detection, settings.detection.channel_spacing_m)
@@ -208,6 +221,8 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             "channel_health",
             "clipped_seconds",
             "common_levels",
+            temporal_terms,
+            "infogan_checkpoint",
             embeddings,
             cluster_labels,
             reference_model,
@@ -215,9 +230,13 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         partitions_def=days,
         group_name=GROUP,
         kinds={"python", "parquet"},
+        pool="gpu",
     )
     def anomaly_scores(
-        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[Store],
+        settings: dg.ResourceParam[Settings],
+        device: dg.ResourceParam[str],
     ) -> dg.MaterializeResult:
         """Score and p-value of every window by each detector and by all together."""
         import pyarrow.compute as pc
@@ -225,12 +244,14 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         from dasanom_assets.detection.reference import load_reference
         from dasanom_assets.detection.scoring import anomaly_scores as compute
         from dasanom_assets.detection.scoring import spacing_m, thresholds
+        from dasanom_assets.models.training import resolve_device
 
         day = context.partition_key
         note = store.metadata("cluster_labels", day)
         reference = load_reference(store, note["model_version"])
         note["thresholds"] = thresholds(reference, settings.detection, spacing_m(store, day, settings))
-        rows = store.write_day("anomaly_scores", day, compute(store, day, reference, settings), note)
+        inputs = reference.inputs(store, store, resolve_device(device))
+        rows = store.write_day("anomaly_scores", day, compute(store, day, reference, settings, inputs), note)
         told = store.read_day("anomaly_scores", day, ["is_anomaly", "invalid"])
         flagged = pc.sum(told["is_anomaly"]).as_py() or 0
         invalid = {row["values"]: row["counts"] for row in told["invalid"].drop_null().value_counts().to_pylist()}

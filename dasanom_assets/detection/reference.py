@@ -10,7 +10,7 @@ import pyarrow as pa
 from dasanom_assets.detection.clustering import assign, cluster_quality
 from dasanom_assets.detection.components import SLACK, components
 from dasanom_assets.detection.detectors import Detector, Windows, detector_class, detector_classes
-from dasanom_assets.detection.inputs import Inputs
+from dasanom_assets.detection.inputs import ERROR, FEATURES, Inputs
 from dasanom_assets.detection.latent import Latent
 from dasanom_assets.detection.support import REACH, REACH_SECONDS, ChannelScores, supported
 from dasanom_assets.detection.thresholds import Calibration, combine
@@ -79,6 +79,8 @@ class Reference:
         What a person wants to know: counts, quality of the clusters, shares left out.
     version : str
         Of the stored checkpoint; empty before it is stored.
+    infogan_version : str or None
+        The infoGAN that a detector looks through; None where none does.
     """
 
     vae_version: str
@@ -91,6 +93,7 @@ class Reference:
     usual: dict[str, np.ndarray]
     note: dict[str, Any]
     version: str = ""
+    infogan_version: str | None = None
 
     @property
     def votes(self) -> "dict[str, Vote]":
@@ -98,6 +101,10 @@ class Reference:
         return {
             name: Vote(self.note["weights"][name], self.detectors[name].least_p) for name in self.note["fused"]
         }
+
+    def inputs(self, store: Store, models: Store, device: str) -> Inputs:
+        """Return what gives the detectors that score, on days of `store`, what they ask for; see `Inputs`."""
+        return Inputs([self.detectors[name] for name in self.votes], store, models, self.infogan_version, device)
 
     def of(self, fibre: str, channel: int) -> dict[str, Calibration]:
         """Return the calibrations of a channel."""
@@ -116,7 +123,13 @@ def needed(settings: Settings) -> dict[str, Any]:
 
 
 def fit_reference(
-    store: Store, manifest: dict[str, Any], vae: Vae, vae_version: str, settings: Settings, device: str
+    store: Store,
+    manifest: dict[str, Any],
+    vae: Vae,
+    vae_version: str,
+    settings: Settings,
+    device: str,
+    infogan_version: str | None = None,
 ) -> Reference:
     """Fit detectors on training windows and calibrate them on the calibration blocks.
 
@@ -132,12 +145,21 @@ def fit_reference(
     vae_version : str
     settings : Settings
     device : str
+    infogan_version : str, optional
+        Needed where a detector looks through an infoGAN.
+
+    Raises
+    ------
+    checkpoints.CheckpointError
+        Where a detector lacks its network, or that learned from windows of other settings.
     """
     detection = settings.detection
     train, origin = load_bank(store, manifest, "train", detection.reference_windows, detection.seed)
     held_out, where = load_bank(store, manifest, "calibration")
     classes = detector_classes([*detection.detectors, *({"latent"} - set(detection.detectors))])
-    inputs = Inputs(classes.values(), store)
+    asked = {name for of in classes.values() for name in of.inputs}
+    infogan = _fitting_infogan(store, infogan_version, manifest) if asked & {FEATURES, ERROR} else None
+    inputs = Inputs(classes.values(), store, store, infogan, device)
     learned = Windows(train, encode_bank(vae, train, device), more=inputs.of(train, origin))
     detectors = {name: of.fit(learned, detection) for name, of in classes.items()}
     windows = Windows(held_out, encode_bank(vae, held_out, device), more=inputs.of(held_out, where))
@@ -169,7 +191,21 @@ def fit_reference(
         grids_of(store, manifest["days"]),
         usual,
         note,
+        infogan_version=infogan,
     )
+
+
+def _fitting_infogan(store: Store, version: str | None, manifest: dict[str, Any]) -> str | None:
+    """Return `version`, of an infoGAN that learned from windows as those of the training set are."""
+    if version is not None:
+        _, trained = checkpoints.load(store, "infogan", version)
+        _, learned = checkpoints.load(store, "training_set", trained["training_set"])
+        if differ := [name for name in ("spectrogram", "window", "background") if learned[name] != manifest[name]]:
+            raise checkpoints.CheckpointError(
+                f"infogan {version} learned from windows with other settings of {', '.join(differ)}: materialize "
+                "infogan_checkpoint again"
+            )
+    return version
 
 
 def grids_of(store: Store, days: Sequence[str]) -> list[list[float]]:
@@ -395,6 +431,7 @@ def save_reference(store: Store, reference: Reference) -> str:
         tensors |= {f"calibration.{of}.{name}": c.scores for name, c in calibrations.items()}
     description = {
         "vae_version": reference.vae_version,
+        "infogan_version": reference.infogan_version,
         "detectors": [
             {"name": name, "class": f"{type(d).__module__}:{type(d).__name__}", "values": values[name]}
             for name, d in reference.detectors.items()
@@ -456,6 +493,7 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
         places["usual"],
         d["note"],
         version,
+        d["infogan_version"],
     )
 
 

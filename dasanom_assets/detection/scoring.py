@@ -39,7 +39,9 @@ def cluster_labels(store: Store, day: str, reference: Reference) -> Iterator[pa.
         yield _extended(SCHEMAS["cluster_labels"], rows, columns)
 
 
-def anomaly_scores(store: Store, day: str, reference: Reference, settings: Settings) -> Iterator[pa.Table]:
+def anomaly_scores(
+    store: Store, day: str, reference: Reference, settings: Settings, inputs: Inputs
+) -> Iterator[pa.Table]:
     """Yield the rows of `anomaly_scores` of a day, one table a channel.
 
     Windows that a part of which is missing or not to be trusted have no score; `invalid` says why.
@@ -59,7 +61,7 @@ def anomaly_scores(store: Store, day: str, reference: Reference, settings: Setti
     names = list(reference.votes)
     schema = with_detectors(names)
     yield schema.empty_table()
-    scored = _scored(store, day, reference, settings)
+    scored = _scored(store, day, reference, settings, inputs)
     for (rows, scores, invalid, channel), around in _with_neighbours(scored, REACH):
         beside = [neighbour[3] for neighbour in around]
         calibrations = reference.of(channel.fibre, channel.channel)
@@ -75,12 +77,11 @@ def anomaly_scores(store: Store, day: str, reference: Reference, settings: Setti
 
 
 def _scored(
-    store: Store, day: str, reference: Reference, settings: Settings
+    store: Store, day: str, reference: Reference, settings: Settings, inputs: Inputs
 ) -> Iterator[tuple[pa.Table, np.ndarray, pa.Table, ChannelScores]]:
     """Yield the rows of a channel, its scores by detector, its rows without a score, and the fusion."""
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
     names, shift = list(reference.votes), settings.window.shift_seconds * SECOND_NS
-    inputs = Inputs([reference.detectors[name] for name in names], store)
     labelled = store.iter_day("cluster_labels", day, [*INTERVAL[:3], "outlier_score"])
     encoded = (
         rows.append_column("outlier", labels["outlier_score"])

@@ -41,8 +41,8 @@ class Calibration:
     mean, std : float
         Of `scores`: the Gaussian fit.
     tail : dict or None
-        ``start``, ``shape``, ``scale`` of the generalised Pareto tail, the p-value ``p`` at its start, and ``reach``,
-        the excess that one of those it was fitted to was expected to pass; None where it was refused.
+        ``start``, ``shape``, ``scale`` of the generalised Pareto tail, the p-value ``p`` at its start, and
+        ``reach``, the excess that one of those it was fitted to was to pass; None where it was refused.
     """
 
     scores: np.ndarray

@@ -96,7 +96,12 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         settings: dg.ResourceParam[Settings],
         device: dg.ResourceParam[str],
     ) -> dg.MaterializeResult:
-        """Windows made and judged, infoGAN with an encoder: safetensors and JSON, versioned by digest."""
+        """Windows made and judged, infoGAN with an encoder: safetensors and JSON, versioned by digest.
+
+        Nothing is trained where `detection.detectors` does not name it.
+        """
+        if "infogan" not in settings.detection.detectors:
+            return dg.MaterializeResult(metadata={"trained": False})
         changes = {name: value for name, value in config.model_dump().items() if value is not None}
         infogan_settings = InfoGanSettings(**(settings.infogan.model_dump() | changes))
         return _trained(context, pipes, store, "infogan", infogan_settings, device)

@@ -1,7 +1,7 @@
 """A small line made of levels, without recordings, that everything after the spectrograms has run on."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from dasanom_assets.benchmarks import chain
 from dasanom_assets.detection.reference import Reference, load_reference
+from dasanom_assets.detection.scoring import anomaly_scores
 from dasanom_assets.detection.segments import segment_models, segments_note
 from dasanom_assets.detection.temporal import temporal_terms
 from dasanom_assets.settings import (
@@ -47,7 +48,7 @@ SETTINGS = Settings(
         windows_per_epoch=1024,
         validation_windows=256,
     ),
-    detection=DetectionSettings(reference_windows=1500),
+    detection=DetectionSettings(reference_windows=1500, detectors=("neighbours", "vae", "latent", "temporal")),
 )
 KIND = np.array([0, 0, 1, 1, 0, 0, -1, -1])
 TRAINED, QUIET, EVENTFUL = ("2026-01-05", "2026-01-06"), "2026-01-07", "2026-01-08"
@@ -100,6 +101,11 @@ def write_day(store: Store, day: str, change: Change | None = None, health: dict
         "segment_models", day, segment_models(store, day, SETTINGS), segments_note(store, day, SETTINGS)
     )
     store.write_day("temporal_terms", day, temporal_terms(store, day, SETTINGS.temporal))
+
+
+def scored(store: Store, day: str, reference: Reference, settings: Settings = SETTINGS) -> Iterator[pa.Table]:
+    """Return the rows of `anomaly_scores` of a day by a model that needs no more than the day's own store."""
+    return anomaly_scores(store, day, reference, settings, reference.inputs(store, store, "cpu"))
 
 
 EVENTS = {

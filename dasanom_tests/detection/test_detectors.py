@@ -11,13 +11,12 @@ import pytest
 
 from dasanom_assets.detection.detectors import BUILT_IN, Detector, Windows, detector_class, detector_classes
 from dasanom_assets.detection.reference import fit_reference, load_reference, save_reference
-from dasanom_assets.detection.scoring import anomaly_scores
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.training import Encoded, load_vae
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.windows import WindowBank
 from dasanom_assets.tables.schemas import with_score
-from dasanom_tests.detection.conftest import EVENTFUL, EVENTS, FIRST, SETTINGS, Ground, noon
+from dasanom_tests.detection.conftest import EVENTFUL, EVENTS, FIRST, SETTINGS, Ground, noon, scored
 from dasanom_tests.test_docs import PROJECT, blocks
 
 
@@ -89,7 +88,7 @@ def test_the_detector_of_the_docs_learns_is_stored_and_scores_a_day(ground: Grou
     manifest = checkpoints.load(store, "training_set", trained["training_set"])[1]
     fitted = fit_reference(store, manifest, load_vae(store, vae_version), vae_version, own, "cpu")
     reference = load_reference(store, save_reference(store, fitted))  # not live: other tests share the line
-    scores = with_score(pa.concat_tables(anomaly_scores(store, EVENTFUL, reference, own)))
+    scores = with_score(pa.concat_tables(scored(store, EVENTFUL, reference, own)))
     names = [name for name in scores.column_names if name.startswith(("score_", "p_"))]
     assert names == ["score_neighbours", "score_mahalanobis", "p_neighbours", "p_mahalanobis", "p_value"]
     channels, seconds, _ = EVENTS["high"]

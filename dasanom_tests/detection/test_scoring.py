@@ -18,7 +18,7 @@ from dasanom_assets.detection.reference import (
     needed,
     require_fit,
 )
-from dasanom_assets.detection.scoring import _with_neighbours, anomaly_scores, thresholds
+from dasanom_assets.detection.scoring import _with_neighbours, thresholds
 from dasanom_assets.detection.support import ChannelScores, supported
 from dasanom_assets.settings import BackgroundSettings, Settings, WindowSettings
 from dasanom_assets.spectrograms.engine import settings_note
@@ -36,6 +36,7 @@ from dasanom_tests.detection.conftest import (
     SETTINGS,
     Ground,
     noon,
+    scored,
     write_day,
 )
 
@@ -179,7 +180,7 @@ def test_embeddings_of_other_windows_are_refused(ground: Ground, later: Store) -
     kept = [rows.filter(pc.equal(rows["channel"], c)) for c in range(FIRST, FIRST + CHANNELS - 1)]
     later.write_day("spectrograms", QUIET, iter(part.replace_schema_metadata() for part in kept), note)
     with pytest.raises(ValueError, match="other spectrograms: materialize embeddings again"):
-        list(anomaly_scores(later, QUIET, ground.reference, SETTINGS))
+        list(scored(later, QUIET, ground.reference, SETTINGS))
 
 
 def test_labels_older_than_embeddings_are_refused(ground: Ground, later: Store) -> None:
@@ -187,13 +188,13 @@ def test_labels_older_than_embeddings_are_refused(ground: Ground, later: Store) 
     shifted = [part.take(np.arange(part.num_rows)[::-1]) for part in parts]
     later.write_day("cluster_labels", QUIET, iter(shifted))
     with pytest.raises(ValueError, match="older than its embeddings: materialize cluster_labels again"):
-        list(anomaly_scores(later, QUIET, ground.reference, SETTINGS))
+        list(scored(later, QUIET, ground.reference, SETTINGS))
 
 
 def test_a_model_that_does_not_fit_scores_nothing(ground: Ground) -> None:
     other = SETTINGS.model_copy(update={"background": BackgroundSettings(clip_high=9)})
     with pytest.raises(IncompatibleModelError, match=r"background\.clip_high 9.0 \(model: 15.0\)"):
-        next(anomaly_scores(ground.store, QUIET, ground.reference, other))
+        next(scored(ground.store, QUIET, ground.reference, other))
 
 
 def test_a_score_is_the_fusion_of_its_surroundings(ground: Ground) -> None:
@@ -217,7 +218,7 @@ def test_a_score_is_the_fusion_of_its_surroundings(ground: Ground) -> None:
 def test_channels_are_scored_one_at_a_time(ground: Ground) -> None:
     whole = scored_at_once(ground.store, QUIET)
     tracemalloc.start()
-    for _ in anomaly_scores(ground.store, QUIET, ground.reference, SETTINGS):
+    for _ in scored(ground.store, QUIET, ground.reference, SETTINGS):
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -235,7 +236,7 @@ def test_the_threshold_that_is_chosen_decides(ground: Ground, kind: str) -> None
     detection = SETTINGS.detection.model_copy(update={"threshold": kind})
     limits = thresholds(ground.reference, detection, 5.0)
     chosen = SETTINGS.model_copy(update={"detection": detection})
-    scores = with_score(pa.concat_tables(anomaly_scores(ground.store, EVENTFUL, ground.reference, chosen)))
+    scores = with_score(pa.concat_tables(scored(ground.store, EVENTFUL, ground.reference, chosen)))
     flagged = scores["is_anomaly"].to_numpy(zero_copy_only=False)
     np.testing.assert_array_equal(flagged, -np.log10(scores["p_value"].to_numpy()) >= limits[kind])
     assert 0 < flagged.mean() < 0.2
