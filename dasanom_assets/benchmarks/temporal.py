@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 
@@ -34,6 +35,7 @@ from dasanom_assets.detection.segments import models_of_channels, segment_frames
 from dasanom_assets.detection.temporal import TERMS, Temporal, temporal_terms
 from dasanom_assets.settings import DetectionSettings, TemporalSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS, WhiteChannel
+from dasanom_assets.tables.schemas import empty
 from dasanom_assets.tables.store import Store
 
 SETTINGS = TemporalSettings()
@@ -46,6 +48,8 @@ LEARNED, CALIBRATED, TESTED = 28, 7, 14
 TRAIN_SECOND, TRAIN_LENGTH = 2 * 3600, 120
 DRAWN = 40_000
 """Frames that a Monte Carlo estimate draws of each mixture."""
+ALARM = 4.0
+"""A segment whose combined p-value is below 1e-4 raises an alarm."""
 LACKING = -1e6
 """Stands for a term that a segment lacks."""
 FAR = 8
@@ -130,30 +134,54 @@ def truth(day: date, channel: int, start: np.ndarray, events: list[Event]) -> np
 
 
 def bench_weeks(channels: int, seed: int) -> dict[str, Any]:
-    """Score two simulated weeks after five that were learned from."""
+    """Score two simulated weeks after five that were learned from; what is found is no reference on later days."""
     days = [FIRST + timedelta(days=n) for n in range(LEARNED + CALIBRATED + TESTED)]
     reference, scored, kinds = [], [], []
+    detector = None
     with tempfile.TemporaryDirectory(prefix="dasanom-") as root:
         store = Store(root)
         for n, day in enumerate(days):
-            events = events_of(day, channels, seed, unusual=n >= LEARNED + CALIBRATED)
+            tested = n >= LEARNED + CALIBRATED
+            events = events_of(day, channels, seed, unusual=tested)
             rows = models_of_channels(simulated_channels(day, channels, events, seed), SETTINGS)
             store.write_day("segment_models", str(day), rows, _note())
             if n < LEARNED:
                 continue
-            for table in temporal_terms(store, str(day), SETTINGS):
-                if not table.num_rows:
-                    continue
-                terms = np.stack([table[name].to_numpy() for name in TERMS], axis=1)
-                if n < LEARNED + CALIBRATED:
-                    reference.append(terms)
-                    continue
-                start = table["start"].to_numpy().astype("datetime64[s]").astype(np.int64)
-                of = truth(day, table["channel"][0].as_py(), start, events)
-                names = np.array([e.kind for e in events] + ["between", "quiet"], object)
-                scored.append(terms)
-                kinds.append(names[of])  # −1 is the last, −2 the one before
+            table = pa.concat_tables(temporal_terms(store, str(day), SETTINGS))
+            terms = np.stack([table[name].to_numpy() for name in TERMS], axis=1)
+            if not tested:
+                reference.append(terms)
+                continue
+            detector = detector or _detector(np.concatenate(reference))
+            store.write_day("anomaly_events", str(day), _alarms(table, detector.score_terms(terms) > ALARM))
+            scored.append(terms)
+            kinds.append(_kinds(table, day, events))
     return _quality(np.concatenate(reference), np.concatenate(scored), np.concatenate(kinds))
+
+
+def _detector(reference: np.ndarray) -> Temporal:
+    return Temporal.of_terms(reference, DetectionSettings().trim_mads)
+
+
+def _alarms(table: pa.Table, alarm: np.ndarray) -> pa.Table:
+    """Return rows of `anomaly_events`, one a segment that raised an alarm."""
+    rows, schema = table.filter(pa.array(alarm)), empty("anomaly_events").schema
+    known = {name: rows[name] for name in ("fibre", "start", "end")}
+    known |= {name: rows["channel"] for name in ("first_channel", "last_channel")}
+    columns = [known[f.name] if f.name in known else pa.nulls(rows.num_rows, f.type) for f in schema]
+    return pa.table(columns, schema=schema)
+
+
+def _kinds(table: pa.Table, day: date, events: list[Event]) -> np.ndarray:
+    """Return the kind of event that each segment is of, ``quiet``, or ``between``: less than half of one."""
+    start = table["start"].to_numpy().astype("datetime64[s]").astype(np.int64)
+    channel = table["channel"].to_numpy()
+    names = np.array([event.kind for event in events] + ["between", "quiet"], object)
+    out = np.empty(len(start), object)
+    for number in np.unique(channel):
+        here = channel == number
+        out[here] = names[truth(day, int(number), start[here], events)]  # −1 is the last, −2 the one before
+    return out
 
 
 def _note() -> dict[str, Any]:
@@ -170,8 +198,7 @@ def _quality(reference: np.ndarray, terms: np.ndarray, kinds: np.ndarray) -> dic
 
     def combined(*names: str) -> np.ndarray:
         left = [name in names for name in TERMS]
-        detector = Temporal.of_terms(np.where(left, reference, np.nan), DetectionSettings().trim_mads)
-        return detector.score_terms(np.where(left, terms, np.nan))
+        return _detector(np.where(left, reference, np.nan)).score_terms(np.where(left, terms, np.nan))
 
     everything = combined(*TERMS)
     by_kind = {}
@@ -279,10 +306,13 @@ def bench_fit(segments: int, one_by_one: int, runs: int, seed: int) -> dict[str,
     }
 
 
-def bench_cost(sizes: tuple[int, ...], history: int, wide: int, seed: int) -> dict[str, Any]:
-    """Time a whole day of some channels with some days of history, and extrapolate to a wide line by the slope."""
+def bench_cost(sizes: tuple[int, ...], history: int, wide: int, runs: int, seed: int) -> dict[str, Any]:
+    """Time a whole day of some channels with days of history, from averaged frames to both tables, as files.
+
+    A wide line is extrapolated from the largest size, what does not grow with it included.
+    """
     day, whole = FIRST + timedelta(days=history), 86_400
-    seconds: dict[str, list[float]] = {"models_s": [], "terms_s": []}
+    figures: dict[str, list[float]] = {"models_s": [], "terms_s": [], "processor_s": []}
     size = 0
 
     def channels(of: date, n: int) -> Iterator[WhiteChannel]:
@@ -299,31 +329,33 @@ def bench_cost(sizes: tuple[int, ...], history: int, wide: int, seed: int) -> di
             store = Store(root)
             for lag in range(history, 0, -1):
                 before = day - timedelta(days=lag)
-                store.write_day(
-                    "segment_models", str(before), models_of_channels(channels(before, n), SETTINGS), _note()
-                )
+                rows = models_of_channels(channels(before, n), SETTINGS)
+                store.write_day("segment_models", str(before), rows, _note())
             ready = list(channels(day, n))
-            began = time.perf_counter()
-            store.write_day("segment_models", str(day), models_of_channels(ready, SETTINGS), _note())
-            between = time.perf_counter()
-            store.write_day("temporal_terms", str(day), temporal_terms(store, str(day), SETTINGS))
-            seconds["models_s"].append(between - began)
-            seconds["terms_s"].append(time.perf_counter() - between)
+
+            def models(store: Store = store, ready: list[WhiteChannel] = ready) -> None:
+                store.write_day("segment_models", str(day), models_of_channels(ready, SETTINGS), _note())
+
+            def terms(store: Store = store) -> None:
+                store.write_day("temporal_terms", str(day), temporal_terms(store, str(day), SETTINGS))
+
+            figures["models_s"].append(statistics.median(timed(models, runs)))
+            figures["terms_s"].append(statistics.median(timed(terms, runs)))
+            began = time.process_time()
+            models()
+            terms()
+            figures["processor_s"].append(time.process_time() - began)
             size = os.path.getsize(store.full(store.day_path("segment_models", str(day)))) // n
-    total = np.sum(list(seconds.values()), axis=0)
-    slope = {
-        name: float(np.polyfit(sizes, values, 1)[0]) for name, values in (*seconds.items(), ("both_s", total))
-    }
+    both = np.add(figures["models_s"], figures["terms_s"])
     return {
         "channels": list(sizes),
         "history_days": history,
-        **seconds,
-        "both_s": total.tolist(),
-        "s_a_channel": slope,
+        **figures,
+        "s_a_channel": (both / sizes).tolist(),
         "model_bytes_a_channel": size,
         "wide_channels": wide,
-        "wide_minutes": slope["both_s"] * wide / 60,
-        "wide_minutes_by_largest": float(total[-1]) / sizes[-1] * wide / 60,
+        "wide_minutes": float(both[-1]) / sizes[-1] * wide / 60,
+        "wide_processor_minutes": figures["processor_s"][-1] / sizes[-1] * wide / 60,
     }
 
 
@@ -376,7 +408,7 @@ def main(arguments: list[str] | None = None) -> int:
         "divergence": bench_divergence(options.pairs, options.seed),
         "weeks": bench_weeks(options.channels, options.seed),
         "fit": bench_fit(options.segments, options.one_by_one, 5, options.seed),
-        "cost": bench_cost(tuple(options.sizes), 7, 4000, options.seed),
+        "cost": bench_cost(tuple(options.sizes), 7, 4000, 3, options.seed),
     }
     machine = {
         "processor": _processor(),

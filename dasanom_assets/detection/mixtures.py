@@ -2,19 +2,26 @@
 
 import math
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 FLOOR = 1e-2
 """Added to every variance: a band that does not move has no infinite density."""
 ITERATIONS = 60
 TOLERANCE = 1e-3
 """EM ends where the mean log-likelihood of a frame, nats, grows by less."""
+LEAST_STEPS, REACH = 4, 30
+"""After so many steps, EM that would need more than so many of its last gains to be worth it is given up: twice as
+fast, and 1 % of the segments of simulated weeks lose a component that the criterion would have liked."""
 BLOCK = 256
 """Rows that a thread takes at a time. With `chained`, the first of each does not start from the row before."""
 PRODUCT = 16
@@ -217,17 +224,30 @@ class Prepared:
         flat = mixtures.flat()
         used = flat.weights > 0
         k = max(1, int(used.sum(axis=1).max(initial=0)))
-        order = np.argsort(~used, axis=1, kind="stable")[:, :k]
-        flat = Mixtures(
-            np.take_along_axis(flat.weights, order, 1),
-            np.take_along_axis(flat.means, order[..., None], 1),
-            np.take_along_axis(flat.variances, order[..., None], 1),
-        )
-        variances = flat.variances.astype(np.float64)
-        vectors = np.stack([flat.means, variances, 1 / variances], axis=2)
-        scalars = np.stack([flat.weights, np.log(variances).sum(axis=-1), np.zeros_like(flat.weights)], axis=2)
-        _own(scalars, vectors)
+        if used[:, k:].any() or (used[:, 1:] & ~used[:, :-1]).any():
+            order = np.argsort(~used, axis=1, kind="stable")
+            flat = Mixtures(
+                np.take_along_axis(flat.weights, order, 1),
+                np.take_along_axis(flat.means, order[..., None], 1),
+                np.take_along_axis(flat.variances, order[..., None], 1),
+            )
+        n, d = len(flat.weights), flat.means.shape[2]
+        scalars, vectors = np.empty((n, k, 3)), np.empty((n, k, 3, d))
+        _prepare(flat.weights[:, :k], flat.means[:, :k], flat.variances[:, :k], scalars, vectors)
         return Prepared(scalars, vectors)
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield `work` of each item in order, done by threads while the items that follow are read; few wait."""
+    threads = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(threads) as pool:
+        under_way: deque[Future[Result]] = deque()
+        for item in items:
+            under_way.append(pool.submit(work, item))
+            if len(under_way) > threads:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
 
 
 def _in_threads(work: Callable[[slice], None], n: int, block: int) -> None:
@@ -280,7 +300,8 @@ def _fit(
                 w[:k], m[:k], v[:k] = weights[row - 1, :k], means[row - 1, :k], variances[row - 1, :k]
             else:
                 _split(w, m, v, k - 1)
-            value = -2 * _em(x, n, share, k, floor, w, m, v) + parameters * np.log(n)
+            wanted = 0.5 * (parameters * np.log(n) - best)
+            value = -2 * _em(x, n, share, k, floor, wanted, w, m, v) + parameters * np.log(n)
             if not value < best:
                 break
             best = value
@@ -304,14 +325,28 @@ def _split(w: np.ndarray, m: np.ndarray, v: np.ndarray, k: int) -> None:
 
 @njit(nogil=True, cache=True)
 def _em(
-    x: np.ndarray, n: int, share: np.ndarray, k: int, floor: float, w: np.ndarray, m: np.ndarray, v: np.ndarray
+    x: np.ndarray,
+    n: int,
+    share: np.ndarray,
+    k: int,
+    floor: float,
+    wanted: float,
+    w: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
 ) -> float:
-    """Improve `k` components until it hardly helps, and return the log-likelihood; −∞ where one is lost."""
+    """Improve `k` components until it hardly helps, and return the log-likelihood.
+
+    −∞ where a component is lost, or `wanted`, from which it would be worth it, is out of reach.
+    """
     before = -np.inf
-    for _ in range(ITERATIONS):
+    for step in range(ITERATIONS):
         found = _expect(x, n, share, k, w, m, v)
-        if found - before < TOLERANCE * n:
+        gain = found - before
+        if gain < TOLERANCE * n:
             break
+        if step >= LEAST_STEPS and found + REACH * gain < wanted:
+            return -np.inf
         before = found
         if not _maximise(x, n, share, k, floor, w, m, v):
             return -np.inf
@@ -400,12 +435,29 @@ def _used(scalars: np.ndarray, i: int) -> int:
 
 
 @njit(nogil=True, cache=True, fastmath=_MATHS)
-def _own(scalars: np.ndarray, vectors: np.ndarray) -> None:
-    """Set the third of the scalars."""
+def _prepare(
+    weights: np.ndarray, means: np.ndarray, variances: np.ndarray, scalars: np.ndarray, vectors: np.ndarray
+) -> None:
+    """Set what `Prepared` holds."""
     d = vectors.shape[3]
     minus = np.empty((1, vectors.shape[1]))
     for i in range(len(scalars)):
+        scalars[i, :, 0] = weights[i]
         n = _used(scalars, i)
+        for a in range(n):
+            product, log_det = 1.0, 0.0
+            for c in range(d):
+                variance = float(variances[i, a, c])
+                vectors[i, a, 0, c], vectors[i, a, 1, c], vectors[i, a, 2, c] = (
+                    means[i, a, c],
+                    variance,
+                    1 / variance,
+                )
+                product *= variance
+                if not 1e-100 < product < 1e100:
+                    log_det += np.log(product)
+                    product = 1.0
+            scalars[i, a, 1] = log_det + np.log(product)
         for a in range(n):
             for b in range(n):
                 total = 0.0

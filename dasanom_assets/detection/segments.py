@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.fft import dct
 
-from dasanom_assets.detection.mixtures import Mixtures, Prepared, fit_mixtures, paired_divergence
+from dasanom_assets.detection.mixtures import Mixtures, Prepared, fit_mixtures, in_order, paired_divergence
 from dasanom_assets.settings import (
     Settings,
     SpectrogramSettings,
@@ -98,21 +98,12 @@ def models_of_channels(
     step : int
         From one channel number to the next: the size of groups of channels.
     """
-    found = (_Prepared.of(segments) for channel in channels if (segments := fit_segments(channel, settings)))
+    cut = ((channel.fibre, channel.channel, *segment_frames(channel, settings)) for channel in channels)
+    found = in_order(lambda some: _Fitted.of(*some, settings.components), (some for some in cut if len(some[2])))
     gap, reach = settings.neighbour_gap * step, (settings.neighbour_gap + settings.neighbours) * step
     for here, around in _with_those_around(found, reach):
         far = [other for other in around if abs(other.segments.channel - here.segments.channel) > gap]
         yield models_table(here.segments, _to_neighbours(here, far), settings)
-
-
-def fit_segments(channel: WhiteChannel, settings: TemporalSettings) -> Segments | None:
-    """Return the segments of a channel with their models, None where it has no segment."""
-    start, frames = segment_frames(channel, settings)
-    if not len(start):
-        return None
-    models = fit_mixtures(frames, settings.components, chained=True)
-    n_frames = np.isfinite(frames[:, :, 0]).sum(axis=1, dtype=np.int32)
-    return Segments(channel.fibre, channel.channel, start * SECOND_NS, models, n_frames)
 
 
 def segment_frames(channel: WhiteChannel, settings: TemporalSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -136,17 +127,19 @@ def segment_frames(channel: WhiteChannel, settings: TemporalSettings) -> tuple[n
     length, shift = settings.segment_seconds, settings.shift_seconds
     features = band_features(channel.rows, settings)
     features[~channel.usable] = np.nan
+    rate = features.shape[1]
     first = (second[0] - length) // shift * shift + shift
     grid = np.full((second[-1] + length + 1 - first, *features.shape[1:]), np.nan, np.float32)
     grid[second - first] = features
     there = np.concatenate([[0], np.cumsum(np.isfinite(grid[:, 0, 0]))])
     at = np.arange(0, len(grid) - length + 1, shift)
-    at = at[there[at + length] - there[at] >= settings.min_share * length]
-    rate = features.shape[1]
+    enough = there[at + length] - there[at] >= settings.min_share * length
     views = np.lib.stride_tricks.sliding_window_view(grid.reshape(-1, grid.shape[2]), length * rate, axis=0)
-    return first + at, views[at[0] * rate :: shift * rate][(at - at[0]) // shift].swapaxes(1, 2) if len(
-        at
-    ) else views[:0]
+    views = views[:: shift * rate].swapaxes(1, 2)
+    # A slice is no copy, and most days have no gap between their first segment and their last.
+    some = np.flatnonzero(enough)
+    whole = len(some) > 0 and some[-1] - some[0] + 1 == len(some)
+    return first + at[some], views[some[0] : some[-1] + 1] if whole else views[some]
 
 
 def band_features(rows: np.ndarray, settings: TemporalSettings) -> np.ndarray:
@@ -181,25 +174,27 @@ def cosine_basis(bands: int, dimensions: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _Fitted:
     segments: Segments
     prepared: Prepared
 
     @staticmethod
-    def of(segments: Segments) -> "_Prepared":
-        return _Prepared(segments, Prepared.of(segments.models))
+    def of(fibre: str, channel: int, start: np.ndarray, frames: np.ndarray, components: int) -> "_Fitted":
+        models = fit_mixtures(frames, components, chained=True)
+        n_frames = np.isfinite(frames[:, :, 0]).sum(axis=1, dtype=np.int32)
+        return _Fitted(Segments(fibre, channel, start * SECOND_NS, models, n_frames), Prepared.of(models))
 
 
-def _with_those_around(items: Iterable[_Prepared], reach: int) -> Iterator[tuple[_Prepared, list[_Prepared]]]:
+def _with_those_around(items: Iterable[_Fitted], reach: int) -> Iterator[tuple[_Fitted, list[_Fitted]]]:
     """Yield each channel with the others of its fibre within a reach; no more are kept in memory."""
 
-    def near(a: _Prepared, b: _Prepared) -> bool:
+    def near(a: _Fitted, b: _Fitted) -> bool:
         return a.segments.fibre == b.segments.fibre and abs(a.segments.channel - b.segments.channel) <= reach
 
-    held: list[_Prepared] = []
+    held: list[_Fitted] = []
     waiting = 0  # the first of those held that has not been yielded
 
-    def ready(until: _Prepared | None) -> Iterator[tuple[_Prepared, list[_Prepared]]]:
+    def ready(until: _Fitted | None) -> Iterator[tuple[_Fitted, list[_Fitted]]]:
         nonlocal waiting
         while waiting < len(held) and (until is None or not near(held[waiting], until)):
             here = held[waiting]
@@ -215,7 +210,7 @@ def _with_those_around(items: Iterable[_Prepared], reach: int) -> Iterator[tuple
     yield from ready(None)
 
 
-def _to_neighbours(here: _Prepared, others: list[_Prepared]) -> np.ndarray:
+def _to_neighbours(here: _Fitted, others: list[_Fitted]) -> np.ndarray:
     """Return the median divergence from other channels at the same time, float32; NaN where there is none."""
     start = here.segments.start_ns
     found = np.full((max(len(others), 1), len(start)), np.nan, np.float32)

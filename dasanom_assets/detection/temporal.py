@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.detection.detectors import Detector, Tensors, Windows
-from dasanom_assets.detection.mixtures import Mixtures, Prepared, least_divergence, paired_divergence
+from dasanom_assets.detection.mixtures import Mixtures, Prepared, in_order, least_divergence, paired_divergence
 from dasanom_assets.detection.thresholds import Calibration, combine
 from dasanom_assets.settings import DetectionSettings, TemporalSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -121,11 +122,16 @@ class Calendar:
 
 def local_seconds(start: np.ndarray, time_zone: str) -> np.ndarray:
     """Return seconds since 1970 as clocks of a time zone show them, int64, shape of `start`."""
-    zone = ZoneInfo(time_zone)
     steps, inverse = np.unique(start // OFFSET_SECONDS, return_inverse=True)
-    moments = (datetime.fromtimestamp(int(step) * OFFSET_SECONDS, zone) for step in steps)
-    offsets = np.array([moment.utcoffset().total_seconds() for moment in moments], np.int64)  # type: ignore[union-attr]
+    offsets = np.array([_offset(int(step), time_zone) for step in steps], np.int64)
     return start + offsets[inverse] if len(steps) else start
+
+
+@lru_cache(maxsize=100_000)
+def _offset(step: int, time_zone: str) -> int:
+    """Return how many seconds a time zone is ahead of UTC."""
+    offset = datetime.fromtimestamp(step * OFFSET_SECONDS, ZoneInfo(time_zone)).utcoffset()
+    return round(offset.total_seconds()) if offset else 0
 
 
 def channel_terms(today: History, earlier: History, calendar: Calendar) -> np.ndarray:
@@ -152,11 +158,13 @@ def channel_terms(today: History, earlier: History, calendar: Calendar) -> np.nd
     """
     settings = calendar.settings
     out = np.full((len(today.start), len(TERMS)), np.nan, np.float32)
-    segments, known = Prepared.of(today.models), Prepared.of(earlier.models)
     out[:, 0] = _previous(today, earlier, settings.segment_seconds)
+
     local, past = (local_seconds(h.start, settings.time_zone) for h in (today, earlier))
-    order = np.argsort(past, kind="stable")  # the hour that a clock shows twice
-    past, ordered = past[order], known[order]
+    if (np.diff(past) < 0).any():  # the hour that clocks show twice
+        order = np.argsort(past, kind="stable")
+        past, earlier = past[order], earlier[order]
+    segments, known = Prepared.of(today.models), Prepared.of(earlier.models)
     slack = settings.slack_segments * settings.shift_seconds
     of_day = local // DAY_SECONDS
     for number in np.unique(of_day):
@@ -169,13 +177,13 @@ def channel_terms(today: History, earlier: History, calendar: Calendar) -> np.nd
             np.searchsorted(past, same_time - slack),
             np.searchsorted(past, same_time + slack, side="right"),
         )
-        least = least_divergence(segments[at], ordered, first, last)
+        least = least_divergence(segments[at], known, first, last)
         of_days, of_weeks = (least[:, np.isin(lags, some)] for some in (daily, weekly))
         out[at, 1] = np.fmin.reduce(of_days, axis=1, initial=np.nan)
         enough = np.isfinite(of_weeks).sum(axis=1) >= settings.least_days
         out[at, 2] = np.where(enough, np.fmin.reduce(of_weeks, axis=1, initial=np.nan), out[at, 1])
 
-    to_neighbours = earlier.to_neighbours[order]
+    to_neighbours = earlier.to_neighbours
     recent = past >= local.min() - settings.days * DAY_SECONDS if len(local) else np.zeros(len(past), bool)
     for hour in np.unique(local // 3600 % 24):
         some = to_neighbours[recent & (past // 3600 % 24 == hour) & np.isfinite(to_neighbours)]
@@ -228,16 +236,23 @@ def temporal_terms(store: Store, day: str, settings: TemporalSettings) -> Iterat
     size = store.metadata("segment_models", day)["spectrogram"]["group_channels"]
     alarms = {d: Alarms(store, d, size) for d in days}
     by_channel = heapq.merge(*(stored_segments(store, d) for d in [*days, day]), key=lambda item: item[0])
-    for (fibre, channel), entries in itertools.groupby(by_channel, key=lambda item: item[0]):
-        of_day = {d: history for _, d, history in entries}
-        if (today := of_day.pop(day, None)) is None:
-            continue
-        parts = [
-            history[~alarms[d].touch(fibre, channel, history.start, settings.segment_seconds)]
-            for d, history in of_day.items()
-        ]
-        terms = channel_terms(today, History.joined([today[:0], *parts]), calendar)
-        yield _table(fibre, channel, today.start, terms, settings)
+
+    def channels() -> Iterator[tuple[str, int, History, History]]:
+        for (fibre, channel), entries in itertools.groupby(by_channel, key=lambda item: item[0]):
+            of_day = {d: history for _, d, history in entries}
+            if (today := of_day.pop(day, None)) is None:
+                continue
+            parts = [
+                history[~alarms[d].touch(fibre, channel, history.start, settings.segment_seconds)]
+                for d, history in of_day.items()
+            ]
+            yield fibre, channel, today, History.joined([today[:0], *parts])
+
+    def terms(item: tuple[str, int, History, History]) -> pa.Table:
+        fibre, channel, today, earlier = item
+        return _table(fibre, channel, today.start, channel_terms(today, earlier, calendar), settings)
+
+    yield from in_order(terms, channels())
 
 
 def needed_days(store: Store, day: str, settings: TemporalSettings) -> list[str]:
