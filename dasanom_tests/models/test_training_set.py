@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dasanom_assets.models.training_set import SPLITS, build_manifest, load_bank, split_of
-from dasanom_assets.settings import Settings, SpectrogramSettings, TrainingSetSettings, WindowSettings
+from dasanom_assets.settings import (
+    BackgroundSettings,
+    Settings,
+    SpectrogramSettings,
+    TrainingSetSettings,
+    WindowSettings,
+)
 from dasanom_assets.spectrograms.common_level import common_levels
 from dasanom_assets.spectrograms.windows import SECOND_NS, whiten
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, vector
@@ -156,7 +162,19 @@ def test_windows_hold_the_whitened_levels_of_their_place_and_time(store: Store) 
         power = levels(day, channel)[second : second + 4].reshape(8, 3)
         usual, spread = np.full(3, channel, np.float32), np.ones(3, np.float32)
         expected = whiten(power, usual, spread, SETTINGS.background)
-        np.testing.assert_allclose(bank.window(i), expected, atol=1e-6)
+        own = bank.window(i) / expected  # that of the channel's day: levels spread by 2 dB about the usual ones
+        np.testing.assert_allclose(own, own[0, 0], rtol=1e-4)
+        assert 1 / own[0, 0] == pytest.approx(2 / (1.4826 + SETTINGS.background.scale_floor_db), rel=0.1)
+
+
+def test_the_spread_of_a_day_may_be_left_to_the_reference(store: Store) -> None:
+    plain = SETTINGS.model_copy(update={"background": BackgroundSettings(own_spread=False)})
+    bank, index = load_bank(store, build_manifest(store, DAYS, plain), "train")
+    channel, day = int(index.channel[0]), index.day[0]
+    second = (int(index.start_ns[0]) - start_of(day)) // SECOND_NS
+    power = levels(day, channel)[second : second + 4].reshape(8, 3)
+    usual, spread = np.full(3, channel, np.float32), np.ones(3, np.float32)
+    np.testing.assert_allclose(bank.window(0), whiten(power, usual, spread, plain.background), atol=1e-6)
 
 
 def test_bad_channels_and_bad_seconds_are_left_out(store: Store) -> None:

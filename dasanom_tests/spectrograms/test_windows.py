@@ -23,6 +23,7 @@ from dasanom_assets.spectrograms.windows import (
     frames_there,
     healthy_rows,
     make_bank,
+    own_spread,
     unusable_rows,
     white_day,
     whiten,
@@ -202,9 +203,11 @@ def test_rows_are_measured_against_their_part_of_the_day(tmp_path: Path) -> None
     store, grid = Store(str(tmp_path)), SpectrogramSettings(bands=4, hop_seconds=0.5)
     levels = write_day(store, grid, [5, 6, 7])
     write_references(store, [5, 6, 7], 4, 2, {5: "ok", 6: "dead", 7: "noisy"})
-    wide = BackgroundSettings(clip_low=-100, clip_high=100)
+    wide = BackgroundSettings(clip_low=-100, clip_high=100, own_spread=False)
     found = list(white_day(store, DAY, wide, WindowSettings()))
     assert [channel.channel for channel in found] == [5, 7]
+    own = list(white_day(store, DAY, wide.model_copy(update={"own_spread": True}), WindowSettings()))
+    np.testing.assert_allclose(own[1].rows, found[1].rows / own_spread(found[1].rows), rtol=1e-5)
     usual = np.where(np.arange(50) < 10, 0, 10)[:, None, None]  # noon is ten seconds on
     np.testing.assert_allclose(found[1].rows, (levels[2] - usual) / (1.4826 + 0.5), rtol=1e-4, atol=1e-5)
     (raw,) = white_day(store, DAY, wide, WindowSettings(scaling="minmax"), lambda fibre, channel: channel == 7)
@@ -235,3 +238,17 @@ def test_one_channel_is_read_without_the_others(tmp_path: Path, monkeypatch: pyt
     assert [f.channel for f in day_frames(store, DAY)] == [5, 6, 7]
     with pytest.raises(LookupError, match="have no channel 9 of fibre north"):
         channel_rows(store, DAY, "north", 9)
+
+
+def test_the_spread_of_a_channel_is_that_of_its_noise_whatever_events_do() -> None:
+    rng = np.random.default_rng(0)
+    rows = (1.3 * rng.normal(size=(900, 8, 16))).astype(np.float32)
+    assert own_spread(rows) == pytest.approx(1.3, rel=0.02)
+    rows[100:190] += 9  # a tenth of the day is loud
+    rows[500, 3] = np.nan  # a place without a frame
+    assert own_spread(rows) == pytest.approx(1.3, rel=0.15)
+
+
+def test_spreads_stay_between_a_half_and_two() -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 4, 4)).astype(np.float32)
+    assert (own_spread(rows / 100), own_spread(rows * 100), own_spread(rows * np.nan)) == (0.5, 2.0, 1.0)
