@@ -112,6 +112,11 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         reference = fit_reference(
             store, manifest, vae, vae_version, settings, resolve_device(device), infogan_version
         )
+        if left_out := reference.note["left_out"]:
+            context.log.warning(
+                f"{', '.join(left_out)} left out: there is no infoGAN whose codes mean something; train longer with "
+                "infogan.max_epochs, or look at its pictures below reports/training/infogan/"
+            )
         version = save_reference(store, reference)
         checkpoints.set_live(store, NAME, version)
         limits = thresholds(reference, settings.detection, settings.detection.channel_spacing_m)
@@ -136,7 +141,8 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
                 "noise_share": reference.note["clusters"]["noise_share"],
                 "clusters": reference.note["clusters"],
                 "cluster_parameters": reference.latent.clusters.parameters(),
-                "detectors": list(reference.detectors),
+                "detectors": list(reference.votes),
+                "left_out": reference.note["left_out"],
                 "restless_channels": sorted(map(list, reference.restless)),
                 "thresholds": limits,
                 **{name: dg.MetadataValue.md(image(thumbnail(drawn))) for name, drawn in pictures.items()},

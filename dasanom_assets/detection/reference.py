@@ -146,24 +146,30 @@ def fit_reference(
     settings : Settings
     device : str
     infogan_version : str, optional
-        Needed where a detector looks through an infoGAN.
+        Without it, detectors that look through an infoGAN are left out; ``note`` says which.
 
     Raises
     ------
     checkpoints.CheckpointError
-        Where a detector lacks its network, or that learned from windows of other settings.
+        Where the infoGAN learned from windows of other settings.
+    ValueError
+        Where no detector is left.
     """
     detection = settings.detection
     train, origin = load_bank(store, manifest, "train", detection.reference_windows, detection.seed)
     held_out, where = load_bank(store, manifest, "calibration")
     classes = detector_classes([*detection.detectors, *({"latent"} - set(detection.detectors))])
-    asked = {name for of in classes.values() for name in of.inputs}
-    infogan = _fitting_infogan(store, infogan_version, manifest) if asked & {FEATURES, ERROR} else None
+    looking = [name for name, of in classes.items() if {FEATURES, ERROR} & set(of.inputs)]
+    infogan = _fitting_infogan(store, infogan_version, manifest) if looking else None
+    left_out = looking if infogan is None else []
+    classes = {name: of for name, of in classes.items() if name not in left_out}
     inputs = Inputs(classes.values(), store, store, infogan, device)
     learned = Windows(train, encode_bank(vae, train, device), more=inputs.of(train, origin))
     detectors = {name: of.fit(learned, detection) for name, of in classes.items()}
     windows = Windows(held_out, encode_bank(vae, held_out, device), more=inputs.of(held_out, where))
     fused = [name for name, of in classes.items() if of in detector_classes(detection.detectors).values()]
+    if not fused:
+        raise ValueError(f"{', '.join(left_out)} has no network: materialize infogan_checkpoint first")
     scores = np.stack([detectors[name].score(windows) for name in fused], axis=1)
     step = manifest["spectrogram"]["group_channels"]
     usual = usual_of(store, manifest["days"])
@@ -177,6 +183,7 @@ def fit_reference(
         "calibration_windows": len(held_out),
         "fused": fused,
         "weights": weights,
+        "left_out": left_out,
         **found.note,
         "clusters": cluster_quality(windows.encoded.mu, assign_labels(detectors["latent"], windows)),
     }

@@ -38,6 +38,15 @@ def test_planted_events_are_found_on_a_day_that_was_not_trained_on(line: Line, l
     assert events["recall"] >= 0.6, events
 
 
+def test_all_five_detectors_score_each_day(line: Line) -> None:
+    names = ("neighbours", "vae", "latent", "temporal", "infogan")
+    for day in line.days:
+        scores = line.store.read_day(
+            "anomaly_scores", day, [f"{kind}_{n}" for kind in ("score", "p") for n in names]
+        )
+        assert all(column.null_count < len(column) for column in scores.columns)
+
+
 def test_every_table_has_every_day_and_keeps_its_contract(line: Line) -> None:
     for table in SCHEMAS:
         assert line.store.days(table) == list(line.days)
