@@ -18,7 +18,7 @@ DAY = "2026-01-05"
 START = int(np.datetime64(DAY, "ns").astype(np.int64))
 SECOND = 1_000_000_000
 GRID = SpectrogramSettings(hop_seconds=0.5, bands=3)
-SETTINGS = BackgroundSettings()
+SETTINGS = BackgroundSettings(own_spread=False)
 
 
 def levels(channels: int, seconds: int = 60) -> np.ndarray:
@@ -97,7 +97,7 @@ def test_of_many_channels_some_that_lie_evenly_are_enough(store: Store) -> None:
 
 def test_a_long_fibre_is_cut_into_stretches_none_of_them_short(store: Store) -> None:
     write(store, levels(50, 10))
-    tables = found(store, BackgroundSettings(common_channels=20))
+    tables = found(store, BackgroundSettings(common_channels=20, own_spread=False))
     spans = [(t["first_channel"][0].as_py(), t["last_channel"][0].as_py()) for t in tables]
     assert spans == [(100, 124), (125, 149)]
 
