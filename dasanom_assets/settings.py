@@ -216,11 +216,17 @@ class InfoGanSettings(_Section):
     validation_windows: int = Field(1_024, ge=2, description="windows drawn for validation, at most")
     generator_rate: float = Field(2e-3, gt=0, description="learning rate; each falls to zero over the training")
     discriminator_rate: float = Field(
-        5e-4, gt=0, description="below the generator's: a discriminator that is always right teaches nothing"
+        2e-4, gt=0, description="below the generator's: a discriminator that is always right teaches nothing"
     )
-    encoder_rate: float = Field(1e-3, gt=0)
+    encoder_rate: float = Field(3e-3, gt=0)
     warm_up_share: float = Field(
-        0.15, ge=0, lt=1, description="share of steps over which only categories of real windows are learned"
+        0.1, ge=0, lt=0.5, description="share of steps over which only categories of real windows are learned"
+    )
+    encoder_share: float = Field(
+        0.3, gt=0, le=0.5, description="share of steps, the last ones, over which only the encoder learns"
+    )
+    instance_noise: float = Field(
+        0.1, ge=0, description="spread of noise on all that the discriminator learns from, the range being -1 to 1"
     )
     smoothing: float = Field(0.1, ge=0, lt=0.5, description="real windows are so far from certainly real")
     categorical_weight: float = Field(1.0, ge=0, description="of the categorical code's cross-entropy")

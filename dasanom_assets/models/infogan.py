@@ -115,7 +115,7 @@ class Generator(nn.Module):
         Pixels scatter where there is a random number generator; otherwise a window is what is usual of its point.
         """
         grid = self.lift(latent).contiguous(memory_format=torch.channels_last)
-        made = self.layers(grid)[:, :, : self.frames, : self.bands]
+        made = self.layers(grid)[:, :, : self.frames, : self.bands].float()
         if generator is not None:
             made = made + self.scatter * torch.randn(made.shape, generator=generator, device=made.device)
         return torch.tanh(made)
@@ -134,9 +134,10 @@ class Discriminator(nn.Module):
     def forward(self, y: torch.Tensor) -> Judgement:
         """Judge windows of shape (n, 1, frames, bands)."""
         features = self.trunk(y)
-        mean, logvar = self.continuous(features).chunk(2, dim=1)
+        mean, logvar = self.continuous(features).float().chunk(2, dim=1)
         logvar = LOGVAR_LIMIT * torch.tanh(logvar / LOGVAR_LIMIT)
-        return Judgement(features, self.real(features)[:, 0], self.category(features), mean, logvar)
+        real, category = self.real(features).float()[:, 0], self.category(features).float()
+        return Judgement(features.float(), real, category, mean, logvar)
 
 
 class Encoder(nn.Module):
@@ -153,7 +154,7 @@ class Encoder(nn.Module):
 
         A category is given by its probabilities, a continuous code lies in [−1, 1].
         """
-        noise, category, continuous = self.point(self.trunk(y)).split(self.sizes, dim=1)
+        noise, category, continuous = self.point(self.trunk(y)).float().split(self.sizes, dim=1)
         return torch.cat([noise, category.softmax(dim=1), torch.tanh(continuous)], dim=1)
 
 

@@ -85,6 +85,7 @@ def code_samples(model: InfoGan) -> Figure:
     low, high = np.percentile(made, [1, 99.5])
 
     figure = Figure(figsize=(4.3 * panels, 0.62 * settings.categories + 1), dpi=DPI, layout="constrained")
+    figure.suptitle("Generated windows (time to the right, bands upwards)", fontsize=11)
     for panel, axes in enumerate(np.atleast_1d(figure.subplots(1, panels, sharey=True))):
         # Time runs to the right and bands upwards in each window, and categories downwards.
         rows = [
@@ -103,7 +104,7 @@ def code_samples(model: InfoGan) -> Figure:
         axes.set_xticks(np.arange(COLUMNS) + 0.5, [f"{value:.1f}" for value in values.tolist()])
         axes.set_yticks(np.arange(settings.categories) + 0.5, [str(i + 1) for i in range(settings.categories)])
         axes.tick_params(length=0)
-        axes.set(xlabel=f"continuous code {panel + 1}", title="Generated windows" if not panel else "")
+        axes.set_xlabel(f"continuous code {panel + 1}")
         axes.spines[:].set_visible(False)
         if not panel:
             axes.set_ylabel("category")

@@ -25,7 +25,7 @@ from dasanom_assets.models.infogan import (
     moved,
 )
 from dasanom_assets.models.loop import DeviceWindows, State, epochs, prepare, total_steps
-from dasanom_assets.models.training import ENCODING_BATCH
+from dasanom_assets.models.training import ENCODING_BATCH, knows_bf16
 from dasanom_assets.models.unfinished import Unfinished
 from dasanom_assets.settings import InfoGanSettings
 from dasanom_assets.spectrograms.windows import WindowBank
@@ -47,7 +47,7 @@ class InfoGanEpoch:
     epoch, max_epochs : int
         The epoch, from 1, and how many there are.
     discriminator_loss, generator_loss : float or None
-        Cross-entropies of real against generated windows; None while only the category's head learns.
+        Cross-entropies of real against generated windows; None while only categories or the encoder are learned.
     categorical_information, continuous_information : float or None
         Lower bounds on what generated windows tell of their codes: at most ``log(categories)``; and without such a
         limit for continuous ones.
@@ -75,7 +75,7 @@ class InfoGanEpoch:
     def line(self) -> str:
         """Return the epoch in one line of text."""
         if self.discriminator_loss is None:
-            losses = "categories of real windows alone"
+            losses = "categories of real windows or encoder alone"
         else:
             losses = (
                 f"losses {self.discriminator_loss:.2f} and {self.generator_loss:.2f} nats, "
@@ -104,10 +104,23 @@ class TrainedInfoGan:
 
     @property
     def usable(self) -> bool:
-        """Whether the network may be made live: its generator listens to the categorical code."""
-        information = self.history[-1]["categorical_information"]
+        """Whether the network may be made live: its generator was trained, which a few steps may not come to.
+
+        One that is deaf to its codes may: features and reconstruction are scored, and codes are not.
+        """
+        return self.categorical_information is not None
+
+    @property
+    def deaf(self) -> bool:
+        """Whether the generator makes little of its categorical code."""
         least = LEAST_INFORMATION_SHARE * math.log(self.model.settings.categories)
-        return information is not None and information >= least
+        return self.categorical_information is None or self.categorical_information < least
+
+    @property
+    def categorical_information(self) -> float | None:
+        """That of the last epoch in which the generator learned, nats."""
+        told = [row["categorical_information"] for row in self.history]
+        return next((value for value in reversed(told) if value is not None), None)
 
     def lines(self) -> list[str]:
         """Return each epoch in one line of text."""
@@ -116,8 +129,9 @@ class TrainedInfoGan:
     def note(self) -> dict[str, Any]:
         """Return what is told of the training beside the network, JSON-serialisable."""
         last = self.history[-1]
-        kept = ("reconstruction", "categorical_information", "category_information", "categories_used")
-        return {"epochs": len(self.history), **{key: last[key] for key in kept}, "usable": self.usable}
+        kept = ("reconstruction", "category_information", "categories_used")
+        told = {"categorical_information": self.categorical_information, "deaf": self.deaf}
+        return {"epochs": len(self.history), **{key: last[key] for key in kept}, **told}
 
 
 @dataclass(frozen=True)
@@ -151,11 +165,12 @@ def train_infogan(
 ) -> TrainedInfoGan:
     """Train infoGAN on windows, most of which are normal.
 
-    Each step moves the discriminator, by its cross-entropy, by how badly it reads the codes of generated windows
-    and by `infogan.consistency_loss` on real ones; then the generator, by the non-saturating loss and the codes;
-    then the encoder, by the square error of its windows through the generator as it will be used. Over the first
-    steps only the category's head and the trunk below it learn, from real windows: a generator that is faster
-    would teach it categories of its own. Learning rates fall to zero in a straight line.
+    Over the first steps only the category's head and the trunk below it learn, by `infogan.consistency_loss` on
+    real windows: a generator that is faster would teach them categories of its own. Then each step moves the
+    discriminator, by that loss, by its cross-entropy and by how badly it reads the codes of generated windows; and
+    the generator, by the non-saturating loss and the codes. Over the last steps the encoder learns, by the square
+    error of windows that it and the generator, which no longer changes, bring back. Learning rates fall to zero in
+    a straight line. Networks compute in bfloat16 where the device knows it, losses and weights are float32.
 
     Parameters
     ----------
@@ -193,13 +208,19 @@ def train_infogan(
     if unfinished:
         state.restore(unfinished)
     total = total_steps(len(train), settings)
+    made_by = (1 - settings.encoder_share) * total
+    bf16 = knows_bf16(device)
 
     def step(x: torch.Tensor, number: int) -> torch.Tensor:
+        before = number - 1
         for name, rate in settings.learning_rates.items():
-            optimizers[name].param_groups[0]["lr"] = rate * (1 - (number - 1) / total)
-        if settings.consistency_weight and number <= settings.warm_up_share * total:
-            return _warm_up_step(model, optimizers, x, state.generator)
-        return _step(model, optimizers, x, state.generator)
+            left = (total - before) / (total - made_by) if name == "encoder" else 1 - before / made_by
+            optimizers[name].param_groups[0]["lr"] = rate * left
+        if before >= made_by:
+            return _encoder_step(model, optimizers, x, bf16)
+        if settings.consistency_weight and before < settings.warm_up_share * total:
+            return _warm_up_step(model, optimizers, x, state.generator, bf16)
+        return _step(model, optimizers, x, state.generator, bf16)
 
     for losses, seconds in epochs(state, source, settings, step, "infogan", progress, unfinished, stop):
         report = _validated(model, held_out, device, losses, state.epoch, seconds)
@@ -290,21 +311,29 @@ def _new_model(frames: int, bands: int, levels: tuple[float, float], settings: I
 
 
 def _warm_up_step(
-    model: InfoGan, optimizers: Mapping[str, torch.optim.Optimizer], x: torch.Tensor, generator: torch.Generator
+    model: InfoGan,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    x: torch.Tensor,
+    generator: torch.Generator,
+    bf16: bool,
 ) -> torch.Tensor:
-    """Teach the discriminator categories of real windows; losses as of `_step`, which there are none of."""
+    """Teach the discriminator categories of real windows."""
     real = model.scaled(x)
-    category, of_moved = model.discriminator(
-        torch.cat([real, moved(real, model.settings, generator)])
-    ).category.chunk(2)
+    windows = torch.cat([real, moved(real, model.settings, generator)])
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        category, of_moved = model.discriminator(windows).category.chunk(2)
     _descend(optimizers["discriminator"], consistency_loss(category, of_moved))
-    return torch.full((4,), torch.nan, device=x.device)
+    return _no_losses(x)
 
 
 def _step(
-    model: InfoGan, optimizers: Mapping[str, torch.optim.Optimizer], x: torch.Tensor, generator: torch.Generator
+    model: InfoGan,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    x: torch.Tensor,
+    generator: torch.Generator,
+    bf16: bool,
 ) -> torch.Tensor:
-    """Take one step with each network, without a wait for the device.
+    """Take one step with the discriminator and one with the generator, without a wait for the device.
 
     Returns
     -------
@@ -314,13 +343,20 @@ def _step(
     settings = model.settings
     real, n = model.scaled(x), len(x)
     latent, category, continuous = draw(n, settings, generator)
-    generated = model.generator(latent, generator)
-
-    # Batch norm learns from real windows alone, since those are what will be scored.
     windows = torch.cat([real, moved(real, settings, generator)]) if settings.consistency_weight else real
-    on_real = model.discriminator(windows)
-    with _frozen_statistics(model.discriminator):
-        on_generated = model.discriminator(generated.detach())
+
+    def noisy(y: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn(y.shape, generator=generator, device=y.device)
+        return y + settings.instance_noise * noise
+
+    precision = torch.autocast(x.device.type, torch.bfloat16, enabled=bf16)
+
+    with precision:
+        generated = model.generator(latent, generator)
+        # Batch norm learns from real windows alone, since those are what will be scored.
+        on_real = model.discriminator(noisy(windows))
+        with _frozen_statistics(model.discriminator):
+            on_generated = model.discriminator(noisy(generated.detach()))
     judging = adversarial_loss(on_real.real[:n], on_generated.real, settings.smoothing)
     categorical, likelihood = code_losses(on_generated, category, continuous)
     loss = judging + _weighted(settings, categorical, likelihood)
@@ -328,16 +364,28 @@ def _step(
         loss = loss + settings.consistency_weight * consistency_loss(on_real.category[:n], on_real.category[n:])
     _descend(optimizers["discriminator"], loss)
 
-    with _frozen_statistics(model.discriminator):
-        judged = model.discriminator(generated)
+    with precision, _frozen_statistics(model.discriminator):
+        judged = model.discriminator(noisy(generated))
     deceiving = functional.softplus(-judged.real).mean()
     _descend(optimizers["generator"], deceiving + _weighted(settings, *code_losses(judged, category, continuous)))
-
-    model.generator.eval()
-    error = (model.generator(model.encoder(real)) - real).square().mean()
-    _descend(optimizers["encoder"], error)
-    model.generator.train()
     return torch.stack([judging, deceiving, categorical, likelihood]).detach()
+
+
+def _encoder_step(
+    model: InfoGan, optimizers: Mapping[str, torch.optim.Optimizer], x: torch.Tensor, bf16: bool
+) -> torch.Tensor:
+    """Teach the encoder to bring windows back through the generator as it will be used."""
+    real = model.scaled(x)
+    model.generator.eval()
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        again = model.generator(model.encoder(real))
+    _descend(optimizers["encoder"], (again - real).square().mean())
+    return _no_losses(x)
+
+
+def _no_losses(x: torch.Tensor) -> torch.Tensor:
+    """Return what a step of `_step` would have, had it been one."""
+    return torch.full((4,), torch.nan, device=x.device)
 
 
 def _weighted(settings: InfoGanSettings, categorical: torch.Tensor, likelihood: torch.Tensor) -> torch.Tensor:

@@ -19,11 +19,13 @@ from dasanom_assets.models.infogan_training import (
     save_infogan,
     train_infogan,
 )
+from dasanom_assets.models.process import main
 from dasanom_assets.models.unfinished import Interrupted, Unfinished
-from dasanom_assets.settings import InfoGanSettings
+from dasanom_assets.settings import BackgroundSettings, InfoGanSettings
 from dasanom_assets.spectrograms.windows import WindowBank
 from dasanom_assets.tables.metadata import thumbnail
 from dasanom_assets.tables.store import Store
+from dasanom_tests.models.test_process import prepared
 
 KINDS = 5
 SETTINGS = InfoGanSettings(
@@ -33,13 +35,14 @@ SETTINGS = InfoGanSettings(
     widths=(8, 16),
     features=16,
     batch=50,
-    max_epochs=10,
+    max_epochs=15,
     windows_per_epoch=600,
     validation_windows=200,
     generator_rate=4e-3,
     discriminator_rate=4e-3,
-    encoder_rate=4e-3,
-    warm_up_share=0.3,
+    encoder_rate=1e-2,
+    warm_up_share=0.2,
+    encoder_share=0.2,
     seed=3,
 )
 
@@ -69,13 +72,15 @@ def without_clock(trained: TrainedInfoGan) -> list[dict]:
 
 def test_information_rises_and_reconstruction_falls(trained: TrainedInfoGan) -> None:
     told = [row for row in trained.history if row["discriminator_loss"] is not None]
-    assert [row["discriminator_loss"] is None for row in trained.history[:4]] == [True, True, True, False]
+    assert [row["discriminator_loss"] is None for row in trained.history] == 3 * [True] + 9 * [False] + 3 * [True]
     assert told[-1]["categorical_information"] > told[0]["categorical_information"] + 0.5
     assert told[-1]["categorical_information"] > 0.9 * math.log(KINDS)
     assert told[-1]["continuous_information"] > told[0]["continuous_information"]
-    assert told[-1]["reconstruction"] < 0.5 * trained.history[0]["reconstruction"]
+    assert trained.history[-1]["reconstruction"] < 0.8 * told[-1]["reconstruction"]
+    assert trained.note()["categorical_information"] == told[-1]["categorical_information"]
     assert trained.history[-1]["categories_used"] > 4
     assert trained.usable
+    assert not trained.deaf
     assert not trained.model.training
 
 
@@ -148,10 +153,14 @@ def test_without_consistency_it_is_plain_infogan_from_the_first_step() -> None:
     assert reports[0].lines()[0].startswith("epoch 1 of 1: losses")
 
 
-def test_a_generator_that_is_deaf_to_the_category_is_not_usable(trained: TrainedInfoGan) -> None:
-    rows = [replace(InfoGanEpoch(**trained.history[-1]), categorical_information=value) for value in (0.1, None)]
-    for row in rows:
-        assert not TrainedInfoGan(trained.model, [vars(row)]).usable
+def test_a_generator_that_is_deaf_to_the_category_says_so(trained: TrainedInfoGan) -> None:
+    last = InfoGanEpoch(**trained.history[-1])
+    assert last.categorical_information is None
+    for information, usable in ((0.1, True), (None, False)):
+        row = vars(replace(last, categorical_information=information))
+        found = TrainedInfoGan(trained.model, [row, vars(last)])
+        assert found.note()["deaf"]
+        assert found.usable is usable
 
 
 def test_windows_that_cannot_be_trained_on_are_refused_in_words() -> None:
@@ -181,7 +190,7 @@ def test_stored_networks_encode_as_before_and_their_version_does_not_depend_on_t
         )
     _, description = checkpoints.load(store, "infogan", version)
     assert description["training_set"] == "abc"
-    assert description["usable"] is True
+    assert description["deaf"] is False
     with pytest.raises(checkpoints.CheckpointError):
         load_infogan(store, "0" * 16)
 
@@ -201,3 +210,15 @@ def test_a_gpu_gives_networks_as_good_and_the_same_encoding(trained: TrainedInfo
     windows, _ = bank(5, 60)
     there, here = (encode_gan(on_gpu.model, windows, device) for device in ("cuda", "cpu"))
     np.testing.assert_allclose(there.features, here.features, atol=2e-2)
+
+
+@pytest.mark.slow
+def test_its_own_process_trains_it_on_the_live_training_set_and_draws_it(tmp_path: Path) -> None:
+    store = prepared(tmp_path)
+    small = '{"widths": [4], "features": 8, "batch": 16, "max_epochs": 5}'
+    assert main(["infogan", "--data", store.full(""), "--device", "cpu", "--settings", small]) == 0
+    model = load_infogan(store, checkpoints.require_live(store, "infogan", ""))
+    assert model.levels == (BackgroundSettings().clip_low, BackgroundSettings().clip_high)
+    names = {Path(file["path"]).name for file in store.listing("reports/training/infogan")}
+    assert names == {"index.html", "losses.png", "samples.png"}
+    assert store.listing("models/infogan/unfinished") == []
