@@ -20,6 +20,10 @@ WORKER_MEMORY = {
 time of a part."""
 
 
+PROFILE = {"distributed.worker.profile.interval": "200ms", "distributed.worker.profile.cycle": "5s"}
+"""Dask looks a hundred times a second at what its threads do, for its dashboard, and stops them for it."""
+
+
 @contextmanager
 def open_client(settings: DaskSettings) -> "Iterator[Client]":
     """Connect to the cluster of `settings`, or start one within this process for as long as the context lasts.
@@ -50,7 +54,9 @@ def open_client(settings: DaskSettings) -> "Iterator[Client]":
         return
     with (
         # Dask would show the machine's own address, at which nothing listens.
-        dask.config.set({"distributed.dashboard.link": "http://127.0.0.1:{port}/status", **WORKER_MEMORY}),
+        dask.config.set(
+            {"distributed.dashboard.link": "http://127.0.0.1:{port}/status", **WORKER_MEMORY, **PROFILE}
+        ),
         LocalCluster(
             n_workers=settings.processes or 1,
             threads_per_worker=1 if settings.processes else settings.threads or CPU_COUNT,

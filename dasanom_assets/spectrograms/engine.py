@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
 from dasanom_assets.settings import SpectrogramSettings
 from dasanom_assets.spectrograms import conditioning
@@ -36,8 +35,8 @@ CHUNK_SECONDS = 30
 depend on how the day was cut."""
 GROUP_SECONDS = 3600
 """Rows of one channel that lie together in the file, and the length of a part."""
-PART_ROWS = 16
-"""Channels, or groups of them, in a part of a narrow fibre."""
+PART_ROWS = 32
+"""Channels, or groups of them, in a part of a narrow fibre: each part reads all channels and keeps its own."""
 READ_SHARE = 8
 """A sample is read for at most so many parts: a part of a wide fibre has more channels."""
 WRITE_CHANNEL_SECONDS = 7_200
@@ -247,16 +246,12 @@ def _tasks(channels: np.ndarray, settings: SpectrogramSettings) -> list[tuple[np
     if not len(channels):
         return []
     groups = np.split(channels, np.flatnonzero(np.diff(channels // settings.group_channels)) + 1)
-    size = max(PART_ROWS, -(-len(groups) // READ_SHARE))
-    if shared := settings.common_mode_channels:
-        n_blocks = max(1, len(channels) // shared)
-        cuts = np.array_split(range(len(groups)), n_blocks)
-        blocks = [np.concatenate([groups[i] for i in some]) for some in cuts]
-        size = max(1, size * len(blocks) // len(groups))
-    else:
-        blocks = [np.concatenate(groups[at : at + PART_ROWS]) for at in range(0, len(groups), PART_ROWS)]
-        size //= PART_ROWS
-    return [tuple(blocks[at : at + size]) for at in range(0, len(blocks), size)]
+    n_parts = -(-len(groups) // max(PART_ROWS, -(-len(groups) // READ_SHARE)))
+    shared = settings.common_mode_channels
+    n_blocks = max(1, len(channels) // shared) if shared else -(-len(groups) // PART_ROWS)
+    cuts = np.array_split(range(len(groups)), n_blocks)
+    blocks = [np.concatenate([groups[i] for i in some]) for some in cuts]
+    return [tuple(blocks[i] for i in some) for some in np.array_split(range(n_blocks), min(n_parts, n_blocks))]
 
 
 def _difference_step(signal: "Stretch", settings: SpectrogramSettings) -> int:
@@ -385,26 +380,15 @@ def _read_reflected(signal: "Stretch", columns: np.ndarray, first: int, last: in
     begin = max(0, min(first, 2 * (n - 1) - (last - 1)))
     end = min(n, max(last, 1 - first))
     step = max(1, READ_BYTES // (signal.dtype.itemsize * len(signal.channels)))
-    x = np.empty((len(columns), end - begin), np.float32)
+    x, which = np.empty((len(columns), end - begin), np.float32), _slice(columns)
     for at in range(begin, end, step):  # a piece that stays in cache is turned several times as fast
         samples = signal.read(at, min(at + step, end))
-        _turn(samples.astype(samples.dtype.newbyteorder("="), copy=False), columns, x[:, at - begin :])
+        x[:, at - begin : at - begin + len(samples)] = samples[:, which].T
     before, after = max(0, -first), max(0, last - n)
     if before or after:
         x = np.pad(x, ((0, 0), (before, after)), mode="reflect")
     skip = first - begin + before
     return x[:, skip : skip + last - first]
-
-
-@njit(nogil=True, cache=True)
-def _turn(samples: np.ndarray, columns: np.ndarray, x: np.ndarray) -> None:
-    """Write columns of samples to the first samples of the rows of `x`."""
-    for at in range(0, len(samples), 64):
-        last = min(at + 64, len(samples))
-        for row in range(len(columns)):
-            column = columns[row]
-            for i in range(at, last):
-                x[row, i] = samples[i, column]
 
 
 def _columns(signal: "Stretch", channels: np.ndarray) -> np.ndarray:
@@ -424,8 +408,8 @@ def rows_table(fibre: str, channel: int, start_ns: np.ndarray, levels: np.ndarra
     n = len(start_ns)
     return pa.table(
         {
-            "fibre": pa.array(np.full(n, fibre, object), pa.string()),
-            "channel": pa.array(np.full(n, channel, np.int32)),
+            "fibre": pa.repeat(fibre, n),
+            "channel": pa.repeat(pa.scalar(channel, pa.int32()), n),
             "start": pa.array(start_ns, pa.int64()).cast(TIME),
             "end": pa.array(start_ns + SECOND_NS, pa.int64()).cast(TIME),
             "power_db": vector(levels, levels.shape[1] * levels.shape[2]),

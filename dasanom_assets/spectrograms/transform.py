@@ -11,8 +11,11 @@ from numba import njit
 
 from dasanom_assets.settings import SpectrogramSettings
 
-FRAMES_AT_ONCE = 256
-"""Frames that are transformed together: they and their spectrum stay in a core's second-level cache."""
+FRAMES_AT_ONCE = 512
+"""Frames that are transformed together: few enough to stay in cache, and enough that threads seldom take turns."""
+BANDS_AT_ONCE = 16
+"""Bands that are weighed together, from the bins that they reach: a mel filter bank is nearly all zeros, but a
+matrix product of few columns is slow."""
 
 _SCRATCH = threading.local()
 
@@ -148,8 +151,8 @@ class Transform:
         """Return the power density of bands in frames of some channels.
 
         Torch transforms, since its Fourier transform is several times as fast as SciPy's on a processor with MKL.
-        Its arrays are aligned in memory, which MKL needs to give the same last bit again. Each call works on as
-        much as fits in a core's cache and on no less, since threads take turns between calls.
+        Its arrays are aligned in memory, which MKL needs to give the same last bit again. Each call works on
+        `FRAMES_AT_ONCE` frames, of one channel or of several.
 
         Parameters
         ----------
@@ -166,25 +169,27 @@ class Transform:
         import torch
 
         samples, (window, weights) = torch.from_numpy(x), self._tensors
-        out = torch.empty(len(x), len(first), weights.shape[1])
+        out = torch.empty(len(x), len(first), self.weights.shape[1])
         hops = np.diff(first)
         evenly = len(hops) > 0 and bool((hops == hops[0]).all())
+        channels = max(1, FRAMES_AT_ONCE // max(1, len(first)))
         for at in range(0, len(first), FRAMES_AT_ONCE):
             n = min(FRAMES_AT_ONCE, len(first) - at)
-            windowed, spectrum, power = self._scratch(n)
-            parts = torch.view_as_real(spectrum).numpy()
-            for channel, bands in zip(samples, out[:, at : at + n], strict=True):
+            for some, bands in zip(samples.split(channels), out[:, at : at + n].split(channels), strict=True):
                 if evenly:
-                    begin = channel.storage_offset() + int(first[at])
-                    frames = channel.as_strided((n, self.win_length), (int(hops[0]), 1), begin)
+                    shape, strides = (len(some), n, self.win_length), (some.stride(0), int(hops[0]), 1)
+                    frames = some.as_strided(shape, strides, some.storage_offset() + int(first[at]))
                 else:
-                    frames = channel.unfold(0, self.win_length, 1)[torch.from_numpy(first[at : at + n])]
+                    frames = some.unfold(1, self.win_length, 1)[:, torch.from_numpy(first[at : at + n])]
                 if self._feels_mean:
-                    frames = frames - frames.mean(dim=1, keepdim=True)
-                torch.mul(frames, window, out=windowed)
+                    frames = frames - frames.mean(dim=2, keepdim=True)
+                windowed, spectrum, power = self._scratch(len(some) * n)
+                torch.mul(frames, window, out=windowed.view(frames.shape))
                 torch.fft.rfft(windowed, self.n_fft, out=spectrum)
-                _square(parts, power.numpy())
-                torch.mm(power, weights, out=bands)
+                _square(torch.view_as_real(spectrum).numpy(), power.numpy())
+                together = bands.view(len(power), -1)
+                for of_bins, of_bands, some_weights in weights:
+                    torch.mm(power[:, of_bins], some_weights, out=together[:, of_bands])
         return out.numpy()
 
     def decibels(self, power: np.ndarray, floor_db: float) -> np.ndarray:
@@ -219,11 +224,17 @@ class Transform:
         return self.n_fft != self.win_length or bool(self.weights[:2].any())
 
     @cached_property
-    def _tensors(self) -> tuple[Any, Any]:
-        """Window and weights as torch tensors of their own, aligned in memory."""
+    def _tensors(self) -> tuple[Any, list[tuple[slice, slice, Any]]]:
+        """Window, and weights by bins and bands, as torch tensors of their own, aligned in memory."""
         import torch
 
-        return torch.from_numpy(self.window).clone(), torch.from_numpy(self.weights).clone()
+        weights = []
+        for begin in range(0, self.weights.shape[1], BANDS_AT_ONCE):
+            bands = slice(begin, begin + BANDS_AT_ONCE)
+            reached = np.flatnonzero(self.weights[:, bands].any(axis=1))
+            bins = slice(int(reached[0]), int(reached[-1]) + 1)
+            weights.append((bins, bands, torch.from_numpy(self.weights[bins, bands].copy())))
+        return torch.from_numpy(self.window).clone(), weights
 
     def _scratch(self, n: int) -> tuple[Any, ...]:
         """Return windowed frames, spectrum and power to write to, kept for this thread.
