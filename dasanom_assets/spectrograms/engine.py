@@ -135,8 +135,9 @@ def spectrogram_parts(
         future = waiting.popleft()
         files, rows = future.result()
         future.release()
-        yield from files
-        del files  # not held beside the next ones
+        files.reverse()
+        while files:  # each is let go of once it is written
+            yield files.pop()
         if progress:
             progress(rows)
 
