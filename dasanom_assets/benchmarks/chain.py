@@ -5,7 +5,6 @@ of another, and prints seconds by step, channel-seconds and peak memory as JSON.
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -13,6 +12,7 @@ from typing import Any
 
 from distributed import Client
 
+from dasanom_assets.benchmarks.clustering import kilobytes
 from dasanom_assets.detection.embedding import embeddings
 from dasanom_assets.detection.events import end_of_day_before, find_events, taking_part
 from dasanom_assets.detection.explain import explain
@@ -116,7 +116,7 @@ def main() -> int:
     told = {
         "seconds": seconds,
         "channel_seconds": rows,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": kilobytes("VmHWM") / 1024,
     }
     print(json.dumps(told))
     return 0

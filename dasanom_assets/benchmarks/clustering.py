@@ -79,15 +79,16 @@ def bench_memory(reference: int, new: int) -> dict[str, Any]:
     for name, n in (("new_windows", new), ("five_times_new_windows", 5 * new)):
         points = windows("tight", n, 2)
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-        before = _kilobytes("VmRSS")
+        before = kilobytes("VmRSS")
         results = assign(clusters, points)
         size = sum(column.nbytes for column in results)
-        out[f"working_mb_{name}"] = (_kilobytes("VmHWM") - before) / 1024 - size / 1e6
+        out[f"working_mb_{name}"] = (kilobytes("VmHWM") - before) / 1024 - size / 1e6
         out[f"results_mb_{name}"] = size / 1e6
     return out | {"all_neighbours_at_once_mb": 5 * new * 30 * 16 / 1e6}
 
 
-def _kilobytes(name: str) -> int:
+def kilobytes(name: str) -> int:
+    """Return a figure of this process from /proc, such as ``VmHWM``; getrusage counts what forked it too."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from dasanom_assets.detection.clustering import assign
 from dasanom_assets.detection.detectors import Windows
@@ -61,7 +62,7 @@ def anomaly_scores(
     names = list(reference.votes)
     schema = with_detectors(names)
     yield schema.empty_table()
-    scored = _scored(store, day, reference, settings, inputs)
+    scored = _one_blas_thread(_scored(store, day, reference, settings, inputs))
     for (rows, scores, invalid, channel), around in _with_neighbours(scored, REACH):
         beside = [neighbour[3] for neighbour in around]
         calibrations = reference.of(channel.fibre, channel.channel)
@@ -74,6 +75,20 @@ def anomaly_scores(
         columns["invalid"] = np.full(len(score), None, object)
         table = _extended(schema, rows, columns)
         yield pa.concat_tables([table, invalid]).sort_by("start") if invalid.num_rows else table
+
+
+def _one_blas_thread(items: Iterator[T]) -> Iterator[T]:
+    """Yield items that are made while NumPy's matrix products keep to one thread.
+
+    Its other threads go on turning for a while after a product, on the cores that torch's networks then lack.
+    """
+    while True:
+        with threadpool_limits(1, user_api="blas"):
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
 
 
 def _scored(
