@@ -7,7 +7,7 @@ from is evaluated on. Memory grows with the levels of one group; samples are hel
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,22 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from dasanom_assets.benchmarks.autoencoder import Autoencoder, vectors
-from dasanom_assets.detection.detectors import Windows, detector_classes
+from dasanom_assets.detection.detectors import Detector, Windows, detector_classes
+from dasanom_assets.detection.inputs import ERROR, FEATURES
 from dasanom_assets.detection.mixtures import Mixtures, divergence, fit_mixtures
 from dasanom_assets.detection.reference import Vote, fuse
 from dasanom_assets.detection.thresholds import Calibration
-from dasanom_assets.models.training import encode_bank, train_vae
+from dasanom_assets.models.infogan_training import encode_gan, train_infogan
+from dasanom_assets.models.training import Encoded, encode_bank, train_vae
 from dasanom_assets.recordings.labelled_sets import Clip, Layout
-from dasanom_assets.settings import BackgroundSettings, Settings, SpectrogramSettings, VaeSettings, WindowSettings
+from dasanom_assets.settings import (
+    BackgroundSettings,
+    InfoGanSettings,
+    Settings,
+    SpectrogramSettings,
+    VaeSettings,
+    WindowSettings,
+)
 from dasanom_assets.spectrograms.transform import Transform
 from dasanom_assets.spectrograms.windows import WindowBank, unusable_rows, whiten
 
@@ -189,13 +198,31 @@ def bank_of(
     return WindowBank(np.concatenate(rows), joined, window.seconds), np.concatenate(of_clip)
 
 
-def network_settings(settings: VaeSettings, n_windows: int) -> VaeSettings:
+def vae_settings(settings: VaeSettings, n_windows: int) -> VaeSettings:
     """Return settings with which a network takes `STEPS` steps at least, however few windows there are."""
-    batch = int(np.clip(n_windows // 8, 8, settings.batch))
-    per_epoch = math.ceil(min(n_windows, settings.windows_per_epoch) / batch)
-    epochs = max(settings.max_epochs, math.ceil(STEPS / per_epoch))
+    batch, epochs = _steps(settings, n_windows)
     patience = max(settings.patience, epochs // 4)
     return settings.model_copy(update={"batch": batch, "max_epochs": epochs, "patience": patience})
+
+
+def infogan_settings(settings: InfoGanSettings, n_windows: int) -> InfoGanSettings:
+    """Return settings as `vae_settings` does."""
+    batch, epochs = _steps(settings, n_windows)
+    return settings.model_copy(update={"batch": batch, "max_epochs": epochs})
+
+
+def _steps(settings: VaeSettings | InfoGanSettings, n_windows: int) -> tuple[int, int]:
+    """Return windows a step, and epochs at most."""
+    batch = int(np.clip(n_windows // 8, 8, settings.batch))
+    per_epoch = math.ceil(min(n_windows, settings.windows_per_epoch) / batch)
+    return batch, max(settings.max_epochs, math.ceil(STEPS / per_epoch))
+
+
+def looks_through(detector: type[Detector]) -> str | None:
+    """Return the network that a detector looks through, ``vae`` or ``infogan``, None where it needs none."""
+    if {FEATURES, ERROR} & set(detector.inputs):
+        return "infogan"
+    return None if detector.name in ON_FRAMES else "vae"
 
 
 @dataclass(frozen=True)
@@ -239,7 +266,7 @@ def score_group(
         bool, shape (n_clips,).
     scale : Scale
     settings : Settings
-        Of these: background, vae, and detection with the detectors that are fused.
+        Of these: background, vae, infogan, and detection with the detectors that are fused.
     device : str
         Torch device.
     compared : iterable of str
@@ -271,32 +298,52 @@ def score_group(
             f"{len(learned)} windows to learn from and {calibration.sum()} to calibrate by are too few"
         )
 
-    began = time.perf_counter()
-    trained = train_vae(learned, kept, network_settings(settings.vae, len(learned)), device)
-    vae_train = time.perf_counter() - began
-    say(f"network of {len(learned):,} windows: {vae_train:.1f} s")
-    began = time.perf_counter()
-    encoded = encode_bank(trained.model, new, device)
-    vae_score = time.perf_counter() - began
     some = np.random.default_rng(detection.seed).permutation(len(learned))[: detection.reference_windows]
     some.sort()
-    reference = Windows(learned.subset(some), encode_bank(trained.model, learned.subset(some), device))
-    windows = Windows(new, encoded)
+    wanted = list(dict.fromkeys([*detection.detectors, *compared]))
+    classes = detector_classes([name for name in wanted if name != TEMPORAL])
+    for name, of in list(classes.items()):
+        if unknown := set(of.inputs) - {FEATURES, ERROR}:
+            say(f"{name} is left out: clips do not have what it asks for, {', '.join(sorted(unknown))}")
+            del classes[name]
+    networks = {name: looks_through(of) for name, of in classes.items()}
+    costs: dict[str | None, tuple[float, float]] = {None: (0.0, 0.0)}
+    banks = (learned.subset(some), new)
+    encoded = [Encoded.empty(settings.vae.latent)] * 2
+    more: list[dict[str, np.ndarray]] = [{}, {}]
+    if "vae" in networks.values():
+        began = time.perf_counter()
+        vae = train_vae(learned, kept, vae_settings(settings.vae, len(learned)), device).model
+        done = time.perf_counter()
+        encoded = [encode_bank(vae, bank, device) for bank in banks]
+        costs["vae"] = (done - began, time.perf_counter() - done)
+    if "infogan" in networks.values():
+        began = time.perf_counter()
+        clipped = (settings.background.clip_low, settings.background.clip_high)
+        gan = train_infogan(
+            replace(learned, levels=clipped), kept, infogan_settings(settings.infogan, len(learned)), device
+        ).model
+        done = time.perf_counter()
+        of_bank = [encode_gan(gan, bank, device) for bank in banks]
+        more = [{FEATURES: found.features, ERROR: found.reconstruction_error} for found in of_bank]
+        costs["infogan"] = (done - began, time.perf_counter() - done)
+    for network, (trained, _) in costs.items():
+        if network:
+            say(f"{network} of {len(learned):,} windows: trained in {trained:.1f} s")
+    reference, windows = (
+        Windows(bank, of, more=extra) for bank, of, extra in zip(banks, encoded, more, strict=True)
+    )
 
     by_window: dict[str, np.ndarray] = {}
     seconds: dict[str, dict[str, float]] = {}
-    wanted = list(dict.fromkeys([*detection.detectors, *compared]))
-    classes = detector_classes([name for name in wanted if name != TEMPORAL])
-    for name in [name for name, of in classes.items() if of.inputs]:
-        say(f"{name} is left out: clips do not have what it asks for, {', '.join(classes.pop(name).inputs)}")
     for name, of in classes.items():
         began = time.perf_counter()
         detector = of.fit(reference, detection)
         fitted = time.perf_counter()
         by_window[name] = detector.score(windows)
         done = time.perf_counter()
-        network = (0.0, 0.0) if name in ON_FRAMES else (vae_train, vae_score)
-        seconds[name] = {"train": fitted - began + network[0], "score": done - fitted + network[1]}
+        train, score = costs[networks[name]]
+        seconds[name] = {"train": fitted - began + train, "score": done - fitted + score}
         say(f"{name}: fitted in {fitted - began:.1f} s, scored in {done - fitted:.1f} s")
     if TEMPORAL in wanted:
         began = time.perf_counter()
@@ -314,10 +361,11 @@ def score_group(
     # Weights in the settings are a fibre's; sound has none of its own, and a clip is all that any detector sees.
     by_window[FUSED] = fuse(calibrations, dict.fromkeys(names, Vote()), scores)
     taken = time.perf_counter() - began
-    once = max(0, sum(name not in ON_FRAMES for name in names) - 1)  # they share a network
+    shared = [networks.get(name) for name in names]
+    twice = [(n - 1, cost) for network, cost in costs.items() if (n := shared.count(network)) > 1]
     seconds[FUSED] = {
-        "train": sum(seconds[name]["train"] for name in names) - once * vae_train,
-        "score": sum(seconds[name]["score"] for name in names) - once * vae_score + taken,
+        "train": sum(seconds[name]["train"] for name in names) - sum(n * train for n, (train, _) in twice),
+        "score": sum(seconds[name]["score"] for name in names) - sum(n * score for n, (_, score) in twice) + taken,
     }
     out = {name: _by_clip(values, of_clip, len(levels)) for name, values in by_window.items()}
     out[BASELINE], seconds[BASELINE] = _baseline(levels, parts, seen, settings.vae.seed, device)

@@ -19,13 +19,21 @@ from dasanom_assets.benchmarks.clips import (
     Usual,
     bank_of,
     clip_levels,
-    network_settings,
+    infogan_settings,
     score_group,
     split,
+    vae_settings,
 )
 from dasanom_assets.detection.neighbours import Neighbours
 from dasanom_assets.recordings.labelled_sets import Clip, Group
-from dasanom_assets.settings import DetectionSettings, Settings, SpectrogramSettings, VaeSettings, WindowSettings
+from dasanom_assets.settings import (
+    DetectionSettings,
+    InfoGanSettings,
+    Settings,
+    SpectrogramSettings,
+    VaeSettings,
+    WindowSettings,
+)
 
 RATE = 16_000
 
@@ -98,10 +106,11 @@ def test_clips_with_other_channels_share_one_usual_level() -> None:
 
 def test_few_windows_still_get_enough_steps() -> None:
     for n in (30, 500, 5_000, 100_000):
-        own = network_settings(VaeSettings(), n)
-        per_epoch = -(-min(n, own.windows_per_epoch) // own.batch)
-        assert own.max_epochs * per_epoch >= 256
-    assert network_settings(VaeSettings(), 1_000_000).batch == VaeSettings().batch
+        for own in (vae_settings(VaeSettings(), n), infogan_settings(InfoGanSettings(), n)):
+            per_epoch = -(-min(n, own.windows_per_epoch) // own.batch)
+            assert own.max_epochs * per_epoch >= 256
+    assert vae_settings(VaeSettings(), 1_000_000).batch == VaeSettings().batch
+    assert infogan_settings(InfoGanSettings(), 1_000_000).batch == InfoGanSettings().batch
 
 
 def test_the_autoencoder_sees_five_frames_in_a_row_and_learns_what_it_sees() -> None:
@@ -137,7 +146,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr("dasanom_assets.benchmarks.clips.STEPS", 20)
     monkeypatch.setattr("dasanom_assets.benchmarks.autoencoder.EPOCHS", 3)
     vae = VaeSettings(latent=4, widths=(8, 8, 8), max_epochs=1)
-    return Settings(vae=vae, detection=DetectionSettings(detectors=("neighbours", "vae")))
+    infogan = InfoGanSettings(widths=(8, 8), features=16, max_epochs=1)
+    return Settings(vae=vae, infogan=infogan, detection=DetectionSettings(detectors=("neighbours", "vae")))
 
 
 def test_a_planted_fault_is_found_by_all_detectors_and_their_fusion(
@@ -145,10 +155,10 @@ def test_a_planted_fault_is_found_by_all_detectors_and_their_fusion(
 ) -> None:
     levels, abnormal = hissing
     scale = Scale.of("mimii", quick)
-    found = score_group(levels, abnormal, scale, quick, "cpu", ("kmeans", "neighbours", TEMPORAL))
-    assert list(found.scores) == ["neighbours", "vae", "kmeans", TEMPORAL, FUSED, BASELINE]
+    found = score_group(levels, abnormal, scale, quick, "cpu", ("kmeans", "infogan", "neighbours", TEMPORAL))
+    assert list(found.scores) == ["neighbours", "vae", "kmeans", "infogan", TEMPORAL, FUSED, BASELINE]
     evaluated = found.parts.evaluation
-    for name in ("neighbours", "vae", TEMPORAL, FUSED, BASELINE):
+    for name in ("neighbours", "vae", "infogan", TEMPORAL, FUSED, BASELINE):
         score = found.scores[name]["mean"]
         assert score[abnormal].min() > np.nanmax(score[~abnormal]), name
         assert np.isnan(score[found.parts.train]).all()
