@@ -257,7 +257,7 @@ class DetectionSettings(_Section):
         "isolation_forest) or module:Class",
     )
     weights: dict[str, float] = Field(
-        {"neighbours": 4.0, "temporal": 0.5},
+        {"neighbours": 4.0, "vae": 0.5, "latent": 0.5, "temporal": 0.25, "infogan": 0.25},
         description="of detectors in the fusion, by name; 1 for those that are not named",
     )
     reference_windows: int = Field(6_000, ge=100, description="windows that detectors are fitted on")
