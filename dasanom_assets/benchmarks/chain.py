@@ -12,7 +12,7 @@ from typing import Any
 
 from distributed import Client
 
-from dasanom_assets.benchmarks.clustering import kilobytes
+from dasanom_assets.benchmarks.machine import kilobytes
 from dasanom_assets.detection.embedding import embeddings
 from dasanom_assets.detection.events import end_of_day_before, find_events, taking_part
 from dasanom_assets.detection.explain import explain

@@ -10,14 +10,10 @@ and ``tight``, far apart, where hdbscan's tree is at its best.
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,7 +21,8 @@ from typing import Any
 import hdbscan
 import numpy as np
 
-from dasanom_assets.benchmarks.ingest import _processor, timed
+from dasanom_assets.benchmarks.ingest import timed
+from dasanom_assets.benchmarks.machine import kilobytes, write_figures
 from dasanom_assets.detection.clustering import Clusters, assign, fit_clusters, refit
 from dasanom_assets.settings import DetectionSettings
 
@@ -87,12 +84,6 @@ def bench_memory(reference: int, new: int) -> dict[str, Any]:
     return out | {"all_neighbours_at_once_mb": 5 * new * 30 * 16 / 1e6}
 
 
-def kilobytes(name: str) -> int:
-    """Return a figure of this process from /proc, such as ``VmHWM``; getrusage counts what forked it too."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
-
-
 def bench_fit() -> dict[str, Any]:
     """Time the choice of parameters on as many windows as the default settings take."""
     out: dict[str, Any] = {}
@@ -137,15 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
     for kind in KINDS:
         figures[kind] = bench_assign(kind, options.reference, options.new, options.runs)
     figures["fit"] = bench_fit()
-    machine = {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "hdbscan": metadata.version("hdbscan"),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-    }
-    if options.out:
-        options.out.write_text(json.dumps({"machine": machine, **figures}, indent=1) + "\n")
+    write_figures(options.out, figures, hdbscan=metadata.version("hdbscan"))
     print(table(figures))
     return 0
 

@@ -9,13 +9,12 @@ energy, prints tables and writes all figures as JSON. Intervals are the least an
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from distributed import Client
 from scipy import stats
 
 from dasanom_assets.benchmarks import chain
-from dasanom_assets.benchmarks.ingest import _processor
+from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.benchmarks.simulated import (
     GUARD_CHANNELS,
     GUARD_SECONDS,
@@ -341,14 +340,7 @@ def main(arguments: list[str] | None = None) -> int:
                 figures[preset] = run_method(below, which, settings.model_copy(update=changes), client)
                 print(json.dumps(figures[preset]), file=sys.stderr)
         seeds.append(figures)
-        if options.out:
-            machine = {
-                "processor": _processor(),
-                "cores": len(os.sched_getaffinity(0)),
-                "python": platform.python_version(),
-                "date": f"{datetime.now(UTC):%Y-%m-%d}",
-            }
-            options.out.write_text(json.dumps({"machine": machine, "seeds": seeds}, indent=1) + "\n")
+        write_figures(options.out, {"seeds": seeds})
     print(summary(seeds))
     return 0
 

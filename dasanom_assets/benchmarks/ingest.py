@@ -7,7 +7,6 @@ the figures as JSON. Times are medians of at least five runs, ratios are those o
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.recordings import simulate
 from dasanom_assets.recordings.catalogue import catalogue_day
 from dasanom_assets.recordings.health import channel_health
@@ -365,23 +365,9 @@ def main(arguments: list[str] | None = None) -> int:
         for name in options.only:
             figures[name] = benches[name]()
             print(f"{name}: {json.dumps(figures[name])}", file=sys.stderr)
-    machine = {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-    }
-    if options.out:
-        options.out.write_text(json.dumps({"machine": machine, **figures}, indent=1) + "\n")
+    write_figures(options.out, figures)
     print(table(figures))
     return 0
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
 
 
 if __name__ == "__main__":

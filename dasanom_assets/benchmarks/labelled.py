@@ -7,11 +7,8 @@ missing is said. Clips are read one at a time, and one group of them is in memor
 
 import argparse
 import math
-import os
-import platform
 import sys
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, r
 from tqdm import tqdm
 
 from dasanom_assets.benchmarks.clips import Scale, TooFewError, read_levels, score_group
-from dasanom_assets.benchmarks.ingest import _processor
+from dasanom_assets.benchmarks.machine import this_machine
 from dasanom_assets.benchmarks.published import MIMII_CLIPS, dcase_baseline, mimii_baseline, snr_db
 from dasanom_assets.models.training import resolve_device
 from dasanom_assets.recordings.labelled_sets import LAYOUTS, NORMAL, Group, LabelledFile, LabelledSet
@@ -173,12 +170,7 @@ def run(
         "left_out": left_out,
         "not_scored": not_scored,
         "device": device,
-        "machine": {
-            "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(),
-            "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        },
+        "machine": this_machine(),
     }
 
 

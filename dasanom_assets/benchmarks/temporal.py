@@ -10,9 +10,7 @@ another time or on a weekend, and faint digging on three channels. All goes thro
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -29,7 +27,8 @@ import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 
-from dasanom_assets.benchmarks.ingest import _processor, timed
+from dasanom_assets.benchmarks.ingest import timed
+from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.detection.mixtures import FLOOR, Mixtures, divergence, fit_mixtures
 from dasanom_assets.detection.segments import models_of_channels, segment_frames
 from dasanom_assets.detection.temporal import TERMS, Temporal, temporal_terms
@@ -412,15 +411,7 @@ def main(arguments: list[str] | None = None) -> int:
         "fit": bench_fit(options.segments, options.one_by_one, 5, options.seed),
         "cost": bench_cost(tuple(options.sizes), 7, 4000, 3, options.seed),
     }
-    machine = {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "scikit-learn": metadata.version("scikit-learn"),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-    }
-    if options.out:
-        options.out.write_text(json.dumps({"machine": machine, **figures}, indent=1) + "\n")
+    write_figures(options.out, figures, scikit_learn=metadata.version("scikit-learn"))
     print(table(figures))
     return 0
 

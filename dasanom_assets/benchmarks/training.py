@@ -11,14 +11,11 @@ figures are medians, ratios are those of medians.
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from dasanom_assets.benchmarks.ingest import _processor
+from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.models.loop import DeviceWindows
 from dasanom_assets.models.training import _step, knows_bf16
 from dasanom_assets.models.vae import Vae
@@ -201,17 +198,13 @@ def main(arguments: list[str] | None = None) -> int:
     there = torch.cuda.is_available()
     if there:
         figures["gpu"] = bench("cuda", options.windows, 10 * options.steps, options.runs)
-    machine = {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "bf16": {kind: knows_bf16(kind) for kind in ("cpu", "cuda")[: 1 + there]},
-        "gpu": torch.cuda.get_device_name() if there else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-    }
-    if options.out:
-        options.out.write_text(json.dumps({"machine": machine, **figures}, indent=1) + "\n")
+    write_figures(
+        options.out,
+        figures,
+        bf16={kind: knows_bf16(kind) for kind in ("cpu", "cuda")[: 1 + there]},
+        gpu=torch.cuda.get_device_name() if there else None,
+        torch=torch.__version__,
+    )
     print(table(figures))
     return 0
 

@@ -24,7 +24,15 @@ from dasanom_assets.models.infogan import (
     entropy,
     moved,
 )
-from dasanom_assets.models.loop import DeviceWindows, State, epochs, prepare, total_steps
+from dasanom_assets.models.loop import (
+    DeviceWindows,
+    State,
+    epochs,
+    load_weights,
+    prepare,
+    save_network,
+    total_steps,
+)
 from dasanom_assets.models.training import ENCODING_BATCH, knows_bf16
 from dasanom_assets.models.unfinished import Unfinished
 from dasanom_assets.settings import InfoGanSettings
@@ -283,11 +291,9 @@ def save_infogan(store: Store, trained: TrainedInfoGan, lineage: dict[str, Any])
         "bands": model.bands,
         "levels": list(model.levels),
         "settings": model.settings.model_dump(),
-        "history": [{key: value for key, value in row.items() if key != "seconds"} for row in trained.history],
         **trained.note(),
     }
-    tensors = {key: value.cpu() for key, value in model.state_dict().items()}
-    return checkpoints.save(store, "infogan", tensors, description)
+    return save_network(store, "infogan", model, trained.history, description)
 
 
 def load_infogan(store: Store, version: str) -> InfoGan:
@@ -300,8 +306,8 @@ def load_infogan(store: Store, version: str) -> InfoGan:
     """
     tensors, d = checkpoints.load(store, "infogan", version)
     model = _new_model(d["frames"], d["bands"], tuple(d["levels"]), InfoGanSettings(**d["settings"]))
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()})
-    return model.eval()
+    load_weights(model, tensors)
+    return model
 
 
 def _new_model(frames: int, bands: int, levels: tuple[float, float], settings: InfoGanSettings) -> InfoGan:

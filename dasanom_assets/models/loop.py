@@ -15,8 +15,10 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from dasanom_assets.models import checkpoints
 from dasanom_assets.models.unfinished import Interrupted, Unfinished, optimizer_tensors, restore_optimizer
 from dasanom_assets.spectrograms.windows import TOP_DB, WindowBank
+from dasanom_assets.tables.store import Store
 
 
 class DeviceWindows:
@@ -51,6 +53,33 @@ class DeviceWindows:
         """Yield all images in their order, `size` at a time."""
         for windows in torch.arange(len(self.first), device=self.first.device).split(size):
             yield self[windows]
+
+
+def save_network(
+    store: Store, name: str, model: nn.Module, history: list[dict[str, Any]], description: dict[str, Any]
+) -> str:
+    """Store a trained network and return its version; making it live is a separate step.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+        What kind of model; see `checkpoints.save`.
+    model : torch.nn.Module
+    history : list of dict
+        One an epoch; their ``seconds``, which differ from run to run, are left out.
+    description : dict
+        JSON-serialisable: what it was trained on, what it is made anew from, and how good it is.
+    """
+    told = [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+    tensors = {key: value.cpu() for key, value in model.state_dict().items()}
+    return checkpoints.save(store, name, tensors, {**description, "history": told})
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
+    """Give a network stored weights, and leave it in eval mode."""
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()})
+    model.eval()
 
 
 class Drawing(Protocol):

@@ -14,7 +14,15 @@ import torch
 from torch import nn
 
 from dasanom_assets.models import checkpoints
-from dasanom_assets.models.loop import DeviceWindows, State, epochs, prepare, total_steps
+from dasanom_assets.models.loop import (
+    DeviceWindows,
+    State,
+    epochs,
+    load_weights,
+    prepare,
+    save_network,
+    total_steps,
+)
 from dasanom_assets.models.unfinished import Unfinished
 from dasanom_assets.models.vae import Vae, kl
 from dasanom_assets.settings import VaeSettings
@@ -325,18 +333,15 @@ def save_vae(store: Store, trained: TrainedVae, lineage: dict[str, Any]) -> str:
         What it was trained on; kept at the top of the description, beside the figures of the best epoch.
     """
     model = trained.model
-    history = [{key: value for key, value in row.items() if key != "seconds"} for row in trained.history]
     description = {
         **lineage,
         "frames": model.frames,
         "bands": model.bands,
         "settings": model.settings.model_dump(),
         "best_epoch": trained.best_epoch,
-        "history": history,
         **{key: trained.best[key] for key in ("validation_loss", "active_units", "collapsed")},
     }
-    tensors = {key: value.cpu() for key, value in model.state_dict().items()}
-    return checkpoints.save(store, "vae", tensors, description)
+    return save_network(store, "vae", model, trained.history, description)
 
 
 def load_vae(store: Store, version: str) -> Vae:
@@ -349,8 +354,8 @@ def load_vae(store: Store, version: str) -> Vae:
     """
     tensors, description = checkpoints.load(store, "vae", version)
     model = _new_model(description["frames"], description["bands"], VaeSettings(**description["settings"]))
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()})
-    return model.eval()
+    load_weights(model, tensors)
+    return model
 
 
 def _new_model(frames: int, bands: int, settings: VaeSettings) -> Vae:
