@@ -53,18 +53,16 @@ def mimii_baseline(machine: str, name: str, snr: str) -> float | None:
     Parameters
     ----------
     machine : str
-        ``all``: the mean over machines.
     name : str
         The id; anything else is the mean over ids.
     snr : str
         The folder of the ratio.
     """
     ratio = snr_db(snr)
-    if ratio not in _RATIOS or (machine not in _MIMII and machine != "all"):
+    if ratio not in _RATIOS or machine not in _MIMII:
         return None
-    at = _RATIOS.index(ratio)
-    machines = list(_MIMII) if machine == "all" else [machine]
-    values = [row[at] for m in machines for key, row in _MIMII[m].items() if name not in _MIMII[m] or key == name]
+    at, ids = _RATIOS.index(ratio), _MIMII[machine]
+    values = [row[at] for key, row in ids.items() if name not in ids or key == name]
     return round(sum(values) / len(values), 3)
 
 
