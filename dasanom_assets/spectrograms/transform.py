@@ -183,9 +183,9 @@ class Transform:
                     frames = some.unfold(1, self.win_length, 1)[:, torch.from_numpy(first[at : at + n])]
                 if self._feels_mean:
                     frames = frames - frames.mean(dim=2, keepdim=True)
-                windowed, spectrum, power = self._scratch(len(some) * n)
+                windowed, power = self._scratch(len(some) * n)
                 torch.mul(frames, window, out=windowed.view(frames.shape))
-                torch.fft.rfft(windowed, self.n_fft, out=spectrum)
+                spectrum = torch.fft.rfft(windowed, self.n_fft)  # to write it elsewhere would be a copy more
                 _square(torch.view_as_real(spectrum).numpy(), power.numpy())
                 together = bands.view(len(power), -1)
                 for of_bins, of_bands, some_weights in weights:
@@ -237,7 +237,7 @@ class Transform:
         return torch.from_numpy(self.window).clone(), weights
 
     def _scratch(self, n: int) -> tuple[Any, ...]:
-        """Return windowed frames, spectrum and power to write to, kept for this thread.
+        """Return windowed frames and power to write to, kept for this thread.
 
         Memory of this size is otherwise given back to the system after each use and cleared before the next, which
         takes longer than the transform.
@@ -247,12 +247,7 @@ class Transform:
         kept = _SCRATCH.__dict__
         key = (n, self.win_length, self.n_fft)
         if kept.get("key") != key:
-            bins = self.n_fft // 2 + 1
-            kept["arrays"] = (
-                torch.empty(n, self.win_length),
-                torch.empty(n, bins, dtype=torch.complex64),
-                torch.empty(n, bins),
-            )
+            kept["arrays"] = torch.empty(n, self.win_length), torch.empty(n, self.n_fft // 2 + 1)
             kept["key"] = key
         return kept["arrays"]
 
