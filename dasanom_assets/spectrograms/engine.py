@@ -35,8 +35,9 @@ CHUNK_SECONDS = 30
 depend on how the day was cut."""
 GROUP_SECONDS = 3600
 """Rows of one channel that lie together in the file, and the length of a part."""
-PART_ROWS = 32
-"""Channels, or groups of them, in a part of a narrow fibre: each part reads all channels and keeps its own."""
+PART_ROWS = 16
+"""Channels, or groups of them, in a part of a narrow fibre; twice as many where there is half an hour of signal or
+less. Each part reads all channels and keeps its own, and its encoded rows wait in memory."""
 READ_SHARE = 8
 """A sample is read for at most so many parts: a part of a wide fibre has more channels."""
 WRITE_CHANNEL_SECONDS = 7_200
@@ -76,21 +77,22 @@ def parts_of_day(signals: "Sequence[Stretch]", settings: SpectrogramSettings, da
     parts = []
     for fibre in sorted({signal.fibre for signal in signals}):
         mine = [signal for signal in signals if signal.fibre == fibre]
-        tasks = _tasks(np.unique(np.concatenate([row_channels(s, settings) for s in mine])), settings)
+        channels = np.unique(np.concatenate([row_channels(s, settings) for s in mine]))
         for second in range(first, last, GROUP_SECONDS):
-            if any(_overlaps(s, second, second + GROUP_SECONDS) for s in mine):
-                parts += [Part(fibre, blocks, second, second + GROUP_SECONDS) for blocks in tasks]
+            end = second + GROUP_SECONDS
+            if there := sum(_seconds(s, second, end) for s in mine):
+                rows = PART_ROWS if there > GROUP_SECONDS / 2 else 2 * PART_ROWS
+                parts += [Part(fibre, blocks, second, end) for blocks in _tasks(channels, settings, rows)]
     return parts
 
 
 def rows_expected(signals: "Iterable[Stretch]", settings: SpectrogramSettings, day: str) -> int:
     """Return about how many rows a day will have, for a progress bar."""
-    first, last = (second * SECOND_NS for second in day_seconds(day))
+    first, last = day_seconds(day)
     seconds = 0.0
     for signal in signals:
-        end = signal.start_ns + signal.n_samples / signal.sampling_rate_hz * SECOND_NS
         rows = len(np.unique(_group(row_channels(signal, settings), settings)))
-        seconds += max(0.0, min(end, last) - max(signal.start_ns, first)) / SECOND_NS * rows
+        seconds += _seconds(signal, first, last) * rows
     return round(seconds)
 
 
@@ -242,14 +244,14 @@ def unfit(signal: "Stretch", settings: SpectrogramSettings) -> str | None:
     return None
 
 
-def _tasks(channels: np.ndarray, settings: SpectrogramSettings) -> list[tuple[np.ndarray, ...]]:
+def _tasks(channels: np.ndarray, settings: SpectrogramSettings, rows: int) -> list[tuple[np.ndarray, ...]]:
     """Cut a fibre's channels into blocks that share a common mode, and the blocks into parts."""
     if not len(channels):
         return []
     groups = np.split(channels, np.flatnonzero(np.diff(channels // settings.group_channels)) + 1)
-    n_parts = -(-len(groups) // max(PART_ROWS, -(-len(groups) // READ_SHARE)))
+    n_parts = -(-len(groups) // max(rows, -(-len(groups) // READ_SHARE)))
     shared = settings.common_mode_channels
-    n_blocks = max(1, len(channels) // shared) if shared else -(-len(groups) // PART_ROWS)
+    n_blocks = max(1, len(channels) // shared) if shared else -(-len(groups) // rows)
     cuts = np.array_split(range(len(groups)), n_blocks)
     blocks = [np.concatenate([groups[i] for i in some]) for some in cuts]
     return [tuple(blocks[i] for i in some) for some in np.array_split(range(n_blocks), min(n_parts, n_blocks))]
@@ -262,6 +264,13 @@ def _difference_step(signal: "Stretch", settings: SpectrogramSettings) -> int:
             "is no number of channels; add channel_spacing_m to the sidecar"
         )
     return max(1, round(settings.difference_m / signal.channel_spacing_m))
+
+
+def _seconds(signal: "Stretch", first_second: int, last_second: int) -> float:
+    """Return how much of a signal lies between two seconds, s."""
+    start = signal.start_ns / SECOND_NS
+    end = start + signal.n_samples / signal.sampling_rate_hz
+    return max(0.0, min(end, last_second) - max(start, first_second))
 
 
 def _overlaps(signal: "Stretch", first_second: int, last_second: int) -> bool:
