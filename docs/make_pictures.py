@@ -1,4 +1,4 @@
-"""Take the README's pictures of the product as it is: the report and the asset graph of the last `make run`.
+"""Take the README's pictures of the product as it is: the report and the stages of the last `make run`.
 
 Needs Debian's chromium (`apt-get install chromium`), and the results of `make run`; starts its own web server.
 """
@@ -20,7 +20,6 @@ from dasanom_assets.tables.store import Store
 
 DOCS = Path(__file__).resolve().parent
 PROJECT = DOCS.parent
-GROUPS = ("recordings", "spectrograms", "models", "detection", "comparison", "benchmarks")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -77,8 +76,7 @@ def main() -> int:
             shoot(page, local.as_uri(), "report.png", 6)
         page.set_viewport_size({"width": 1800, "height": 800})
         with web_server() as url:
-            expanded = ",".join(f"global@global:{group}" for group in GROUPS)
-            shoot(page, f"{url}/asset-groups?expanded={expanded}", "assets.png", 15)
+            shoot(page, f"{url}/asset-groups", "assets.png", 12)
         browser.close()
     return 0
 
