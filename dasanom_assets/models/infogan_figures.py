@@ -27,12 +27,12 @@ def infogan_figures(trained: TrainedInfoGan, bank: WindowBank) -> dict[str, Figu
 
 
 def loss_curves(trained: TrainedInfoGan) -> Figure:
-    """Draw by epoch the adversarial losses, what is known of the codes, and the reconstruction, 9 × 2.8 inches."""
+    """Draw by epoch the adversarial losses, what is known of the codes, and the reconstruction, 9 × 3.5 inches."""
     categories = trained.model.settings.categories
     column: dict[str, Any] = {
         key: [np.nan if row[key] is None else row[key] for row in trained.history] for key in trained.history[0]
     }
-    figure = Figure(figsize=(9, 2.8), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(9, 3.5), dpi=DPI, layout="constrained")
     losses, codes, error = figure.subplots(1, 3)
     losses.plot(column["epoch"], column["discriminator_loss"], color=_BLUE, marker="o", label="discriminator")
     losses.plot(column["epoch"], column["generator_loss"], color=_ORANGE, marker="s", label="generator")
@@ -58,7 +58,7 @@ def loss_curves(trained: TrainedInfoGan) -> Figure:
         for line in axes.lines:
             line.set_markersize(3)
     for axes in (losses, codes):
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     return figure
 
 
