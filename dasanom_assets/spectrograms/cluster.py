@@ -43,7 +43,8 @@ def open_client(settings: DaskSettings) -> "Iterator[Client]":
 
     if settings.address:
         try:
-            client = Client(settings.address, timeout=20, set_as_default=False)
+            # Or all results would go through the scheduler; it still passes on what cannot be fetched.
+            client = Client(settings.address, timeout=20, set_as_default=False, direct_to_workers=True)
         except OSError as error:
             raise ConnectionError(
                 f"no Dask scheduler answers at {settings.address}: start one with `dask scheduler`, or unset "

@@ -10,6 +10,8 @@ pieces of `CHUNK_SECONDS`; what comes back is a few per cent of what was read, a
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future as Fetch
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -42,6 +44,8 @@ READ_SHARE = 8
 """A sample is read for at most so many parts: a part of a wide fibre has more channels."""
 WRITE_CHANNEL_SECONDS = 7_200
 """Levels that wait in memory to be encoded; fewer cost more calls than they save memory."""
+FETCHES = 2
+"""Parts that are fetched from workers at a time; they wait in memory to be written."""
 READ_BYTES = 1 << 20
 """Bytes of a file in memory at a time."""
 
@@ -126,22 +130,34 @@ def spectrogram_parts(
     """
     yield encode(rows_table("", 0, np.empty(0, np.int64), np.empty((0, *settings.row_shape), np.float32)))
     waiting: deque[Future] = deque()
+    fetches: deque[Fetch[tuple[list[bytes], int]]] = deque()
     parts = deque(parts_of_day(signals, settings, day))
-    while parts or waiting:
-        # More tasks than threads, so that none waits for work; not many more, or results would pile up.
-        threads = max(1, sum(client.nthreads().values()))
-        while parts and len(waiting) < threads + max(1, threads // 2):
-            part = parts.popleft()
-            inside = [s for s in signals if s.fibre == part.fibre and _reaches(s, part)]
-            waiting.append(client.submit(compute_part, inside, settings, part, pure=False, key=_key(part)))
-        future = waiting.popleft()
-        files, rows = future.result()
-        future.release()
-        files.reverse()
-        while files:  # each is let go of once it is written
-            yield files.pop()
-        if progress:
-            progress(rows)
+    pool = ThreadPoolExecutor(FETCHES)
+    try:
+        while parts or waiting or fetches:
+            # More tasks than threads, so that none waits for work; not many more, or results would pile up.
+            threads = max(1, sum(client.nthreads().values()))
+            while parts and len(waiting) + len(fetches) < threads + max(1, threads // 2):
+                part = parts.popleft()
+                inside = [s for s in signals if s.fibre == part.fibre and _reaches(s, part)]
+                waiting.append(client.submit(compute_part, inside, settings, part, pure=False, key=_key(part)))
+            while waiting and len(fetches) < FETCHES:
+                fetches.append(pool.submit(_taken, waiting.popleft()))
+            files, rows = fetches.popleft().result()
+            files.reverse()
+            while files:  # each is let go of once it is written
+                yield files.pop()
+            if progress:
+                progress(rows)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _taken(future: "Future") -> tuple[list[bytes], int]:
+    """Return a part's files and rows, and let the worker forget them."""
+    result: tuple[list[bytes], int] = future.result()
+    future.release()
+    return result
 
 
 def compute_part(
