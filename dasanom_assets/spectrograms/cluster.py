@@ -43,8 +43,9 @@ def open_client(settings: DaskSettings) -> "Iterator[Client]":
 
     if settings.address:
         try:
-            # Or all results would go through the scheduler; it still passes on what cannot be fetched.
-            client = Client(settings.address, timeout=20, set_as_default=False, direct_to_workers=True)
+            # Or all results would go through the scheduler; Dask's own setting keeps to that.
+            direct = dask.config.get("distributed.client.direct-to-workers") is not False
+            client = Client(settings.address, timeout=20, set_as_default=False, direct_to_workers=direct)
         except OSError as error:
             raise ConnectionError(
                 f"no Dask scheduler answers at {settings.address}: start one with `dask scheduler`, or unset "

@@ -1,5 +1,6 @@
 """A day on worker processes: the same bytes as in threads, whatever dies on the way."""
 
+import errno
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 
@@ -18,7 +20,7 @@ from dasanom_assets.settings import DaskSettings, SpectrogramSettings
 from dasanom_assets.spectrograms import engine
 from dasanom_assets.spectrograms.cluster import open_client
 from dasanom_assets.spectrograms.engine import settings_note, spectrogram_parts
-from dasanom_assets.tables.store import Store
+from dasanom_assets.tables.store import StorageFullError, Store
 from dasanom_tests.conftest import DAYS
 
 SETTINGS = SpectrogramSettings()
@@ -40,6 +42,30 @@ def write(store: Store, found: list[Stretch], client: Client, progress: object =
 def many_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "PART_ROWS", 2)
     monkeypatch.setattr(engine, "READ_SHARE", 1000)
+
+
+def test_parts_are_fetched_from_workers_unless_dask_is_told_otherwise() -> None:
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        settings = DaskSettings(address=cluster.scheduler_address)
+        with open_client(settings) as client:
+            assert client.direct_to_workers is True
+        with dask.config.set({"distributed.client.direct-to-workers": False}), open_client(settings) as client:
+            assert client.direct_to_workers is False
+
+
+def test_a_writer_that_fails_leaves_the_cluster_as_good_as_before(landing: Path, tmp_path: Path) -> None:
+    (tmp_path / "landing").symlink_to(landing / "landing")
+    store, found = signals(tmp_path)
+    with open_client(DaskSettings(threads=2)) as client:
+        whole = write(store, found, client)
+
+        def full(rows: int) -> None:
+            raise OSError(errno.ENOSPC, "no space")
+
+        with pytest.raises(StorageFullError, match="the old one is untouched"):
+            write(store, found, client, full)
+        assert store.digest(PATH) == whole
+        assert write(store, found, client) == whole
 
 
 @pytest.mark.slow
