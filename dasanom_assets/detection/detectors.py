@@ -64,8 +64,8 @@ class Detector(ABC):
     """Of `Windows.more`: what is computed for a detector that scores."""
 
     least_p: ClassVar[float] = 0.0
-    """A p-value counts as no less than this in the fusion. One that looks at more than a window cannot say which
-    window is unusual: it speaks for an alarm, and raises none alone."""
+    """A p-value counts as no less than this in the fusion: of a detector that speaks for an alarm and raises none
+    alone, since it looks at more than a window, or since its smallest p-values do not hold elsewhere."""
 
     @classmethod
     @abstractmethod

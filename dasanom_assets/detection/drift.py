@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from dasanom_assets.detection.events import find_events, taking_part
 from dasanom_assets.detection.reference import Reference
+from dasanom_assets.detection.support import REACH, REACH_SECONDS
 from dasanom_assets.settings import BackgroundSettings, Settings
 from dasanom_assets.spectrograms.background import day_levels
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -98,8 +99,8 @@ def quiet_p_values(store: Store, day: str, settings: Settings) -> tuple[np.ndarr
     """Return p-values of windows that are no part of an event and do not depend on each other.
 
     Events are found anew in the day's scores, since `anomaly_events` may be of an earlier scoring. Windows that
-    share a second or a neighbour with one are left out with it. Of what is left one window is taken every two
-    lengths of a window, on every `APART_CHANNELS`-th channel.
+    share a second or a neighbour with one, or with a window that it supports, are left out with it. Of what is
+    left one window is taken every two lengths of a window, on every `APART_CHANNELS`-th channel.
 
     Returns
     -------
@@ -108,7 +109,8 @@ def quiet_p_values(store: Store, day: str, settings: Settings) -> tuple[np.ndarr
     share : float
         Share of all windows outside events; NaN where there is no window.
     """
-    group, reach = settings.spectrogram.group_channels, settings.window.seconds * SECOND_NS
+    group, length = settings.spectrogram.group_channels, settings.window.seconds * SECOND_NS
+    reach = REACH_SECONDS * SECOND_NS
     scores, labels = taking_part(store, day, settings.detection)
     events = find_events(scores, labels, None, settings.detection, settings.window, group)
     of_fibre = events["fibre"].to_numpy(zero_copy_only=False)
@@ -122,12 +124,12 @@ def quiet_p_values(store: Store, day: str, settings: Settings) -> tuple[np.ndarr
         fibre, channel = rows["fibre"][0].as_py(), rows["channel"][0].as_py()
         start = rows["start"].cast(pa.int64()).to_numpy()
         quiet = np.ones(len(start), bool)
-        beside = (of_fibre == fibre) & (first - group <= channel) & (channel <= last + group)
+        beside = (of_fibre == fibre) & (first - REACH * group <= channel) & (channel <= last + REACH * group)
         for a, b in zip(begin[beside], end[beside], strict=True):
-            quiet &= (start + 2 * reach <= a) | (start >= b + reach)
+            quiet &= (start + length + reach <= a) | (start >= b + reach)
         total, outside = total + len(start), outside + int(quiet.sum())
         if channel // group % APART_CHANNELS == 0:
-            _, one = np.unique(start[quiet] // (2 * reach), return_index=True)
+            _, one = np.unique(start[quiet] // (2 * length), return_index=True)
             taken.append(rows["p_value"].to_numpy()[quiet][one])
     return np.concatenate(taken), outside / total if total else float("nan")
 

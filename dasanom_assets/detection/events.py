@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dasanom_assets.detection.components import SLACK, components, members
+from dasanom_assets.detection.detectors import detector_classes
 from dasanom_assets.settings import DetectionSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, with_score
@@ -21,6 +22,9 @@ KEY = ["fibre", "channel", "start"]
 
 LOOK_BACK_NS = 1800 * SECOND_NS
 """What an event of a day may have had before midnight; one that is longer begins there."""
+
+BY_ITSELF_P_VALUE = 1e-3
+"""To a detector, where a window is unusual without its surroundings: there an event begins and ends."""
 
 THREATS = ("digging", "walking", "cutting", "machine")
 """The contractor's classes that are alarms, as its columns ``p_<class>`` name them."""
@@ -44,7 +48,8 @@ def find_events(
     """Return the rows of `anomaly_events` of a day.
 
     Flagged windows open an event, neighbouring ones below ``extend_p_value`` lengthen it, and those that touch in
-    time or channel belong together. A window stands for the shift about its centre, so that an event is not longer
+    time or channel belong together. An event reaches from the first to the last of its windows that some detector
+    finds unusual by itself, and from the end of the first to the beginning of the last, so that it is not longer
     than its cause by a window at each end.
 
     Parameters
@@ -77,7 +82,6 @@ def find_events(
         common = [name for name in scores.column_names if name in before.column_names]
         scores = pa.concat_tables([scores.select(common), before.select(common)])
     step = window.shift_seconds * SECOND_NS
-    to_centre = (window.seconds * SECOND_NS - step) // 2
     flagged = scores["is_anomaly"].to_numpy(zero_copy_only=False)
     extends = scores["p_value"].to_numpy() < settings.extend_p_value  # NaN does not
     taking_part = np.flatnonzero(flagged | extends)
@@ -88,6 +92,7 @@ def find_events(
     fibre, version = (taken[name].to_pylist() for name in ("fibre", "model_version"))
     channel, score, p_value = (taken[name].to_numpy() for name in ("channel", "score", "p_value"))
     start = taken["start"].cast(pa.int64()).to_numpy()
+    by_itself = _unusual_by_itself(taken, settings)
     today = taking_part < n_today
     cluster = None if labels is None else labels["label"].to_numpy()[np.minimum(taking_part, max(n_today - 1, 0))]
     view = _ContractorsView(contractor)
@@ -96,9 +101,9 @@ def find_events(
         if np.count_nonzero(flagged[at]) < settings.min_windows or not today[at].any():
             continue
         peak = _peak(at, score, channel, start)
-        first_channel, last_channel = int(channel[at].min()), int(channel[at].max()) + group_channels - 1
-        begin = int(start[at].min()) + to_centre
-        end = int(start[at].max()) + to_centre + step
+        extent = at[by_itself[at]] if by_itself[at].any() else at
+        first_channel, last_channel = int(channel[extent].min()), int(channel[extent].max()) + group_channels - 1
+        begin, end = _cause(int(start[extent].min()), int(start[extent].max()), window)
         kind, probability = view.of(fibre[peak], begin, end, first_channel, last_channel)
         rows.append(
             {
@@ -122,6 +127,29 @@ def find_events(
     if not rows:
         return empty("anomaly_events")
     return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]).sort_by(ORDER)
+
+
+def _unusual_by_itself(scores: pa.Table, settings: DetectionSettings) -> np.ndarray:
+    """Return which windows a detector finds unusual without their surroundings, bool, shape (n_windows,).
+
+    Those that raise no alarm alone are not asked.
+    """
+    out = np.zeros(scores.num_rows, bool)
+    for name, of in detector_classes(settings.detectors).items():
+        if of.least_p < BY_ITSELF_P_VALUE and f"p_{name}" in scores.column_names:
+            out |= scores[f"p_{name}"].to_numpy() < BY_ITSELF_P_VALUE  # NaN is not
+    return out
+
+
+def _cause(first_ns: int, last_ns: int, window: WindowSettings) -> tuple[int, int]:
+    """Return begin and end of what windows from a first to a last one hold, ns since 1970.
+
+    The first window that notices it has it at its end, the last at its beginning; where they are fewer than all
+    that overlap it, it is about their middle.
+    """
+    step, length = window.shift_seconds * SECOND_NS, window.seconds * SECOND_NS
+    early = min(length - step, (last_ns - first_ns + length - step) // 2)
+    return first_ns + early, last_ns + length - early
 
 
 def _peak(at: np.ndarray, score: np.ndarray, channel: np.ndarray, start: np.ndarray) -> int:

@@ -5,19 +5,19 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.decomposition import PCA
 
 from dasanom_assets.detection.detectors import Detector, Tensors, Windows
 from dasanom_assets.settings import DetectionSettings
 from dasanom_assets.spectrograms.windows import WindowBank
 
-RANK_WEIGHT = 0.8
-"""Weight of each level of a band within a window against the next larger one: between its maximum and its mean."""
+SHARPNESS = 1.3
+"""Of the soft maximum that pools levels, a spread: 0 is their mean, infinity their maximum. In a band as narrow as
+a bin of the transform, whose spread is 5.8 dB, this is about the mean power."""
 MOST = 6.0
 """Levels count from what is usual to so many spreads above: a quiet band is no event, and what is far louder than
 most is no stranger than what is loud."""
-DIMENSIONS = 8
+DIMENSIONS = 5
 NEIGHBOURS = 5
 TRIM_SHARE, TRIM_ROUNDS = 0.02, 2
 """Reference windows that lie farthest from the others, which each round leaves out: they are events, if rare."""
@@ -28,8 +28,8 @@ BLOCK = 1024
 class Neighbours(Detector):
     """Mean distance to the nearest reference windows, between levels that are pooled and limited.
 
-    Each band is pooled over time by a weighted mean in which larger levels weigh more, so that a stroke of a
-    pickaxe counts beside seconds of quiet. Only what lies between the median of the reference and `MOST` spreads
+    Each band is pooled over time by a soft maximum, so that a stroke of a pickaxe counts beside seconds of quiet.
+    Only what lies between the median of the reference and `MOST` spreads
     above it counts. Principal components of the reference, not scaled, keep what bands have in common and drop
     their noise (Ramaswamy et al. 2000 for the distance).
 
@@ -129,17 +129,29 @@ def _limited(features: np.ndarray, usual: np.ndarray, spread: np.ndarray) -> np.
 
 
 def pooled(bank: WindowBank) -> Iterator[np.ndarray]:
-    """Yield the pooled levels of windows, float32, shape (at most `BLOCK`, bands): ranked means over frames."""
-    frames, bands = bank.window_shape
-    weight = RANK_WEIGHT ** np.arange(frames)[::-1]
-    weight = (weight / weight.sum()).astype(np.float32)
-    flat = None
+    """Yield the pooled levels of windows, float32, shape (at most `BLOCK`, bands).
+
+    A band's soft maximum over frames is ``log(mean(exp(s·level))) / s``, with `SHARPNESS` for ``s``. Windows share
+    rows, so that what a row adds is computed once.
+    """
+    if not len(bank):
+        return
     if bank.imaging is None:
-        flat = sliding_window_view(bank.rows.reshape(-1, bands), frames, axis=0)[:: bank.rows.shape[1]]
-    for at in range(0, len(bank), BLOCK):
-        some = range(at, min(at + BLOCK, len(bank)))
-        if flat is not None:
-            levels = flat[bank.first[some.start : some.stop]]  # (windows, bands, frames)
-        else:
-            levels = np.stack([bank.window(i).T for i in some])
-        yield np.sort(levels, axis=2) @ weight
+        of_row = np.concatenate([_exponential(rows).mean(axis=1) for rows in _blocks(bank.rows)])
+        for first in _blocks(bank.first):
+            yield _levels(of_row[first[:, None] + np.arange(bank.rows_per_window)].mean(axis=1))
+    else:
+        for some in _blocks(np.arange(len(bank))):
+            yield _levels(np.stack([_exponential(bank.window(i)).mean(axis=0) for i in some]))
+
+
+def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
+    return (values[at : at + BLOCK] for at in range(0, len(values), BLOCK))
+
+
+def _exponential(levels: np.ndarray) -> np.ndarray:
+    return np.exp(np.float32(SHARPNESS) * levels)
+
+
+def _levels(means: np.ndarray) -> np.ndarray:
+    return np.log(means) / np.float32(SHARPNESS)

@@ -13,7 +13,7 @@ from dasanom_assets.detection.detectors import Detector, Windows, detector_class
 from dasanom_assets.detection.inputs import ERROR, FEATURES, Inputs
 from dasanom_assets.detection.latent import Latent
 from dasanom_assets.detection.support import REACH, REACH_SECONDS, ChannelScores, supported
-from dasanom_assets.detection.thresholds import Calibration, combine
+from dasanom_assets.detection.thresholds import Calibration
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.training import encode_bank
 from dasanom_assets.models.training_set import WindowIndex, load_bank
@@ -24,8 +24,11 @@ from dasanom_assets.tables.schemas import TIME, stack
 from dasanom_assets.tables.store import Store
 
 NAME = "reference_model"
-STRANGEST = 6.0
-"""Largest fused score of a window by itself, −log10 of a p-value."""
+STRANGEST = 5.0
+"""Largest −log10 of a p-value that counts: one window that is stranger than all others is no longer event than
+many are, and no p-value is known so far out."""
+ALONE = 1.5
+"""What a detector that finds a window strange alone, against the others, has to give up of its −log10 p-value."""
 WHOLE_SUPPORT, WHOLE_WINDOWS = 0.9, 1000
 """Share of its weights in time that the surroundings of a window must have, for the fusion to be calibrated on it,
 where there are so many of these: blocks end, days do not."""
@@ -34,7 +37,7 @@ FLANK_P_VALUE = 0.02
 ALARM_P_VALUE = 0.003
 """Where quiet windows below this hang together, they are taken for what a false alarm looks like."""
 RESTLESS_SHARE, RESTLESS_P_VALUE, RESTLESS_DAYS = 0.05, 0.01, 2
-"""A channel is restless where, on at least so many days, so many of its windows lie below a p-value."""
+"""A channel is restless where so many of its windows by themselves have such a p-value on so many days or more."""
 SAME_HZ = 0.005
 """Centres of bands that differ by a smaller share are the same: sampling rates are not exact."""
 RESTLESS_WINDOWS = 2000
@@ -304,12 +307,13 @@ def calibrate(
 
     everything = np.ones(len(scores), bool)
     rough = fit(everything, settings.trim_mads)
-    support, _ = _supported_all(where, fuse(rough, votes, scores), shift_ns, step)
+    fused = fuse(rough, votes, scores)
+    support, _ = _supported_all(where, fused, shift_ns, step)
     loud = np.any([~rough[name].is_quiet(scores[:, i]) for i, name in enumerate(names)], axis=0)
     rough_fused = Calibration.fit(support, settings.trim_mads, block)
     loud |= ~rough_fused.is_quiet(support)
     p_value = rough_fused.p_values(support)
-    restless = _restless(where, p_value)
+    restless = _restless(where, Calibration.fit(fused, settings.trim_mads, block).p_values(fused))
     of_restless = np.array(
         [key in restless for key in zip(where.fibre, where.channel.tolist(), strict=True)], bool
     )
@@ -384,19 +388,25 @@ def _restless(where: WindowIndex, p_value: np.ndarray) -> frozenset[tuple[str, i
 
 
 def fuse(calibrations: dict[str, Calibration], votes: Mapping[str, Vote], scores: np.ndarray) -> np.ndarray:
-    """Return −log10 of the Cauchy combination of the detectors' p-values, float64, shape (n,).
+    """Return how strange windows are to several detectors, in units of −log10 of a p-value, float64, shape (n,).
 
-    It ends at `STRANGEST`: one window that is stranger than all others is no longer event than many are. `votes`
-    are those of the detectors, by name, in the order of the columns of `scores`. A detector to which all
-    calibration windows are alike, as those of a collapsed network are, has no say: its p-values of 1 would
-    outweigh the others'.
+    It is the weighted mean of the detectors' −log10 p-values (a weighted form of Fisher's combination), since what
+    is faint is a little strange to each, or that of the one to which a window is strangest less `ALONE`, since
+    some see what others do not. It is no p-value before it is calibrated again. `votes` are those of the
+    detectors, by name, in the order of the columns of `scores`; one without a value is left out. A detector to
+    which all calibration windows are alike, as those of a collapsed network are, has no say: its p-values of 1
+    would outweigh the others'.
     """
     names = list(votes)
     told = [i for i, name in enumerate(names) if calibrations[name].tells_apart]
     told = told or list(range(len(names)))
+    weight, least = (np.array(part) for part in zip(*(votes[names[i]] for i in told), strict=True))
     p = np.stack([calibrations[names[i]].p_values(scores[:, i]) for i in told], axis=1)
-    weights, least = (np.array(part) for part in zip(*(votes[names[i]] for i in told), strict=True))
-    return np.minimum(-np.log10(combine(np.maximum(p, least), weights)), STRANGEST)
+    strength = np.minimum(-np.log10(np.maximum(p, least)), STRANGEST)
+    total, weights = np.nansum(weight * strength, axis=1), ~np.isnan(strength) @ weight
+    alone = np.fmax.reduce(strength, axis=1) - ALONE  # NaN where all are
+    with np.errstate(invalid="ignore"):
+        return np.maximum(total / weights, alone)
 
 
 def _supported_all(

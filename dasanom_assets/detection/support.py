@@ -17,8 +17,8 @@ TIME_NS = 4 * SECOND_NS
 """Standard deviation of the Gaussian weights in time, which end at three of it, `REACH_SECONDS`."""
 REACH_SECONDS = 3 * TIME_NS // SECOND_NS
 """Where the weights in time end."""
-CHANNEL_WEIGHTS = (1.0, 0.6, 0.15)
-"""Of a channel itself, of the next on each side, and of those after them: Gaussian too."""
+CHANNEL_WEIGHTS = (1.0, 0.8, 0.4, 0.15)
+"""Of a channel itself, and of those on each side, one step after the other: Gaussian too."""
 REACH = len(CHANNEL_WEIGHTS) - 1
 """Channels on each side that count."""
 
@@ -47,12 +47,12 @@ class ChannelScores:
 
     @cached_property
     def smoothed(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """First step of the grid, weighted sums of scores, and sums of weights: 1 where all windows are there."""
+        """First step of the grid, weighted sums of squares, and sums of weights: 1 where all windows are there."""
         step = self.start_ns // self.shift_ns
         reach = REACH_SECONDS * SECOND_NS // self.shift_ns
         first = int(step[0]) - reach
         sums = np.zeros((2, int(step[-1]) - first + reach + 1))
-        sums[:, step - first] = self.score, np.ones(len(step))
+        sums[:, step - first] = np.square(self.score), np.ones(len(step))
         if reach:
             sums = ndimage.gaussian_filter1d(sums, TIME_NS / self.shift_ns, axis=1, mode="constant", radius=reach)
         return first, sums[0], sums[1]
@@ -61,7 +61,9 @@ class ChannelScores:
 def supported(
     channel: ChannelScores, beside: Iterable[ChannelScores], step: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean fused score over each window's surroundings, weighted by nearness.
+    """Return the root mean square of the fused score over each window's surroundings, weighted by nearness.
+
+    Squared, since what is faint is strange now and then rather than all the time, and quiet ground seldom is.
 
     Parameters
     ----------
@@ -93,4 +95,4 @@ def supported(
         weight += CHANNEL_WEIGHTS[away] * np.where(known, weights[inside], 0)
         if other is channel:
             there = weights[inside]
-    return total / weight, there
+    return np.sqrt(np.maximum(total / weight, 0)), there

@@ -75,9 +75,10 @@ class Calibration:
         block : numpy.ndarray, optional
             int64, shape (n,): equal for windows that are not independent; each is its own by default.
         group : numpy.ndarray, optional
-            int64, shape (n,): day and fibre of each score, where scores are known to be means of −log10 p-values.
-            Their tail falls ever faster, so that one that does not is made of the faint events that are left in
-            it: it is replaced by what the scores below it tell; see `_bounded`.
+            int64, shape (n,): day and fibre of each score, where scores are known to be root mean squares of
+            −log10 p-values. Far out, one window makes most of such a mean, and −log10 of a p-value falls
+            exponentially: so does the tail, whatever the excesses say, which are few, and in part faint events
+            that were left in.
 
         Raises
         ------
@@ -106,7 +107,7 @@ class Calibration:
             float(1 - len(kept) / len(scores)),
             float(exact.mean()),
             float(exact.std()),
-            tail if group is None else _bounded(tail, exact, group[finite][order]),
+            tail if group is None else _exponential(tail, exact, group[finite][order]),
         )
 
     @property
@@ -176,19 +177,24 @@ class Calibration:
         return Calibration(scores, limit, values["trimmed_share"], values["mean"], values["std"], values["tail"])
 
 
-def _bounded(tail: dict[str, float] | None, kept: np.ndarray, group: np.ndarray) -> dict[str, float] | None:
-    """Return `tail`, or the exponential that goes on from the scores below, where that falls faster or is all.
+def _exponential(tail: dict[str, float] | None, kept: np.ndarray, group: np.ndarray) -> dict[str, float] | None:
+    """Return an exponential instead of `tail`: that of its excesses, or what goes on from the scores below.
 
-    It starts at the upper of two quantiles, `BELOW_TAIL`, and falls as scores do between them. Each group has
-    events of its own, so that the quieter ones, `QUIETER`, tell how both are without.
+    The latter starts at the upper of two quantiles, `BELOW_TAIL`, and falls as scores do between them. Each group
+    has events of its own, so that the quieter ones, `QUIETER`, tell how both are without. The one that falls
+    faster is taken.
     """
     low, high = BELOW_TAIL
     found = np.array([np.quantile(kept[group == one], BELOW_TAIL) for one in np.unique(group)])
     start = float(np.quantile(found[:, 1], QUIETER))
     scale = float(np.quantile(found[:, 1] - found[:, 0], QUIETER)) / np.log((1 - low) / (1 - high))
-    if scale <= 0 or (tail and np.mean(kept[kept > tail["start"]] - tail["start"]) <= scale):
-        return tail
-    return {"start": start, "p": 1 - high, "shape": 0.0, "scale": float(scale), "reach": float(kept[-1])}
+    if tail:
+        excess = float(np.mean(kept[kept > tail["start"]] - tail["start"]))
+        if not 0 < scale < excess:
+            return tail | {"shape": 0.0, "scale": excess}
+    if scale <= 0:
+        return None
+    return {"start": start, "p": 1 - high, "shape": 0.0, "scale": scale, "reach": float(kept[-1])}
 
 
 def _tail(kept: np.ndarray, block: np.ndarray) -> dict[str, float] | None:
@@ -230,24 +236,21 @@ def _excess(tail: dict[str, float], survival: float) -> float:
     return float(stats.genpareto.isf(survival, shape, scale=scale))
 
 
-def combine(p: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def combine(p: np.ndarray) -> np.ndarray:
     """Return the Cauchy combination of p-values (Liu and Xie 2020), float64, shape (n,).
 
-    Heavy tails make it hold under dependence of the detectors. A detector without a value is left out.
+    Heavy tails make it hold under dependence. A missing value is left out.
 
     Parameters
     ----------
     p : numpy.ndarray
         Shape (n, k), in (0, 1], NaN where missing.
-    weights : numpy.ndarray, optional
-        Shape (k,), positive: of the detectors; equal by default.
     """
     # A value next to 1 would weigh as much as one next to 0, and hide it.
     p = np.clip(np.asarray(p, np.float64), SMALLEST, LARGEST_COMBINED)
-    weights = np.ones(p.shape[1]) if weights is None else weights
     # tan((1/2 − p)π) = 1 / tan(pπ), which keeps its digits for small p.
     with np.errstate(invalid="ignore"):  # no detector at all: 0 / 0
-        statistic = np.nansum(weights / np.tan(np.pi * p), axis=1) / (~np.isnan(p) @ weights)
+        statistic = np.nansum(1 / np.tan(np.pi * p), axis=1) / (~np.isnan(p)).sum(axis=1)
     # The survival function of the Cauchy distribution, again without the loss of digits in the upper tail.
     upper = np.arctan2(1.0, statistic) / np.pi
     return np.clip(upper, SMALLEST, 1.0)

@@ -53,22 +53,43 @@ def quiet(channels: int = 6, windows: int = 60) -> np.ndarray:
     return np.full((channels, windows), 0.5)
 
 
-def test_an_event_is_as_long_as_the_centres_of_its_windows() -> None:
+def test_an_event_begins_as_its_first_window_ends_and_ends_as_its_last_begins() -> None:
     p = quiet()
-    p[2, 20:25] = 1e-4
+    p[2, 15:25] = 1e-4
     p[2, 22] = 1e-6
     p[3, 25:27] = 5e-3  # below extend_p_value, touching by a corner
     p[5, 40:45] = 5e-3  # never opened
     event, *others = find_events(scored(p), None, None, SETTINGS, WINDOW).to_pylist()
     assert not others
-    assert (event["first_channel"], event["last_channel"], event["n_windows"]) == (102, 103, 7)
-    # Window 20 spans seconds 20 to 28; its centre's second is 23.5 to 24.5.
-    assert event["start"].value == BEGAN + round(23.5 * SECOND)
-    assert event["end"].value == BEGAN + round(30.5 * SECOND)
+    assert (event["first_channel"], event["last_channel"], event["n_windows"]) == (102, 103, 12)
+    # Window 15 spans seconds 15 to 23; what it has of the event is in its last one.
+    assert event["start"].value == BEGAN + 22 * SECOND
+    assert event["end"].value == BEGAN + 27 * SECOND
     assert (event["peak_channel"], event["peak_start"].value) == (102, BEGAN + 22 * SECOND)
     assert event["p_value"] == pytest.approx(1e-6)
     assert event["score"] == pytest.approx(6)
     assert (event["cluster"], event["contractor_class"], event["contractor_probability"]) == (None, None, None)
+
+
+def test_an_event_of_fewer_windows_than_overlap_a_second_is_the_second_in_their_middle() -> None:
+    p = quiet()
+    p[2, 20:25] = 1e-4
+    (event,) = find_events(scored(p), None, None, SETTINGS, WINDOW).to_pylist()
+    # Windows 20 to 24 span seconds 20 to 32.
+    assert (event["start"].value, event["end"].value) == tuple(BEGAN + round(s * SECOND) for s in (25.5, 26.5))
+
+
+def test_an_event_reaches_no_further_than_windows_that_a_detector_finds_unusual_by_itself() -> None:
+    p = quiet()
+    p[1:4, 10:40] = 1e-6  # with support from what is between
+    rows, by_itself, far = scored(p), quiet(), quiet()
+    by_itself[2, 20:30] = 1e-4
+    far[:] = 1e-9
+    rows = rows.append_column("p_vae", pa.array(by_itself.ravel()))
+    rows = rows.append_column("p_temporal", pa.array(far.ravel()))  # looks at more than a window
+    (event,) = find_events(rows, None, None, SETTINGS, WINDOW).to_pylist()
+    assert (event["first_channel"], event["last_channel"], event["n_windows"]) == (102, 102, 90)
+    assert (event["start"].value, event["end"].value) == (BEGAN + 27 * SECOND, BEGAN + 30 * SECOND)
 
 
 def test_the_peak_of_an_event_beyond_the_scale_is_its_middle() -> None:
@@ -95,8 +116,8 @@ def test_low_windows_lengthen_an_event_only_where_they_touch_a_high_one_or_each_
     p[2, 20:30] = p[2, 34:45] = 5e-3  # lead in and out
     p[2, 47:60] = 5e-3  # two steps further on
     (event,) = find_events(scored(p), None, None, SETTINGS, WINDOW).to_pylist()
-    assert event["start"].value == BEGAN + round(23.5 * SECOND)
-    assert event["end"].value == BEGAN + round((44 + 4.5) * SECOND)
+    assert event["start"].value == BEGAN + 27 * SECOND
+    assert event["end"].value == BEGAN + 45 * SECOND
     higher = SETTINGS.model_copy(update={"extend_p_value": 1e-3})
     (event,) = find_events(scored(p), None, None, higher, WINDOW).to_pylist()
     assert event["n_windows"] == 4
@@ -257,14 +278,14 @@ def contractor(rows: list[tuple[str, int, float, list[float | None]]]) -> pa.Tab
 
 def test_the_contractors_view_is_taken_from_the_events_extent_only() -> None:
     p = quiet(3, 40)
-    p[1, 10:20] = 1e-4  # channel 101, seconds 13.5 to 23.5
+    p[1, 6:24] = 1e-4  # channel 101, seconds 13 to 24
     scores = scored(p)
     rows = [
         ("north", 101, 15.0, [0.1, 0.6, 0.1, 0.1, 0.1]),
         ("north", 101, 18.0, [0.2, 0.3, 0.0, 0.0, 0.5]),
         ("north", 101, 16.0, [None] * 5),
-        ("north", 101, 13.3, [0.99, 0, 0, 0, 0.01]),  # ends as the event begins
-        ("north", 101, 23.5, [0.99, 0, 0, 0, 0.01]),  # begins as the event ends
+        ("north", 101, 12.8, [0.99, 0, 0, 0, 0.01]),  # ends as the event begins
+        ("north", 101, 24.0, [0.99, 0, 0, 0, 0.01]),  # begins as the event ends
         ("north", 102, 15.0, [0.99, 0, 0, 0, 0.01]),
         ("south", 101, 15.0, [0.99, 0, 0, 0, 0.01]),
     ]

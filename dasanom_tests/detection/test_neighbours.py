@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logsumexp
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 
@@ -15,7 +16,7 @@ from dasanom_assets.detection.neighbours import (
     DIMENSIONS,
     MOST,
     NEIGHBOURS,
-    RANK_WEIGHT,
+    SHARPNESS,
     TRIM_ROUNDS,
     TRIM_SHARE,
     Neighbours,
@@ -34,10 +35,8 @@ def bank(rows: int, seed: int, frames: int = 4, bands: int = 16, seconds: int = 
 
 
 def plain(window: np.ndarray) -> np.ndarray:
-    """Ranked mean of each band of a window, shape (frames, bands)."""
-    weight = RANK_WEIGHT ** np.arange(len(window))
-    descending = np.sort(window.astype(float), axis=0)[::-1]
-    return (weight[:, None] * descending).sum(axis=0) / weight.sum()
+    """Soft maximum of each band of a window, shape (frames, bands)."""
+    return (logsumexp(SHARPNESS * window.astype(float), axis=0) - np.log(len(window))) / SHARPNESS
 
 
 def limited(some: WindowBank, reference: np.ndarray) -> np.ndarray:
@@ -89,7 +88,7 @@ def test_windows_come_in_blocks_and_are_no_copies_all_at_once() -> None:
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # A block of windows, and that sorted.
+    # What each row adds, and a block of windows of that.
     assert peak < 4 * BLOCK * 8 * some.rows[0].nbytes < 1.01 * all_windows
 
 

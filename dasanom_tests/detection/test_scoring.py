@@ -19,7 +19,7 @@ from dasanom_assets.detection.reference import (
     require_fit,
 )
 from dasanom_assets.detection.scoring import _with_neighbours, thresholds
-from dasanom_assets.detection.support import ChannelScores, supported
+from dasanom_assets.detection.support import REACH, ChannelScores, supported
 from dasanom_assets.settings import BackgroundSettings, Settings, WindowSettings
 from dasanom_assets.spectrograms.engine import settings_note
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch, with_score
@@ -201,13 +201,13 @@ def test_a_score_is_the_fusion_of_its_surroundings(ground: Ground) -> None:
     scores = ground.store.read_day("anomaly_scores", EVENTFUL)
     votes = ground.reference.votes
     of = {}
-    for number in (105, 106, 107, 108, 109):
+    for number in range(107 - REACH, 108 + REACH):
         rows = scores.filter(pc.equal(scores["channel"], number))
         raw = np.stack([rows[f"score_{name}"].to_numpy() for name in votes], axis=1)
         fused = fuse(ground.reference.calibrations["usual"], votes, raw)
         of[number] = ChannelScores(FIBRE, number, rows["start"].cast(pa.int64()).to_numpy(), fused), rows
     here, rows = of[107]
-    support, _ = supported(here, [of[number][0] for number in (105, 106, 108, 109)])
+    support, _ = supported(here, [of[number][0] for number in of if number != 107])
     wanted = ground.reference.calibrations["usual"]["fused"].p_values(support)
     np.testing.assert_allclose(rows["p_value"].to_numpy(), wanted)
     np.testing.assert_allclose(rows["score"].to_numpy(), -np.log10(wanted), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""The mean over a window's surroundings: Gaussian in time, weighted over channels, and blind to gaps."""
+"""The root mean square over a window's surroundings: Gaussian in time, weighted over channels, blind to gaps."""
 
 import numpy as np
 import pytest
@@ -16,10 +16,10 @@ def channel(
     return ChannelScores(fibre, number, start, np.array(scores, float), shift * SECOND)
 
 
-def test_alone_it_is_a_gaussian_mean_in_time_of_four_seconds() -> None:
+def test_alone_it_is_a_gaussian_mean_square_in_time_of_four_seconds() -> None:
     values = np.random.default_rng(0).exponential(size=60)
     score, there = supported(channel(5, list(values)), [])
-    expected = ndimage.gaussian_filter1d(np.pad(values, 50), 4, radius=12)[50:-50]
+    expected = np.sqrt(ndimage.gaussian_filter1d(np.pad(values, 50) ** 2, 4, radius=12)[50:-50])
     np.testing.assert_allclose(score[12:-12], expected[12:-12])
     np.testing.assert_allclose(there[12:-12], 1)
     assert there[0] < 0.6
@@ -31,14 +31,14 @@ def test_neighbours_weigh_by_their_distance_and_other_fibres_not_at_all() -> Non
     for away, weight in enumerate(CHANNEL_WEIGHTS[1:], 1):
         for number in (5 - away, 5 + away):
             score, _ = supported(here, [channel(number, [1.0] * 30)])
-            np.testing.assert_allclose(score, weight / (1 + weight))
+            np.testing.assert_allclose(score**2, weight / (1 + weight))
     far, other = channel(5 + len(CHANNEL_WEIGHTS), [9.0] * 30), channel(6, [9.0] * 30, fibre="south")
     np.testing.assert_allclose(supported(here, [far, other])[0], 0)
 
 
 def test_groups_of_channels_are_neighbours_by_their_step() -> None:
     score, _ = supported(channel(8, [0.0] * 5), [channel(12, [1.0] * 5)], step=4)
-    np.testing.assert_allclose(score, CHANNEL_WEIGHTS[1] / (1 + CHANNEL_WEIGHTS[1]))
+    np.testing.assert_allclose(score**2, CHANNEL_WEIGHTS[1] / (1 + CHANNEL_WEIGHTS[1]))
 
 
 def test_a_gap_in_time_says_nothing() -> None:
