@@ -29,9 +29,9 @@ class Neighbours(Detector):
     """Mean distance to the nearest reference windows, between levels that are pooled and limited.
 
     Each band is pooled over time by a soft maximum, so that a stroke of a pickaxe counts beside seconds of quiet.
-    Only what lies between the median of the reference and `MOST` spreads
-    above it counts. Principal components of the reference, not scaled, keep what bands have in common and drop
-    their noise (Ramaswamy et al. 2000 for the distance).
+    Only what lies between the median of the reference and `MOST` spreads above it counts. Principal components of
+    the reference, not scaled, keep what bands have in common and drop their noise (Ramaswamy et al. 2000 for the
+    distance).
 
     Parameters
     ----------
