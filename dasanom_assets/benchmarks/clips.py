@@ -16,9 +16,9 @@ from sklearn.decomposition import PCA
 
 from dasanom_assets.benchmarks.autoencoder import Autoencoder, vectors
 from dasanom_assets.detection.detectors import Detector, Windows, detector_classes
+from dasanom_assets.detection.fusion import Vote, fuse
 from dasanom_assets.detection.inputs import ERROR, FEATURES
 from dasanom_assets.detection.mixtures import Mixtures, divergence, fit_mixtures
-from dasanom_assets.detection.reference import Vote, fuse
 from dasanom_assets.detection.thresholds import Calibration
 from dasanom_assets.models.infogan_training import encode_gan, train_infogan
 from dasanom_assets.models.training import Encoded, encode_bank, train_vae

@@ -1,58 +1,32 @@
 """What scoring needs beside the networks: fitted detectors and calibrated scores."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from dasanom_assets.detection.clustering import assign, cluster_quality
-from dasanom_assets.detection.components import SLACK, components
 from dasanom_assets.detection.detectors import Detector, Windows, detector_class, detector_classes
+from dasanom_assets.detection.fusion import Vote, calibrate
 from dasanom_assets.detection.inputs import ERROR, FEATURES, Inputs
 from dasanom_assets.detection.latent import Latent
-from dasanom_assets.detection.support import REACH, REACH_SECONDS, ChannelScores, supported
 from dasanom_assets.detection.thresholds import Calibration
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.training import encode_bank
-from dasanom_assets.models.training_set import WindowIndex, load_bank
+from dasanom_assets.models.training_set import load_bank
 from dasanom_assets.models.vae import Vae
-from dasanom_assets.settings import DetectionSettings, Settings, WindowSettings
-from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.schemas import TIME, stack
+from dasanom_assets.settings import Settings, WindowSettings
+from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
 NAME = "reference_model"
-STRANGEST = 5.0
-"""Largest −log10 of a p-value that counts: one window that is stranger than all others is no longer event than
-many are, and no p-value is known so far out."""
-ALONE = 1.5
-"""What a detector that finds a window strange alone, against the others, has to give up of its −log10 p-value."""
-WHOLE_SUPPORT, WHOLE_WINDOWS = 0.9, 1000
-"""Share of its weights in time that the surroundings of a window must have, for the fusion to be calibrated on it,
-where there are so many of these: blocks end, days do not."""
-FLANK_P_VALUE = 0.02
-"""Calibration windows below this that touch one taken for an event are part of it."""
-ALARM_P_VALUE = 0.003
-"""Where quiet windows below this hang together, they are taken for what a false alarm looks like."""
-RESTLESS_SHARE, RESTLESS_P_VALUE, RESTLESS_DAYS = 0.05, 0.01, 2
-"""A channel is restless where so many of its windows by themselves have such a p-value on so many days or more."""
 SAME_HZ = 0.005
 """Centres of bands that differ by a smaller share are the same: sampling rates are not exact."""
-RESTLESS_WINDOWS = 2000
-"""Restless channels are calibrated by themselves where they have at least so many windows."""
 
 
 class IncompatibleModelError(ValueError):
     """A model that does not fit the table it should score."""
-
-
-class Vote(NamedTuple):
-    """What a detector's p-value counts in the fusion: its weight, and the least that it counts as."""
-
-    weight: float = 1.0
-    least_p: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -248,184 +222,6 @@ def assign_labels(latent: Detector, windows: Windows) -> np.ndarray:
     """Return the cluster of each window, int32, shape (n_windows,)."""
     assert isinstance(latent, Latent)
     return assign(latent.clusters, windows.encoded.mu)[0]
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """What `calibrate` found; see `Reference`."""
-
-    calibrations: dict[str, dict[str, Calibration]]
-    restless: frozenset[tuple[str, int]]
-    note: dict[str, Any]
-
-
-def calibrate(
-    scores: np.ndarray,
-    votes: Mapping[str, Vote],
-    where: WindowIndex,
-    window: WindowSettings,
-    step: int,
-    settings: DetectionSettings,
-    known: Collection[tuple[str, int]] = (),
-) -> Calibrated:
-    """Calibrate detectors, and their fusion, on the scores of held-out windows.
-
-    Parameters
-    ----------
-    scores : numpy.ndarray
-        float32, shape (n_windows, detectors).
-    votes : mapping of str to Vote
-        Of the detectors in the fusion, by name, in the order of the columns of `scores`.
-    where : WindowIndex
-        Where each window comes from.
-    window : WindowSettings
-    step : int
-        From one channel number to the next: the size of groups of channels.
-    settings : DetectionSettings
-    known : collection of (str, int)
-        Fibre and channel of all that could be calibrated on: what lies beside one that was left out of `where` has
-        less support than it will have, and so has the first and the last window of a block.
-    """
-    names, shift_ns = list(votes), window.shift_seconds * SECOND_NS
-    # Windows that share frames are not independent: they are of one block.
-    lane = np.empty(len(scores), np.int64)
-    for i, at in enumerate(where.groups().values()):
-        lane[at] = i
-    block = lane * 1_000_000 + where.start_ns // (2 * window.seconds * SECOND_NS) % 1_000_000
-    places = pa.array([f"{day} {fibre}" for day, fibre in zip(where.day, where.fibre, strict=True)])
-    group = places.dictionary_encode().indices.to_numpy()
-    rows = pa.table(
-        {
-            "fibre": places,
-            "channel": where.channel,
-            "start": pa.array(where.start_ns, pa.int64()).cast(TIME),
-        }
-    )
-
-    def fit(some: np.ndarray, trim_mads: float) -> dict[str, Calibration]:
-        return {name: Calibration.fit(scores[some, i], trim_mads, block[some]) for i, name in enumerate(names)}
-
-    everything = np.ones(len(scores), bool)
-    rough = fit(everything, settings.trim_mads)
-    fused = fuse(rough, votes, scores)
-    support, _ = _supported_all(where, fused, shift_ns, step)
-    loud = np.any([~rough[name].is_quiet(scores[:, i]) for i, name in enumerate(names)], axis=0)
-    rough_fused = Calibration.fit(support, settings.trim_mads, block)
-    loud |= ~rough_fused.is_quiet(support)
-    p_value = rough_fused.p_values(support)
-    restless = _restless(where, Calibration.fit(fused, settings.trim_mads, block).p_values(fused))
-    of_restless = np.array(
-        [key in restless for key in zip(where.fibre, where.channel.tolist(), strict=True)], bool
-    )
-    if of_restless.sum() < RESTLESS_WINDOWS:
-        restless, of_restless = frozenset(), ~everything
-    quiet = _quiet(rows, loud, p_value, window, step)
-    kept = {"usual": quiet & ~of_restless}
-    if restless:  # what is loud elsewhere may be usual there
-        own = fit(of_restless, settings.trim_mads)
-        calm = np.all([own[name].is_quiet(scores[:, i]) for i, name in enumerate(names)], axis=0)
-        kept["restless"] = of_restless & calm
-    calibrations = {}
-    fused = np.empty(len(scores))
-    for name, some in kept.items():
-        calibrations[name] = fit(some, np.inf)
-        inside = of_restless if name == "restless" else ~of_restless
-        fused[inside] = fuse(calibrations[name], votes, scores[inside])
-    support, whole = _supported_all(where, fused, shift_ns, step, known)
-    p_value = np.empty(len(scores))
-    for name, some in kept.items():
-        best = some & whole if (some & whole).sum() >= WHOLE_WINDOWS else some
-        calibrations[name]["fused"] = Calibration.fit(support[best], np.inf, block[best], group[best])
-        inside = of_restless if name == "restless" else ~of_restless
-        p_value[inside] = calibrations[name]["fused"].p_values(support[inside])
-    left = np.any(list(kept.values()), axis=0)
-    alarm = left & (p_value < ALARM_P_VALUE)
-    n_alarms = components(rows.filter(pa.array(alarm)), int(SLACK * shift_ns), step).max(initial=-1) + 1
-    note = {
-        "taken_for_events": round(float(1 - left.mean()), 5),
-        "restless_channels": len(restless),
-        "windows_per_alarm": round(float(alarm.sum() / max(n_alarms, 1)), 2) if n_alarms else 1.0,
-    }
-    return Calibrated(calibrations, restless, note)
-
-
-def _quiet(rows: pa.Table, loud: np.ndarray, p_value: np.ndarray, window: WindowSettings, step: int) -> np.ndarray:
-    """Say which calibration windows are taken for quiet ground.
-
-    An event is more than its loudest windows: what touches them and is itself unusual goes with them, and all
-    windows whose surroundings it reaches. What is unusual without touching anything loud stays, since quiet
-    ground does that too.
-    """
-    unusual = np.flatnonzero(loud | (p_value < FLANK_P_VALUE))
-    label = components(rows.take(unusual), int(SLACK * window.shift_seconds * SECOND_NS), step)
-    seconds = window.seconds + REACH_SECONDS
-    events = unusual[np.isin(label, label[loud[unusual]])]
-    quiet = np.ones(len(loud), bool)
-    if not len(events):
-        return quiet
-    fibre = rows["fibre"].combine_chunks().dictionary_encode().indices.to_numpy()
-    channel = rows["channel"].to_numpy().astype(np.int64) // step
-    second = rows["start"].cast(pa.int64()).to_numpy() // SECOND_NS
-    width = int(second.max() - second.min()) + 2 * seconds + 1
-    lanes = int(channel.max()) + 2 * REACH + 1
-    key = (fibre.astype(np.int64) * lanes + channel + REACH) * width + second - second.min() + seconds
-    for beside in range(-REACH, REACH + 1):
-        at = np.sort(key[events] + beside * width)
-        nearest = np.searchsorted(at, key)
-        for side in (nearest - 1, nearest):
-            inside = (side >= 0) & (side < len(at))
-            quiet[inside] &= np.abs(at[side[inside]] - key[inside]) >= seconds
-    return quiet
-
-
-def _restless(where: WindowIndex, p_value: np.ndarray) -> frozenset[tuple[str, int]]:
-    """Return the channels that are unusual more often than others, day after day: by a road or a pump."""
-    days: dict[tuple[str, int], int] = {}
-    for (_, fibre, channel), at in where.groups().items():
-        if (p_value[at] < RESTLESS_P_VALUE).mean() > RESTLESS_SHARE:
-            days[fibre, channel] = days.get((fibre, channel), 0) + 1
-    return frozenset(key for key, n in days.items() if n >= RESTLESS_DAYS)
-
-
-def fuse(calibrations: dict[str, Calibration], votes: Mapping[str, Vote], scores: np.ndarray) -> np.ndarray:
-    """Return how strange windows are to several detectors, in units of −log10 of a p-value, float64, shape (n,).
-
-    It is the weighted mean of the detectors' −log10 p-values (a weighted form of Fisher's combination), since what
-    is faint is a little strange to each, or that of the one to which a window is strangest less `ALONE`, since
-    some see what others do not. It is no p-value before it is calibrated again. `votes` are those of the
-    detectors, by name, in the order of the columns of `scores`; one without a value is left out. A detector to
-    which all calibration windows are alike, as those of a collapsed network are, has no say: its p-values of 1
-    would outweigh the others'.
-    """
-    names = list(votes)
-    told = [i for i, name in enumerate(names) if calibrations[name].tells_apart]
-    told = told or list(range(len(names)))
-    weight, least = (np.array(part) for part in zip(*(votes[names[i]] for i in told), strict=True))
-    p = np.stack([calibrations[names[i]].p_values(scores[:, i]) for i in told], axis=1)
-    strength = np.minimum(-np.log10(np.maximum(p, least)), STRANGEST)
-    total, weights = np.nansum(weight * strength, axis=1), ~np.isnan(strength) @ weight
-    alone = np.fmax.reduce(strength, axis=1) - ALONE  # NaN where all are
-    with np.errstate(invalid="ignore"):
-        return np.maximum(total / weights, alone)
-
-
-def _supported_all(
-    where: WindowIndex, fused: np.ndarray, shift_ns: int, step: int, known: Collection[tuple[str, int]] = ()
-) -> tuple[np.ndarray, np.ndarray]:
-    """Apply `supported` to the windows of a bank; return also whether all of their surroundings are in it."""
-    rows = where.groups()
-    channels = {
-        (day, fibre, number): ChannelScores(fibre, number, where.start_ns[at], fused[at], shift_ns)
-        for (day, fibre, number), at in rows.items()
-    }
-    out, whole = np.empty(len(fused)), np.empty(len(fused), bool)
-    for (day, fibre, number), at in rows.items():
-        near = [number + n * step for n in range(-REACH, REACH + 1) if n]
-        beside = [channels[day, fibre, n] for n in near if (day, fibre, n) in channels]
-        out[at], there = supported(channels[day, fibre, number], beside, step)
-        missing = any((fibre, n) in known and (day, fibre, n) not in channels for n in near)
-        whole[at] = (there >= WHOLE_SUPPORT) & (not missing)
-    return out, whole
 
 
 def save_reference(store: Store, reference: Reference) -> str:

@@ -11,8 +11,9 @@ from threadpoolctl import threadpool_limits
 
 from dasanom_assets.detection.clustering import assign
 from dasanom_assets.detection.detectors import Windows
+from dasanom_assets.detection.fusion import fuse
 from dasanom_assets.detection.inputs import Inputs
-from dasanom_assets.detection.reference import Reference, fuse, require_fit
+from dasanom_assets.detection.reference import Reference, require_fit
 from dasanom_assets.detection.support import REACH, ChannelScores, supported
 from dasanom_assets.models.training import Encoded
 from dasanom_assets.models.training_set import WindowIndex

@@ -11,13 +11,8 @@ import pyarrow.compute as pc
 import pytest
 
 from dasanom_assets.benchmarks import chain
-from dasanom_assets.detection.reference import (
-    IncompatibleModelError,
-    Reference,
-    fuse,
-    needed,
-    require_fit,
-)
+from dasanom_assets.detection.fusion import fuse
+from dasanom_assets.detection.reference import IncompatibleModelError, Reference, needed, require_fit
 from dasanom_assets.detection.scoring import _with_neighbours, thresholds
 from dasanom_assets.detection.support import REACH, ChannelScores, supported
 from dasanom_assets.settings import BackgroundSettings, Settings, WindowSettings
