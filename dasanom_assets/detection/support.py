@@ -1,7 +1,9 @@
 """What a window's surroundings say of it.
 
 What happens on the ground lasts longer than the shift between windows and reaches neighbouring channels; noise
-does neither. A mean over the surroundings tells them apart.
+does neither. A mean over the surroundings tells them apart: of squares over time, since what is faint is strange
+now and then rather than all the time, and plain over channels, since what only one of them notices is seldom an
+event.
 """
 
 from collections.abc import Iterable
@@ -47,7 +49,7 @@ class ChannelScores:
 
     @cached_property
     def smoothed(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """First step of the grid, weighted sums of squares, and sums of weights: 1 where all windows are there."""
+        """First step of the grid, root mean squares over time, and sums of weights: 1 where none is missing."""
         step = self.start_ns // self.shift_ns
         reach = REACH_SECONDS * SECOND_NS // self.shift_ns
         first = int(step[0]) - reach
@@ -55,15 +57,17 @@ class ChannelScores:
         sums[:, step - first] = np.square(self.score), np.ones(len(step))
         if reach:
             sums = ndimage.gaussian_filter1d(sums, TIME_NS / self.shift_ns, axis=1, mode="constant", radius=reach)
-        return first, sums[0], sums[1]
+        squares, weights = sums
+        mean = np.divide(squares, weights, out=np.zeros_like(squares), where=weights > 0)
+        return first, np.sqrt(mean), weights
 
 
 def supported(
     channel: ChannelScores, beside: Iterable[ChannelScores], step: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the root mean square of the fused score over each window's surroundings, weighted by nearness.
+    """Return the mean over each window's surroundings of the fused score, weighted by nearness.
 
-    Squared, since what is faint is strange now and then rather than all the time, and quiet ground seldom is.
+    Over time it is a root mean square, channel by channel; over channels, a mean of these.
 
     Parameters
     ----------
@@ -88,11 +92,11 @@ def supported(
         away = abs(other.channel - channel.channel) // step
         if other.fibre != channel.fibre or away > REACH or not len(other.score):
             continue
-        first, sums, weights = other.smoothed
-        inside = np.clip(at - first, 0, len(sums) - 1)
-        known = inside == at - first
-        total += CHANNEL_WEIGHTS[away] * np.where(known, sums[inside], 0)
-        weight += CHANNEL_WEIGHTS[away] * np.where(known, weights[inside], 0)
+        first, means, weights = other.smoothed
+        inside = np.clip(at - first, 0, len(means) - 1)
+        share = CHANNEL_WEIGHTS[away] * np.where(inside == at - first, weights[inside], 0)
+        total += share * means[inside]
+        weight += share
         if other is channel:
             there = weights[inside]
-    return np.sqrt(np.maximum(total / weight, 0)), there
+    return total / weight, there

@@ -75,10 +75,10 @@ class Calibration:
         block : numpy.ndarray, optional
             int64, shape (n,): equal for windows that are not independent; each is its own by default.
         group : numpy.ndarray, optional
-            int64, shape (n,): day and fibre of each score, where scores are known to be root mean squares of
-            −log10 p-values. Far out, one window makes most of such a mean, and −log10 of a p-value falls
-            exponentially: so does the tail, whatever the excesses say, which are few, and in part faint events
-            that were left in.
+            int64, shape (n,): day and fibre of each score, where scores are known to be means over
+            surroundings of −log10 p-values. Far out, one window makes most of such a mean, and −log10 of a
+            p-value falls exponentially: so does the tail, whatever the excesses say, which are few, and in part
+            faint events that were left in.
 
         Raises
         ------
