@@ -279,7 +279,8 @@ def summary(seeds: list[dict[str, Any]]) -> str:
     length, false = sum(q["kilometre_days"] for q in quiet), sum(q["false_events"] for q in quiet)
     most = float(stats.chi2.ppf(0.95, 2 * (false + 1)) / 2 / length)
     hard = [e for seed in seeds for e in seed["default"]["events"]]
-    onset, channel = (np.nanmedian([e[name] for e in hard]) for name in ("onset_error_s", "channel_error"))
+    errors = ("onset_error_s", "onset_error_apart_s", "channel_error")
+    onset, apart, channel = (np.nanmedian([e[name] for e in hard]) for name in errors)
     steps: dict[str, float] = {}
     for q in quiet:
         for name, value in q["seconds"].items():
@@ -291,9 +292,9 @@ def summary(seeds: list[dict[str, Any]]) -> str:
         [
             *lines,
             "",
-            f"Events: {found} of {threats} threats found; medians of onset error {onset:.1f} s and channel error "
-            f"{channel:.0f}. Quiet days: {false} false events in {length:.3f} km·days (95 % upper bound "
-            f"{most:.0f} a km and day).",
+            f"Events: {found} of {threats} threats found; medians of onset error {onset:.1f} s ({apart:.1f} s of "
+            f"those whose event is of nothing else) and channel error {channel:.0f}. Quiet days: {false} false "
+            f"events in {length:.3f} km·days (95 % upper bound {most:.0f} a km and day).",
             "",
             f"Scoring: {interval(pace, 0)} channel-seconds a second, peak memory "
             f"{max(q['peak_mb'] for q in quiet):.0f} MB; "

@@ -141,8 +141,8 @@ def evaluate_events(events: pa.Table, truth_events: pa.Table) -> dict[str, Any]:
         ``n_threats``, ``n_found``, ``recall``, ``recall_by_kind``; ``n_events``, ``false_alarms`` (events that
         belong to no threat), ``false_alarms_on`` (nuisance kind → those of them that belong to one);
         ``onset_error_s`` and ``channel_error``: medians, over the threats found, of how far the earliest of its
-        events is from its start, and the peak channel of the strongest from its own. NaN where there is nothing
-        to go by.
+        events is from its start, and the peak channel of the strongest from its own; ``onset_error_apart_s`` of
+        those threats whose events belong to nothing else. NaN where there is nothing to go by.
     """
     ours, true = _frame(events), _frame(truth_events)
     together = _overlap(ours, true)
@@ -150,10 +150,11 @@ def evaluate_events(events: pa.Table, truth_events: pa.Table) -> dict[str, Any]:
     found: np.ndarray = np.logical_or.reduce(together, axis=0)
     false_alarm = ~together[:, threat].any(axis=1)
     start, score, peak = (ours[name].to_numpy() for name in ("start", "score", "peak_channel"))
-    onset, channel = [], []
+    onset, apart, channel = [], [], []
     for j in np.flatnonzero(found & threat):
         mine = np.flatnonzero(together[:, j])
         onset.append(abs(start[mine].min() - true["start"].to_numpy()[j]) / SECOND_NS)
+        apart.append(together[mine].sum() == len(mine))
         channel.append(abs(peak[mine[score[mine].argmax()]] - true["peak_channel"].to_numpy()[j]))
     kinds = true["kind"].to_numpy()
     n_threats, n_found = int(threat.sum()), int((found & threat).sum())
@@ -169,6 +170,7 @@ def evaluate_events(events: pa.Table, truth_events: pa.Table) -> dict[str, Any]:
             for kind in np.unique(kinds[~threat])
         },
         "onset_error_s": float(np.median(onset)) if onset else float("nan"),
+        "onset_error_apart_s": float(np.median(np.array(onset)[apart])) if any(apart) else float("nan"),
         "channel_error": float(np.median(channel)) if channel else float("nan"),
     }
 
