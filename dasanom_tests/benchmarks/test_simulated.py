@@ -160,6 +160,7 @@ def test_events_are_matched_by_time_and_channels() -> None:
             true_event("cutting", 100, 120, 100, 105, 102),
             true_event("traffic", 50, 55, 110, 115, 112),
             true_event("wind", 200, 230, 100, 120, 110),
+            true_event("wind", 42, 60, 100, 102, 101),
         ],
         EVENTS,
     )
@@ -182,6 +183,7 @@ def test_events_are_matched_by_time_and_channels() -> None:
     assert (found["n_events"], found["false_alarms"]) == (7, 4)
     assert found["false_alarms_on"] == {"traffic": 1, "wind": 0}
     assert found["onset_error_s"] == pytest.approx((1.6 + 5) / 2)
+    assert found["onset_error_apart_s"] == pytest.approx(5)  # one that is digging is wind too
     assert found["channel_error"] == pytest.approx((1 + 3) / 2)
 
 
