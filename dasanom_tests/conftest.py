@@ -20,14 +20,10 @@ from dasanom_assets.tables.store import Store
 DAYS = ("2026-01-05", "2026-01-06", "2026-01-07")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let two processes share the suite: files with slow tests first, and one makes `line` for all who want it."""
-    group = {item: "line" if "line" in getattr(item, "fixturenames", ()) else item.path.stem for item in items}
-    slow = {group[item] for item in items if item.get_closest_marker("slow")}
-    for item, name in group.items():
-        item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=lambda item: (group[item] not in slow, group[item] != "line"))
+    """Put files with slow tests first, so that the processes that share the suite end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from dasanom_tests.conftest import Line
-
 PROJECT = Path(__file__).parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 LONG = {
@@ -49,16 +47,3 @@ def test_the_docs_have_commands_and_their_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
-@pytest.mark.slow
-def test_the_analysts_example_runs_on_real_tables(line: Line, tmp_path: Path) -> None:
-    (tmp_path / "data").symlink_to(line.root)
-    (program,) = blocks(PROJECT / "docs" / "analysts.md", "python")
-    program = program.replace(".path\n", ".path.iloc[0]\n").replace("files[(", "path = files[(")
-    program += "\nprint(path, event.model_version)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    path, version = done.stdout.split()
-    assert (line.root / path).exists()
-    assert line.store.exists(f"models/reference_model/{version}/model.json")

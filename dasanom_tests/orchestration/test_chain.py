@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from dasanom_assets.settings import Settings
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 from dasanom_tests.conftest import Line
+from dasanom_tests.test_docs import PROJECT, blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -163,3 +166,15 @@ def test_a_day_without_contractor_files_gets_the_same_report_without_that_side(
     assert set(store.read_day("event_matches", day)["agreement"].to_pylist()) <= {"only_us"}
     html = store.read_bytes(f"reports/contractor_comparison/day={day}/report.html").decode()
     assert "without contractor files" in html
+
+
+def test_the_analysts_example_runs_on_real_tables(line: Line, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(line.root)
+    (program,) = blocks(PROJECT / "docs" / "analysts.md", "python")
+    program = program.replace(".path\n", ".path.iloc[0]\n").replace("files[(", "path = files[(")
+    program += "\nprint(path, event.model_version)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    path, version = done.stdout.split()
+    assert (line.root / path).exists()
+    assert line.store.exists(f"models/reference_model/{version}/model.json")
