@@ -15,7 +15,7 @@ run: $(VENV)/.installed
 	$(BIN)/dasanom-run --port $(PORT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

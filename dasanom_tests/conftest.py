@@ -20,12 +20,6 @@ from dasanom_assets.tables.store import Store
 DAYS = ("2026-01-05", "2026-01-06", "2026-01-07")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files with slow tests first, so that the processes that share the suite end at about the same time."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
-
-
 @pytest.fixture(scope="session")
 def samples() -> Path:
     """Real recordings; see the README of the folder."""
@@ -106,8 +100,9 @@ def line(landing: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Li
         for day in DAYS:
             assert defs.resolve_job_def("ingest").execute_in_process(partition_key=day, instance=instance).success
         config = {"ops": {"training_set": {"config": {"days": list(DAYS[:-1])}}}}
-        with pytest.MonkeyPatch.context() as quicker:  # it raises no alarm alone
-            quicker.setenv("DASANOM_INFOGAN__WINDOWS_PER_EPOCH", "1024")
+        with pytest.MonkeyPatch.context() as quicker:
+            for network in ("VAE", "INFOGAN"):
+                quicker.setenv(f"DASANOM_{network}__WINDOWS_PER_EPOCH", "1024")
             assert defs.resolve_job_def("train").execute_in_process(run_config=config, instance=instance).success
         for day in DAYS:
             assert defs.resolve_job_def("rescore").execute_in_process(partition_key=day, instance=instance).success

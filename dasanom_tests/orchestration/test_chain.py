@@ -23,7 +23,7 @@ from dasanom_assets.tables.store import Store
 from dasanom_tests.conftest import Line
 from dasanom_tests.test_docs import PROJECT, blocks
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def truth(landing: Path, name: str, day: str) -> pa.Table:

@@ -54,7 +54,7 @@ def test_a_second_make_run_beside_the_first_is_refused(environment: dict[str, st
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_it_materializes_what_is_missing_and_nothing_else(environment: dict[str, str], landing: Path) -> None:
     data = Path(environment["DASANOM_DATA"])
     data.mkdir()
