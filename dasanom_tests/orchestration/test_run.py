@@ -28,7 +28,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     home.mkdir()
     shutil.copy(PROJECT / "dagster.yaml", home)
     more = {"DAGSTER_HOME": str(home), "DASANOM_DATA": str(tmp_path / "data"), "DASANOM_VAE__MAX_EPOCHS": "5"}
-    return os.environ | more | {"DASANOM_INFOGAN__MAX_EPOCHS": "2", "DASANOM_INFOGAN__WINDOWS_PER_EPOCH": "1024"}
+    return os.environ | more
 
 
 def test_a_busy_port_is_named_with_what_to_do(environment: dict[str, str]) -> None:
