@@ -40,6 +40,12 @@ def opened(figure: Figure) -> Image.Image:
     return Image.open(io.BytesIO(small))
 
 
+def test_noise_is_made_smaller_until_it_fits_into_an_event() -> None:
+    figure = Figure(figsize=(6, 4))
+    figure.figimage(np.random.default_rng(0).random((400, 600)))
+    assert 100 < opened(figure).width < 600
+
+
 @pytest.mark.parametrize("epochs", [1, 20])
 def test_loss_curves_fit_into_an_event(epochs: int) -> None:
     assert opened(loss_curves(history(epochs))).size == (576, 201)
