@@ -14,8 +14,9 @@ export OMP_NUM_THREADS ?= 1
 run: $(VENV)/.installed
 	$(BIN)/dasanom-run --port $(PORT)
 
+# File by file, in order: the long ones are in the middle, and short ones fill the end.
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -20,6 +20,15 @@ from dasanom_assets.tables.store import Store
 DAYS = ("2026-01-05", "2026-01-06", "2026-01-07")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several processes cores of its own: threads of two that share cores wait for each other."""
+    worker = getattr(config, "workerinput", None)
+    if worker:
+        cores = sorted(os.sched_getaffinity(0))
+        own = cores[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]
+        os.sched_setaffinity(0, own or cores)
+
+
 @pytest.fixture(scope="session")
 def samples() -> Path:
     """Real recordings; see the README of the folder."""
