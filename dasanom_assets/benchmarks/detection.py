@@ -32,6 +32,7 @@ from dasanom_assets.benchmarks.simulated import (
     GUARD_SECONDS,
     evaluate_events,
     evaluate_windows,
+    median_errors,
     read_truth,
     window_truth,
 )
@@ -279,8 +280,7 @@ def summary(seeds: list[dict[str, Any]]) -> str:
     length, false = sum(q["kilometre_days"] for q in quiet), sum(q["false_events"] for q in quiet)
     most = float(stats.chi2.ppf(0.95, 2 * (false + 1)) / 2 / length)
     hard = [e for seed in seeds for e in seed["default"]["events"]]
-    errors = ("onset_error_s", "onset_error_apart_s", "channel_error")
-    onset, apart, channel = (np.nanmedian([e[name] for e in hard]) for name in errors)
+    onset, apart, channel = median_errors(hard).values()
     steps: dict[str, float] = {}
     for q in quiet:
         for name, value in q["seconds"].items():

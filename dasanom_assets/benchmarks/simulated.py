@@ -6,6 +6,7 @@ find.
 
 import argparse
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -140,9 +141,9 @@ def evaluate_events(events: pa.Table, truth_events: pa.Table) -> dict[str, Any]:
     dict
         ``n_threats``, ``n_found``, ``recall``, ``recall_by_kind``; ``n_events``, ``false_alarms`` (events that
         belong to no threat), ``false_alarms_on`` (nuisance kind → those of them that belong to one);
-        ``onset_error_s`` and ``channel_error``: medians, over the threats found, of how far the earliest of its
-        events is from its start, and the peak channel of the strongest from its own; ``onset_error_apart_s`` of
-        those threats whose events belong to nothing else. NaN where there is nothing to go by.
+        ``onset_errors_s`` and ``channel_errors``: of each threat found, how far the earliest of its events is from
+        its start, and the peak channel of the strongest from its own; ``apart``: whether its events belong to
+        nothing else. The recall is NaN where there is nothing to find.
     """
     ours, true = _frame(events), _frame(truth_events)
     together = _overlap(ours, true)
@@ -153,9 +154,9 @@ def evaluate_events(events: pa.Table, truth_events: pa.Table) -> dict[str, Any]:
     onset, apart, channel = [], [], []
     for j in np.flatnonzero(found & threat):
         mine = np.flatnonzero(together[:, j])
-        onset.append(abs(start[mine].min() - true["start"].to_numpy()[j]) / SECOND_NS)
-        apart.append(together[mine].sum() == len(mine))
-        channel.append(abs(peak[mine[score[mine].argmax()]] - true["peak_channel"].to_numpy()[j]))
+        onset.append(float(abs(start[mine].min() - true["start"].to_numpy()[j]) / SECOND_NS))
+        apart.append(bool(together[mine].sum() == len(mine)))
+        channel.append(int(abs(peak[mine[score[mine].argmax()]] - true["peak_channel"].to_numpy()[j])))
     kinds = true["kind"].to_numpy()
     n_threats, n_found = int(threat.sum()), int((found & threat).sum())
     return {
@@ -169,10 +170,28 @@ def evaluate_events(events: pa.Table, truth_events: pa.Table) -> dict[str, Any]:
             kind: int((false_alarm & together[:, kinds == kind].any(axis=1)).sum())
             for kind in np.unique(kinds[~threat])
         },
-        "onset_error_s": float(np.median(onset)) if onset else float("nan"),
-        "onset_error_apart_s": float(np.median(np.array(onset)[apart])) if any(apart) else float("nan"),
-        "channel_error": float(np.median(channel)) if channel else float("nan"),
+        "onset_errors_s": onset,
+        "channel_errors": channel,
+        "apart": apart,
     }
+
+
+def median_errors(events: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """Return the medians over all threats found, from what `evaluate_events` says of several days.
+
+    Returns
+    -------
+    dict
+        ``onset_error_s``, the same of threats whose events belong to nothing else, ``onset_error_apart_s``, and
+        ``channel_error``; NaN where there are none.
+    """
+    days = list(events)
+    onset, channel, apart = (
+        np.array([value for day in days for value in day[name]])
+        for name in ("onset_errors_s", "channel_errors", "apart")
+    )
+    values = {"onset_error_s": onset, "onset_error_apart_s": onset[apart.astype(bool)], "channel_error": channel}
+    return {name: float(np.median(of)) if len(of) else float("nan") for name, of in values.items()}
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
@@ -216,7 +235,9 @@ def main(argv: list[str] | None = None) -> int:
             windows.append({"day": day, "score": column} | found | by_kind)
         if store.has_day("anomaly_events", day):
             found = evaluate_events(store.read_day("anomaly_events", day), read_truth(store, day, "events"))
-            del found["recall_by_kind"]
+            found |= median_errors([found])
+            for name in ("recall_by_kind", "onset_errors_s", "channel_errors", "apart"):
+                del found[name]
             on = {f"false on {kind}": count for kind, count in found.pop("false_alarms_on").items()}
             events.append({"day": day} | found | on)
     for rows in filter(None, (windows, events)):

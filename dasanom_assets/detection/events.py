@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.spatial import KDTree
 
 from dasanom_assets.detection.components import SLACK, components, members
 from dasanom_assets.detection.detectors import detector_classes
+from dasanom_assets.detection.support import TIME_NS, WIDTH_CHANNELS
 from dasanom_assets.settings import DetectionSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, with_score
@@ -23,8 +25,11 @@ KEY = ["fibre", "channel", "start"]
 LOOK_BACK_NS = 1800 * SECOND_NS
 """What an event of a day may have had before midnight; one that is longer begins there."""
 
-BY_ITSELF_P_VALUE = 1e-3
-"""To a detector, where a window is unusual without its surroundings: there an event begins and ends."""
+BY_ITSELF_P_VALUE = 3e-4
+"""To a detector, where a window is unusual without its surroundings: such windows make the core of an event."""
+
+CORE_GAP_NS = TIME_NS
+"""Cores farther apart in time, or by a channel or more between them, are of different events."""
 
 THREATS = ("digging", "walking", "cutting", "machine")
 """The contractor's classes that are alarms, as its columns ``p_<class>`` name them."""
@@ -48,9 +53,11 @@ def find_events(
     """Return the rows of `anomaly_events` of a day.
 
     Flagged windows open an event, neighbouring ones below ``extend_p_value`` lengthen it, and those that touch in
-    time or channel belong together. An event reaches from the first to the last of its windows that some detector
-    finds unusual by itself, and from the end of the first to the beginning of the last, so that it is not longer
-    than its cause by a window at each end.
+    time or channel belong together. They are several events where they have several cores, windows that some
+    detector finds unusual by themselves: surroundings lift what lies between two causes. Each of them has the
+    windows nearest to its core. An event reaches from the first to the last window of its core (where it has none,
+    of those unusual by themselves, or of all), and from the end of the first to the beginning of the last, so that
+    it is not longer than its cause by a window at each end.
 
     Parameters
     ----------
@@ -93,15 +100,18 @@ def find_events(
     channel, score, p_value = (taken[name].to_numpy() for name in ("channel", "score", "p_value"))
     start = taken["start"].cast(pa.int64()).to_numpy()
     by_itself = _unusual_by_itself(taken, settings)
+    reach = int(SLACK * step)
+    core = _cores(taken, by_itself, flagged, max(reach, CORE_GAP_NS), group_channels, settings.min_windows)
+    part = _nearest_core(components(taken, reach, group_channels), core, start, channel / group_channels)
     today = taking_part < n_today
     cluster = None if labels is None else labels["label"].to_numpy()[np.minimum(taking_part, max(n_today - 1, 0))]
     view = _ContractorsView(contractor)
     rows = []
-    for at in members(components(taken, int(SLACK * step), group_channels)):
+    for at in members(part):
         if np.count_nonzero(flagged[at]) < settings.min_windows or not today[at].any():
             continue
         peak = _peak(at, score, channel, start)
-        extent = at[by_itself[at]] if by_itself[at].any() else at
+        extent = next(some for some in (at[core[at] >= 0], at[by_itself[at]], at) if len(some))
         first_channel, last_channel = int(channel[extent].min()), int(channel[extent].max()) + group_channels - 1
         begin, end = _cause(int(start[extent].min()), int(start[extent].max()), window)
         kind, probability = view.of(fibre[peak], begin, end, first_channel, last_channel)
@@ -127,6 +137,39 @@ def find_events(
     if not rows:
         return empty("anomaly_events")
     return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]).sort_by(ORDER)
+
+
+def _cores(
+    scores: pa.Table, by_itself: np.ndarray, flagged: np.ndarray, reach_ns: int, group_channels: int, least: int
+) -> np.ndarray:
+    """Number the cores, int64, shape (n_windows,): windows unusual by themselves, `least` of them flagged.
+
+    −1 stands for windows that are of none.
+    """
+    core = np.full(scores.num_rows, -1)
+    at = np.flatnonzero(by_itself)
+    for one in members(components(scores.take(at), reach_ns, group_channels)):
+        if np.count_nonzero(flagged[at[one]]) >= least:
+            core[at[one]] = at[one[0]]
+    return core
+
+
+def _nearest_core(whole: np.ndarray, core: np.ndarray, start: np.ndarray, lane: np.ndarray) -> np.ndarray:
+    """Number the parts of components, int64, shape (n_windows,): each has the windows nearest to one core.
+
+    Distances are in units of the surroundings' widths in time and along the fibre. A component without cores is
+    one part.
+    """
+    part = np.empty(len(whole), np.int64)
+    place = np.stack([(start - start[:1].sum()) / TIME_NS, lane / WIDTH_CHANNELS], axis=1)
+    n = 0
+    for at in members(whole):
+        of_core = at[core[at] >= 0]
+        names, own = np.unique(core[of_core], return_inverse=True)
+        nearest = own[KDTree(place[of_core]).query(place[at])[1]] if len(names) > 1 else 0
+        part[at] = n + nearest
+        n += max(1, len(names))
+    return part
 
 
 def _unusual_by_itself(scores: pa.Table, settings: DetectionSettings) -> np.ndarray:

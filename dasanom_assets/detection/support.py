@@ -21,6 +21,8 @@ REACH_SECONDS = 3 * TIME_NS // SECOND_NS
 """Where the weights in time end."""
 CHANNEL_WEIGHTS = (1.0, 0.8, 0.4, 0.15)
 """Of a channel itself, and of those on each side, one step after the other: Gaussian too."""
+WIDTH_CHANNELS = 1.5
+"""Their standard deviation, channels."""
 REACH = len(CHANNEL_WEIGHTS) - 1
 """Channels on each side that count."""
 

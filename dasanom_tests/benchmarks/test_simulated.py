@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dasanom_assets.benchmarks.simulated import evaluate_events, evaluate_windows, main, read_truth, window_truth
+from dasanom_assets.benchmarks.simulated import (
+    evaluate_events,
+    evaluate_windows,
+    main,
+    median_errors,
+    read_truth,
+    window_truth,
+)
 from dasanom_assets.recordings.simulate import ACTIVITY, EVENTS, Line, simulate
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, with_detectors
 from dasanom_assets.tables.store import Store
@@ -182,9 +189,13 @@ def test_events_are_matched_by_time_and_channels() -> None:
     assert found["recall_by_kind"] == {"pickaxe": 1.0, "walking": 1.0, "cutting": 0.0}
     assert (found["n_events"], found["false_alarms"]) == (7, 4)
     assert found["false_alarms_on"] == {"traffic": 1, "wind": 0}
-    assert found["onset_error_s"] == pytest.approx((1.6 + 5) / 2)
-    assert found["onset_error_apart_s"] == pytest.approx(5)  # one that is digging is wind too
-    assert found["channel_error"] == pytest.approx((1 + 3) / 2)
+    assert found["onset_errors_s"] == pytest.approx([1.6, 5])
+    assert found["channel_errors"] == [1, 3]
+    assert found["apart"] == [False, True]  # one that is digging is wind too
+    expected = {"onset_error_s": 3.3, "onset_error_apart_s": 5, "channel_error": 2}
+    assert median_errors([found]) == pytest.approx(expected)
+    more = {"onset_errors_s": [9.0], "channel_errors": [2], "apart": [True]}
+    assert median_errors([found, more])["onset_error_apart_s"] == 7
 
 
 def test_nothing_reported_and_nothing_true_are_no_error() -> None:
@@ -193,7 +204,7 @@ def test_nothing_reported_and_nothing_true_are_no_error() -> None:
         pa.Table.from_pylist([true_event("pickaxe", 1, 9, 1, 2, 1)], EVENTS),
     )
     assert (none["recall"], none["false_alarms"]) == (0.0, 0)
-    assert math.isnan(none["onset_error_s"])
+    assert math.isnan(median_errors([none])["onset_error_s"])
     empty = evaluate_events(SCHEMAS["anomaly_events"].empty_table(), EVENTS.empty_table())
     assert math.isnan(empty["recall"])
 

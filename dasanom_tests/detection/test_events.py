@@ -92,6 +92,47 @@ def test_an_event_reaches_no_further_than_windows_that_a_detector_finds_unusual_
     assert (event["start"].value, event["end"].value) == (BEGAN + 27 * SECOND, BEGAN + 30 * SECOND)
 
 
+def cores(*places: tuple[slice, slice]) -> pa.Table:
+    """One component of windows, flagged all over, in which a detector finds those of some places unusual."""
+    p, by_itself = quiet(12, 80), quiet(12, 80)
+    p[:, 10:70] = 1e-6
+    for place in places:
+        by_itself[place] = 1e-5
+    return scored(p).append_column("p_vae", pa.array(by_itself.ravel()))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((slice(1, 4), slice(20, 60)), (slice(5, 8), slice(20, 60))),
+        ((slice(4, 7), slice(12, 30)), (slice(4, 7), slice(34, 60))),
+    ],
+    ids=["a channel between", "five seconds between"],
+)
+def test_two_causes_whose_surroundings_touch_are_two_events_that_share_all_windows(
+    one: tuple[slice, slice], other: tuple[slice, slice]
+) -> None:
+    found = find_events(cores(one, other), None, None, SETTINGS, WINDOW).to_pylist()
+    assert sum(event["n_windows"] for event in found) == 12 * 60
+    for event, (channels, windows) in zip(found, (one, other), strict=True):
+        assert (event["first_channel"], event["last_channel"]) == (100 + channels.start, 99 + channels.stop)
+        assert event["start"].value == BEGAN + (windows.start + 7) * SECOND
+        assert event["end"].value == BEGAN + windows.stop * SECOND
+
+
+def test_a_cause_that_pauses_for_less_than_its_surroundings_reach_is_one_event() -> None:
+    paused = cores((slice(4, 7), slice(12, 30)), (slice(4, 7), slice(33, 60)))
+    (event,) = find_events(paused, None, None, SETTINGS, WINDOW).to_pylist()
+    assert (event["start"].value, event["end"].value) == (BEGAN + 19 * SECOND, BEGAN + 60 * SECOND)
+
+
+def test_few_windows_beside_a_cause_neither_lengthen_it_nor_are_an_event() -> None:
+    beside = cores((slice(4, 7), slice(30, 50)), (slice(10, 11), slice(12, 14)))
+    (event,) = find_events(beside, None, None, SETTINGS, WINDOW).to_pylist()
+    assert (event["first_channel"], event["last_channel"], event["n_windows"]) == (104, 106, 12 * 60)
+    assert event["start"].value == BEGAN + 37 * SECOND
+
+
 def test_the_peak_of_an_event_beyond_the_scale_is_its_middle() -> None:
     p = quiet()
     p[1:6, 20:33] = 1e-300
