@@ -11,7 +11,7 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
 from dasanom_assets.orchestration.run import PROJECT, TAG
-from dasanom_tests.conftest import DAYS
+from dasanom_tests.conftest import DAYS, QUICKER
 
 RUN = [sys.executable, "-m", "dasanom_assets.orchestration.run", "--exit"]
 
@@ -27,8 +27,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
     home.mkdir()
     shutil.copy(PROJECT / "dagster.yaml", home)
-    quicker = {f"DASANOM_{network}__WINDOWS_PER_EPOCH": "1024" for network in ("VAE", "INFOGAN")}
-    return os.environ | quicker | {"DAGSTER_HOME": str(home), "DASANOM_DATA": str(tmp_path / "data")}
+    return os.environ | QUICKER | {"DAGSTER_HOME": str(home), "DASANOM_DATA": str(tmp_path / "data")}
 
 
 def test_a_busy_port_is_named_with_what_to_do(environment: dict[str, str]) -> None:
