@@ -235,7 +235,7 @@ def quiet_figures(site: Store, models: Store, day: str, settings: Settings) -> d
 def summary(seeds: list[dict[str, Any]]) -> str:
     """Return the tables of the docs, in Markdown."""
     lines = [
-        "| score | ROC AUC | average precision | partial AUC | AUC off nuisances | only louder, AUC |",
+        "| score | AUC | average precision | partial AUC | AUC, nuisances too | only louder, AUC |",
         "|---" * 6 + "|",
     ]
     names = {"score": "**fused**", "mean_energy": "mean energy"}
@@ -246,17 +246,15 @@ def summary(seeds: list[dict[str, Any]]) -> str:
         if name != "mean_energy"
     ]
     for method, name, shown in rows:
-        cells = [interval([seed[method]["hard"][name][figure] for seed in seeds]) for figure in FIGURES]
-        cells += [
-            interval([seed[method][of][name]["auc"] for seed in seeds]) for of in ("hard_off_nuisances", "louder")
-        ]
+        off = [seed[method]["hard_off_nuisances"][name] for seed in seeds]
+        cells = [interval([one[figure] for one in off]) for figure in FIGURES]
+        cells += [interval([seed[method][of][name]["auc"] for seed in seeds]) for of in ("hard", "louder")]
         lines.append(f"| {shown} | {' | '.join(cells)} |")
-    kinds = sorted(seeds[0]["default"]["hard"]["score"]["auc_by_kind"])
+    kinds = sorted(seeds[0]["default"]["hard_off_nuisances"]["score"]["auc_by_kind"])
     lines += ["", f"| AUC of the kind | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
     for method, name, shown in rows:
-        cells = [
-            interval([seed[method]["hard"][name]["auc_by_kind"].get(k, np.nan) for seed in seeds]) for k in kinds
-        ]
+        of_kind = [seed[method]["hard_off_nuisances"][name]["auc_by_kind"] for seed in seeds]
+        cells = [interval([one.get(kind, np.nan) for one in of_kind]) for kind in kinds]
         lines.append(f"| {shown} | {' | '.join(cells)} |")
     lines += [
         "",
