@@ -105,7 +105,7 @@ class Generator(nn.Module):
             nn.Unflatten(1, grid),
         )
         patch = settings.patch
-        last = nn.ConvTranspose2d(settings.widths[0], 1, 2 * patch, stride=patch, padding=patch // 2)
+        last = Enlarge(settings.widths[0], 1, 2 * patch, stride=patch, padding=patch // 2)
         self.layers = nn.Sequential(*layers, last)
         self.scatter = nn.Parameter(torch.full((bands,), settings.scatter))
 
@@ -119,6 +119,24 @@ class Generator(nn.Module):
         if generator is not None:
             made = made + self.scatter * torch.randn(made.shape, generator=generator, device=made.device)
         return torch.tanh(made)
+
+
+class Enlarge(nn.ConvTranspose2d):
+    """A transposed convolution whose kernel is twice its stride, by a convolution to several pixels at once.
+
+    It is the same map (Shi et al. 2016); with one output channel, torch takes seven times as long for the former.
+    """
+
+    def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
+        """Return images of shape (n, out, stride · rows, stride · columns) of shape (n, in, rows, columns)."""
+        stride, margin = self.stride[0], int(self.padding[0])
+        wide, narrow = self.weight.shape[:2]
+        # The second half of the kernel reaches into the next cell: there it is the tap of the cell before.
+        taps = self.weight.reshape(wide, narrow, 2, stride, 2, stride).flip(2, 4)
+        taps = taps.permute(1, 3, 5, 0, 2, 4).reshape(narrow * stride**2, wide, 2, 2)
+        made = functional.conv2d(x, taps.contiguous(memory_format=torch.channels_last), padding=1)
+        made = functional.pixel_shuffle(made, stride)[:, :, margin:-margin, margin:-margin]
+        return made if self.bias is None else made + self.bias[:, None, None]
 
 
 class Discriminator(nn.Module):
@@ -273,9 +291,13 @@ def _trunk(frames: int, bands: int, settings: InfoGanSettings) -> nn.Sequential:
     grid, padding = _grid(frames, bands, settings)
     patch, widths = settings.patch, settings.widths
     pad: nn.Module = nn.ReplicationPad2d(padding)
-    layers = [pad, nn.Conv2d(1, widths[0], 2 * patch, stride=patch, padding=patch // 2), nn.LeakyReLU(0.1)]
+    layers = [
+        pad,
+        nn.Conv2d(1, widths[0], 2 * patch, stride=patch, padding=patch // 2),
+        nn.LeakyReLU(0.1, inplace=True),
+    ]
     for narrow, wide in itertools.pairwise(widths):
         down = nn.Conv2d(narrow, wide, 4, stride=2, padding=1, bias=False)
-        layers += [down, nn.BatchNorm2d(wide), nn.LeakyReLU(0.1)]
+        layers += [down, nn.BatchNorm2d(wide), nn.LeakyReLU(0.1, inplace=True)]
     dense = nn.Linear(math.prod(grid), settings.features)
-    return nn.Sequential(*layers, nn.Flatten(), dense, nn.LeakyReLU(0.1))
+    return nn.Sequential(*layers, nn.Flatten(), dense, nn.LeakyReLU(0.1, inplace=True))

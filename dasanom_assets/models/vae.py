@@ -43,11 +43,11 @@ class Vae(nn.Module):
         grid = (widths[-1], -(-frames // stride), -(-bands // stride))
         self._padding = (0, grid[2] * stride - bands, 0, grid[1] * stride - frames)
 
-        encoder: list[nn.Module] = [nn.Conv2d(1, widths[0], 4, stride=4), nn.LeakyReLU()]
+        encoder: list[nn.Module] = [nn.Conv2d(1, widths[0], 4, stride=4), nn.LeakyReLU(inplace=True)]
         decoder: list[nn.Module] = [nn.Conv2d(widths[0], 16, 1), nn.PixelShuffle(4)]
         for narrow, wide in itertools.pairwise(widths):
-            encoder += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.LeakyReLU()]
-            decoder = [nn.Conv2d(wide, 4 * narrow, 1), nn.PixelShuffle(2), nn.LeakyReLU(), *decoder]
+            encoder += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.LeakyReLU(inplace=True)]
+            decoder = [nn.Conv2d(wide, 4 * narrow, 1), nn.PixelShuffle(2), nn.LeakyReLU(inplace=True), *decoder]
         self.encoder = nn.Sequential(*encoder, nn.Flatten())
         self.posterior = nn.Linear(math.prod(grid), 2 * settings.latent)
         self.spread = math.sqrt(2 * settings.free_bits)

@@ -14,6 +14,7 @@ from torch.distributions import Normal
 
 from dasanom_assets.models.infogan import (
     LOGVAR_LIMIT,
+    Enlarge,
     InfoGan,
     Judgement,
     adversarial_loss,
@@ -54,6 +55,22 @@ def test_windows_of_any_shape_come_back_in_that_shape_and_range(
     assert judged.mean.shape == judged.logvar.shape == continuous.shape == (n, 2)
     assert model.encoder(made).shape == latent.shape
     assert category.shape == (n,)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from([2, 4, 6]), st.integers(1, 3), st.integers(1, 3), st.integers(1, 5), st.booleans())
+def test_enlarging_is_torchs_transposed_convolution_gradients_included(
+    stride: int, wide: int, narrow: int, rows: int, bias: bool
+) -> None:
+    torch.manual_seed(0)
+    shape = {"stride": stride, "padding": stride // 2, "bias": bias}
+    expected, found = (of(wide, narrow, 2 * stride, **shape) for of in (nn.ConvTranspose2d, Enlarge))
+    found.load_state_dict(expected.state_dict())
+    x = torch.randn(2, wide, rows, rows + 1)
+    for layer in (expected, found):
+        layer(x).square().sum().backward()
+    torch.testing.assert_close(found(x), expected(x))
+    torch.testing.assert_close(found.weight.grad, expected.weight.grad, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("levels", [(-5.0, 15.0), (0.0, 1.0)])
