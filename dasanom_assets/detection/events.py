@@ -29,7 +29,7 @@ BY_ITSELF_P_VALUE = 3e-4
 """To a detector, where a window is unusual without its surroundings: such windows make the core of an event."""
 
 CORE_GAP_NS = TIME_NS
-"""Cores farther apart in time, or by a channel or more between them, are of different events."""
+"""Windows of one core follow each other within this, on the same channel or the next."""
 
 THREATS = ("digging", "walking", "cutting", "machine")
 """The contractor's classes that are alarms, as its columns ``p_<class>`` name them."""
@@ -161,7 +161,7 @@ def _nearest_core(whole: np.ndarray, core: np.ndarray, start: np.ndarray, lane: 
     one part.
     """
     part = np.empty(len(whole), np.int64)
-    place = np.stack([(start - start[:1].sum()) / TIME_NS, lane / WIDTH_CHANNELS], axis=1)
+    place = np.stack([start / TIME_NS, lane / WIDTH_CHANNELS], axis=1)
     n = 0
     for at in members(whole):
         of_core = at[core[at] >= 0]

@@ -160,7 +160,8 @@ def latent_space(model: Vae, bank: WindowBank) -> Figure:
     right.axhline(ACTIVE_VARIANCE, color=_BLUE, linewidth=1, linestyle="--", label="means that vary")
     right.set(xlabel="latent dimension, ranked", ylabel="variance", title="Use of the dimensions")
     right.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    right.legend(frameon=False, fontsize=8)
+    lines = right.get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower right", ncols=2, frameon=False, fontsize=8)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     return figure

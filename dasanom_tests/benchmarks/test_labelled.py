@@ -248,7 +248,7 @@ def test_made_clips_differ_as_recordings_do_and_faults_do_not_make_them_louder()
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_planted_faults_are_found_better_than_by_the_dense_autoencoder(tmp_path: Path) -> None:
-    """The made set at a reduced size, one machine of it; docs/benchmarks.md has the whole."""
+    """One machine of the made set, at a size at which the others are not; docs/benchmarks.md has the whole."""
     machines.make_set(tmp_path, ids=1, normal=60, abnormal=20, machines=("valve",))
     quicker = Settings(vae=VaeSettings(windows_per_epoch=2048), infogan=InfoGanSettings(windows_per_epoch=512))
     figures = run(LabelledSet(tmp_path), quicker, "cpu", compared=())
