@@ -124,7 +124,7 @@ class Generator(nn.Module):
 class Enlarge(nn.ConvTranspose2d):
     """A transposed convolution whose kernel is twice its stride, by a convolution to several pixels at once.
 
-    It is the same map (Shi et al. 2016); with one output channel, torch takes several times as long for the former.
+    It is the same map (Shi et al. 2016); with one output channel, torch takes several times as long for it.
     """
 
     def forward(self, x: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
