@@ -251,9 +251,9 @@ class DetectionSettings(_Section):
     """Clustering, thresholds and events."""
 
     detectors: tuple[str, ...] = Field(
-        ("neighbours", "vae", "latent", "temporal", "infogan"),
+        ("neighbours", "bursts", "vae", "latent", "temporal", "infogan"),
         min_length=1,
-        description="by name (neighbours, vae, latent, temporal, infogan, kmeans, dbscan, "
+        description="by name (neighbours, bursts, vae, latent, temporal, infogan, kmeans, dbscan, "
         "isolation_forest) or module:Class",
     )
     weights: dict[str, float] = Field(

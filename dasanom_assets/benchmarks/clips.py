@@ -303,7 +303,10 @@ def score_group(
     wanted = list(dict.fromkeys([*detection.detectors, *compared]))
     classes = detector_classes([name for name in wanted if name != TEMPORAL])
     for name, of in list(classes.items()):
-        if unknown := set(of.inputs) - {FEATURES, ERROR}:
+        if of.adds_up:
+            say(f"{name} is left out: it looks at the surroundings of windows, and clips have none")
+            del classes[name]
+        elif unknown := set(of.inputs) - {FEATURES, ERROR}:
             say(f"{name} is left out: clips do not have what it asks for, {', '.join(sorted(unknown))}")
             del classes[name]
     networks = {name: looks_through(of) for name, of in classes.items()}

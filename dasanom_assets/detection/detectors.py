@@ -67,6 +67,9 @@ class Detector(ABC):
     """A p-value counts as no less than this in the fusion: of a detector that speaks for an alarm and raises none
     alone, since it looks at more than a window, or since its smallest p-values do not hold elsewhere."""
 
+    adds_up: ClassVar[bool] = False
+    """Whether a window has `terms`."""
+
     @classmethod
     @abstractmethod
     def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
@@ -86,6 +89,16 @@ class Detector(ABC):
 
         A score depends on its window alone, not on the others of the call.
         """
+
+    def terms(self, windows: Windows) -> np.ndarray:
+        """Return what adds up over the surroundings of a window, as logarithms of likelihood ratios do.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, shape (n_windows, terms): each is summed, and calibrated, by itself. None by default.
+        """
+        return np.empty((len(windows), 0), np.float32)
 
     @abstractmethod
     def state(self) -> tuple[Tensors, dict[str, Any]]:
@@ -124,6 +137,7 @@ def detector_class(name: str) -> type[Detector]:
 
 BUILT_IN = {
     "neighbours": "dasanom_assets.detection.neighbours:Neighbours",
+    "bursts": "dasanom_assets.detection.bursts:Bursts",
     "vae": "dasanom_assets.detection.latent:Likelihood",
     "latent": "dasanom_assets.detection.latent:Latent",
     "temporal": "dasanom_assets.detection.temporal:Temporal",

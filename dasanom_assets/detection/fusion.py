@@ -57,6 +57,7 @@ def calibrate(
     step: int,
     settings: DetectionSettings,
     known: Collection[tuple[str, int]] = (),
+    terms: np.ndarray | None = None,
 ) -> Calibrated:
     """Calibrate detectors, and their fusion, on the scores of held-out windows.
 
@@ -75,6 +76,8 @@ def calibrate(
     known : collection of (str, int)
         Fibre and channel of all that could be calibrated on: what lies beside one that was left out of `where` has
         less support than it will have, and so has the first and the last window of a block.
+    terms : numpy.ndarray, optional
+        float32, shape (n_windows, terms): what adds up over surroundings; see `Detector.terms`.
     """
     names, shift_ns = list(votes), window.shift_seconds * SECOND_NS
     # Windows that share frames are not independent: they are of one block.
@@ -95,14 +98,23 @@ def calibrate(
     def fit(some: np.ndarray, trim_mads: float) -> dict[str, Calibration]:
         return {name: Calibration.fit(scores[some, i], trim_mads, block[some]) for i, name in enumerate(names)}
 
+    def fit_around(around: np.ndarray, some: np.ndarray, trim_mads: float, whole: bool) -> dict[str, Calibration]:
+        of = group[some] if whole else None
+        lanes = {
+            name: Calibration.fit(around[some, i], trim_mads, block[some], of)
+            for i, name in enumerate(lane_names(around.shape[1]))
+        }
+        return lanes | {"fused": Calibration.fit(strength(lanes, around[some]), trim_mads, block[some], of)}
+
     everything = np.ones(len(scores), bool)
     rough = fit(everything, settings.trim_mads)
     fused = fuse(rough, votes, scores)
-    support, _ = _supported_all(where, fused, shift_ns, step)
-    loud = np.any([~rough[name].is_quiet(scores[:, i]) for i, name in enumerate(names)], axis=0)
-    rough_fused = Calibration.fit(support, settings.trim_mads, block)
-    loud |= ~rough_fused.is_quiet(support)
-    p_value = rough_fused.p_values(support)
+    around, _ = _supported_all(where, fused, terms, shift_ns, step)
+    rough |= fit_around(around, everything, settings.trim_mads, False)
+    told = np.column_stack([scores, around, strength(rough, around)])
+    told_by = [*names, *lane_names(around.shape[1]), "fused"]
+    loud = np.any([~rough[name].is_quiet(told[:, i]) for i, name in enumerate(told_by)], axis=0)
+    p_value = rough["fused"].p_values(told[:, -1])
     restless = _restless(where, Calibration.fit(fused, settings.trim_mads, block).p_values(fused))
     of_restless = np.array(
         [key in restless for key in zip(where.fibre, where.channel.tolist(), strict=True)], bool
@@ -121,13 +133,13 @@ def calibrate(
         calibrations[name] = fit(some, np.inf)
         inside = of_restless if name == "restless" else ~of_restless
         fused[inside] = fuse(calibrations[name], votes, scores[inside])
-    support, whole = _supported_all(where, fused, shift_ns, step, known)
+    around, whole = _supported_all(where, fused, terms, shift_ns, step, known)
     p_value = np.empty(len(scores))
     for name, some in kept.items():
         best = some & whole if (some & whole).sum() >= WHOLE_WINDOWS else some
-        calibrations[name]["fused"] = Calibration.fit(support[best], np.inf, block[best], group[best])
+        calibrations[name] |= fit_around(around, best, np.inf, True)
         inside = of_restless if name == "restless" else ~of_restless
-        p_value[inside] = calibrations[name]["fused"].p_values(support[inside])
+        p_value[inside] = calibrations[name]["fused"].p_values(strength(calibrations[name], around[inside]))
     left = np.any(list(kept.values()), axis=0)
     alarm = left & (p_value < ALARM_P_VALUE)
     n_alarms = components(rows.filter(pa.array(alarm)), int(SLACK * shift_ns), step).max(initial=-1) + 1
@@ -199,16 +211,47 @@ def fuse(calibrations: dict[str, Calibration], votes: Mapping[str, Vote], scores
         return np.maximum(total / weights, alone)
 
 
+def lane_names(n: int) -> list[str]:
+    """Return the names of the calibrations of `n` means over surroundings: the fusion's, then those of terms."""
+    return [f"around_{i}" for i in range(n)]
+
+
+def strength(calibrations: dict[str, Calibration], around: np.ndarray) -> np.ndarray:
+    """Return how strange surroundings are, in units of −log10 of a p-value, float64, shape (n,).
+
+    It is the sum of what the fusion says and what the most alarmed of the terms does: they look at the same frames
+    in different ways, and a threat is strange to both. It is no p-value before it is calibrated again.
+
+    Parameters
+    ----------
+    calibrations : dict
+        With one of each of `lane_names`.
+    around : numpy.ndarray
+        float64, shape (n, 1 + terms): see `supported`.
+    """
+    names = lane_names(around.shape[1])
+    told = -np.log10([calibrations[name].p_values(around[:, i]) for i, name in enumerate(names)])
+    return told[0] + told[1:].max(axis=0, initial=0)
+
+
 def _supported_all(
-    where: WindowIndex, fused: np.ndarray, shift_ns: int, step: int, known: Collection[tuple[str, int]] = ()
+    where: WindowIndex,
+    fused: np.ndarray,
+    terms: np.ndarray | None,
+    shift_ns: int,
+    step: int,
+    known: Collection[tuple[str, int]] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Apply `supported` to the windows of a bank; return also whether all of their surroundings are in it."""
     rows = where.groups()
     channels = {
-        (day, fibre, number): ChannelScores(fibre, number, where.start_ns[at], fused[at], shift_ns)
+        (day, fibre, number): ChannelScores(
+            fibre, number, where.start_ns[at], fused[at], shift_ns, None if terms is None else terms[at]
+        )
         for (day, fibre, number), at in rows.items()
     }
-    out, whole = np.empty(len(fused)), np.empty(len(fused), bool)
+    out = np.empty((len(fused), 1 + (0 if terms is None else terms.shape[1])))
+    whole = np.empty(len(fused), bool)
     for (day, fibre, number), at in rows.items():
         near = [number + n * step for n in range(-REACH, REACH + 1) if n]
         beside = [channels[day, fibre, n] for n in near if (day, fibre, n) in channels]

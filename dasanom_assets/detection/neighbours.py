@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 
 from dasanom_assets.detection.detectors import Detector, Tensors, Windows
 from dasanom_assets.settings import DetectionSettings
-from dasanom_assets.spectrograms.windows import WindowBank
+from dasanom_assets.spectrograms.windows import BLOCK, WindowBank, window_means
 
 SHARPNESS = 1.3
 """Of the soft maximum that pools levels, a spread: 0 is their mean, infinity their maximum. In a band as narrow as
@@ -21,8 +21,6 @@ DIMENSIONS = 5
 NEIGHBOURS = 5
 TRIM_SHARE, TRIM_ROUNDS = 0.02, 2
 """Reference windows that lie farthest from the others, which each round leaves out: they are events, if rare."""
-BLOCK = 1024
-"""Windows pooled and looked up at a time."""
 
 
 class Neighbours(Detector):
@@ -131,22 +129,9 @@ def _limited(features: np.ndarray, usual: np.ndarray, spread: np.ndarray) -> np.
 def pooled(bank: WindowBank) -> Iterator[np.ndarray]:
     """Yield the pooled levels of windows, float32, shape (at most `BLOCK`, bands).
 
-    A band's soft maximum over frames is ``log(mean(exp(s·level))) / s``, with `SHARPNESS` for ``s``. Windows share
-    rows, so that what a row adds is computed once.
+    A band's soft maximum over frames is ``log(mean(exp(s·level))) / s``, with `SHARPNESS` for ``s``.
     """
-    if not len(bank):
-        return
-    if bank.imaging is None:
-        of_row = np.concatenate([_exponential(rows).mean(axis=1) for rows in _blocks(bank.rows)])
-        for first in _blocks(bank.first):
-            yield _levels(of_row[first[:, None] + np.arange(bank.rows_per_window)].mean(axis=1))
-    else:
-        for some in _blocks(np.arange(len(bank))):
-            yield _levels(np.stack([_exponential(bank.window(i)).mean(axis=0) for i in some]))
-
-
-def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
-    return (values[at : at + BLOCK] for at in range(0, len(values), BLOCK))
+    yield from map(_levels, window_means(bank, _exponential))
 
 
 def _exponential(levels: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What scoring needs beside the networks: fitted detectors and calibrated scores."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,8 @@ class Reference:
     detectors : dict
         Name to fitted `Detector`, in the order of their columns.
     calibrations : dict
-        ``usual`` and, where there are such channels, ``restless``, to: detector name, and ``"fused"``, to its
-        `Calibration` on windows that no network was trained on.
+        ``usual`` and, where there are such channels, ``restless``, to: detector name, each of
+        `fusion.lane_names`, and ``"fused"``, to its `Calibration` on windows that no network was trained on.
     restless : frozenset of (str, int)
         Fibre and channel of those that are calibrated by themselves.
     windows : dict
@@ -91,6 +91,12 @@ class Reference:
     def latent(self) -> Latent:
         """The detector whose clusters `cluster_labels` and the map show, whether or not it scores."""
         return self.detectors["latent"]  # type: ignore[return-value]
+
+
+def terms_of(detectors: Iterable[Detector], windows: Windows) -> np.ndarray:
+    """Return the terms of all detectors that have some, float32, shape (n_windows, terms)."""
+    of = [detector.terms(windows) for detector in detectors if detector.adds_up]
+    return np.concatenate([np.empty((len(windows), 0), np.float32), *of], axis=1)
 
 
 def needed(settings: Settings) -> dict[str, Any]:
@@ -154,7 +160,8 @@ def fit_reference(
     window = WindowSettings(**manifest["window"])
     weights = {name: detection.weights.get(name, 1.0) for name in fused}
     votes = {name: Vote(weights[name], classes[name].least_p) for name in fused}
-    found = calibrate(scores, votes, where, window, step, detection, known)
+    terms = terms_of([detectors[name] for name in fused], windows)
+    found = calibrate(scores, votes, where, window, step, detection, known, terms)
     note = {
         "reference_windows": len(train),
         "calibration_windows": len(held_out),

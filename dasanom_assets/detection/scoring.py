@@ -11,9 +11,9 @@ from threadpoolctl import threadpool_limits
 
 from dasanom_assets.detection.clustering import assign
 from dasanom_assets.detection.detectors import Windows
-from dasanom_assets.detection.fusion import fuse
+from dasanom_assets.detection.fusion import fuse, strength
 from dasanom_assets.detection.inputs import Inputs
-from dasanom_assets.detection.reference import Reference, require_fit
+from dasanom_assets.detection.reference import Reference, require_fit, terms_of
 from dasanom_assets.detection.support import REACH, ChannelScores, supported
 from dasanom_assets.models.training import Encoded
 from dasanom_assets.models.training_set import WindowIndex
@@ -64,10 +64,11 @@ def anomaly_scores(
     schema = with_detectors(names)
     yield schema.empty_table()
     scored = _one_blas_thread(_scored(store, day, reference, settings, inputs))
-    for (rows, scores, invalid, channel), around in _with_neighbours(scored, REACH):
-        beside = [neighbour[3] for neighbour in around]
+    for (rows, scores, invalid, channel), neighbours in _with_neighbours(scored, REACH):
+        beside = [neighbour[3] for neighbour in neighbours]
         calibrations = reference.of(channel.fibre, channel.channel)
-        p_value = calibrations["fused"].p_values(supported(channel, beside, step)[0])
+        around, _ = supported(channel, beside, step)
+        p_value = calibrations["fused"].p_values(strength(calibrations, around))
         score = -np.log10(p_value)
         columns: dict[str, Any] = {f"score_{name}": scores[:, i] for i, name in enumerate(names)}
         columns |= {f"p_{name}": calibrations[name].p_values(scores[:, i]) for i, name in enumerate(names)}
@@ -127,7 +128,8 @@ def _scored(
         windows = Windows(bank, latent, rows["outlier"].to_numpy(), inputs.of(bank, where))
         scores = np.stack([reference.detectors[name].score(windows) for name in names], axis=1)
         fused = fuse(reference.of(channel.fibre, channel.channel), reference.votes, scores)
-        yield rows, scores, invalid, ChannelScores(channel.fibre, channel.channel, start, fused, shift)
+        terms = terms_of([reference.detectors[name] for name in names], windows)
+        yield rows, scores, invalid, ChannelScores(channel.fibre, channel.channel, start, fused, shift, terms)
         rows = next(encoded, None)
     if rows is not None:
         raise ValueError(f"embeddings of {day} are of other spectrograms: materialize embeddings again")

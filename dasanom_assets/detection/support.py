@@ -1,9 +1,9 @@
 """What a window's surroundings say of it.
 
 What happens on the ground lasts longer than the shift between windows and reaches neighbouring channels; noise
-does neither. A mean over the surroundings tells them apart: of squares over time, since what is faint is strange
-now and then rather than all the time, and plain over channels, since what only one of them notices is seldom an
-event.
+does neither. A mean over the surroundings tells them apart. That of fused scores is one of squares over time,
+since what is faint is strange now and then rather than all the time, and plain over channels, since what only one
+of them notices is seldom an event. That of a detector's terms is plain over both.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ REACH = len(CHANNEL_WEIGHTS) - 1
 
 @dataclass(frozen=True)
 class ChannelScores:
-    """Fused scores of the windows of one channel, −log10 of a p-value each.
+    """Fused scores of the windows of one channel, −log10 of a p-value each, and terms that add up.
 
     Attributes
     ----------
@@ -41,6 +41,8 @@ class ChannelScores:
         float64, shape (n_windows,).
     shift_ns : int
         From one window's start to the next.
+    terms : numpy.ndarray or None
+        float32, shape (n_windows, terms): see `Detector.terms`. None where there are none.
     """
 
     fibre: str
@@ -48,28 +50,34 @@ class ChannelScores:
     start_ns: np.ndarray
     score: np.ndarray
     shift_ns: int = SECOND_NS
+    terms: np.ndarray | None = None
 
     @cached_property
     def smoothed(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """First step of the grid, root mean squares over time, and sums of weights: 1 where none is missing."""
+        """First step of the grid, means over time, and sums of weights: 1 where none is missing.
+
+        Means have the shape (1 + terms, steps): the root mean square of scores, and means of terms.
+        """
         step = self.start_ns // self.shift_ns
         reach = REACH_SECONDS * SECOND_NS // self.shift_ns
         first = int(step[0]) - reach
-        sums = np.zeros((2, int(step[-1]) - first + reach + 1))
-        sums[:, step - first] = np.square(self.score), np.ones(len(step))
+        terms = np.empty((len(step), 0)) if self.terms is None else self.terms
+        sums = np.zeros((2 + terms.shape[1], int(step[-1]) - first + reach + 1))
+        sums[0, step - first], sums[1, step - first], sums[2:, step - first] = 1, np.square(self.score), terms.T
         if reach:
             sums = ndimage.gaussian_filter1d(sums, TIME_NS / self.shift_ns, axis=1, mode="constant", radius=reach)
-        squares, weights = sums
-        mean = np.divide(squares, weights, out=np.zeros_like(squares), where=weights > 0)
-        return first, np.sqrt(mean), weights
+        weights, means = sums[0], sums[1:]
+        np.divide(means, weights, out=means, where=weights > 0)
+        np.sqrt(means[0], out=means[0])
+        return first, means, weights
 
 
 def supported(
     channel: ChannelScores, beside: Iterable[ChannelScores], step: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean over each window's surroundings of the fused score, weighted by nearness.
+    """Return means over each window's surroundings of the fused score and of terms, weighted by nearness.
 
-    Over time it is a root mean square, channel by channel; over channels, a mean of these.
+    Over time that of scores is a root mean square, channel by channel; over channels, a mean of these.
 
     Parameters
     ----------
@@ -81,24 +89,25 @@ def supported(
 
     Returns
     -------
-    score : numpy.ndarray
-        float64, shape (n_windows,).
+    around : numpy.ndarray
+        float64, shape (n_windows, 1 + terms): that of the fused score, then those of the terms.
     there : numpy.ndarray
         float64, shape (n_windows,): share of the weights in time that the channel itself has.
     """
+    n_means = 1 + (0 if channel.terms is None else channel.terms.shape[1])
     if not len(channel.score):
-        return np.empty(0), np.empty(0)
+        return np.empty((0, n_means)), np.empty(0)
     at = channel.start_ns // channel.shift_ns
-    total, weight, there = np.zeros((3, len(at)))
+    total, weight, there = np.zeros((n_means, len(at))), np.zeros(len(at)), np.zeros(len(at))
     for other in (channel, *beside):
         away = abs(other.channel - channel.channel) // step
         if other.fibre != channel.fibre or away > REACH or not len(other.score):
             continue
         first, means, weights = other.smoothed
-        inside = np.clip(at - first, 0, len(means) - 1)
+        inside = np.clip(at - first, 0, len(weights) - 1)
         share = CHANNEL_WEIGHTS[away] * np.where(inside == at - first, weights[inside], 0)
-        total += share * means[inside]
+        total += share * means[:, inside]
         weight += share
         if other is channel:
             there = weights[inside]
-    return total / weight, there
+    return (total / weight).T, there

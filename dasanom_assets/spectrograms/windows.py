@@ -21,6 +21,9 @@ BAD_STATES = ("dead", "saturated")
 SPREAD_ROWS = 600
 """Seconds of a day that the spread of a channel is taken from, evenly spread over it."""
 
+BLOCK = 1024
+"""Rows or windows that `window_means` takes at a time."""
+
 TOP_DB = 80.0
 """With min–max scaling, levels further below the greatest of a window are raised to this: librosa's `top_db`."""
 
@@ -126,6 +129,32 @@ class WindowBank:
     @property
     def _phases(self) -> np.ndarray:
         return np.zeros(len(self.first), np.int64) if self.phase is None else self.phase
+
+
+def window_means(bank: WindowBank, of_frames: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield means over the frames of windows of a function of each frame, shape (at most `BLOCK`, values).
+
+    Windows share rows, so that what a row adds is computed once.
+
+    Parameters
+    ----------
+    bank : WindowBank
+    of_frames : callable
+        Maps frames, shape (..., bands), to numbers, shape (..., values).
+    """
+    if not len(bank):
+        return
+    if bank.imaging is None:
+        of_row = np.concatenate([of_frames(rows).mean(axis=-2) for rows in _blocks(bank.rows)])
+        for first in _blocks(bank.first):
+            yield of_row[first[:, None] + np.arange(bank.rows_per_window)].mean(axis=1)
+    else:
+        for some in _blocks(np.arange(len(bank))):
+            yield np.stack([of_frames(bank.window(i)).mean(axis=0) for i in some])
+
+
+def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
+    return (values[at : at + BLOCK] for at in range(0, len(values), BLOCK))
 
 
 def make_bank(

@@ -29,7 +29,7 @@ def test_built_in_detectors_carry_the_name_they_are_found_by(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nieghbours", r"names 'nieghbours': it takes neighbours, vae, .*or module:Class"),
+        ("nieghbours", r"names 'nieghbours': it takes neighbours, bursts, vae, .*or module:Class"),
         ("no_such_module:Class", "cannot be imported: No module named 'no_such_module'"),
         ("dasanom_assets.detection.latent:Nothing", "cannot be imported"),
         ("dasanom_assets.detection.latent:CENTRES", "module:Class of a Detector"),

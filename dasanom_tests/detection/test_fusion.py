@@ -16,6 +16,7 @@ from dasanom_assets.detection.fusion import (
     _supported_all,
     calibrate,
     fuse,
+    strength,
 )
 from dasanom_assets.detection.support import REACH, REACH_SECONDS
 from dasanom_assets.detection.thresholds import Calibration
@@ -27,7 +28,7 @@ from dasanom_assets.tables.schemas import TIME
 SETTINGS = DetectionSettings()
 
 
-def strength(p: np.ndarray, weights: list[float]) -> np.ndarray:
+def mean_or_alone(p: np.ndarray, weights: list[float]) -> np.ndarray:
     """Mean of −log10 p-values, or the largest less `ALONE`."""
     logs = np.minimum(-np.log10(p), STRANGEST)
     return np.maximum(np.average(logs, axis=1, weights=weights), logs.max(axis=1) - ALONE)
@@ -54,9 +55,9 @@ def test_a_detector_to_which_all_windows_are_alike_has_no_say() -> None:
     calibrations = {name: Calibration.fit(scores[:, i], np.inf) for i, name in enumerate(names)}
     p = np.stack([calibrations[name].p_values(scores[:, i]) for i, name in enumerate(names)], axis=1)
     votes = {"one": Vote(4.0), "same": Vote(), "other": Vote(2.0)}
-    np.testing.assert_allclose(fuse(calibrations, votes, scores), strength(p[:, [0, 2]], [4.0, 2.0]))
+    np.testing.assert_allclose(fuse(calibrations, votes, scores), mean_or_alone(p[:, [0, 2]], [4.0, 2.0]))
     bounded = fuse(calibrations, votes | {"other": Vote(2.0, 0.05)}, scores)
-    np.testing.assert_allclose(bounded, strength(np.maximum(p[:, [0, 2]], [0, 0.05]), [4.0, 2.0]))
+    np.testing.assert_allclose(bounded, mean_or_alone(np.maximum(p[:, [0, 2]], [0, 0.05]), [4.0, 2.0]))
     alone = fuse({"same": calibrations["same"]}, {"same": Vote()}, scores[:, 1:2])
     assert np.isfinite(alone).all()
 
@@ -100,18 +101,22 @@ def plant(scores: np.ndarray, where: WindowIndex, events: int, length: int, leas
         scores[near] += (least + rng.exponential(2)) * np.array([1, 30], np.float32)
 
 
-def p_values(found: Calibrated, where: WindowIndex, scores: np.ndarray) -> np.ndarray:
+def p_values(
+    found: Calibrated, where: WindowIndex, scores: np.ndarray, terms: np.ndarray | None = None
+) -> np.ndarray:
     """Score windows as those of a day are."""
     restless = np.array([key in found.restless for key in zip(where.fibre, where.channel.tolist(), strict=True)])
     fused = np.empty(len(scores))
     for of, some in (("usual", ~restless), ("restless", restless)):
         if some.any():
             fused[some] = fuse(found.calibrations[of], dict.fromkeys(NAMES, Vote()), scores[some])
-    support, _ = _supported_all(where, fused, SECOND_NS, 1)
-    usual = found.calibrations["usual"]["fused"].p_values(support)
-    if restless.any():
-        return np.where(restless, found.calibrations["restless"]["fused"].p_values(support), usual)
-    return usual
+    around, _ = _supported_all(where, fused, terms, SECOND_NS, 1)
+    p = np.empty(len(scores))
+    for of, some in (("usual", ~restless), ("restless", restless)):
+        if some.any():
+            calibrations = found.calibrations[of]
+            p[some] = calibrations["fused"].p_values(strength(calibrations, around[some]))
+    return p
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +141,25 @@ def test_the_false_alarm_rate_is_kept_whether_or_not_events_are_among_the_refere
     for i, name in enumerate(NAMES):
         of_one = found.calibrations["usual"][name].p_values(fresh[1][:, i])
         assert 0.5 < (of_one <= 1e-3).mean() / 1e-3 < 2
+
+
+def test_terms_find_what_scores_do_not_and_the_false_alarm_rate_is_kept(
+    fresh: tuple[WindowIndex, np.ndarray],
+) -> None:
+    where = index(DAYS, 12, 1800)
+    scores, terms = quiet_scores(where, 1800, 1), quiet_scores(where, 1800, 3)
+    plant(terms, where, 15, 30, 3)
+    found = calibrate(scores, dict.fromkeys(NAMES, Vote()), where, WINDOW, 1, SETTINGS, terms=terms)
+    assert found.note["taken_for_events"] == pytest.approx(0.16, abs=0.05)
+    later, new = fresh
+    of_later = quiet_scores(later, 20_000, 98)
+    p = p_values(found, later, new, of_later)
+    for rate, low, high in ((1e-1, 0.7, 1.4), (1e-2, 0.5, 2), (1e-3, 0.5, 2), (1e-4, 0.3, 3)):
+        assert low < (p <= rate).mean() / rate < high, rate
+    event = (later.channel >= 110) & (later.channel <= 112)
+    event &= np.abs(later.start_ns - later.start_ns[10_000]) <= 15 * SECOND_NS
+    of_later[event, 1] += 60
+    assert np.median(p_values(found, later, new, of_later)[event]) < 1e-6 < np.median(p[event])
 
 
 def test_events_too_faint_to_be_told_make_fewer_false_alarms_and_not_more(

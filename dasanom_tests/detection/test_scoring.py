@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from dasanom_assets.benchmarks import chain
-from dasanom_assets.detection.fusion import fuse
+from dasanom_assets.detection.fusion import fuse, strength
 from dasanom_assets.detection.reference import IncompatibleModelError, Reference, needed, require_fit
 from dasanom_assets.detection.scoring import _with_neighbours, thresholds
 from dasanom_assets.detection.support import REACH, ChannelScores, supported
@@ -202,8 +202,9 @@ def test_a_score_is_the_fusion_of_its_surroundings(ground: Ground) -> None:
         fused = fuse(ground.reference.calibrations["usual"], votes, raw)
         of[number] = ChannelScores(FIBRE, number, rows["start"].cast(pa.int64()).to_numpy(), fused), rows
     here, rows = of[107]
-    support, _ = supported(here, [of[number][0] for number in of if number != 107])
-    wanted = ground.reference.calibrations["usual"]["fused"].p_values(support)
+    around, _ = supported(here, [of[number][0] for number in of if number != 107])
+    calibrations = ground.reference.calibrations["usual"]
+    wanted = calibrations["fused"].p_values(strength(calibrations, around))
     np.testing.assert_allclose(rows["p_value"].to_numpy(), wanted)
     np.testing.assert_allclose(rows["score"].to_numpy(), -np.log10(wanted), rtol=1e-5)
     p = ground.reference.calibrations["usual"]["vae"].p_values(rows["score_vae"].to_numpy())

@@ -1,4 +1,6 @@
-"""The mean over a window's surroundings: of squares in time, weighted by nearness, blind to gaps."""
+"""Means over a window's surroundings: of squares in time or plain, weighted by nearness, blind to gaps."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,9 +20,10 @@ def channel(
 
 def test_alone_it_is_a_gaussian_mean_square_in_time_of_four_seconds() -> None:
     values = np.random.default_rng(0).exponential(size=60)
-    score, there = supported(channel(5, list(values)), [])
+    around, there = supported(channel(5, list(values)), [])
+    assert around.shape == (60, 1)
     expected = np.sqrt(ndimage.gaussian_filter1d(np.pad(values, 50) ** 2, 4, radius=12)[50:-50])
-    np.testing.assert_allclose(score[12:-12], expected[12:-12])
+    np.testing.assert_allclose(around[12:-12, 0], expected[12:-12])
     np.testing.assert_allclose(there[12:-12], 1)
     assert there[0] < 0.6
     np.testing.assert_allclose(supported(channel(5, [2.0] * 9), [])[0], 2.0)  # also at the ends
@@ -43,7 +46,7 @@ def test_groups_of_channels_are_neighbours_by_their_step() -> None:
 
 def test_a_gap_in_time_says_nothing() -> None:
     here = channel(5, [3.0, 3.0])
-    np.testing.assert_allclose(supported(here, [channel(6, [0.0, 0.0], first=100)])[0], [3.0, 3.0])
+    np.testing.assert_allclose(supported(here, [channel(6, [0.0, 0.0], first=100)])[0], [[3.0], [3.0]])
     assert len(supported(channel(5, []), [here])[0]) == 0
 
 
@@ -59,3 +62,13 @@ def test_it_does_not_depend_on_what_lies_far_away() -> None:
     whole, _ = supported(channel(5, values), [])
     part, _ = supported(channel(5, values[50:150], first=50), [])
     np.testing.assert_allclose(part[13:-13], whole[63:137])
+
+
+def test_terms_are_plain_means_over_time_and_channels_whatever_their_sign() -> None:
+    rng = np.random.default_rng(2)
+    here, beside = (replace(channel(n, [1.0] * 60), terms=rng.normal(size=(60, 3))) for n in (5, 6))
+    around, _ = supported(here, [beside])
+    terms = np.stack([here.terms, CHANNEL_WEIGHTS[1] * beside.terms]).sum(axis=0) / (1 + CHANNEL_WEIGHTS[1])
+    expected = ndimage.gaussian_filter1d(terms, 4, axis=0, radius=12)
+    np.testing.assert_allclose(around[12:-12, 1:], expected[12:-12])
+    np.testing.assert_allclose(around[:, 0], 1)

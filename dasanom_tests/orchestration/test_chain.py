@@ -41,8 +41,8 @@ def test_planted_events_are_found_on_a_day_that_was_not_trained_on(line: Line, l
     assert events["recall"] >= 0.6, events
 
 
-def test_all_five_detectors_score_each_day(line: Line) -> None:
-    names = ("neighbours", "vae", "latent", "temporal", "infogan")
+def test_all_detectors_score_each_day(line: Line) -> None:
+    names = ("neighbours", "bursts", "vae", "latent", "temporal", "infogan")
     for day in line.days:
         scores = line.store.read_day(
             "anomaly_scores", day, [f"{kind}_{n}" for kind in ("score", "p") for n in names]
