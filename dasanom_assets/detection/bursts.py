@@ -85,7 +85,8 @@ class Bursts(Detector):
         return ((self.terms(windows) - self.median) / self.spread).max(axis=1)
 
     def _ratios(self, levels: np.ndarray) -> np.ndarray:
-        step = np.clip((levels - self.low) / self.width, 0, STEPS - 1).astype(np.int32)
+        above = np.fmax(levels, self.low) - self.low  # rows of no window can be NaN
+        step = np.minimum(above / self.width, STEPS - 1).astype(np.int32)
         return self.ratio[np.arange(len(self.low)), step]
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:

@@ -98,19 +98,20 @@ def calibrate(
     def fit(some: np.ndarray, trim_mads: float) -> dict[str, Calibration]:
         return {name: Calibration.fit(scores[some, i], trim_mads, block[some]) for i, name in enumerate(names)}
 
-    def fit_around(around: np.ndarray, some: np.ndarray, trim_mads: float, whole: bool) -> dict[str, Calibration]:
-        of = group[some] if whole else None
-        lanes = {
-            name: Calibration.fit(around[some, i], trim_mads, block[some], of)
-            for i, name in enumerate(lane_names(around.shape[1]))
-        }
-        return lanes | {"fused": Calibration.fit(strength(lanes, around[some]), trim_mads, block[some], of)}
+    def fit_around(
+        around: np.ndarray, trim_mads: float, of_block: np.ndarray, of_group: np.ndarray | None = None
+    ) -> dict[str, Calibration]:
+        def fit_one(values: np.ndarray) -> Calibration:
+            return Calibration.fit(values, trim_mads, of_block, of_group)
+
+        lanes = {name: fit_one(around[:, i]) for i, name in enumerate(lane_names(around.shape[1]))}
+        return lanes | {"fused": fit_one(strength(lanes, around))}
 
     everything = np.ones(len(scores), bool)
     rough = fit(everything, settings.trim_mads)
     fused = fuse(rough, votes, scores)
     around, _ = _supported_all(where, fused, terms, shift_ns, step)
-    rough |= fit_around(around, everything, settings.trim_mads, False)
+    rough |= fit_around(around, settings.trim_mads, block)
     told = np.column_stack([scores, around, strength(rough, around)])
     told_by = [*names, *lane_names(around.shape[1]), "fused"]
     loud = np.any([~rough[name].is_quiet(told[:, i]) for i, name in enumerate(told_by)], axis=0)
@@ -137,7 +138,7 @@ def calibrate(
     p_value = np.empty(len(scores))
     for name, some in kept.items():
         best = some & whole if (some & whole).sum() >= WHOLE_WINDOWS else some
-        calibrations[name] |= fit_around(around, best, np.inf, True)
+        calibrations[name] |= fit_around(around[best], np.inf, block[best], group[best])
         inside = of_restless if name == "restless" else ~of_restless
         p_value[inside] = calibrations[name]["fused"].p_values(strength(calibrations[name], around[inside]))
     left = np.any(list(kept.values()), axis=0)

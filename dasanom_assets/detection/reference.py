@@ -8,7 +8,7 @@ import numpy as np
 
 from dasanom_assets.detection.clustering import assign, cluster_quality
 from dasanom_assets.detection.detectors import Detector, Windows, detector_class, detector_classes
-from dasanom_assets.detection.fusion import Vote, calibrate
+from dasanom_assets.detection.fusion import Vote, calibrate, lane_names
 from dasanom_assets.detection.inputs import ERROR, FEATURES, Inputs
 from dasanom_assets.detection.latent import Latent
 from dasanom_assets.detection.thresholds import Calibration
@@ -291,6 +291,8 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
             of: {name: Calibration.from_dict(c, tensors[f"calibration.{of}.{name}"]) for name, c in each.items()}
             for of, each in d["calibrations"].items()
         }
+        for each in calibrations.values():
+            each[lane_names(1)[0]]  # since when surroundings have calibrations of their own
         places = {
             of: {name: tensors[f"{of}.{name}"] for name in names}
             | {"fibre": np.array(d["fibres"], str)[tensors[f"{of}.fibre"]]}

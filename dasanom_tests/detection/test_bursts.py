@@ -1,5 +1,7 @@
 """Ratios of frames are those of the mixture, hold on quiet ground, and find bursts that mean levels do not."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,7 +37,7 @@ def detector() -> Bursts:
 def test_groups_overlap_and_leave_no_band_out(bands: int) -> None:
     found = groups(bands)
     assert (found[0][0], found[-1][1]) == (0, bands)
-    for (first, end), (after, later) in zip(found, found[1:], strict=False):
+    for (first, end), (after, later) in itertools.pairwise(found):
         assert first < after < end < later
 
 
@@ -98,6 +100,14 @@ def test_it_is_the_same_after_it_was_stored(detector: Bursts) -> None:
     again = Bursts.restore(*detector.state())
     np.testing.assert_array_equal(again.terms(some), detector.terms(some))
     np.testing.assert_array_equal(again.score(some), detector.score(some))
+
+
+def test_rows_that_are_in_no_window_may_be_missing(detector: Bursts) -> None:
+    rows = ground(40, 9)
+    rows[20] = np.nan
+    first = np.array([0, 12, 21, 32])
+    found = detector.terms(Windows(WindowBank(rows, first, SECONDS), Encoded.empty(1)))
+    np.testing.assert_array_equal(found, detector.terms(windows(np.nan_to_num(rows)))[first])
 
 
 def test_no_window_has_no_terms(detector: Bursts) -> None:

@@ -50,7 +50,12 @@ def test_restless_channels_and_their_calibration_survive_storage(ground: Ground,
 def test_a_reference_of_another_version_says_to_train(ground: Ground, tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     tensors, description = load(ground.store, "reference_model", ground.reference.version)
-    for change in ({"grids": None}, {"detectors": [{"name": "old", "class": "gone:Gone", "values": {}}]}):
+    without = {
+        of: {name: c for name, c in each.items() if not name.startswith("around")}
+        for of, each in description["calibrations"].items()
+    }
+    gone = [{"name": "old", "class": "gone:Gone", "values": {}}]
+    for change in ({"grids": None}, {"detectors": gone}, {"calibrations": without}):
         older = {key: value for key, value in (description | change).items() if value is not None}
         version = save(store, "reference_model", tensors, older)
         with pytest.raises(CheckpointError, match=r"made by another version.*run the job train"):
