@@ -81,8 +81,12 @@ class Bursts(Detector):
         return np.concatenate([np.empty((0, len(self.low)), np.float32), *parts])
 
     def score(self, windows: Windows) -> np.ndarray:
-        """Return the greatest of the terms of each window, in spreads above the median of the reference."""
-        return ((self.terms(windows) - self.median) / self.spread).max(axis=1)
+        """Return the greatest of the terms of each window, in spreads above the median of the reference.
+
+        It is taken on a logarithmic scale: means of ratios are far more skewed than what calibration expects, which
+        would take ordinary windows for events.
+        """
+        return np.arcsinh(((self.terms(windows) - self.median) / self.spread).max(axis=1))
 
     def _ratios(self, levels: np.ndarray) -> np.ndarray:
         above = np.fmax(levels, self.low) - self.low  # rows of no window can be NaN

@@ -27,6 +27,8 @@ FLANK_P_VALUE = 0.02
 """Calibration windows below this that touch one taken for an event are part of it."""
 ALARM_P_VALUE = 0.003
 """Where quiet windows below this hang together, they are taken for what a false alarm looks like."""
+MOST_EVENTS = 0.1
+"""Share of windows with events, at most: where surroundings seem to hold more, ground has several usual states."""
 RESTLESS_SHARE, RESTLESS_P_VALUE, RESTLESS_DAYS = 0.05, 0.01, 2
 """A channel is restless where so many of its windows by themselves have such a p-value on so many days or more."""
 RESTLESS_WINDOWS = 2000
@@ -102,7 +104,10 @@ def calibrate(
         around: np.ndarray, trim_mads: float, of_block: np.ndarray, of_group: np.ndarray | None = None
     ) -> dict[str, Calibration]:
         def fit_one(values: np.ndarray) -> Calibration:
-            return Calibration.fit(values, trim_mads, of_block, of_group)
+            found = Calibration.fit(values, trim_mads, of_block, of_group)
+            if found.trimmed_share > MOST_EVENTS:
+                return Calibration.fit(values, np.inf, of_block, of_group)
+            return found
 
         lanes = {name: fit_one(around[:, i]) for i, name in enumerate(lane_names(around.shape[1]))}
         return lanes | {"fused": fit_one(strength(lanes, around))}

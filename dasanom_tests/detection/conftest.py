@@ -48,7 +48,9 @@ SETTINGS = Settings(
         windows_per_epoch=1024,
         validation_windows=256,
     ),
-    detection=DetectionSettings(reference_windows=1500, detectors=("neighbours", "vae", "latent", "temporal")),
+    detection=DetectionSettings(
+        reference_windows=1500, detectors=("neighbours", "bursts", "vae", "latent", "temporal")
+    ),
 )
 KIND = np.array([0, 0, 1, 1, 0, 0, -1, -1])
 TRAINED, QUIET, EVENTFUL = ("2026-01-05", "2026-01-06"), "2026-01-07", "2026-01-08"
