@@ -83,7 +83,7 @@ class Bursts(Detector):
     def score(self, windows: Windows) -> np.ndarray:
         """Return the greatest of the terms of each window, in spreads above the median of the reference.
 
-        It is taken on a logarithmic scale: means of ratios are far more skewed than what calibration expects, which
+        It is taken on a logarithmic scale: means of ratios are more skewed than what calibration expects, which
         would take ordinary windows for events.
         """
         return np.arcsinh(((self.terms(windows) - self.median) / self.spread).max(axis=1))

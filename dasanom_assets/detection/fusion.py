@@ -28,7 +28,7 @@ FLANK_P_VALUE = 0.02
 ALARM_P_VALUE = 0.003
 """Where quiet windows below this hang together, they are taken for what a false alarm looks like."""
 MOST_EVENTS = 0.1
-"""Share of windows with events, at most: where surroundings seem to hold more, ground has several usual states."""
+"""Share of windows with events, at most: where surroundings seem to hold more, ground has several states."""
 RESTLESS_SHARE, RESTLESS_P_VALUE, RESTLESS_DAYS = 0.05, 0.01, 2
 """A channel is restless where so many of its windows by themselves have such a p-value on so many days or more."""
 RESTLESS_WINDOWS = 2000
