@@ -355,6 +355,7 @@ class DaskSettings(_Section):
 ORIGINAL: dict[str, Any] = {
     "spectrogram": {
         "mel_scale": "slaney",
+        "frame_seconds": 0.256,
         "hop_seconds": 0.256,
         # 128 bands from 0 Hz without the first 8, written as the 120 that are left.
         "bands": 120,

@@ -32,7 +32,8 @@ from dasanom_assets.settings import (
     WindowSettings,
 )
 from dasanom_assets.spectrograms.transform import Transform
-from dasanom_assets.spectrograms.windows import WindowBank, unusable_rows, whiten
+from dasanom_assets.spectrograms.whitening import unusable_rows, whiten
+from dasanom_assets.spectrograms.windows import WindowBank
 
 SOUND = SpectrogramSettings(frame_seconds=0.064, hop_seconds=0.03125, lowest_hz=50.0, highest_hz=8000.0)
 """For 16 kHz: 1024 samples every 500, 64 mel bands; 64 frames, a window, are 2 s."""

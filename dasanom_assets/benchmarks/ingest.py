@@ -6,6 +6,7 @@ the figures as JSON. Times are medians of at least five runs, ratios are those o
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -38,6 +39,7 @@ from dasanom_assets.tables.store import Store
 DAY = "2026-01-05"
 RATE = 2000.0
 SETTINGS = SpectrogramSettings()
+FRAME, HOP, BANDS = round(SETTINGS.frame_seconds * RATE), round(SETTINGS.hop_seconds * RATE), SETTINGS.bands
 
 
 def ingest(root: str, address: str | None = None) -> dict[str, float]:
@@ -82,7 +84,7 @@ def librosa_in_memory(x: np.ndarray) -> np.ndarray:
     import librosa
 
     mel = librosa.feature.melspectrogram(
-        y=x, sr=RATE, n_fft=512, hop_length=250, n_mels=64, fmin=8, fmax=1000, htk=True, power=2.0
+        y=x, sr=RATE, n_fft=FRAME, hop_length=HOP, n_mels=BANDS, fmin=8, fmax=1000, htk=True, power=2.0
     )
     return librosa.power_to_db(mel, top_db=None)
 
@@ -92,7 +94,7 @@ def librosa_by_window(x: np.ndarray, **settings: Any) -> None:
     import librosa
 
     for first in range(0, len(x) - 20_000 + 1, 2000):
-        mel = librosa.feature.melspectrogram(y=x[first : first + 20_000], sr=RATE, n_fft=512, **settings)
+        mel = librosa.feature.melspectrogram(y=x[first : first + 20_000], sr=RATE, **settings)
         librosa.power_to_db(mel)
 
 
@@ -117,9 +119,9 @@ def bench_ingest(root: Path, runs: int) -> dict[str, Any]:
     batched = statistics.median(timed(lambda: librosa_in_memory(x), runs))
     threaded = statistics.median(timed(in_two_threads, runs))
     one_channel = np.ascontiguousarray(x[0])
-    same = {"hop_length": 250, "n_mels": 64, "fmin": 8, "fmax": 1000, "htk": True}
+    same = {"n_fft": FRAME, "hop_length": HOP, "n_mels": BANDS, "fmin": 8, "fmax": 1000, "htk": True}
     way_of_2021 = statistics.median(timed(lambda: librosa_by_window(one_channel, **same), runs)) * len(x)
-    study = {"hop_length": 512, "n_mels": 128}
+    study = {"n_fft": 512, "hop_length": 512, "n_mels": 128}
     its_settings = statistics.median(timed(lambda: librosa_by_window(one_channel, **study), runs)) * len(x)
     recordings = store.read_day("recordings", DAY)
     health = statistics.median(timed(lambda: channel_health(stretches(store, recordings)), 3))
@@ -149,9 +151,10 @@ def bench_transform(runs: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     transform = Transform(SETTINGS, RATE)
     rng = np.random.default_rng(0)
-    channels = rng.normal(scale=100, size=(32, 60_262)).astype(np.float32)
-    first = np.arange(240) * 250
-    frames = np.lib.stride_tricks.sliding_window_view(channels, 512, axis=1)[:, ::250][:, :240].copy()
+    n_frames = 240
+    channels = rng.normal(scale=100, size=(32, n_frames * HOP + FRAME)).astype(np.float32)
+    first = np.arange(n_frames) * HOP
+    frames = np.lib.stride_tricks.sliding_window_view(channels, FRAME, axis=1)[:, ::HOP][:, :n_frames].copy()
 
     def whole(x: np.ndarray) -> None:
         for _ in range(8):
@@ -159,7 +162,7 @@ def bench_transform(runs: int) -> dict[str, Any]:
 
     def bare_scipy(x: np.ndarray) -> None:
         for _ in range(8):
-            for at in range(0, 240, 60):
+            for at in range(0, n_frames, 60):
                 scipy.fft.rfft(x[at : at + 60], axis=1)
 
     def bare_mkl(x: np.ndarray) -> None:
@@ -176,7 +179,7 @@ def bench_transform(runs: int) -> dict[str, Any]:
         ):
             both = partial(lambda w, d: list(pool.map(w, d)), work, data)
             seconds[name] = statistics.median(timed(both, max(runs, 15)))
-    n = 32 * 8 * 240
+    n = 32 * 8 * n_frames
     return {
         **{f"{name}_us_per_frame": 1e6 * s / n for name, s in seconds.items()},
         "ratio_to_scipy_fft": seconds["transform"] / seconds["scipy_fft"],
@@ -207,15 +210,15 @@ def bench_storage(root: Path) -> dict[str, Any]:
     transform = Transform(exact, RATE)
     (signal,) = stretches(store, store.read_day("recordings", DAY))
     some = signal.read(0, 130_000).astype(np.float32)
-    worst = 0.0
+    worst, per_second = 0.0, SETTINGS.row_shape[0]
     rounded = {frames.channel: frames for frames in day_frames(store, DAY)}
     for column, channel in enumerate(signal.channels[:8]):
-        first = np.arange(1, 60 * 8) * 250 + 125 - 256
+        first = np.rint((np.arange(1, 60 * per_second) + 0.5) * HOP).astype(np.int64) - FRAME // 2
         levels = transform.decibels(
             transform.band_power(np.ascontiguousarray(some[None, :, column]), first[1:])[0],
             transform.floor_db(1.0),
         )
-        ours = rounded[int(channel)].power_db[:60].reshape(480, -1)[2:]
+        ours = rounded[int(channel)].power_db[:60].reshape(60 * per_second, -1)[2:]
         worst = max(worst, float(np.abs(ours - levels).max()))
     return {"stored_share_of_raw": stored / raw, "worst_error_db": worst}
 
@@ -224,10 +227,11 @@ def bench_reading(root: Path, runs: int) -> dict[str, Any]:
     """Time one channel's hour of windows against `numpy.load` of the same arrays."""
     store, window = Store(str(root / "reading")), WindowSettings()
     rng = np.random.default_rng(0)
-    levels = (np.round(rng.normal(0, 7, (3600, 512)) * 4) / 4).astype(np.float32)
+    levels = (np.round(rng.normal(0, 7, (3600, math.prod(SETTINGS.row_shape))) * 4) / 4).astype(np.float32)
     _write_hour(store, levels)
-    views = np.lib.stride_tricks.sliding_window_view(levels.reshape(3600, 8, 64), window.seconds, axis=0)
-    windows = np.ascontiguousarray(views.transpose(0, 3, 1, 2)).reshape(-1, 64, 64)
+    rows = levels.reshape(-1, *SETTINGS.row_shape)
+    views = np.lib.stride_tricks.sliding_window_view(rows, window.seconds, axis=0)
+    windows = np.ascontiguousarray(views.transpose(0, 3, 1, 2)).reshape(len(views), -1, BANDS)
     paths = {"frames": root / "frames.npy", "windows": root / "windows.npy"}
     np.save(paths["frames"], levels)
     np.save(paths["windows"], windows)
@@ -251,7 +255,7 @@ def _write_hour(store: Store, levels: np.ndarray) -> None:
     """Write one channel's hour among seven others'."""
     start = int(datetime.fromisoformat(DAY).replace(tzinfo=UTC).timestamp()) * 1_000_000_000
     seconds = start + np.arange(len(levels)) * 1_000_000_000
-    rows = levels.reshape(-1, 8, 64)
+    rows = levels.reshape(-1, *SETTINGS.row_shape)
     parts = (encode(rows_table("north", channel, seconds, rows)) for channel in range(8))
     store.write_day_parts("spectrograms", DAY, parts, {"settings": SETTINGS.model_dump()})
 

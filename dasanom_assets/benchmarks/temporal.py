@@ -33,7 +33,8 @@ from dasanom_assets.detection.mixtures import FLOOR, Mixtures, divergence, fit_m
 from dasanom_assets.detection.segments import models_of_channels, segment_frames
 from dasanom_assets.detection.temporal import TERMS, Temporal, temporal_terms
 from dasanom_assets.settings import DetectionSettings, TemporalSettings
-from dasanom_assets.spectrograms.windows import SECOND_NS, WhiteChannel
+from dasanom_assets.spectrograms.whitening import WhiteChannel
+from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import empty
 from dasanom_assets.tables.store import Store
 

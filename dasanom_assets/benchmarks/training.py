@@ -28,12 +28,12 @@ from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.models.loop import DeviceWindows
 from dasanom_assets.models.training import _step, knows_bf16
 from dasanom_assets.models.vae import Vae
-from dasanom_assets.settings import VaeSettings
+from dasanom_assets.settings import SpectrogramSettings, VaeSettings
 from dasanom_assets.spectrograms.windows import WindowBank
 
 SETTINGS = VaeSettings()
 SECONDS = 8
-ROW = (8, 64)
+ROW = SpectrogramSettings().row_shape
 
 
 class Plain(Vae):
@@ -62,7 +62,7 @@ class Copied(Dataset):
 
 
 def noise(n: int) -> WindowBank:
-    """Return `n` windows of 64 frames × 64 bands that overlap by seven eighths."""
+    """Return `n` windows of the default size that overlap by seven eighths."""
     rows = np.random.default_rng(0).normal(size=(n + SECONDS - 1, *ROW)).astype(np.float32)
     return WindowBank(rows, np.arange(n), SECONDS)
 

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dasanom_assets.spectrograms.windows import SECOND_NS, day_frames, reference_rows
+from dasanom_assets.spectrograms.whitening import reference_rows
+from dasanom_assets.spectrograms.windows import SECOND_NS, day_frames
 from dasanom_assets.tables.schemas import TIME, stack
 from dasanom_assets.tables.store import Store
 

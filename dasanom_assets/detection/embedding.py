@@ -8,7 +8,8 @@ import pyarrow as pa
 from dasanom_assets.models.training import Encoded, encode_bank
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import Settings, SpectrogramSettings
-from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank, white_day, window_rows
+from dasanom_assets.spectrograms.whitening import white_day
+from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank, window_rows
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import Store
 

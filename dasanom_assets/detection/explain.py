@@ -9,7 +9,8 @@ from dasanom_assets.detection.events import event_id
 from dasanom_assets.detection.neighbours import Neighbours
 from dasanom_assets.detection.reference import Reference
 from dasanom_assets.settings import Settings, SpectrogramSettings
-from dasanom_assets.spectrograms.windows import SECOND_NS, WhiteChannel, make_bank, white_day
+from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank
 from dasanom_assets.tables.schemas import SCHEMAS, vector
 from dasanom_assets.tables.store import Store
 

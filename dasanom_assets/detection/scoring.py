@@ -18,13 +18,8 @@ from dasanom_assets.detection.support import REACH, ChannelScores, supported
 from dasanom_assets.models.training import Encoded
 from dasanom_assets.models.training_set import WindowIndex
 from dasanom_assets.settings import DetectionSettings, Settings, SpectrogramSettings
-from dasanom_assets.spectrograms.windows import (
-    SECOND_NS,
-    WhiteChannel,
-    make_bank,
-    white_day,
-    window_rows,
-)
+from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank, window_rows
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, stack, with_detectors
 from dasanom_assets.tables.store import Store
 

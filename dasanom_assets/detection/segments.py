@@ -21,7 +21,8 @@ from dasanom_assets.settings import (
     TemporalSettings,
     WindowSettings,
 )
-from dasanom_assets.spectrograms.windows import SECOND_NS, WhiteChannel, white_day
+from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import Store
 

@@ -17,14 +17,8 @@ from dasanom_assets.settings import (
     TrainingSetSettings,
     WindowSettings,
 )
-from dasanom_assets.spectrograms.windows import (
-    SECOND_NS,
-    WindowBank,
-    healthy_rows,
-    make_bank,
-    white_day,
-    window_rows,
-)
+from dasanom_assets.spectrograms.whitening import healthy_rows, white_day
+from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank, window_rows
 from dasanom_assets.tables.store import Store
 
 SPLITS = ("train", "validation", "calibration")

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from dasanom_assets.models import checkpoints
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.engine import day_seconds
-from dasanom_assets.spectrograms.windows import BAD_STATES, SECOND_NS
+from dasanom_assets.spectrograms.whitening import BAD_STATES
+from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import KEYS, mismatch
 from dasanom_assets.tables.store import Store
 

@@ -17,15 +17,8 @@ from pydantic import ValidationError
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.engine import CHUNK_SECONDS, levels_of, parts_of_day, unfit
 from dasanom_assets.spectrograms.transform import Transform
-from dasanom_assets.spectrograms.windows import (
-    SECOND_NS,
-    WhiteChannel,
-    area_shares,
-    first_frame,
-    frames_there,
-    white_day,
-    window_rows,
-)
+from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.spectrograms.windows import SECOND_NS, area_shares, first_frame, frames_there, window_rows
 from dasanom_assets.tables.metadata import thumbnail
 from dasanom_assets.tables.store import Store
 

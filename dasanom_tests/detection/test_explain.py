@@ -9,7 +9,8 @@ import pytest
 from dasanom_assets.detection.events import event_id, find_events, taking_part
 from dasanom_assets.detection.explain import ALIKE, _resemblance, explain
 from dasanom_assets.detection.neighbours import Neighbours
-from dasanom_assets.spectrograms.windows import make_bank, white_day
+from dasanom_assets.spectrograms.whitening import white_day
+from dasanom_assets.spectrograms.windows import make_bank
 from dasanom_assets.tables.schemas import mismatch, stack
 from dasanom_tests.detection.conftest import (
     EVENTFUL,

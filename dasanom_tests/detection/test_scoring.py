@@ -19,7 +19,8 @@ from dasanom_assets.detection.support import REACH, ChannelScores, supported
 from dasanom_assets.models.training import Encoded
 from dasanom_assets.settings import BackgroundSettings, Settings, WindowSettings
 from dasanom_assets.spectrograms.engine import settings_note
-from dasanom_assets.spectrograms.windows import WindowBank, white_day
+from dasanom_assets.spectrograms.whitening import white_day
+from dasanom_assets.spectrograms.windows import WindowBank
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch, with_score
 from dasanom_assets.tables.store import Store
 from dasanom_tests.detection.conftest import (

@@ -20,7 +20,8 @@ from dasanom_assets.settings import (
     WindowSettings,
 )
 from dasanom_assets.spectrograms.common_level import common_levels
-from dasanom_assets.spectrograms.windows import SECOND_NS, whiten
+from dasanom_assets.spectrograms.whitening import whiten
+from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, vector
 from dasanom_assets.tables.store import MissingDayError, Store
 

@@ -19,7 +19,7 @@ from dasanom_assets.spectrograms.background import (
     reference_days,
 )
 from dasanom_assets.spectrograms.engine import rows_table
-from dasanom_assets.spectrograms.windows import reference_rows
+from dasanom_assets.spectrograms.whitening import reference_rows
 from dasanom_assets.tables.schemas import SCHEMAS, mismatch, stack
 from dasanom_assets.tables.store import MissingDayError, Store
 

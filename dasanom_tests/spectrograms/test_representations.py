@@ -34,7 +34,8 @@ from dasanom_assets.spectrograms.representations import (
     second_of,
     thumbnail_png,
 )
-from dasanom_assets.spectrograms.windows import SECOND_NS, WhiteChannel, channel_rows, first_frame
+from dasanom_assets.spectrograms.whitening import WhiteChannel
+from dasanom_assets.spectrograms.windows import SECOND_NS, channel_rows, first_frame
 from dasanom_assets.tables.metadata import LARGEST_PICTURE
 from dasanom_assets.tables.store import MissingDayError, Store
 from dasanom_tests.recordings.test_bundle import write
@@ -156,7 +157,8 @@ def test_both_stretches_are_what_the_engine_makes_of_the_signal(
         for start, shown in ((25, one.event), (47, one.quiet)):
             np.testing.assert_array_equal(shown, levels[0, start : start + 12].reshape(-1, levels.shape[3]))
         if one.name != "MFCC":
-            loudest = one.event[40:80].mean(axis=0).argmax()  # the tone sounds from 5 to 10 s
+            sounds = slice(5 * one.settings.row_shape[0], 10 * one.settings.row_shape[0])  # the tone, s
+            loudest = one.event[sounds].mean(axis=0).argmax()
             assert abs(one.centre_hz[loudest] / 200 - 1) < 0.1
 
 
@@ -174,7 +176,7 @@ def test_conditioning_and_groups_are_those_of_the_day(signals: list[Array], chan
     shown, _ = represent(signals, base, DAY, choice)
     blocks = [block for part in parts_of_day(signals, base, DAY) for block in part.blocks]
     rows, levels = levels_of(signals, base, blocks, FIRST, FIRST + 60)
-    of_day = levels[list(rows).index(choice.channel), 25:37].reshape(-1, 64)
+    of_day = levels[list(rows).index(choice.channel), 25:37].reshape(-1, BASE.bands)
     np.testing.assert_allclose(shown[0].event, of_day, atol=base.db_step / 2 + 1e-4)
 
 
@@ -307,7 +309,7 @@ def test_a_day_is_compared_from_its_recordings(store: Store) -> None:
     assert found.choice.event <= FIRST + 30 < FIRST + 35 <= found.choice.event + 12
     table = channel_rows(store, DAY, "north", 101)
     at = found.choice.event - FIRST
-    of_day = table.power_db[at : at + 12].reshape(-1, 64)
+    of_day = table.power_db[at : at + 12].reshape(-1, BASE.bands)
     np.testing.assert_allclose(found.shown[0].event, of_day, atol=BASE.db_step / 2 + 1e-4)
     picture = Image.open(io.BytesIO(figure_png(found)))
     assert (picture.format, picture.size) == ("PNG", (2200, 1600))
@@ -322,7 +324,7 @@ def test_an_analyst_may_say_what_is_shown(store: Store) -> None:
         store, DAY, BackgroundSettings(), 5, "north", 100, f"{DAY}T00:00:10.7", f"{DAY}T01:00:40+01:00"
     )
     assert found.choice == Choice("north", 100, FIRST + 10, FIRST + 40, 5)
-    assert found.shown[0].event.shape == (40, 64)
+    assert found.shown[0].event.shape == (5 * BASE.row_shape[0], BASE.bands)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,287 @@
+"""The whitening that makes channels comparable, and which of their seconds can be used."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
+from dasanom_assets.spectrograms.windows import SECOND_NS, day_frames, frames_there
+from dasanom_assets.tables.schemas import stack
+from dasanom_assets.tables.store import Store
+
+BAD_STATES = ("dead", "saturated")
+"""States of `channel_health` whose channels are neither learned from nor scored."""
+
+SPREAD_ROWS = 600
+"""Seconds of a day that the spread of a channel is taken from, evenly spread over it."""
+
+
+def whiten(
+    power_db: np.ndarray,
+    median_db: np.ndarray,
+    mad_db: np.ndarray,
+    settings: BackgroundSettings,
+    common: np.ndarray | None = None,
+) -> np.ndarray:
+    """Measure levels against what is usual: ``(dB − median) / (1.4826·MAD + s0) − common``, clipped.
+
+    Parameters
+    ----------
+    power_db : numpy.ndarray
+        float32, shape (..., bands).
+    median_db, mad_db : numpy.ndarray
+        float32, shape (bands,), or as `reference_rows` gives them.
+    settings : BackgroundSettings
+    common : numpy.ndarray, optional
+        float32, shape (n_rows, 1, bands): what the channels around share; see `common_level`.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape of `power_db`; NaN stays NaN.
+    """
+    scale = (1.0 / (1.4826 * mad_db + settings.scale_floor_db)).astype(np.float32)
+    white = (power_db - median_db) * scale
+    if common is not None:
+        white -= common
+    return np.clip(white, settings.clip_low, settings.clip_high, out=white)
+
+
+def own_spread(rows: np.ndarray) -> float:
+    """Return the spread of a channel's whitened levels, as events leave it: 1.4826 times their MAD.
+
+    It is taken over all bands together, of at most `SPREAD_ROWS` rows, and stays between a half and two.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        float32, shape (n_rows, frames a second, bands), at least one row, NaN where there is no frame.
+    """
+    some = rows[:: -(-len(rows) // SPREAD_ROWS)]
+    with np.errstate(invalid="ignore"):
+        spread = 1.4826 * np.nanmedian(np.abs(some - np.nanmedian(some)))
+    return float(np.clip(spread, 0.5, 2.0)) if np.isfinite(spread) else 1.0
+
+
+def reference_rows(values: np.ndarray, hour_classes: int, start_ns: np.ndarray) -> np.ndarray:
+    """Return what a channel's rows are measured against.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        float32, shape (hour_classes × bands,): a vector of `background`, class by class.
+    hour_classes : int
+        Equal parts of the UTC day.
+    start_ns : numpy.ndarray
+        int64, shape (n_rows,), ns since 1970 UTC.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape (bands,) for one class, otherwise (n_rows, 1, bands).
+    """
+    if hour_classes == 1:
+        return values
+    of_row = start_ns // SECOND_NS % 86_400 * hour_classes // 86_400
+    return values.reshape(hour_classes, -1)[of_row][:, None]
+
+
+def unusable_rows(power_db: np.ndarray, there: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Return which rows cannot be part of a window: a frame is missing, or it is silent.
+
+    A silent second, all of whose levels are equal, is a dead channel and not a quiet one.
+
+    Parameters
+    ----------
+    power_db : numpy.ndarray
+        float32, shape (n_rows, frames a second, bands).
+    there : numpy.ndarray, optional
+        See `frames_there`.
+
+    Returns
+    -------
+    dict
+        ``incomplete`` and ``silent``, bool, shape (n_rows,).
+    """
+    if there is not None:  # what the grid leaves out counts neither way
+        power_db = np.where(there[..., None], power_db, power_db[:, :1])
+    low, high = power_db.min(axis=(1, 2)), power_db.max(axis=(1, 2))  # NaN where a frame is missing
+    return {"incomplete": ~np.isfinite(low), "silent": low == high}
+
+
+@dataclass(frozen=True)
+class WhiteChannel:
+    """One healthy channel of a day, measured against its background.
+
+    Attributes
+    ----------
+    fibre : str
+    channel : int
+    start_ns : numpy.ndarray
+        int64, shape (n_rows,), ns since 1970 UTC.
+    rows : numpy.ndarray
+        float32, shape (n_rows, frames a second, bands): whitened levels.
+    usable : numpy.ndarray
+        bool, shape (n_rows,): see `unusable_rows`.
+    unusable : dict
+        Reason to bool, shape (n_rows,): which rows cannot be used for it; a row may have several.
+    """
+
+    fibre: str
+    channel: int
+    start_ns: np.ndarray
+    rows: np.ndarray
+    usable: np.ndarray
+    unusable: dict[str, np.ndarray]
+
+
+class CommonLevels:
+    """What the channels of a stretch share on a day, one stretch in memory at a time.
+
+    Parameters
+    ----------
+    store : Store
+        Must hold `common_levels` of the day.
+    day : str
+        ISO day.
+    """
+
+    def __init__(self, store: Store, day: str) -> None:
+        self._store, self._day = store, day
+        self._last: tuple[str, int, int] | None = None
+        columns = ["fibre", "first_channel", "last_channel"]
+        self._stretches = [
+            (group, rows.slice(0, 1).to_pylist()[0].values())
+            for group, rows in enumerate(store.iter_day("common_levels", day, columns))
+            if rows.num_rows
+        ]
+
+    def of(self, fibre: str, channel: int, start_ns: np.ndarray) -> np.ndarray:
+        """Return the level of the stretch that a channel lies in, 0 where it has none.
+
+        Parameters
+        ----------
+        fibre : str
+        channel : int
+        start_ns : numpy.ndarray
+            int64, shape (n_rows,), ns since 1970 UTC: whole seconds.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, shape (n_rows, 1, bands), or (1, 1, 1) where there is nothing to take off.
+        """
+        for group, (name, first, last) in self._stretches:
+            if name == fibre and first <= channel <= last:
+                if self._last != (name, first, last):
+                    with self._store.open_day("common_levels", self._day) as file:
+                        rows = file.read_row_group(group, ["start", "level"])
+                    self._start = rows["start"].cast(pa.int64()).to_numpy()
+                    self._level = stack(rows["level"])
+                    self._last = (name, first, last)
+                out = np.zeros((len(start_ns), 1, self._level.shape[1]), np.float32)
+                at = np.minimum(np.searchsorted(self._start, start_ns), len(self._start) - 1)
+                there = self._start[at] == start_ns
+                out[there, 0] = self._level[at[there]]
+                return out
+        return np.zeros((1, 1, 1), np.float32)
+
+
+def white_day(
+    store: Store,
+    day: str,
+    settings: BackgroundSettings,
+    window: WindowSettings,
+    wanted: Callable[[str, int], bool] | None = None,
+    *,
+    bad: bool = False,
+) -> Iterator[WhiteChannel]:
+    """Yield the channels of a day that `channel_health` does not call dead or saturated, whitened.
+
+    A group of channels takes part as long as one of them is neither. Seconds that `clipped_seconds` names cannot
+    be used. With min–max scaling, levels stay as they
+    are.
+
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day.
+    settings : BackgroundSettings
+    window : WindowSettings
+    wanted : callable, optional
+        Says of a fibre and channel whether it is read; all are by default.
+    bad : bool
+        Whether to yield the others too, without a usable row.
+
+    Raises
+    ------
+    MissingDayError
+        Where `spectrograms`, `background`, `channel_health` or, unless ``common_channels`` is 0,
+        `common_levels` lack the day.
+    """
+    spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
+    states = row_states(store, day, spectrogram)
+    healthy = {key for key, state in states.items() if state not in BAD_STATES}
+    clipped = _ClippedSeconds(store, day, spectrogram.group_channels)
+    usual = store.read_day("background", day)
+    classes = store.metadata("background", day).get("hour_classes", 1)
+    common = CommonLevels(store, day) if settings.common_channels and window.scaling == "background" else None
+    keys = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
+    levels = dict(zip(keys, zip(stack(usual["median_db"]), stack(usual["mad_db"]), strict=True), strict=True))
+
+    def taken(fibre: str, channel: int) -> bool:
+        key = (fibre, channel)
+        return (bad or key in healthy) and key in levels and (wanted is None or wanted(*key))
+
+    for frames in day_frames(store, day, taken):
+        key, start, rows = (frames.fibre, frames.channel), frames.start_ns, frames.power_db
+        unusable = unusable_rows(rows, frames_there(start, spectrogram))
+        unusable["clipped"] = clipped.of(*key, start)
+        if key not in healthy:
+            unusable = {states.get(key, BAD_STATES[0]): np.ones(len(start), bool)}
+        usable = ~np.any(list(unusable.values()), axis=0)
+        if window.scaling == "background":
+            median, mad = (reference_rows(values, classes, start) for values in levels[key])
+            rows = whiten(rows, median, mad, settings, common.of(*key, start) if common else None)
+            if settings.own_spread and usable.any():
+                rows *= 1 / own_spread(rows[usable])
+        yield WhiteChannel(*key, start, rows, usable, unusable)
+
+
+def healthy_rows(store: Store, day: str, spectrogram: SpectrogramSettings) -> set[tuple[str, int]]:
+    """Return fibre and channel of the rows of `spectrograms` whose channels are not all dead or saturated."""
+    return {key for key, state in row_states(store, day, spectrogram).items() if state not in BAD_STATES}
+
+
+def row_states(store: Store, day: str, spectrogram: SpectrogramSettings) -> dict[tuple[str, int], str]:
+    """Return the state of the rows of `spectrograms`: of a group of channels, the state of the best of them."""
+    health = store.read_day("channel_health", day, ["fibre", "channel", "state"]).to_pydict()
+    size = spectrogram.group_channels
+    states: dict[tuple[str, int], str] = {}
+    for fibre, channel, state in zip(health["fibre"], health["channel"], health["state"], strict=True):
+        key = (fibre, channel // size * size)
+        if states.get(key, BAD_STATES[0]) in BAD_STATES:
+            states[key] = state
+    return states
+
+
+class _ClippedSeconds:
+    """Which seconds of a day are clipped, by channel or group of channels."""
+
+    def __init__(self, store: Store, day: str, size: int) -> None:
+        rows = store.read_day("clipped_seconds", day)
+        start, end = (rows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+        channel = (rows["channel"].to_numpy() // size * size).tolist()
+        self._of: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        for key, *ends in zip(zip(rows["fibre"].to_pylist(), channel, strict=True), start, end, strict=True):
+            self._of.setdefault(key, []).append((ends[0], ends[1]))
+
+    def of(self, fibre: str, channel: int, start_ns: np.ndarray) -> np.ndarray:
+        """Return whether each row, which begins at a whole second, holds clipped samples."""
+        out = np.zeros(len(start_ns), bool)
+        for start, end in self._of.get((fibre, channel), ()):
+            out[slice(*np.searchsorted(start_ns, [start - SECOND_NS + 1, end]))] = True
+        return out
