@@ -33,6 +33,13 @@ RESTLESS_SHARE, RESTLESS_P_VALUE, RESTLESS_DAYS = 0.05, 0.01, 2
 """A channel is restless where so many of its windows by themselves have such a p-value on so many days or more."""
 RESTLESS_WINDOWS = 2000
 """Restless channels are calibrated by themselves where they have at least so many windows."""
+LOW = 0.25
+"""Quantile of a channel's day that says what is usual there: events take less than the rest of it."""
+SHIFT_FROM, SHIFT_TO = 0.3, 2.3
+"""How far above the usual that quantile has to be for the channel to be taken for a louder one, and from where on
+it is not: something that never ends. Both in distances between that quantile and the median."""
+SHIFT_WINDOWS = 300
+"""Windows that a channel's day must have for it."""
 
 
 class Vote(NamedTuple):
@@ -115,7 +122,8 @@ def calibrate(
     everything = np.ones(len(scores), bool)
     rough = fit(everything, settings.trim_mads)
     fused = fuse(rough, votes, scores)
-    around, _ = _supported_all(where, fused, terms, shift_ns, step)
+    around, _, width = _supported_all(where, fused, terms, shift_ns, step)
+    around = _evened(around, width, np.median(around, axis=0))
     rough |= fit_around(around, settings.trim_mads, block)
     told = np.column_stack([scores, around, strength(rough, around)])
     told_by = [*names, *lane_names(around.shape[1]), "fused"]
@@ -139,12 +147,13 @@ def calibrate(
         calibrations[name] = fit(some, np.inf)
         inside = of_restless if name == "restless" else ~of_restless
         fused[inside] = fuse(calibrations[name], votes, scores[inside])
-    around, whole = _supported_all(where, fused, terms, shift_ns, step, known)
+    around, whole, width = _supported_all(where, fused, terms, shift_ns, step, known)
     p_value = np.empty(len(scores))
     for name, some in kept.items():
         best = some & whole if (some & whole).sum() >= WHOLE_WINDOWS else some
-        calibrations[name] |= fit_around(around[best], np.inf, block[best], group[best])
         inside = of_restless if name == "restless" else ~of_restless
+        around[inside] = _evened(around[inside], width[inside], np.median(around[best], axis=0))
+        calibrations[name] |= fit_around(around[best], np.inf, block[best], group[best])
         p_value[inside] = calibrations[name]["fused"].p_values(strength(calibrations[name], around[inside]))
     left = np.any(list(kept.values()), axis=0)
     alarm = left & (p_value < ALARM_P_VALUE)
@@ -240,6 +249,33 @@ def strength(calibrations: dict[str, Calibration], around: np.ndarray) -> np.nda
     return told[0] + told[1:].max(axis=0, initial=0)
 
 
+def settled(calibrations: dict[str, Calibration], around: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Return the means over surroundings of the windows of a channel's day, as those of other channels are.
+
+    Where part of the surroundings is missing, means spread more, and are drawn nearer to the usual. Where even
+    the quieter windows of a day are a little stranger than elsewhere, as beside a pump that was never learned
+    from, the channel's own usual is taken off. What is far stranger all day stays so but for that little.
+
+    Parameters
+    ----------
+    calibrations : dict
+        With one of each of `lane_names`.
+    around, width : numpy.ndarray
+        float64, shape (n, 1 + terms) and (n,): see `supported`.
+    """
+    quiet = [calibrations[name].scores for name in lane_names(around.shape[1])]
+    low, usual = (np.array([scores[int(share * len(scores))] for scores in quiet]) for share in (LOW, 0.5))
+    around = _evened(around, width, usual)
+    if len(around) < SHIFT_WINDOWS:
+        return around
+    above = np.quantile(around, LOW, axis=0) - low
+    return around - np.clip(above - SHIFT_FROM * (usual - low), 0, (SHIFT_TO - SHIFT_FROM) * (usual - low))
+
+
+def _evened(around: np.ndarray, width: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    return usual + (around - usual) / width[:, None]
+
+
 def _supported_all(
     where: WindowIndex,
     fused: np.ndarray,
@@ -247,7 +283,7 @@ def _supported_all(
     shift_ns: int,
     step: int,
     known: Collection[tuple[str, int]] = (),
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Apply `supported` to the windows of a bank; return also whether all of their surroundings are in it."""
     rows = where.groups()
     channels = {
@@ -257,11 +293,11 @@ def _supported_all(
         for (day, fibre, number), at in rows.items()
     }
     out = np.empty((len(fused), 1 + (0 if terms is None else terms.shape[1])))
-    whole = np.empty(len(fused), bool)
+    whole, width = np.empty(len(fused), bool), np.empty(len(fused))
     for (day, fibre, number), at in rows.items():
         near = [number + n * step for n in range(-REACH, REACH + 1) if n]
         beside = [channels[day, fibre, n] for n in near if (day, fibre, n) in channels]
-        out[at], there = supported(channels[day, fibre, number], beside, step)
+        out[at], there, width[at] = supported(channels[day, fibre, number], beside, step)
         missing = any((fibre, n) in known and (day, fibre, n) not in channels for n in near)
         whole[at] = (there >= WHOLE_SUPPORT) & (not missing)
-    return out, whole
+    return out, whole, width

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from dasanom_assets.detection.clustering import assign
 from dasanom_assets.detection.detectors import Windows
-from dasanom_assets.detection.fusion import fuse, strength
+from dasanom_assets.detection.fusion import fuse, settled, strength
 from dasanom_assets.detection.inputs import Inputs
 from dasanom_assets.detection.reference import Reference, require_fit, terms_of
 from dasanom_assets.detection.support import REACH, ChannelScores, supported
@@ -62,8 +62,8 @@ def anomaly_scores(
     for (rows, scores, invalid, channel), neighbours in _with_neighbours(scored, REACH):
         beside = [neighbour[3] for neighbour in neighbours]
         calibrations = reference.of(channel.fibre, channel.channel)
-        around, _ = supported(channel, beside, step)
-        p_value = calibrations["fused"].p_values(strength(calibrations, around))
+        around, _, width = supported(channel, beside, step)
+        p_value = calibrations["fused"].p_values(strength(calibrations, settled(calibrations, around, width)))
         score = -np.log10(p_value)
         columns: dict[str, Any] = {f"score_{name}": scores[:, i] for i, name in enumerate(names)}
         columns |= {f"p_{name}": calibrations[name].p_values(scores[:, i]) for i, name in enumerate(names)}

@@ -25,6 +25,9 @@ WIDTH_CHANNELS = 1.5
 """Their standard deviation, channels."""
 REACH = len(CHANNEL_WEIGHTS) - 1
 """Channels on each side that count."""
+_SIDES = np.array([*CHANNEL_WEIGHTS[:0:-1], *CHANNEL_WEIGHTS])
+WHOLE_WIDTH = float(np.sqrt(np.sum(_SIDES**2)) / np.sum(_SIDES))
+"""Spread of a mean over channels whose values are independent and have a spread of one."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class ChannelScores:
 
 def supported(
     channel: ChannelScores, beside: Iterable[ChannelScores], step: int = 1
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return means over each window's surroundings of the fused score and of terms, weighted by nearness.
 
     Over time that of scores is a root mean square, channel by channel; over channels, a mean of these.
@@ -93,12 +96,16 @@ def supported(
         float64, shape (n_windows, 1 + terms): that of the fused score, then those of the terms.
     there : numpy.ndarray
         float64, shape (n_windows,): share of the weights in time that the channel itself has.
+    width : numpy.ndarray
+        float64, shape (n_windows,): how much more a mean spreads than one whose surroundings are all there, as if
+        windows did not depend on each other: 1, and more at the ends of a fibre and of a recording.
     """
     n_means = 1 + (0 if channel.terms is None else channel.terms.shape[1])
     if not len(channel.score):
-        return np.empty((0, n_means)), np.empty(0)
+        return np.empty((0, n_means)), np.empty(0), np.empty(0)
     at = channel.start_ns // channel.shift_ns
-    total, weight, there = np.zeros((n_means, len(at))), np.zeros(len(at)), np.zeros(len(at))
+    total = np.zeros((n_means, len(at)))
+    weight, squares, there = np.zeros((3, len(at)))
     for other in (channel, *beside):
         away = abs(other.channel - channel.channel) // step
         if other.fibre != channel.fibre or away > REACH or not len(other.score):
@@ -108,6 +115,7 @@ def supported(
         share = CHANNEL_WEIGHTS[away] * np.where(inside == at - first, weights[inside], 0)
         total += share * means[:, inside]
         weight += share
+        squares += CHANNEL_WEIGHTS[away] * share
         if other is channel:
             there = weights[inside]
-    return (total / weight).T, there
+    return (total / weight).T, there, np.sqrt(squares) / weight / WHOLE_WIDTH

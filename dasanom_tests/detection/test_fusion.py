@@ -16,6 +16,7 @@ from dasanom_assets.detection.fusion import (
     _supported_all,
     calibrate,
     fuse,
+    settled,
     strength,
 )
 from dasanom_assets.detection.support import REACH, REACH_SECONDS
@@ -110,12 +111,12 @@ def p_values(
     for of, some in (("usual", ~restless), ("restless", restless)):
         if some.any():
             fused[some] = fuse(found.calibrations[of], dict.fromkeys(NAMES, Vote()), scores[some])
-    around, _ = _supported_all(where, fused, terms, SECOND_NS, 1)
+    around, _, width = _supported_all(where, fused, terms, SECOND_NS, 1)
     p = np.empty(len(scores))
-    for of, some in (("usual", ~restless), ("restless", restless)):
-        if some.any():
-            calibrations = found.calibrations[of]
-            p[some] = calibrations["fused"].p_values(strength(calibrations, around[some]))
+    for some in where.groups().values():
+        calibrations = found.calibrations["restless" if restless[some[0]] else "usual"]
+        means = settled(calibrations, around[some], width[some])
+        p[some] = calibrations["fused"].p_values(strength(calibrations, means))
     return p
 
 
@@ -154,12 +155,55 @@ def test_terms_find_what_scores_do_not_and_the_false_alarm_rate_is_kept(
     later, new = fresh
     of_later = quiet_scores(later, 20_000, 98)
     p = p_values(found, later, new, of_later)
+    more = [p_values(found, later, *(quiet_scores(later, 20_000, seed + k) for k in (0, 1))) for seed in (78, 88)]
     for rate, low, high in ((1e-1, 0.7, 1.4), (1e-2, 0.5, 2), (1e-3, 0.5, 2), (1e-4, 0.3, 3)):
-        assert low < (p <= rate).mean() / rate < high, rate
+        assert low < (np.concatenate([p, *more]) <= rate).mean() / rate < high, rate
     event = (later.channel >= 110) & (later.channel <= 112)
     event &= np.abs(later.start_ns - later.start_ns[10_000]) <= 15 * SECOND_NS
     of_later[event, 1] += 60
     assert np.median(p_values(found, later, new, of_later)[event]) < 1e-6 < np.median(p[event])
+
+
+def test_ground_that_hums_for_a_seventh_of_the_time_is_no_event() -> None:
+    where = index(DAYS, 10, 1800)
+    terms = quiet_scores(where, 1800, 3)[:, :1]
+    hums = where.start_ns // (60 * SECOND_NS) % 20 < 3
+    terms[hums] += 10
+    found = calibrate(
+        quiet_scores(where, 1800, 1), dict.fromkeys(NAMES, Vote()), where, WINDOW, 1, SETTINGS, terms=terms
+    )
+    assert found.note["taken_for_events"] < 0.05
+    assert found.calibrations["usual"]["around_1"].scores[-1000] > 9
+
+
+def lane(scores: np.ndarray) -> dict[str, Calibration]:
+    return {"around_0": Calibration.fit(scores, np.inf)}
+
+
+def test_what_is_usual_for_a_channel_all_day_is_taken_off_within_bounds() -> None:
+    rng = np.random.default_rng(5)
+    quiet = rng.gamma(9, 0.1, 20_000)
+    low, median = np.quantile(quiet, [0.25, 0.5])
+    step, calibrations, whole = median - low, lane(quiet), np.ones(4000)
+    here = rng.gamma(9, 0.1, (4000, 1))
+    as_it_is = settled(calibrations, here, whole)
+    np.testing.assert_allclose(as_it_is, here)
+    louder = settled(calibrations, here + 1.5 * step, whole)
+    np.testing.assert_allclose(louder, here + 0.3 * step, atol=0.2 * step)
+    calmer = settled(calibrations, here - step, whole)
+    np.testing.assert_allclose(calmer, here - step)
+    machine = settled(calibrations, here + 50 * step, whole)
+    np.testing.assert_allclose(machine, here + 48 * step, rtol=1e-5)
+    some = np.arange(4000) < 2000
+    event = settled(calibrations, here + 50 * step * some[:, None], whole)
+    assert (event[some] > 47 * step).all()
+    np.testing.assert_allclose(settled(calibrations, here[:200] + step, whole[:200]), here[:200] + step)
+
+
+def test_means_that_spread_more_are_drawn_nearer_to_the_usual() -> None:
+    quiet = np.random.default_rng(6).normal(3, 1, 20_000)
+    found = settled(lane(quiet), np.array([[3.0], [5.0], [1.0]]), np.array([1.0, 2.0, 2.0]))
+    np.testing.assert_allclose(found[:, 0], [3, 4, 2], atol=0.02)
 
 
 def test_events_too_faint_to_be_told_make_fewer_false_alarms_and_not_more(

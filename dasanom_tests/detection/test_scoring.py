@@ -12,7 +12,7 @@ import pytest
 
 from dasanom_assets.benchmarks import chain
 from dasanom_assets.detection.detectors import Windows
-from dasanom_assets.detection.fusion import fuse, strength
+from dasanom_assets.detection.fusion import fuse, settled, strength
 from dasanom_assets.detection.reference import IncompatibleModelError, Reference, needed, require_fit
 from dasanom_assets.detection.scoring import _with_neighbours, thresholds
 from dasanom_assets.detection.support import REACH, ChannelScores, supported
@@ -212,9 +212,9 @@ def test_a_score_is_the_fusion_of_its_surroundings_and_of_what_adds_up_there(gro
         fused = fuse(calibrations, reference.votes, raw)
         of[channel.channel] = ChannelScores(FIBRE, channel.channel, start, fused, terms=terms), rows
     here, rows = of[107]
-    around, _ = supported(here, [of[number][0] for number in of if number != 107])
+    around, _, width = supported(here, [of[number][0] for number in of if number != 107])
     assert around.shape[1] > 1
-    wanted = calibrations["fused"].p_values(strength(calibrations, around))
+    wanted = calibrations["fused"].p_values(strength(calibrations, settled(calibrations, around, width)))
     np.testing.assert_allclose(np.log(rows["p_value"].to_numpy()), np.log(wanted), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(rows["score"].to_numpy(), -np.log10(rows["p_value"].to_numpy()), rtol=1e-5)
     p = calibrations["vae"].p_values(rows["score_vae"].to_numpy())
