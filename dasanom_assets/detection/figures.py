@@ -62,7 +62,7 @@ def calibration(fused: Calibration, thresholds: Mapping[str, float], decides: st
     axes.set_yscale("log")
     axes.set(
         ylim=(0.3, 2 * n / 10),
-        xlabel="mean −log10 p of a window and its neighbours",
+        xlabel="−log10 p of a window's surroundings, before the last calibration",
         ylabel="windows a bin",
         title="Calibration scores and thresholds",
     )
