@@ -36,8 +36,8 @@ RESTLESS_WINDOWS = 2000
 LOW = 0.25
 """Quantile of a channel's day that says what is usual there: events take less than the rest of it."""
 SHIFT_FROM, SHIFT_TO = 0.3, 2.3
-"""How far above the usual that quantile has to be for the channel to be taken for a louder one, and from where on
-it is not: something that never ends. Both in distances between that quantile and the median."""
+"""How far above the usual that quantile has to be before anything is taken off, and from where on no more is:
+something that never ends stays an event. Both in distances between that quantile and the median."""
 SHIFT_WINDOWS = 300
 """Windows that a channel's day must have for it."""
 
@@ -284,7 +284,7 @@ def _supported_all(
     step: int,
     known: Collection[tuple[str, int]] = (),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Apply `supported` to the windows of a bank; return also whether all of their surroundings are in it."""
+    """Return means and width of `supported` for the windows of a bank, and between them whether all is there."""
     rows = where.groups()
     channels = {
         (day, fibre, number): ChannelScores(
