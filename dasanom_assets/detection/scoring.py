@@ -62,8 +62,9 @@ def anomaly_scores(
     for (rows, scores, invalid, channel), neighbours in _with_neighbours(scored, REACH):
         beside = [neighbour[3] for neighbour in neighbours]
         calibrations = reference.of(channel.fibre, channel.channel)
-        around, _, width = supported(channel, beside, step)
-        p_value = calibrations["fused"].p_values(strength(calibrations, settled(calibrations, around, width)))
+        around = supported(channel, beside, step)
+        means = settled(calibrations, around.means, around.width)
+        p_value = calibrations["fused"].p_values(strength(calibrations, means))
         score = -np.log10(p_value)
         columns: dict[str, Any] = {f"score_{name}": scores[:, i] for i, name in enumerate(names)}
         columns |= {f"p_{name}": calibrations[name].p_values(scores[:, i]) for i, name in enumerate(names)}

@@ -9,6 +9,7 @@ of them notices is seldom an event. That of a detector's terms is plain over bot
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -75,9 +76,26 @@ class ChannelScores:
         return first, means, weights
 
 
-def supported(
-    channel: ChannelScores, beside: Iterable[ChannelScores], step: int = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class Surroundings(NamedTuple):
+    """What the surroundings of the windows of a channel say.
+
+    Attributes
+    ----------
+    means : numpy.ndarray
+        float64, shape (n_windows, 1 + terms): that of the fused score, then those of the terms.
+    there : numpy.ndarray
+        float64, shape (n_windows,): share of the weights in time that the channel itself has.
+    width : numpy.ndarray
+        float64, shape (n_windows,): how much more a mean spreads than one whose surroundings are all there, as if
+        windows did not depend on each other: 1, and more at the ends of a fibre and of a recording.
+    """
+
+    means: np.ndarray
+    there: np.ndarray
+    width: np.ndarray
+
+
+def supported(channel: ChannelScores, beside: Iterable[ChannelScores], step: int = 1) -> Surroundings:
     """Return means over each window's surroundings of the fused score and of terms, weighted by nearness.
 
     Over time that of scores is a root mean square, channel by channel; over channels, a mean of these.
@@ -89,20 +107,10 @@ def supported(
         Others; those of another fibre or more than `REACH` steps away do not count.
     step : int
         From one channel number to the next: the size of groups of channels.
-
-    Returns
-    -------
-    around : numpy.ndarray
-        float64, shape (n_windows, 1 + terms): that of the fused score, then those of the terms.
-    there : numpy.ndarray
-        float64, shape (n_windows,): share of the weights in time that the channel itself has.
-    width : numpy.ndarray
-        float64, shape (n_windows,): how much more a mean spreads than one whose surroundings are all there, as if
-        windows did not depend on each other: 1, and more at the ends of a fibre and of a recording.
     """
     n_means = 1 + (0 if channel.terms is None else channel.terms.shape[1])
     if not len(channel.score):
-        return np.empty((0, n_means)), np.empty(0), np.empty(0)
+        return Surroundings(np.empty((0, n_means)), np.empty(0), np.empty(0))
     at = channel.start_ns // channel.shift_ns
     total = np.zeros((n_means, len(at)))
     weight, squares, there = np.zeros((3, len(at)))
@@ -118,4 +126,4 @@ def supported(
         squares += CHANNEL_WEIGHTS[away] * share
         if other is channel:
             there = weights[inside]
-    return (total / weight).T, there, np.sqrt(squares) / weight / WHOLE_WIDTH
+    return Surroundings((total / weight).T, there, np.sqrt(squares) / weight / WHOLE_WIDTH)
