@@ -33,13 +33,18 @@ RESTLESS_SHARE, RESTLESS_P_VALUE, RESTLESS_DAYS = 0.05, 0.01, 2
 """A channel is restless where so many of its windows by themselves have such a p-value on so many days or more."""
 RESTLESS_WINDOWS = 2000
 """Restless channels are calibrated by themselves where they have at least so many windows."""
-LOW = 0.25
-"""Quantile of a channel's day that says what is usual there: events take less than the rest of it."""
-SHIFT_FROM, SHIFT_TO = 0.3, 2.3
-"""How far above the usual that quantile has to be before anything is taken off, and from where on no more is:
-something that never ends stays an event. Both in distances between that quantile and the median."""
-SHIFT_WINDOWS = 300
-"""Windows that a channel's day must have for it."""
+QUANTILES = (0.1, 0.5, 0.9)
+"""Of a channel's day: how far the first is from the second tells what is usual there, and how far the second is
+from the third how far quiet windows rise above it."""
+DIFFER_SHIFT, DIFFER_SPREAD = 1.0, 0.3
+"""Standard deviations over quiet channels of what is usual, in distances between the first two of these quantiles,
+and of the logarithm of how far windows rise above it."""
+MOST_SHIFT, MOST_SPREAD = 1.5, 0.5
+"""What is taken off at most: something that never ends stays an event."""
+INDEPENDENT_SECONDS = 25
+"""Means over surroundings that are so far from each other hardly depend on each other."""
+EVENT_SECONDS = 60
+"""What a day may hold that is not usual and must not be taken for it."""
 
 
 class Vote(NamedTuple):
@@ -249,12 +254,17 @@ def strength(calibrations: dict[str, Calibration], around: np.ndarray) -> np.nda
     return told[0] + told[1:].max(axis=0, initial=0)
 
 
-def settled(calibrations: dict[str, Calibration], around: np.ndarray, width: np.ndarray) -> np.ndarray:
+def settled(
+    calibrations: dict[str, Calibration], around: np.ndarray, width: np.ndarray, shift_seconds: float
+) -> np.ndarray:
     """Return the means over surroundings of the windows of a channel's day, as those of other channels are.
 
-    Where part of the surroundings is missing, means spread more, and are drawn nearer to the usual. Where even
-    the quieter windows of a day are a little stranger than elsewhere, as beside a pump that was never learned
-    from, the channel's own usual is taken off. What is far stranger all day stays so but for that little.
+    Where part of the surroundings is missing, means spread more, and are drawn nearer to the usual. Where all of a
+    day is a little stranger than elsewhere or rises further above its usual, as beside a pump or on ground that was
+    never learned from, that is taken off, as far as the day is long enough to tell it from chance and from events:
+    differences are shrunk towards none by how much quiet channels differ (empirical Bayes: Efron and Morris 1973;
+    the centre of the data tells the null distribution: Efron 2004). A day that is calmer is left as it is. What is
+    far stranger all day stays so but for a little.
 
     Parameters
     ----------
@@ -262,14 +272,32 @@ def settled(calibrations: dict[str, Calibration], around: np.ndarray, width: np.
         With one of each of `lane_names`.
     around, width : numpy.ndarray
         float64, shape (n, 1 + terms) and (n,): see `supported`.
+    shift_seconds : float
+        From one window's start to the next.
     """
     quiet = [calibrations[name].scores for name in lane_names(around.shape[1])]
-    low, usual = (np.array([scores[int(share * len(scores))] for scores in quiet]) for share in (LOW, 0.5))
+    low, usual, high = (np.array([scores[int(share * len(scores))] for scores in quiet]) for share in QUANTILES)
     around = _evened(around, width, usual)
-    if len(around) < SHIFT_WINDOWS:
+    if not len(around):
         return around
-    above = np.quantile(around, LOW, axis=0) - low
-    return around - np.clip(above - SHIFT_FROM * (usual - low), 0, (SHIFT_TO - SHIFT_FROM) * (usual - low))
+    own_low, own_usual, own_high = np.quantile(around, QUANTILES, axis=0)
+    seconds = len(around) * shift_seconds
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift = (own_usual - usual) / (usual - low)
+        spread = np.log((own_high - own_usual) / (high - usual))
+    # To a normal distribution, sampling variances are about 1 / n and 2 / n.
+    shift = _shrunk(shift, 1, QUANTILES[1], seconds, DIFFER_SHIFT, MOST_SHIFT)
+    spread = _shrunk(spread, 2, QUANTILES[2], seconds, DIFFER_SPREAD, MOST_SPREAD)
+    own_usual = usual + shift * (usual - low)
+    return np.where(around > own_usual, usual + (around - own_usual) / np.exp(spread), around - own_usual + usual)
+
+
+def _shrunk(
+    found: np.ndarray, variance: float, quantile: float, seconds: float, differ: float, most: float
+) -> np.ndarray:
+    """Return a difference of quantiles as far as it is none of chance or an event, from 0 to `most`."""
+    of_chance = variance * INDEPENDENT_SECONDS / seconds + (EVENT_SECONDS / ((1 - quantile) * seconds)) ** 2
+    return np.clip(np.nan_to_num(found, posinf=0, neginf=0) * differ**2 / (differ**2 + of_chance), 0, most)
 
 
 def _evened(around: np.ndarray, width: np.ndarray, usual: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ def anomaly_scores(
         beside = [neighbour[3] for neighbour in neighbours]
         calibrations = reference.of(channel.fibre, channel.channel)
         around = supported(channel, beside, step)
-        means = settled(calibrations, around.means, around.width)
+        means = settled(calibrations, around.means, around.width, settings.window.shift_seconds)
         p_value = calibrations["fused"].p_values(strength(calibrations, means))
         score = -np.log10(p_value)
         columns: dict[str, Any] = {f"score_{name}": scores[:, i] for i, name in enumerate(names)}

@@ -9,6 +9,9 @@ import pytest
 
 from dasanom_assets.detection.fusion import (
     ALONE,
+    MOST_SHIFT,
+    MOST_SPREAD,
+    QUANTILES,
     STRANGEST,
     Calibrated,
     Vote,
@@ -115,7 +118,7 @@ def p_values(
     p = np.empty(len(scores))
     for some in where.groups().values():
         calibrations = found.calibrations["restless" if restless[some[0]] else "usual"]
-        means = settled(calibrations, around[some], width[some])
+        means = settled(calibrations, around[some], width[some], 1)
         p[some] = calibrations["fused"].p_values(strength(calibrations, means))
     return p
 
@@ -131,17 +134,20 @@ def test_the_false_alarm_rate_is_kept_whether_or_not_events_are_among_the_refere
     events: int, fresh: tuple[WindowIndex, np.ndarray]
 ) -> None:
     where = index(DAYS, 12, 1800)
-    scores = quiet_scores(where, 1800, 1)
-    plant(scores, where, events, 30, 3)
-    found = calibrate(scores, dict.fromkeys(NAMES, Vote()), where, WINDOW, 1, SETTINGS)
-    assert found.restless == frozenset()
-    assert found.note["taken_for_events"] == pytest.approx(0.16 if events else 0, abs=0.05)
-    p = p_values(found, *fresh)
+    p, of_one = [], []
+    for seed in (1, 11, 21):  # one calibration has its chance
+        scores = quiet_scores(where, 1800, seed)
+        plant(scores, where, events, 30, 3)
+        found = calibrate(scores, dict.fromkeys(NAMES, Vote()), where, WINDOW, 1, SETTINGS)
+        assert found.restless == frozenset()
+        assert found.note["taken_for_events"] == pytest.approx(0.16 if events else 0, abs=0.05)
+        p.append(p_values(found, *fresh))
+        usual = found.calibrations["usual"]
+        of_one.append([usual[name].p_values(fresh[1][:, i]) for i, name in enumerate(NAMES)])
     for rate, low, high in ((1e-1, 0.7, 1.4), (1e-2, 0.5, 2), (1e-3, 0.5, 2), (1e-4, 0.3, 3)):
-        assert low < (p <= rate).mean() / rate < high, rate
-    for i, name in enumerate(NAMES):
-        of_one = found.calibrations["usual"][name].p_values(fresh[1][:, i])
-        assert 0.5 < (of_one <= 1e-3).mean() / 1e-3 < 2
+        assert low < (np.array(p) <= rate).mean() / rate < high, rate
+    for one in np.array(of_one).transpose(1, 0, 2):
+        assert 0.5 < (one <= 1e-3).mean() / 1e-3 < 2
 
 
 def test_terms_find_what_scores_do_not_and_the_false_alarm_rate_is_kept(
@@ -183,26 +189,45 @@ def lane(scores: np.ndarray) -> dict[str, Calibration]:
 def test_what_is_usual_for_a_channel_all_day_is_taken_off_within_bounds() -> None:
     rng = np.random.default_rng(5)
     quiet = rng.gamma(9, 0.1, 20_000)
-    low, median = np.quantile(quiet, [0.25, 0.5])
+    low, median, high = np.quantile(quiet, QUANTILES)
     step, calibrations, whole = median - low, lane(quiet), np.ones(4000)
     here = rng.gamma(9, 0.1, (4000, 1))
-    as_it_is = settled(calibrations, here, whole)
-    np.testing.assert_allclose(as_it_is, here)
-    louder = settled(calibrations, here + 1.5 * step, whole)
-    np.testing.assert_allclose(louder, here + 0.3 * step, atol=0.2 * step)
-    calmer = settled(calibrations, here - step, whole)
-    np.testing.assert_allclose(calmer, here - step)
-    machine = settled(calibrations, here + 50 * step, whole)
-    np.testing.assert_allclose(machine, here + 48 * step, rtol=1e-5)
-    some = np.arange(4000) < 2000
-    event = settled(calibrations, here + 50 * step * some[:, None], whole)
-    assert (event[some] > 47 * step).all()
-    np.testing.assert_allclose(settled(calibrations, here[:200] + step, whole[:200]), here[:200] + step)
+
+    def told(means: np.ndarray) -> np.ndarray:
+        return settled(calibrations, means, whole[: len(means)], 1)
+
+    np.testing.assert_allclose(told(here), here, atol=0.1 * step)
+    np.testing.assert_allclose(told(here + step), here, atol=0.15 * step)
+    np.testing.assert_allclose(told(here - step), here - step, atol=0.1 * step)  # calmer: as it is
+    restless = np.where(here > median, median + 1.5 * (here - median), here)
+    assert np.quantile(told(restless), QUANTILES) == pytest.approx([low, median, high], abs=0.15 * step)
+    machine = told(here + 50 * step)
+    np.testing.assert_allclose(machine, here + (50 - MOST_SHIFT) * step, atol=0.1 * step)
+    some = np.arange(4000) < 1500
+    event = told(here + 50 * step * some[:, None])
+    assert (event[some] > 50 * step / np.exp(MOST_SPREAD)).all()
+
+
+def test_a_short_recording_does_not_say_what_is_usual() -> None:
+    rng = np.random.default_rng(5)
+    quiet = rng.gamma(9, 0.1, 20_000)
+    step = float(np.median(quiet) - np.quantile(quiet, QUANTILES[0]))
+    here = rng.gamma(9, 0.1, (2000, 1)) + step
+    taken = {n: float(np.median(here[:n] - settled(lane(quiet), here[:n], np.ones(n), 1))) for n in (30, 2000)}
+    assert taken[30] < 0.1 * step < 0.8 * step < taken[2000]
+    assert settled(lane(quiet), here[:0], np.ones(0), 1).shape == (0, 1)
+    hours = settled(lane(quiet), here[:30], np.ones(30), 60)  # as many windows, a minute apart
+    assert np.median(here[:30] - hours) > 0.7 * step
+
+
+def test_means_that_do_not_differ_are_left_alone() -> None:
+    same = np.full((4000, 1), 2.0)
+    np.testing.assert_array_equal(settled(lane(np.full(1000, 2.0)), same, np.ones(4000), 1), same)
 
 
 def test_means_that_spread_more_are_drawn_nearer_to_the_usual() -> None:
     quiet = np.random.default_rng(6).normal(3, 1, 20_000)
-    found = settled(lane(quiet), np.array([[3.0], [5.0], [1.0]]), np.array([1.0, 2.0, 2.0]))
+    found = settled(lane(quiet), np.array([[3.0], [5.0], [1.0]]), np.array([1.0, 2.0, 2.0]), 1)
     np.testing.assert_allclose(found[:, 0], [3, 4, 2], atol=0.02)
 
 

@@ -214,7 +214,7 @@ def test_a_score_is_the_fusion_of_its_surroundings_and_of_what_adds_up_there(gro
     here, rows = of[107]
     around, _, width = supported(here, [of[number][0] for number in of if number != 107])
     assert around.shape[1] > 1
-    wanted = calibrations["fused"].p_values(strength(calibrations, settled(calibrations, around, width)))
+    wanted = calibrations["fused"].p_values(strength(calibrations, settled(calibrations, around, width, 1)))
     np.testing.assert_allclose(np.log(rows["p_value"].to_numpy()), np.log(wanted), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(rows["score"].to_numpy(), -np.log10(rows["p_value"].to_numpy()), rtol=1e-5)
     p = calibrations["vae"].p_values(rows["score_vae"].to_numpy())
