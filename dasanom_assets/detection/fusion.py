@@ -260,8 +260,8 @@ def settled(
     """Return the means over surroundings of the windows of a channel's day, as those of other channels are.
 
     Where part of the surroundings is missing, means spread more, and are drawn nearer to the usual. Where all of a
-    day is a little stranger than elsewhere or rises further above its usual, as beside a pump or on ground that was
-    never learned from, that is taken off, as far as the day is long enough to tell it from chance and from events:
+    day is a little stranger than elsewhere or rises further above its usual, as beside a pump or on ground that no
+    model learned from, that is taken off, as far as the day is long enough to tell it from chance and from events:
     differences are shrunk towards none by how much quiet channels differ (empirical Bayes: Efron and Morris 1973;
     the centre of the data tells the null distribution: Efron 2004). A day that is calmer is left as it is. What is
     far stranger all day stays so but for a little.
@@ -280,7 +280,7 @@ def settled(
     around = _evened(around, width, usual)
     if not len(around):
         return around
-    own_low, own_usual, own_high = np.quantile(around, QUANTILES, axis=0)
+    own_usual, own_high = np.quantile(around, QUANTILES[1:], axis=0)
     seconds = len(around) * shift_seconds
     with np.errstate(divide="ignore", invalid="ignore"):
         shift = (own_usual - usual) / (usual - low)
