@@ -33,12 +33,12 @@ RESTLESS_SHARE, RESTLESS_P_VALUE, RESTLESS_DAYS = 0.05, 0.01, 2
 """A channel is restless where so many of its windows by themselves have such a p-value on so many days or more."""
 RESTLESS_WINDOWS = 2000
 """Restless channels are calibrated by themselves where they have at least so many windows."""
-QUANTILES = (0.1, 0.5, 0.9)
-"""Of a channel's day: how far the first is from the second tells what is usual there, and how far the second is
-from the third how far quiet windows rise above it."""
+DAY_QUANTILES = (0.1, 0.5, 0.9)
+"""Of means over surroundings: the second is what is usual on a day, and how far the third lies above it says how
+far quiet windows rise. The distance of the first and the second is what shifts are counted in."""
 DIFFER_SHIFT, DIFFER_SPREAD = 1.0, 0.3
-"""Standard deviations over quiet channels of what is usual, in distances between the first two of these quantiles,
-and of the logarithm of how far windows rise above it."""
+"""Standard deviations over quiet channels: of the shift of what is usual, and of the logarithm of how far windows
+rise above it."""
 MOST_SHIFT, MOST_SPREAD = 1.5, 0.5
 """What is taken off at most: something that never ends stays an event."""
 INDEPENDENT_SECONDS = 25
@@ -276,18 +276,20 @@ def settled(
         From one window's start to the next.
     """
     quiet = [calibrations[name].scores for name in lane_names(around.shape[1])]
-    low, usual, high = (np.array([scores[int(share * len(scores))] for scores in quiet]) for share in QUANTILES)
+    low, usual, high = (
+        np.array([scores[int(share * len(scores))] for scores in quiet]) for share in DAY_QUANTILES
+    )
     around = _evened(around, width, usual)
     if not len(around):
         return around
-    own_usual, own_high = np.quantile(around, QUANTILES[1:], axis=0)
+    own_usual, own_high = np.quantile(around, DAY_QUANTILES[1:], axis=0)
     seconds = len(around) * shift_seconds
     with np.errstate(divide="ignore", invalid="ignore"):
         shift = (own_usual - usual) / (usual - low)
         spread = np.log((own_high - own_usual) / (high - usual))
     # To a normal distribution, sampling variances are about 1 / n and 2 / n.
-    shift = _shrunk(shift, 1, QUANTILES[1], seconds, DIFFER_SHIFT, MOST_SHIFT)
-    spread = _shrunk(spread, 2, QUANTILES[2], seconds, DIFFER_SPREAD, MOST_SPREAD)
+    shift = _shrunk(shift, 1, DAY_QUANTILES[1], seconds, DIFFER_SHIFT, MOST_SHIFT)
+    spread = _shrunk(spread, 2, DAY_QUANTILES[2], seconds, DIFFER_SPREAD, MOST_SPREAD)
     own_usual = usual + shift * (usual - low)
     return np.where(around > own_usual, usual + (around - own_usual) / np.exp(spread), around - own_usual + usual)
 

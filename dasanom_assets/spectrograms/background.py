@@ -84,41 +84,21 @@ class Histogram:
         Levels are taken to be spread evenly over the step that they were rounded to: a deviation of 3 dB that is
         itself a multiple of a step of 0.25 dB would be off by up to 4 %, and whitened levels with it.
         """
-        edges = np.broadcast_to(
-            (self.first - 0.5 + np.arange(self.counts.shape[1] + 1)) * step,
-            (len(self.counts), self.counts.shape[1] + 1),
-        )
-        below = np.pad(np.cumsum(self.counts, axis=1), ((0, 0), (1, 0))).astype(np.float64)
-        half = below[:, -1] / 2
-        median = _crossing(edges, below, half)
-        deviation = np.sort(np.pad(np.abs(edges - median[:, None]), ((0, 0), (1, 0))), axis=1)
-        within = _interpolated(below, (median[:, None] + deviation - edges[:, :1]) / step)
-        within -= _interpolated(below, (median[:, None] - deviation - edges[:, :1]) / step)
-        return median, _crossing(deviation, within.round(6), half)  # a half that is missed by rounding is one
+        edges = (self.first - 0.5 + np.arange(self.counts.shape[1] + 1)) * step
+        found = np.empty((2, len(self.counts)))
+        for band, counts in enumerate(self.counts):
+            below = np.concatenate([[0], np.cumsum(counts)])
+            median = _halfway(edges, below)
+            deviation = np.sort(np.append(np.abs(edges - median), 0))
+            low, high = (np.interp(median + side * deviation, edges, below) for side in (-1, 1))
+            found[:, band] = median, _halfway(deviation, (high - low).round(6))  # no half is missed by rounding
+        return found[0], found[1]
 
 
-def _interpolated(values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Return the values of each row between its columns, linear in between and constant outside."""
-    at = np.clip(at, 0, values.shape[1] - 1)
-    left = np.minimum(at.astype(np.int64), values.shape[1] - 2)
-    low, high = (np.take_along_axis(values, i, axis=1) for i in (left, left + 1))
-    return low + (at - left) * (high - low)
-
-
-def _crossing(x: np.ndarray, y: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Return where each row of ascending `y` over `x`, linear in between, has the value `wanted` of the row.
-
-    Where it has it over a stretch, that is the middle of the stretch.
-    """
-    rows, last = np.arange(len(y)), y.shape[1] - 1
-    first_above = np.argmax(y >= wanted[:, None], axis=1)
-    last_below = np.count_nonzero(y <= wanted[:, None], axis=1) - 1
-    found = []
-    for left in (np.clip(first_above - 1, 0, last - 1), np.clip(last_below, 0, last - 1)):
-        low, high = y[rows, left], y[rows, left + 1]
-        share = np.divide(wanted - low, high - low, out=np.zeros(len(y)), where=high > low)
-        found.append(x[rows, left] + share * (x[rows, left + 1] - x[rows, left]))
-    return (found[0] + found[1]) / 2
+def _halfway(x: np.ndarray, below: np.ndarray) -> float:
+    """Return where half of what is `below` the last of `x` lies: the middle, where that is a stretch."""
+    half = below[-1] / 2
+    return float((np.interp(half, below, x) - np.interp(-half, -below[::-1], -x[::-1])) / 2)
 
 
 def level_histograms(store: Store, day: str, settings: BackgroundSettings) -> Iterator[pa.Table]:
@@ -303,7 +283,9 @@ def _channels(
                 yield _from_rows(table, wanted["bands"], settings.hour_classes, day)
         return
     for frames in day_frames(store, day):
-        yield (frames.fibre, frames.channel), day, list(_by_class(frames, settings.hour_classes, step))
+        parts = _by_class(frames, settings.hour_classes, step)
+        if any(part.frames for part in parts):
+            yield (frames.fibre, frames.channel), day, list(parts)
 
 
 def _from_rows(table: pa.Table, bands: int, classes: int, day: str) -> tuple[Key, str, list[Histogram | None]]:

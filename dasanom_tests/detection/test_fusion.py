@@ -9,9 +9,9 @@ import pytest
 
 from dasanom_assets.detection.fusion import (
     ALONE,
+    DAY_QUANTILES,
     MOST_SHIFT,
     MOST_SPREAD,
-    QUANTILES,
     STRANGEST,
     Calibrated,
     Vote,
@@ -189,7 +189,7 @@ def lane(scores: np.ndarray) -> dict[str, Calibration]:
 def test_what_is_usual_for_a_channel_all_day_is_taken_off_within_bounds() -> None:
     rng = np.random.default_rng(5)
     quiet = rng.gamma(9, 0.1, 20_000)
-    low, median, high = np.quantile(quiet, QUANTILES)
+    low, median, high = np.quantile(quiet, DAY_QUANTILES)
     step, calibrations, whole = median - low, lane(quiet), np.ones(4000)
     here = rng.gamma(9, 0.1, (4000, 1))
 
@@ -200,7 +200,7 @@ def test_what_is_usual_for_a_channel_all_day_is_taken_off_within_bounds() -> Non
     np.testing.assert_allclose(told(here + step), here, atol=0.15 * step)
     np.testing.assert_allclose(told(here - step), here - step, atol=0.1 * step)  # calmer: as it is
     restless = np.where(here > median, median + 1.5 * (here - median), here)
-    assert np.quantile(told(restless), QUANTILES) == pytest.approx([low, median, high], abs=0.15 * step)
+    assert np.quantile(told(restless), DAY_QUANTILES) == pytest.approx([low, median, high], abs=0.15 * step)
     machine = told(here + 50 * step)
     np.testing.assert_allclose(machine, here + (50 - MOST_SHIFT) * step, atol=0.1 * step)
     some = np.arange(4000) < 1500
@@ -211,7 +211,7 @@ def test_what_is_usual_for_a_channel_all_day_is_taken_off_within_bounds() -> Non
 def test_a_short_recording_does_not_say_what_is_usual() -> None:
     rng = np.random.default_rng(5)
     quiet = rng.gamma(9, 0.1, 20_000)
-    step = float(np.median(quiet) - np.quantile(quiet, QUANTILES[0]))
+    step = float(np.median(quiet) - np.quantile(quiet, DAY_QUANTILES[0]))
     here = rng.gamma(9, 0.1, (2000, 1)) + step
     taken = {n: float(np.median(here[:n] - settled(lane(quiet), here[:n], np.ones(n), 1))) for n in (30, 2000)}
     assert taken[30] < 0.1 * step < 0.8 * step < taken[2000]

@@ -28,11 +28,19 @@ DEFAULT = BackgroundSettings()
 
 
 def write(
-    store: Store, day: str, level: float, channels: tuple[int, ...] = (5, 6), bands: int = 4, seconds: int = 50
+    store: Store,
+    day: str,
+    level: float,
+    channels: tuple[int, ...] = (5, 6),
+    bands: int = 4,
+    seconds: int = 50,
+    missing: tuple[int, ...] = (),
 ) -> np.ndarray:
+    """Write a day of spectrograms and return its levels; those of the channels `missing` are NaN."""
     grid = SMALL.model_copy(update={"bands": bands})
     rng = np.random.default_rng(int(level))
     levels = np.round(rng.normal(level, 2.0, size=(len(channels), seconds, 2, bands)) * 4).astype(np.float32) / 4
+    levels[np.isin(channels, missing)] = np.nan
     starts = (np.datetime64(day).astype("datetime64[s]").astype(int) + np.arange(seconds)) * 1_000_000_000
     note = {"settings": grid.model_dump(), "settings_digest": grid.digest()}
     tables = [rows_table("north", c, starts, x) for c, x in zip(channels, levels, strict=True)]
@@ -222,6 +230,20 @@ def test_the_first_day_and_a_new_channel_are_their_own_reference(tmp_path: Path)
     assert note["own_reference"] == [["north", 7]]
     assert table["channel"].to_pylist() == [5, 6, 7]
     np.testing.assert_allclose(table_row(table, 2)[0], robust(second[1])[0], atol=TOLERANCE_DB)
+
+
+@pytest.mark.parametrize("sketched", [True, False])
+def test_a_day_on_which_a_channel_has_no_whole_frame_is_no_reference_of_it(tmp_path: Path, sketched: bool) -> None:
+    store = Store(str(tmp_path))
+    write(store, "2026-01-05", 10.0, missing=(6, 7))
+    second = write(store, "2026-01-06", 20.0, channels=(5, 6, 7), missing=(7,))
+    if sketched:
+        sketch(store, "2026-01-05")
+        sketch(store, "2026-01-06")
+    table, note = background(store, "2026-01-06", DEFAULT)
+    assert note["own_reference"] == [["north", 6]]
+    assert table["channel"].to_pylist() == [5, 6]
+    np.testing.assert_allclose(table_row(table, 1)[0], robust(second[1])[0], atol=TOLERANCE_DB)
 
 
 def test_days_with_other_settings_are_no_reference(tmp_path: Path) -> None:
