@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.models.loop import DeviceWindows
 from dasanom_assets.models.training import _step, knows_bf16
-from dasanom_assets.models.vae import Vae
+from dasanom_assets.models.vae import Enlarge, Vae
 from dasanom_assets.settings import SpectrogramSettings, VaeSettings
 from dasanom_assets.spectrograms.windows import WindowBank
 
@@ -41,6 +41,13 @@ class Plain(Vae):
 
     def __init__(self, frames: int, bands: int, settings: VaeSettings) -> None:
         super().__init__(frames, bands, settings)
+        layers: list[nn.Module] = []
+        for layer in self.decoder:
+            if isinstance(layer, Enlarge):
+                layers += [nn.Conv2d(layer.in_channels, layer.out_channels, 1), nn.PixelShuffle(layer.factor)]
+            else:
+                layers.append(layer)
+        self.decoder = nn.Sequential(*layers)
         nn.utils.convert_conv2d_weight_memory_format(self, torch.contiguous_format)
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:

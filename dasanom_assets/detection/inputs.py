@@ -12,9 +12,9 @@ from dasanom_assets.models.training_set import WindowIndex
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank
 from dasanom_assets.tables.store import Store
 
-INFOGAN_SECONDS = 2
-"""Windows that begin within so many seconds share what infoGAN makes of the first of them: they share most of
-their frames, and three networks cost twice what the VAE does."""
+INFOGAN_STEP = 0.5
+"""Windows that begin within this part of their length share what infoGAN makes of the first of them: they share
+half of their frames and more, and three networks cost several times what the VAE does."""
 FEATURES, ERROR = "infogan_features", "infogan_error"
 KNOWN = (TABLE, FEATURES, ERROR)
 
@@ -70,7 +70,7 @@ class Inputs:
         if TABLE in self.names:
             out[TABLE] = self._terms(where, bank.rows_per_window * SECOND_NS)
         if self._infogan is not None:
-            some, of = _every(where, INFOGAN_SECONDS)
+            some, of = _every(where, max(1, int(INFOGAN_STEP * bank.rows_per_window)))
             encoded = encode_gan(self._infogan, bank.subset(some), self._device)
             out |= {FEATURES: encoded.features[of], ERROR: encoded.reconstruction_error[of]}
         return out

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
-import torch
+from scipy.spatial import KDTree
 from sklearn.decomposition import PCA
 
 from dasanom_assets.detection.detectors import Detector, Tensors, Windows
 from dasanom_assets.settings import DetectionSettings
-from dasanom_assets.spectrograms.windows import BLOCK, WindowBank, window_means
+from dasanom_assets.spectrograms.windows import WindowBank, window_means
 
 SHARPNESS = 1.3
 """Of the soft maximum that pools levels, a spread: 0 is their mean, infinity their maximum. In a band as narrow as
@@ -58,8 +58,7 @@ class Neighbours(Detector):
     ) -> None:
         self.usual, self.spread, self.mean, self.components = usual, spread, mean, components
         self.points, self.kept = points, kept
-        self._points = torch.from_numpy(np.ascontiguousarray(points))
-        self._squares = self._points.square().sum(dim=1)
+        self._tree = KDTree(points)
 
     @classmethod
     def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
@@ -102,14 +101,9 @@ class Neighbours(Detector):
         return distance, self.kept[which]
 
     def _nearest(self, points: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-        n = min(n, len(self._points))
-        parts = []
-        for x in torch.from_numpy(np.ascontiguousarray(points)).split(BLOCK):
-            square = torch.addmm(self._squares, x, self._points.T, alpha=-2) + x.square().sum(dim=1)[:, None]
-            found = square.topk(n, dim=1, largest=False)
-            parts.append((found.values.clamp(min=0).sqrt().numpy(), found.indices.numpy()))
-        distance, which = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return distance, which
+        ranks = np.arange(1, min(n, len(self.points)) + 1)
+        distance, which = self._tree.query(points, ranks, workers=-1)
+        return distance.astype(np.float32), which
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """Return what is usual, the components and the reference points."""

@@ -248,6 +248,8 @@ def train_infogan(
 def encode_gan(model: InfoGan, bank: WindowBank, device: str, batch: int | None = None) -> GanEncoded:
     """Return what the networks make of windows, without drawing a random number.
 
+    They compute in bfloat16 where the device knows it, as `training.encode_bank` does.
+
     Parameters
     ----------
     model : InfoGan
@@ -260,15 +262,16 @@ def encode_gan(model: InfoGan, bank: WindowBank, device: str, batch: int | None 
         Windows at once; `training.ENCODING_BATCH` by default.
     """
     settings = model.settings
-    batch = batch or ENCODING_BATCH[torch.device(device).type]
+    batch, bf16 = batch or ENCODING_BATCH[torch.device(device).type], knows_bf16(device)
     model.to(device).eval()
     none = (torch.empty(0, settings.features), torch.empty(0), torch.empty(0, settings.categories))
     parts = [none]
     with torch.inference_mode():
         for x in DeviceWindows(bank, device).batches(batch) if len(bank) else ():
             real = model.scaled(x)
-            judged = model.discriminator(real)
-            again = model.unscaled(model.generator(model.encoder(real)))
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+                judged, made = model.discriminator(real), model.generator(model.encoder(real))
+            again = model.unscaled(made)
             error = (again - x).square().mean(dim=(1, 2, 3))
             parts.append((judged.features.cpu(), error.cpu(), judged.category.softmax(dim=1).cpu()))
         return GanEncoded(*(torch.cat(part).numpy() for part in zip(*parts, strict=True)))

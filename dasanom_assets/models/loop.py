@@ -77,8 +77,19 @@ def save_network(
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
-    """Give a network stored weights, and leave it in eval mode."""
-    model.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()})
+    """Give a network stored weights, and leave it in eval mode.
+
+    Raises
+    ------
+    checkpoints.CheckpointError
+        Where they are of a network that is built otherwise.
+    """
+    try:
+        model.load_state_dict({key: torch.from_numpy(value) for key, value in tensors.items()})
+    except RuntimeError as error:
+        raise checkpoints.CheckpointError(
+            f"a stored {type(model).__name__} is of another version of dasanom: run the job train again ({error})"
+        ) from error
     model.eval()
 
 

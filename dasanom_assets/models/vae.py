@@ -44,10 +44,10 @@ class Vae(nn.Module):
         self._padding = (0, grid[2] * stride - bands, 0, grid[1] * stride - frames)
 
         encoder: list[nn.Module] = [nn.Conv2d(1, widths[0], 4, stride=4), nn.LeakyReLU(inplace=True)]
-        decoder: list[nn.Module] = [nn.Conv2d(widths[0], 16, 1), nn.PixelShuffle(4)]
+        decoder: list[nn.Module] = [Enlarge(widths[0], 1, 4)]
         for narrow, wide in itertools.pairwise(widths):
             encoder += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.LeakyReLU(inplace=True)]
-            decoder = [nn.Conv2d(wide, 4 * narrow, 1), nn.PixelShuffle(2), nn.LeakyReLU(inplace=True), *decoder]
+            decoder = [Enlarge(wide, narrow, 2), nn.LeakyReLU(inplace=True), *decoder]
         self.encoder = nn.Sequential(*encoder, nn.Flatten())
         self.posterior = nn.Linear(math.prod(grid), 2 * settings.latent)
         self.spread = math.sqrt(2 * settings.free_bits)
@@ -120,6 +120,32 @@ class Vae(nn.Module):
         if self.gaussian:
             return negative_log_gaussian(x, decoded, self.logvar)
         return negative_log_bernoulli(x, decoded)
+
+
+class Enlarge(nn.Conv2d):
+    """Images larger by a factor along both axes, by a convolution to several pixels at once (Shi et al. 2016).
+
+    Its outputs are by row in the point, column in the point, and channel: what belongs to a pixel lies side by
+    side, and moves as one in channels-last layout. Torch's pixel shuffle, which is by channel first, takes more
+    than twice as long on a CPU in bfloat16.
+
+    Parameters
+    ----------
+    wide, narrow : int
+        Channels of what comes in and of what goes out.
+    factor : int
+    """
+
+    def __init__(self, wide: int, narrow: int, factor: int) -> None:
+        super().__init__(wide, factor**2 * narrow, 1)
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return images (n, narrow, factor · rows, factor · columns) of images (n, wide, rows, columns)."""
+        n, _, rows, columns = x.shape
+        points = super().forward(x).permute(0, 2, 3, 1)
+        pixels = points.reshape(n, rows, columns, self.factor, self.factor, -1).transpose(2, 3)
+        return pixels.reshape(n, self.factor * rows, self.factor * columns, -1).permute(0, 3, 1, 2)
 
 
 def negative_log_bernoulli(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,6 @@ from sklearn.neighbors import NearestNeighbors
 
 from dasanom_assets.detection.detectors import Windows
 from dasanom_assets.detection.neighbours import (
-    BLOCK,
     DIMENSIONS,
     MOST,
     NEIGHBOURS,
@@ -24,7 +23,7 @@ from dasanom_assets.detection.neighbours import (
 )
 from dasanom_assets.models.training import Encoded
 from dasanom_assets.settings import DetectionSettings, SpectrogramSettings, WindowSettings
-from dasanom_assets.spectrograms.windows import WindowBank, make_bank
+from dasanom_assets.spectrograms.windows import BLOCK, WindowBank, make_bank
 
 SETTINGS = DetectionSettings()
 
@@ -103,6 +102,7 @@ def test_distances_are_those_to_scikit_learns_nearest_neighbours() -> None:
     wanted, which = index.kneighbors(pca.transform(limited(new, levels)))
     distance, found = detector.nearest(new)
     np.testing.assert_allclose(distance, wanted, rtol=1e-3)
+    assert distance.dtype == np.float32
     assert (found == detector.kept[which]).mean() > 0.99
     np.testing.assert_allclose(detector.score(of(new)), wanted.mean(axis=1), rtol=1e-3)
 
@@ -112,7 +112,7 @@ def test_a_reference_window_lies_at_no_distance_from_itself() -> None:
     detector = Neighbours.fit(of(reference), SETTINGS)
     distance, which = detector.nearest(reference.subset(detector.kept))
     np.testing.assert_array_equal(which[:, 0], detector.kept)
-    assert distance[:, 0].max() < 0.01  # squares of distances are differences of larger numbers
+    assert distance[:, 0].max() < 1e-5
     assert (np.diff(distance, axis=1) >= 0).all()
 
 

@@ -96,9 +96,10 @@ def test_encoding_is_the_likelihood_and_divergence_of_each_window(trained: Train
         error = trained.model.negative_log_likelihood(x, trained.model.decode(mu))
     expected = Encoded(mu.numpy(), logvar.numpy(), error.numpy(), kl(mu, logvar).sum(dim=1).numpy())
     for name in ("mu", "logvar", "reconstruction_error", "kl"):
-        values = getattr(encoded, name)
+        values, wanted = getattr(encoded, name), getattr(expected, name)
         assert values.dtype == np.float32
-        np.testing.assert_allclose(values, getattr(expected, name), rtol=1e-4, atol=1e-4)
+        # In bfloat16, where there are instructions for it, by which no window changes places.
+        assert np.abs(values - wanted).max() < 0.1 * wanted.std(axis=0).max()
         np.testing.assert_array_equal(values, getattr(encode_bank(trained.model, windows, "cpu", batch=25), name))
 
 
@@ -276,6 +277,18 @@ def test_a_stored_network_encodes_as_before_and_its_version_does_not_depend_on_t
     assert description["active_units"] == trained.history[trained.best_epoch]["active_units"]
     with pytest.raises(checkpoints.CheckpointError):
         load_vae(store, "0" * 16)
+
+
+def test_a_stored_network_that_is_built_otherwise_is_refused_with_what_to_do(
+    trained: TrainedVae, tmp_path: Path
+) -> None:
+    store = Store(str(tmp_path))
+    tensors, description = checkpoints.load(store, "vae", save_vae(store, trained, {}))
+    renamed = {name.replace("decoder.2.", "decoder.3."): value for name, value in tensors.items()}
+    version = checkpoints.save(store, "vae", renamed, description)
+    told = r"(?s)stored Vae .* run the job train again .*decoder\.2"
+    with pytest.raises(checkpoints.CheckpointError, match=told):
+        load_vae(store, version)
 
 
 def test_a_device_is_found_or_refused_in_words() -> None:
