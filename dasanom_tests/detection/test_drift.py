@@ -10,6 +10,7 @@ from scipy import stats
 from dasanom_assets.benchmarks import chain
 from dasanom_assets.detection.drift import (
     LEAST_BLOCKS,
+    MOST_DISTANCE,
     Drift,
     _of_p_values,
     distance_from_uniform,
@@ -36,7 +37,7 @@ def test_a_day_like_the_training_days_passes_with_or_without_events(ground: Grou
     assert found.reasons == []
     assert "nothing to do" in found.sentence
     assert found.figures["windows"] > LEAST_BLOCKS
-    assert found.figures["distance"] < 0.15
+    assert found.figures["distance"] < MOST_DISTANCE
     assert abs(found.figures["level_shift_db/north"]) < 1
     assert found.figures["background_spread/north"] == pytest.approx(1, abs=0.05)
 
