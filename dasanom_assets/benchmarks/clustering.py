@@ -91,7 +91,7 @@ def bench_fit() -> dict[str, Any]:
     for kind in KINDS:
         points = windows(kind, settings.reference_windows, 1)
         began = time.perf_counter()
-        chosen = fit_clusters(points, settings).parameters()
+        chosen = fit_clusters(points, settings).chosen
         out[f"{kind}_s"] = time.perf_counter() - began
         out[f"{kind}_chosen"] = chosen
     return out | {"slowest_s": max(out[f"{kind}_s"] for kind in KINDS)}

@@ -140,7 +140,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
                 "n_clusters": reference.note["clusters"]["n_clusters"],
                 "noise_share": reference.note["clusters"]["noise_share"],
                 "clusters": reference.note["clusters"],
-                "cluster_parameters": reference.latent.clusters.parameters(),
+                "cluster_parameters": reference.latent.clusters.chosen,
                 "detectors": list(reference.votes),
                 "left_out": reference.note["left_out"],
                 "restless_channels": sorted(map(list, reference.restless)),

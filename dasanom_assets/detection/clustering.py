@@ -4,7 +4,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,46 +41,54 @@ class Clusters:
     ----------
     points : numpy.ndarray
         float32, shape (n, d): the windows it was fitted on, not scaled.
-    centre, scale : numpy.ndarray
-        float64, shape (d,): of each dimension; collapsed dimensions have scale infinity, and count for nothing.
-    fitted : hdbscan.HDBSCAN
     chosen : dict
         Parameters, and the figures by which they were chosen.
+    leaves : Leaves
+        The scaled points, cut into boxes.
+    tree : Tree
+        The condensed tree as arrays.
     """
 
     points: np.ndarray
-    centre: np.ndarray
-    scale: np.ndarray
-    fitted: hdbscan.HDBSCAN
     chosen: dict[str, Any]
+    leaves: "Leaves"
+    tree: "Tree"
 
     @property
     def n_clusters(self) -> int:
         """Clusters found; 0 where all windows are noise."""
-        return int(self.fitted.labels_.max()) + 1
+        return int(self.tree.label.max()) + 1
+
+    @cached_property
+    def fitted(self) -> hdbscan.HDBSCAN:
+        """What hdbscan itself makes of the points; it fits them again."""
+        return _fit_to_predict(self.points, self.chosen)
 
     @property
     def labels(self) -> np.ndarray:
         """Cluster of each point, integer, shape (n,), −1 for noise; a single cluster has all of them."""
         return _labels(self.fitted)
 
-    def parameters(self) -> dict[str, Any]:
-        """Return what `refit` needs beside the points, as JSON-able values."""
-        return self.chosen
-
     def scaled(self, points: np.ndarray) -> np.ndarray:
-        """Return points in units of the reference's spread, float64."""
-        return (points - self.centre) / self.scale
+        """Return points in units of the reference's spread, float64; collapsed dimensions count for nothing."""
+        centre, scale = self._units
+        return (points - centre) / scale
 
     @cached_property
-    def leaves(self) -> "_Leaves":
-        """The scaled reference points, cut into boxes."""
-        return _Leaves.of(self.fitted.prediction_data_)
+    def _units(self) -> tuple[np.ndarray, np.ndarray]:
+        return _centre_and_scale(self.points)
 
-    @cached_property
-    def tree(self) -> "_Tree":
-        """The condensed tree as arrays."""
-        return _Tree.of(self.fitted)
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays and the JSON-able values that `restore` needs; to fit again would take seconds."""
+        return {"points": self.points, "order": self.leaves.order} | asdict(self.tree), self.chosen
+
+    @staticmethod
+    def restore(tensors: dict[str, np.ndarray], values: dict[str, Any]) -> "Clusters":
+        """Undo `state`."""
+        arrays = dict(tensors)
+        points, order = arrays.pop("points"), arrays.pop("order")
+        centre, scale = _centre_and_scale(points)
+        return Clusters(points, values, Leaves.of((points - centre) / scale, order), Tree(**arrays))
 
 
 def candidates(n: int) -> Iterator[dict[str, Any]]:
@@ -203,10 +211,11 @@ def _labels(fitted: hdbscan.HDBSCAN) -> np.ndarray:
 
 def refit(points: np.ndarray, parameters: dict[str, Any]) -> Clusters:
     """Fit HDBSCAN with given parameters; the same points and parameters give the same clusters."""
-    centre, scale = _centre_and_scale(points)
-    fitted = _fit(points, parameters)
-    fitted.generate_prediction_data()
-    return Clusters(points, centre, scale, fitted, parameters)
+    fitted = _fit_to_predict(points, parameters)
+    data = fitted.prediction_data_
+    # A walk through hdbscan's own tree: what is near stays together.
+    order = np.array(data.tree.get_arrays()[1], np.int64)
+    return Clusters(points, parameters, Leaves.of(data.raw_data, order), Tree.of(fitted))
 
 
 def _centre_and_scale(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -223,6 +232,12 @@ def _fit(points: np.ndarray, parameters: dict[str, Any], memory: str | None = No
         core_dist_n_jobs=1,
         **({"memory": memory} if memory else {}),
     ).fit((points - centre) / scale)
+
+
+def _fit_to_predict(points: np.ndarray, parameters: dict[str, Any]) -> hdbscan.HDBSCAN:
+    fitted = _fit(points, parameters)
+    fitted.generate_prediction_data()
+    return fitted
 
 
 def assign(clusters: Clusters, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -314,14 +329,14 @@ def _nearest(
     points : numpy.ndarray
         float64, shape (m, d).
     coordinates, low, high : numpy.ndarray
-        See `_Leaves`.
+        See `Leaves`.
     k : int
         At most the number of reference points.
 
     Returns
     -------
     index, square : numpy.ndarray
-        int64 and float64, shape (m, k); the place is that in `_Leaves.order`.
+        int64 and float64, shape (m, k); the place is that in `Leaves.order`.
     """
     m, d = points.shape
     index, square = np.zeros((m, k), np.int64), np.full((m, k), np.inf)
@@ -363,7 +378,7 @@ def _nearest(
 
 
 @dataclass(frozen=True)
-class _Leaves:
+class Leaves:
     """Reference points that lie together, `LEAF` at a time.
 
     ``coordinates`` has the shape (leaves, d, LEAF), the last leaf filled up with infinity; ``low`` and ``high``,
@@ -376,12 +391,12 @@ class _Leaves:
     order: np.ndarray
 
     @staticmethod
-    def of(data: hdbscan.prediction.PredictionData) -> "_Leaves":
-        order = np.asarray(data.tree.get_arrays()[1])  # a walk through hdbscan's tree: what is near stays together
-        points, first = data.raw_data[order], np.arange(0, len(order), LEAF)
+    def of(points: np.ndarray, order: np.ndarray) -> "Leaves":
+        """Cut points, float64, shape (n, d), into boxes; `order` has neighbours together."""
+        points, first = points[order], np.arange(0, len(order), LEAF)
         filled = np.full((len(first) * LEAF, points.shape[1]), np.inf)
         filled[: len(points)] = points
-        return _Leaves(
+        return Leaves(
             np.ascontiguousarray(filled.reshape(len(first), LEAF, -1).transpose(0, 2, 1)),
             np.ascontiguousarray(np.minimum.reduceat(points, first).T),
             np.ascontiguousarray(np.maximum.reduceat(points, first).T),
@@ -390,7 +405,7 @@ class _Leaves:
 
 
 @dataclass(frozen=True)
-class _Tree:
+class Tree:
     """A condensed tree as arrays: by reference point, and by cluster number less `root`.
 
     ``parent`` and ``lam`` are where a point falls out of the tree; ``cluster_parent`` and ``cluster_lam`` where a
@@ -399,7 +414,6 @@ class _Tree:
     Lambda is infinite where points coincide; in ``deepest`` and ``label_lam`` the largest finite one stands in.
     """
 
-    root: int
     core_distances: np.ndarray
     parent: np.ndarray
     lam: np.ndarray
@@ -409,10 +423,15 @@ class _Tree:
     label: np.ndarray
     label_lam: np.ndarray
 
+    @property
+    def root(self) -> int:
+        """Number of the root: clusters are numbered from that of the points on."""
+        return len(self.core_distances)
+
     @staticmethod
-    def of(fitted: hdbscan.HDBSCAN) -> "_Tree":
+    def of(fitted: hdbscan.HDBSCAN) -> "Tree":
         raw, data = fitted.condensed_tree_._raw_tree, fitted.prediction_data_
-        root, n = int(raw["parent"].min()), len(data.core_distances)
+        root = n = len(data.core_distances)
         parent, lam = np.full(n, root), np.zeros(n)
         points = raw[raw["child"] < n]
         parent[points["child"]], lam[points["child"]] = points["parent"], points["lambda_val"]
@@ -429,12 +448,12 @@ class _Tree:
             deepest[above] = max(deepest[above], deepest[child])
         label = np.full(size, -1)
         label_lam = np.zeros(max(len(data.cluster_map), 1))
-        for cluster, number in data.cluster_map.items():
+        found = fitted.labels_.max() >= 0
+        for cluster, number in data.cluster_map.items() if found else ():
             label[cluster - root] = number
             label_lam[number] = min(data.max_lambdas[cluster], cap)
-        return _Tree(
-            root, data.core_distances, parent, lam, cluster_parent, cluster_lam, deepest, label, label_lam
-        )
+        core_distances = np.asarray(data.core_distances)
+        return Tree(core_distances, parent, lam, cluster_parent, cluster_lam, deepest, label, label_lam)
 
 
 def cluster_quality(points: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, float | int | None]:

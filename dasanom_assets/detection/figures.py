@@ -82,8 +82,7 @@ def condensed_tree(clusters: Clusters) -> Figure:
     ----------
     clusters : Clusters
     """
-    tree, n = clusters.tree, len(clusters.points)
-    label = tree.label if clusters.n_clusters else np.full_like(tree.label, -1)
+    tree, n, label = clusters.tree, len(clusters.points), clusters.tree.label
     finite = tree.lam[np.isfinite(tree.lam)]
     # The few densest windows would leave the rest of the tree flat.
     deepest = float(np.quantile(finite, 0.999)) if len(finite) else 1.0

@@ -7,7 +7,7 @@ from sklearn.cluster import DBSCAN, KMeans
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
-from dasanom_assets.detection.clustering import ACTIVE_STD, Clusters, assign, fit_clusters, refit
+from dasanom_assets.detection.clustering import ACTIVE_STD, Clusters, assign, fit_clusters
 from dasanom_assets.detection.detectors import Detector, Tensors, Windows
 from dasanom_assets.settings import DetectionSettings
 
@@ -57,13 +57,13 @@ class Latent(Detector):
         return assign(self.clusters, windows.encoded.mu)[2] if windows.outlier is None else windows.outlier
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
-        """Return the reference points and the parameters: the same ones give the same clusters."""
-        return {"points": self.clusters.points}, self.clusters.parameters()
+        """Return the clusters as arrays and their parameters."""
+        return self.clusters.state()
 
     @classmethod
     def restore(cls, tensors: Tensors, values: dict[str, Any]) -> Self:
         """Undo `state`."""
-        return cls(refit(tensors["points"], values))
+        return cls(Clusters.restore(tensors, values))
 
 
 class _Scaled(Detector):

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import hdbscan
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from dasanom_assets.detection.clustering import (
     BLOCK,
     STABLE,
+    Clusters,
     assign,
     cluster_quality,
     fit_clusters,
@@ -82,7 +84,7 @@ def test_stability_is_high_for_clusters_that_are_there_and_low_for_those_that_ar
 
 def test_too_much_noise_is_no_choice() -> None:
     for share in (0.4, 0.05):
-        chosen = fit_clusters(blobs(), DetectionSettings(max_noise_share=share)).parameters()
+        chosen = fit_clusters(blobs(), DetectionSettings(max_noise_share=share)).chosen
         assert chosen["noise_share"] <= share or chosen["n_clusters"] == 0
         assert chosen["keeps_noise_bound"] == (chosen["n_clusters"] > 0)
 
@@ -130,12 +132,22 @@ def test_new_windows_get_what_hdbscan_gives_them(chosen: dict) -> None:
 def test_parameters_are_chosen_by_validity_and_rebuild_the_same_clusters() -> None:
     points = blobs()
     clusters = fit_clusters(points, SETTINGS)
-    chosen = clusters.parameters()
+    chosen = clusters.chosen
     assert chosen["n_clusters"] == 2
     assert chosen["noise_share"] <= SETTINGS.max_noise_share
     assert chosen["outlier_score"] == "GLOSH"
-    assert json.loads(json.dumps(chosen)) == chosen
     again = refit(points, chosen)
+    for ours, theirs in zip(assign(clusters, new_points()), assign(again, new_points()), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("chosen", [parameters(20, 5), parameters(60, 15, single=True), parameters(401, 5)])
+def test_clusters_are_restored_without_another_fit(chosen: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    clusters = refit(blobs(), chosen)
+    tensors, values = clusters.state()
+    monkeypatch.setattr(hdbscan, "HDBSCAN", None)
+    again = Clusters.restore(load(save(tensors)), json.loads(json.dumps(values)))
+    assert again.n_clusters == clusters.n_clusters
     for ours, theirs in zip(assign(clusters, new_points()), assign(again, new_points()), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
