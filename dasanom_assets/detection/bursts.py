@@ -103,6 +103,19 @@ class Bursts(Detector):
         return cls(**tensors)
 
 
+def log_ratio(z: np.ndarray, strength: float = STRENGTH, share: float = SHARE) -> np.ndarray:
+    """Return the log-likelihood ratio, nats, of frames that are among bursts to quiet ones; see `Bursts`.
+
+    Parameters
+    ----------
+    z : numpy.ndarray
+        Level of each frame, standard normal where it is quiet.
+    strength, share : float
+        Of a burst: what its level is greater by, and how many of the frames it has.
+    """
+    return np.logaddexp(np.log1p(-share), np.log(share) + strength * z - strength**2 / 2)
+
+
 def groups(bands: int) -> list[tuple[int, int]]:
     """Return the first band of each group, and the one after its last: wider ones further up, as pitch is."""
     out: list[tuple[int, int]] = []
@@ -146,10 +159,9 @@ def _tables(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             stats.norm.isf(below),
             -special.ndtri_exp(np.log(TAIL) - np.maximum(at - start, 0) / scale),
         )
-        bursts = np.log(SHARE) + STRENGTH * np.minimum(z, STRONGEST) - STRENGTH**2 / 2
         low.append(of_group[0])
         width.append(step)
-        ratio.append(np.logaddexp(np.log1p(-SHARE), bursts))
+        ratio.append(log_ratio(np.minimum(z, STRONGEST)))
     return np.array(low, np.float32), np.array(width, np.float32), np.array(ratio, np.float32)
 
 

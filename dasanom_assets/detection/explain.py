@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy import stats
 
+from dasanom_assets.detection.bursts import log_ratio
 from dasanom_assets.detection.events import event_id
 from dasanom_assets.detection.neighbours import Neighbours
 from dasanom_assets.detection.reference import Reference
@@ -16,14 +18,12 @@ from dasanom_assets.tables.store import Store
 
 AROUND_NS = 60 * SECOND_NS
 """Before and after an event, what its channel usually does is looked at for so long."""
-SLACK_NS = 2 * SECOND_NS
+SLACK_NS = 3 * SECOND_NS
 """Edges are looked for from so long before to so long after what the windows say."""
 REACH_NS = 12 * SECOND_NS
 """A window and its support reach less far: an edge that moves inwards by more is that of another part."""
-NOISE_QUANTILE = 0.999
-"""Frames around the event that lie lower along its profile; frames of the event lie higher."""
-RUN, IN_RUN = 4, 2
-"""An edge needs so many such frames in a run: one is chance, and strokes last for two."""
+STRENGTH, SHARE = 4.0, 0.05
+"""What a burst of an event is taken for: spreads above usual, and its share of the frames."""
 TOLD = 5
 """Bands, seconds and normal windows told of an event."""
 ALIKE = 0.9
@@ -36,9 +36,9 @@ def explain(
     """Return the rows of `anomaly_events` with their exact edges, and those of `event_explanations`.
 
     The profile of an event is the mean whitened level of each band in its strongest window, where it is positive.
-    Frames that lie along it, more than those before and after the event do, say when it begins (on its strongest
-    channel, or that whose windows begin first) and ends (or that whose windows end last). Windows alone cannot:
-    each is seconds long, and leans on its neighbours.
+    Held against those before and after the event, frames along it say when it most likely begins (on its strongest
+    channel, or that whose windows begin first) and ends (or that whose windows end last): strokes and the pauses
+    between them, as `bursts` takes them. Windows alone cannot: each is seconds long, and leans on its neighbours.
 
     Parameters
     ----------
@@ -172,18 +172,18 @@ def _edges(row: dict[str, Any], channel: WhiteChannel | None, profile: np.ndarra
     at = (channel.start_ns[some, None] + np.arange(frames) * SECOND_NS // frames).ravel()
     far = (at < row["start"] - 2 * SLACK_NS) | (at >= row["end"] + 2 * SLACK_NS)
     noise = along[far & np.isfinite(along)]
-    if len(noise) < 10 * frames:
+    spread = stats.median_abs_deviation(noise, scale="normal") if len(noise) >= 10 * frames else 0
+    if not spread:
         return None
     near = (at >= row["start"] - SLACK_NS) & (at < row["end"] + SLACK_NS)
-    above = along[near] > np.quantile(noise, NOISE_QUANTILE)
-    total = np.concatenate([[0], np.cumsum(above)])
-    begins = np.flatnonzero(
-        above & (total[np.minimum(np.arange(len(above)) + RUN, len(above))] - total[:-1] >= IN_RUN)
-    )
-    ends = np.flatnonzero(above & (total[1:] - total[np.maximum(np.arange(len(above)) + 1 - RUN, 0)] >= IN_RUN))
-    if not len(begins) or not len(ends):
+    ratio = log_ratio((along[near] - np.median(noise)) / spread, STRENGTH, SHARE)
+    total = np.concatenate([[0], np.cumsum(np.where(np.isfinite(along[near]), ratio, 0))])
+    # The stretch with the greatest sum (Kadane's algorithm): strokes, and the pauses that they outweigh.
+    last = int(np.argmax(total - np.minimum.accumulate(total)))
+    first = int(np.argmin(total[: last + 1]))
+    if first == last:
         return None
-    return int(at[near][begins[0]]), int(at[near][ends[-1]]) + SECOND_NS // frames
+    return int(at[near][first]), int(at[near][last - 1]) + SECOND_NS // frames
 
 
 def _resemblance(explained: list[dict[str, Any]], profiles: list[np.ndarray]) -> None:

@@ -2,17 +2,13 @@
 
 import math
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numba import njit
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 FLOOR = 1e-2
 """Added to every variance: a band that does not move has no infinite density."""
@@ -235,19 +231,6 @@ class Prepared:
         scalars, vectors = np.empty((n, k, 3)), np.empty((n, k, 3, d))
         _prepare(flat.weights[:, :k], flat.means[:, :k], flat.variances[:, :k], scalars, vectors)
         return Prepared(scalars, vectors)
-
-
-def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield `work` of each item in order, done by threads while the items that follow are read; few wait."""
-    threads = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(threads) as pool:
-        under_way: deque[Future[Result]] = deque()
-        for item in items:
-            under_way.append(pool.submit(work, item))
-            if len(under_way) > threads:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
 
 
 def _in_threads(work: Callable[[slice], None], n: int, block: int) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 from scipy.fft import dct
 
-from dasanom_assets.detection.mixtures import Mixtures, Prepared, fit_mixtures, in_order, paired_divergence
+from dasanom_assets.detection.mixtures import Mixtures, Prepared, fit_mixtures, paired_divergence
+from dasanom_assets.detection.streams import in_order
 from dasanom_assets.settings import (
     Settings,
     SpectrogramSettings,

@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.detection.detectors import Detector, Tensors, Windows
-from dasanom_assets.detection.mixtures import Mixtures, Prepared, in_order, least_divergence, paired_divergence
+from dasanom_assets.detection.mixtures import Mixtures, Prepared, least_divergence, paired_divergence
+from dasanom_assets.detection.streams import in_order
 from dasanom_assets.detection.thresholds import Calibration, combine
 from dasanom_assets.settings import DetectionSettings, TemporalSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
