@@ -430,6 +430,7 @@ class Tree:
 
     @staticmethod
     def of(fitted: hdbscan.HDBSCAN) -> "Tree":
+        """Return the tree of a fit with prediction data."""
         raw, data = fitted.condensed_tree_._raw_tree, fitted.prediction_data_
         root = n = len(data.core_distances)
         parent, lam = np.full(n, root), np.zeros(n)

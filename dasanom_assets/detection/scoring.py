@@ -14,6 +14,7 @@ from dasanom_assets.detection.detectors import Windows
 from dasanom_assets.detection.fusion import fuse, settled, strength
 from dasanom_assets.detection.inputs import Inputs
 from dasanom_assets.detection.reference import Reference, require_fit, terms_of
+from dasanom_assets.detection.streams import ahead
 from dasanom_assets.detection.support import REACH, ChannelScores, supported
 from dasanom_assets.models.training import Encoded
 from dasanom_assets.models.training_set import WindowIndex
@@ -58,7 +59,7 @@ def anomaly_scores(
     names = list(reference.votes)
     schema = with_detectors(names)
     yield schema.empty_table()
-    scored = _one_blas_thread(_scored(store, day, reference, settings, inputs))
+    scored = ahead(_one_blas_thread(_scored(store, day, reference, settings, inputs)))
     for (rows, scores, invalid, channel), neighbours in _with_neighbours(scored, REACH):
         beside = [neighbour[3] for neighbour in neighbours]
         calibrations = reference.of(channel.fibre, channel.channel)
@@ -102,7 +103,7 @@ def _scored(
         if _same(rows, labels, day) and rows.num_rows
     )
     rows = next(encoded, None)
-    for channel in white_day(store, day, settings.background, settings.window, bad=True):
+    for channel in ahead(white_day(store, day, settings.background, settings.window, bad=True)):
         first = window_rows(channel.start_ns, channel.usable, settings.window)
         invalid = _invalid(channel, first, settings, reference)
         if not len(first):
@@ -179,14 +180,14 @@ def _invalid(channel: WhiteChannel, first: np.ndarray, settings: Settings, refer
 
 def _with_neighbours(items: Iterable[T], reach: int) -> Iterator[tuple[T, list[T]]]:
     """Yield each item with up to `reach` items before it and as many after it."""
-    ahead = iter(items)
+    upcoming = iter(items)
     before: deque[T] = deque(maxlen=reach)
-    after: deque[T] = deque(itertools.islice(ahead, reach + 1))
+    after: deque[T] = deque(itertools.islice(upcoming, reach + 1))
     while after:
         here = after.popleft()
         yield here, [*before, *after]
         before.append(here)
-        after.extend(itertools.islice(ahead, 1))
+        after.extend(itertools.islice(upcoming, 1))
 
 
 def spacing_m(store: Store, day: str, settings: Settings) -> float:
