@@ -1,5 +1,6 @@
 """Why an event is one: its bands and seconds, its exact edges, the nearest normal windows, and its like."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,10 @@ TOLD = 5
 ALIKE = 0.9
 """Cosine between the profiles of events from which one resembles the other."""
 
+_NOT_KNOWN: dict[str, Any] = {
+    field.name: [] for field in SCHEMAS["event_explanations"] if pa.types.is_list(field.type)
+}
+
 
 def explain(
     store: Store, day: str, events: pa.Table, scores: pa.Table, reference: Reference, settings: Settings
@@ -57,34 +62,34 @@ def explain(
         rows, *(_ns(events[name]) for name in ("start", "end", "peak_start")), strict=True
     ):
         row |= {"start": start, "end": end, "peak_start": peak}
-    places = [_first_and_last(row, scores) for row in rows]
-    wanted = {
-        (row["fibre"], c) for row, pair in zip(rows, places, strict=True) for c in (row["peak_channel"], *pair)
-    }
-    channels: dict[tuple[str, int], WhiteChannel] = {}
-    if wanted:
-        found = white_day(store, day, settings.background, settings.window, lambda *key: key in wanted)
-        channels = {(channel.fibre, channel.channel): channel for channel in found}
     grids = store.metadata("spectrograms", day)["grids"]
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
-    explained, profiles = [], []
-    for row, (first, last) in zip(rows, places, strict=True):
-        key = (row["fibre"], row["peak_channel"])
-        hz: list[float] = next((g["centre_hz"] for g in grids if g["fibre"] == row["fibre"]), [])
-        told, profile = _explanation(row, channels.get(key), np.array(hz, np.float32), settings)
-        told |= _normal(row, channels.get(key), reference, spectrogram, settings)
-        edges = [_edges(row, channels.get((row["fibre"], c)), profile) for c in (row["peak_channel"], first, last)]
-        begin = min((e[0] for e in edges[:2] if e), default=row["start"])
-        end = max((e[1] for e in edges[::2] if e), default=row["end"])
+    bands = spectrogram.row_shape[1]
+    explained = [_NOT_KNOWN.copy() for _ in rows]
+    profiles = [np.zeros(bands, np.float32) for _ in rows]
+    edges: list[dict[int, tuple[int, int]]] = [{} for _ in rows]  # of an event, by channel
+    for channel, of in _channels(store, day, settings, [(row["fibre"], [row["peak_channel"]]) for row in rows]):
+        hz: list[float] = next((g["centre_hz"] for g in grids if g["fibre"] == channel.fibre), [])
+        for i in of:
+            told, profiles[i] = _explanation(rows[i], channel, np.array(hz, np.float32), settings)
+            explained[i] |= told | _normal(rows[i], channel, reference, spectrogram, settings)
+            edges[i] |= _edges(rows[i], channel, profiles[i])
+    places = _first_and_last(rows, scores)
+    others = [(row["fibre"], {*pair} - {row["peak_channel"]}) for row, pair in zip(rows, places, strict=True)]
+    for channel, of in _channels(store, day, settings, others):
+        for i in of:
+            edges[i] |= _edges(rows[i], channel, profiles[i])
+    for row, (first, last), found, told in zip(rows, places, edges, explained, strict=True):
+        peak = row["peak_channel"]
+        begin = min((found[c][0] for c in (peak, first) if c in found), default=row["start"])
+        end = max((found[c][1] for c in (peak, last) if c in found), default=row["end"])
         begin = begin if begin <= row["start"] + REACH_NS else row["start"]
         end = end if end >= row["end"] - REACH_NS else row["end"]
         if begin < end:
             row |= {"start": begin, "end": end}
         row["event_id"] = event_id(row["fibre"], row["start"], row["first_channel"], row["last_channel"])
-        explained.append({"fibre": row["fibre"], "event_id": row["event_id"]} | told)
-        profiles.append(profile)
+        told |= {"fibre": row["fibre"], "event_id": row["event_id"]}
     _resemblance(explained, profiles)
-    bands = spectrogram.row_shape[1]
     schema = SCHEMAS["event_explanations"]
     plain = pa.schema([field for field in schema if field.name != "profile"])
     table = pa.Table.from_pylist([{k: row[k] for k in plain.names} for row in explained], plain)
@@ -96,29 +101,48 @@ def _ns(column: pa.ChunkedArray) -> list[int]:
     return column.cast(pa.int64()).to_pylist()
 
 
-def _first_and_last(row: dict[str, Any], scores: pa.Table) -> tuple[int, int]:
-    """Return the channels whose flagged windows begin first and last; of several, the one that scores highest."""
-    channel = scores["channel"].to_numpy()
-    start = scores["start"].cast(pa.int64()).to_numpy()
-    inside = (channel >= row["first_channel"]) & (channel <= row["last_channel"])
-    inside &= (start < row["end"]) & (scores["end"].cast(pa.int64()).to_numpy() > row["start"])
-    inside &= scores["is_anomaly"].to_numpy(zero_copy_only=False)
-    inside &= scores["fibre"].to_numpy(zero_copy_only=False) == row["fibre"]
-    at = np.flatnonzero(inside)
-    if not len(at):
-        return row["peak_channel"], row["peak_channel"]
-    score = scores["score"].to_numpy()[at]
-    first, last = (at[np.lexsort((-score, side * start[at]))[0]] for side in (1, -1))
-    return int(channel[first]), int(channel[last])
+def _channels(
+    store: Store, day: str, settings: Settings, wanted: Iterable[tuple[str, Iterable[int]]]
+) -> Iterator[tuple[WhiteChannel, list[int]]]:
+    """Yield each channel that events want, and which of them do; one is in memory at a time.
+
+    `wanted` has fibre and channels of each event.
+    """
+    of: dict[tuple[str, int], list[int]] = {}
+    for i, (fibre, channels) in enumerate(wanted):
+        for channel in channels:
+            of.setdefault((fibre, channel), []).append(i)
+    if of:
+        found = white_day(store, day, settings.background, settings.window, lambda *key: key in of)
+        yield from ((channel, of[channel.fibre, channel.channel]) for channel in found)
+
+
+def _first_and_last(rows: list[dict[str, Any]], scores: pa.Table) -> list[tuple[int, int]]:
+    """Return the channels whose flagged windows begin first and last, by event; of several, the strongest."""
+    flagged = scores.filter(scores["is_anomaly"]).sort_by("start")
+    start, end = (np.array(_ns(flagged[name]), np.int64) for name in ("start", "end"))
+    channel, score = flagged["channel"].to_numpy(), flagged["score"].to_numpy()
+    fibre = flagged["fibre"].to_numpy(zero_copy_only=False)
+    longest = int((end - start).max(initial=0))
+    out = []
+    for row in rows:
+        some = np.arange(*np.searchsorted(start, [row["start"] - longest, row["end"]]))
+        inside = (end[some] > row["start"]) & (fibre[some] == row["fibre"])
+        inside &= (channel[some] >= row["first_channel"]) & (channel[some] <= row["last_channel"])
+        at = some[inside]
+        if not len(at):
+            out.append((row["peak_channel"], row["peak_channel"]))
+            continue
+        first, last = (at[np.lexsort((-score[at], side * start[at]))[0]] for side in (1, -1))
+        out.append((int(channel[first]), int(channel[last])))
+    return out
 
 
 def _explanation(
-    row: dict[str, Any], channel: WhiteChannel | None, hz: np.ndarray, settings: Settings
+    row: dict[str, Any], channel: WhiteChannel, hz: np.ndarray, settings: Settings
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Return the bands and seconds that weigh most, and the profile, float32, shape (bands,), of length 1 or 0."""
-    told: dict[str, Any] = {"band_hz": [], "band_weight": [], "seconds": [], "second_weight": []}
-    if channel is None:
-        return told, np.zeros(len(hz), np.float32)
+    told: dict[str, Any] = {}
     peak = slice(
         *np.searchsorted(
             channel.start_ns, [row["peak_start"], row["peak_start"] + settings.window.seconds * SECOND_NS]
@@ -142,29 +166,29 @@ def _explanation(
 
 def _normal(
     row: dict[str, Any],
-    channel: WhiteChannel | None,
+    channel: WhiteChannel,
     reference: Reference,
     spectrogram: SpectrogramSettings,
     settings: Settings,
 ) -> dict[str, Any]:
     """Return the reference windows that lie nearest to the event's strongest one."""
-    names = ("fibre", "channel", "start", "distance")
     neighbours = next((d for d in reference.detectors.values() if isinstance(d, Neighbours)), None)
-    first = -1 if channel is None else int(np.searchsorted(channel.start_ns, row["peak_start"]))
-    if channel is None or neighbours is None or first + settings.window.seconds > len(channel.rows):
-        return {f"normal_{name}": [] for name in names}
+    first = int(np.searchsorted(channel.start_ns, row["peak_start"]))
+    window = slice(first, first + settings.window.seconds)
+    if neighbours is None or window.stop > len(channel.rows):
+        return {}
     start = channel.start_ns[first : first + 1]
-    bank = make_bank(channel.rows, np.array([first]), start, spectrogram, settings.window)
+    bank = make_bank(channel.rows[window].copy(), np.zeros(1, np.int64), start, spectrogram, settings.window)
     distance, which = neighbours.nearest(bank)
-    of = {name: reference.windows[name][which[0]] for name in ("fibre", "channel", "start_ns")}
-    values = (of["fibre"], of["channel"], of["start_ns"], distance[0])
-    return {f"normal_{name}": value.tolist() for name, value in zip(names, values, strict=True)}
+    fibre, number, start_ns = (reference.windows[name][which[0]] for name in ("fibre", "channel", "start_ns"))
+    told = {"fibre": fibre, "channel": number, "start": start_ns, "distance": distance[0]}
+    return {f"normal_{name}": value.tolist() for name, value in told.items()}
 
 
-def _edges(row: dict[str, Any], channel: WhiteChannel | None, profile: np.ndarray) -> tuple[int, int] | None:
-    """Return when the event begins and ends on a channel, ns, or None where its frames do not tell."""
-    if channel is None or not profile.any():
-        return None
+def _edges(row: dict[str, Any], channel: WhiteChannel, profile: np.ndarray) -> dict[int, tuple[int, int]]:
+    """Return begin and end of the event on a channel, ns, by its number; nothing where its frames do not tell."""
+    if not profile.any():
+        return {}
     some = slice(*np.searchsorted(channel.start_ns, [row["start"] - AROUND_NS, row["end"] + AROUND_NS]))
     rows = channel.rows[some]
     frames = rows.shape[1]
@@ -174,7 +198,7 @@ def _edges(row: dict[str, Any], channel: WhiteChannel | None, profile: np.ndarra
     noise = along[far & np.isfinite(along)]
     spread = stats.median_abs_deviation(noise, scale="normal") if len(noise) >= 10 * frames else 0
     if not spread:
-        return None
+        return {}
     near = (at >= row["start"] - SLACK_NS) & (at < row["end"] + SLACK_NS)
     ratio = log_ratio((along[near] - np.median(noise)) / spread, STRENGTH, SHARE)
     total = np.concatenate([[0], np.cumsum(np.where(np.isfinite(along[near]), ratio, 0))])
@@ -182,8 +206,8 @@ def _edges(row: dict[str, Any], channel: WhiteChannel | None, profile: np.ndarra
     last = int(np.argmax(total - np.minimum.accumulate(total)))
     first = int(np.argmin(total[: last + 1]))
     if first == last:
-        return None
-    return int(at[near][first]), int(at[near][last - 1]) + SECOND_NS // frames
+        return {}
+    return {channel.channel: (int(at[near][first]), int(at[near][last - 1]) + SECOND_NS // frames)}
 
 
 def _resemblance(explained: list[dict[str, Any]], profiles: list[np.ndarray]) -> None:

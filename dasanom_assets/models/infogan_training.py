@@ -264,17 +264,19 @@ def encode_gan(model: InfoGan, bank: WindowBank, device: str, batch: int | None 
     settings = model.settings
     batch, bf16 = batch or ENCODING_BATCH[torch.device(device).type], knows_bf16(device)
     model.to(device).eval()
-    none = (torch.empty(0, settings.features), torch.empty(0), torch.empty(0, settings.categories))
-    parts = [none]
+    n = len(bank)
+    # In one piece: small tensors that stay, between large ones that go, would keep the heap from shrinking.
+    features, error, category = (torch.empty(n, *of) for of in ((settings.features,), (), (settings.categories,)))
+    at = 0
     with torch.inference_mode():
-        for x in DeviceWindows(bank, device).batches(batch) if len(bank) else ():
+        for x in DeviceWindows(bank, device).batches(batch) if n else ():
+            here = slice(at, at := at + len(x))
             real = model.scaled(x)
             with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
                 judged, made = model.discriminator(real), model.generator(model.encoder(real))
-            again = model.unscaled(made)
-            error = (again - x).square().mean(dim=(1, 2, 3))
-            parts.append((judged.features.cpu(), error.cpu(), judged.category.softmax(dim=1).cpu()))
-        return GanEncoded(*(torch.cat(part).numpy() for part in zip(*parts, strict=True)))
+            features[here], category[here] = judged.features, judged.category.softmax(dim=1)
+            error[here] = (model.unscaled(made) - x).square().mean(dim=(1, 2, 3))
+    return GanEncoded(features.numpy(), error.numpy(), category.numpy())
 
 
 def save_infogan(store: Store, trained: TrainedInfoGan, lineage: dict[str, Any]) -> str:

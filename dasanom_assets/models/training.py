@@ -312,19 +312,23 @@ def encode_bank(model: Vae, bank: WindowBank, device: str, batch: int | None = N
     batch : int, optional
         Windows at once; `ENCODING_BATCH` by default.
     """
-    if not len(bank):
-        return Encoded.empty(model.settings.latent)
+    n, latent = len(bank), model.settings.latent
+    if not n:
+        return Encoded.empty(latent)
     batch, bf16 = batch or ENCODING_BATCH[torch.device(device).type], knows_bf16(device)
     model.to(device).eval()
-    parts = []
+    # In one piece: small tensors that stay, between large ones that go, would keep the heap from shrinking.
+    (mu, logvar), (error, divergence) = (torch.empty(2, *shape, device=device) for shape in ((n, latent), (n,)))
+    at = 0
     with torch.inference_mode():
         for x in DeviceWindows(bank, device).batches(batch):
+            here = slice(at, at := at + len(x))
             with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-                mu, logvar = model.encode(x)
-                decoded = model.decode(mu)
-            error = model.negative_log_likelihood(x, decoded)
-            parts.append((mu.float(), logvar.float(), error, kl(mu, logvar).sum(dim=1)))
-        return Encoded(*(torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True)))
+                mu[here], logvar[here] = model.encode(x)
+                decoded = model.decode(mu[here])
+            error[here] = model.negative_log_likelihood(x, decoded)
+            divergence[here] = kl(mu[here], logvar[here]).sum(dim=1)
+    return Encoded(*(values.cpu().numpy() for values in (mu, logvar, error, divergence)))
 
 
 def save_vae(store: Store, trained: TrainedVae, lineage: dict[str, Any]) -> str:

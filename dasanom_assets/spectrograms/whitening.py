@@ -24,6 +24,7 @@ def whiten(
     mad_db: np.ndarray,
     settings: BackgroundSettings,
     common: np.ndarray | None = None,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Measure levels against what is usual: ``(dB − median) / (1.4826·MAD + s0) − common``, clipped.
 
@@ -36,6 +37,8 @@ def whiten(
     settings : BackgroundSettings
     common : numpy.ndarray, optional
         float32, shape (n_rows, 1, bands): what the channels around share; see `common_level`.
+    out : numpy.ndarray, optional
+        Where the result goes; `power_db` itself may be.
 
     Returns
     -------
@@ -43,13 +46,14 @@ def whiten(
         float32, shape of `power_db`; NaN stays NaN.
     """
     scale = (1.0 / (1.4826 * mad_db + settings.scale_floor_db)).astype(np.float32)
-    white = (power_db - median_db) * scale
+    white = np.subtract(power_db, median_db, out=out)
+    white *= scale
     if common is not None:
         white -= common
     return np.clip(white, settings.clip_low, settings.clip_high, out=white)
 
 
-def own_spread(rows: np.ndarray) -> float:
+def own_spread(rows: np.ndarray, usable: np.ndarray) -> float:
     """Return the spread of a channel's whitened levels, as events leave it: 1.4826 times their MAD.
 
     It is taken over all bands together, of at most `SPREAD_ROWS` rows, and stays between a half and two.
@@ -57,9 +61,12 @@ def own_spread(rows: np.ndarray) -> float:
     Parameters
     ----------
     rows : numpy.ndarray
-        float32, shape (n_rows, frames a second, bands), at least one row, NaN where there is no frame.
+        float32, shape (n_rows, frames a second, bands), NaN where there is no frame.
+    usable : numpy.ndarray
+        bool, shape (n_rows,), with at least one row: those that count.
     """
-    some = rows[:: -(-len(rows) // SPREAD_ROWS)]
+    at = np.flatnonzero(usable)
+    some = rows[at[:: -(-len(at) // SPREAD_ROWS)]]
     with np.errstate(invalid="ignore"):
         spread = 1.4826 * np.nanmedian(np.abs(some - np.nanmedian(some)))
     return float(np.clip(spread, 0.5, 2.0)) if np.isfinite(spread) else 1.0
@@ -245,9 +252,9 @@ def white_day(
         usable = ~np.any(list(unusable.values()), axis=0)
         if window.scaling == "background":
             median, mad = (reference_rows(values, classes, start) for values in levels[key])
-            rows = whiten(rows, median, mad, settings, common.of(*key, start) if common else None)
+            rows = whiten(rows, median, mad, settings, common.of(*key, start) if common else None, out=rows)
             if settings.own_spread and usable.any():
-                rows *= 1 / own_spread(rows[usable])
+                rows *= 1 / own_spread(rows, usable)
         yield WhiteChannel(*key, start, rows, usable, unusable)
 
 

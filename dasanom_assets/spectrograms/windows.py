@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dasanom_assets.settings import SpectrogramSettings, WindowSettings
 from dasanom_assets.tables.parquet import group_keys
@@ -243,26 +244,6 @@ def frames_there(start_ns: np.ndarray, settings: SpectrogramSettings) -> np.ndar
     return np.arange(settings.row_shape[0]) < frames[:, None]
 
 
-def frames_of(table: pa.Table, metadata: dict[str, Any]) -> list[ChannelFrames]:
-    """Split rows of `spectrograms` into channels; `metadata` is that of the table's day."""
-    shape = SpectrogramSettings(**metadata["settings"]).row_shape
-    if not table.num_rows:
-        return []
-    fibre = table["fibre"].combine_chunks().dictionary_encode()
-    codes, names = fibre.indices.to_numpy(zero_copy_only=False), fibre.dictionary.to_pylist()
-    channel = table["channel"].to_numpy()
-    start = table["start"].cast(pa.int64()).to_numpy()
-    power = stack(table["power_db"]).reshape(-1, *shape)
-    if (codes == codes[0]).all() and (channel == channel[0]).all() and (np.diff(start) > 0).all():
-        return [ChannelFrames(names[codes[0]], int(channel[0]), start, power)]
-    order = np.lexsort((start, channel, codes))
-    border = np.flatnonzero(np.diff(codes[order]) | np.diff(channel[order])) + 1
-    return [
-        ChannelFrames(names[codes[rows[0]]], int(channel[rows[0]]), start[rows], power[rows])
-        for rows in np.split(order, border)
-    ]
-
-
 def day_frames(
     store: Store, day: str, wanted: Callable[[str, int], bool] | None = None
 ) -> Iterator[ChannelFrames]:
@@ -289,8 +270,26 @@ def day_frames(
         for group, key in enumerate(group_keys(file.metadata)):
             if key is not None and (wanted is None or wanted(*key)):
                 groups.setdefault(key, []).append(group)
+        shape = SpectrogramSettings(**metadata["settings"]).row_shape
         for key in sorted(groups):
-            yield from frames_of(file.read_row_groups(groups[key]), metadata)
+            yield ChannelFrames(*key, *_rows_of(file, groups[key], shape))
+
+
+def _rows_of(file: pq.ParquetFile, groups: list[int], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return start and levels of the rows of some row groups, in order of time; a day of them is there once."""
+    n = sum(file.metadata.row_group(group).num_rows for group in groups)
+    start, power = np.empty(n, np.int64), np.empty((n, *shape), np.float32)
+    at = 0
+    for group in groups:
+        rows = file.read_row_group(group, ["start", "power_db"])
+        here = slice(at, at + rows.num_rows)
+        start[here] = rows["start"].cast(pa.int64()).to_numpy()
+        power[here] = stack(rows["power_db"]).reshape(-1, *shape)
+        at = here.stop
+    if (np.diff(start) <= 0).any():
+        order = np.argsort(start, kind="stable")
+        start, power = start[order], power[order]
+    return start, power
 
 
 def channel_rows(store: Store, day: str, fibre: str, channel: int) -> ChannelFrames:

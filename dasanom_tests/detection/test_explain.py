@@ -140,12 +140,12 @@ def test_edges_are_the_first_and_the_last_of_strokes_with_pauses_between_them(se
     profile = np.full(4, 0.5, np.float32)
     row = {"start": 93 * SECOND, "end": 98 * SECOND}
     stroke = SECOND // 8
-    found = _edges(row, channel, profile)
-    assert found is not None
-    assert 90 * SECOND <= found[0] <= 90 * SECOND + 2 * stroke
-    assert 100 * SECOND + 3 * stroke <= found[1] <= 101 * SECOND
+    ((number, (begin, end)),) = _edges(row, channel, profile).items()
+    assert number == 100
+    assert 90 * SECOND <= begin <= 90 * SECOND + 2 * stroke
+    assert 100 * SECOND + 3 * stroke <= end <= 101 * SECOND
     rows[:] = 0
-    assert _edges(row, channel, profile) is None
+    assert not _edges(row, channel, profile)
 
 
 def test_an_event_on_a_channel_that_is_gone_has_no_bands_and_keeps_its_windows_edges(ground: Ground) -> None:

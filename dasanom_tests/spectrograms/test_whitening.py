@@ -56,7 +56,7 @@ def test_rows_are_measured_against_their_part_of_the_day(tmp_path: Path) -> None
     found = list(white_day(store, DAY, wide, WindowSettings()))
     assert [channel.channel for channel in found] == [5, 7]
     own = list(white_day(store, DAY, wide.model_copy(update={"own_spread": True}), WindowSettings()))
-    np.testing.assert_allclose(own[1].rows, found[1].rows / own_spread(found[1].rows), rtol=1e-5)
+    np.testing.assert_allclose(own[1].rows, found[1].rows / own_spread(found[1].rows, found[1].usable), rtol=1e-5)
     usual = np.where(np.arange(50) < 10, 0, 10)[:, None, None]  # noon is ten seconds on
     np.testing.assert_allclose(found[1].rows, (levels[2] - usual) / (1.4826 + 0.5), rtol=1e-4, atol=1e-5)
     (raw,) = white_day(store, DAY, wide, WindowSettings(scaling="minmax"), lambda fibre, channel: channel == 7)
@@ -73,13 +73,17 @@ def test_a_group_takes_part_as_long_as_one_of_its_channels_is_alive(tmp_path: Pa
 
 def test_the_spread_of_a_channel_is_that_of_its_noise_whatever_events_do() -> None:
     rng = np.random.default_rng(0)
-    rows = (1.3 * rng.normal(size=(900, 8, 16))).astype(np.float32)
-    assert own_spread(rows) == pytest.approx(1.3, rel=0.02)
+    rows, all_of_it = (1.3 * rng.normal(size=(900, 8, 16))).astype(np.float32), np.ones(900, bool)
+    assert own_spread(rows, all_of_it) == pytest.approx(1.3, rel=0.02)
     rows[100:190] += 9  # a tenth of the day is loud
     rows[500, 3] = np.nan  # a place without a frame
-    assert own_spread(rows) == pytest.approx(1.3, rel=0.15)
+    assert own_spread(rows, all_of_it) == pytest.approx(1.3, rel=0.15)
+    calm = all_of_it.copy()
+    calm[100:190] = False
+    assert own_spread(rows, calm) == pytest.approx(1.3, rel=0.02)
 
 
 def test_spreads_stay_between_a_half_and_two() -> None:
     rows = np.random.default_rng(0).normal(size=(50, 4, 4)).astype(np.float32)
-    assert (own_spread(rows / 100), own_spread(rows * 100), own_spread(rows * np.nan)) == (0.5, 2.0, 1.0)
+    for factor, spread in ((0.01, 0.5), (100, 2.0), (np.nan, 1.0)):
+        assert own_spread(factor * rows, np.ones(50, bool)) == spread

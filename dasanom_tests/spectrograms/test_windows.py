@@ -163,11 +163,11 @@ def test_one_channel_is_read_without_the_others(tmp_path: Path, monkeypatch: pyt
     store, grid = Store(str(tmp_path)), SpectrogramSettings(bands=4, hop_seconds=0.5)
     levels = write_day(store, grid, [5, 6, 7])
     read: list[int] = []
-    original = pa.parquet.ParquetFile.read_row_groups
+    original = pa.parquet.ParquetFile.read_row_group
     monkeypatch.setattr(
         pa.parquet.ParquetFile,
-        "read_row_groups",
-        lambda self, groups: read.extend(groups) or original(self, groups),
+        "read_row_group",
+        lambda self, group, columns: read.append(group) or original(self, group, columns),
     )
     frames = channel_rows(store, DAY, "north", 6)
     np.testing.assert_array_equal(frames.power_db, levels[1])
