@@ -1,6 +1,9 @@
 """An explanation names the bands and seconds that were planted, normal windows, and the event's like."""
 
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -118,6 +121,26 @@ def test_explanations_keep_their_contract_with_and_without_events(ground: Ground
     assert (none.num_rows, why.num_rows) == (0, 0)
     assert mismatch("event_explanations", why.schema) is None
     assert mismatch("anomaly_events", none.schema) is None
+
+
+def test_channels_with_events_are_in_memory_one_after_the_other(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[weakref.ref] = []
+
+    def watched(*arguments: Any) -> Iterator[WhiteChannel]:
+        for channel in white_day(*arguments):
+            assert sum(rows() is not None for rows in read) <= 1
+            read.append(weakref.ref(channel.rows))
+            yield channel
+            del channel
+
+    monkeypatch.setattr("dasanom_assets.detection.explain.white_day", watched)
+    scores, labels = taking_part(ground.store, EVENTFUL, SETTINGS.detection)
+    events = find_events(scores, labels, None, SETTINGS.detection, SETTINGS.window)
+    found, _ = explain(ground.store, EVENTFUL, events, scores, ground.reference, SETTINGS)
+    assert len(read) >= len(EVENTS)
+    assert found.equals(ground.store.read_day("anomaly_events", EVENTFUL).replace_schema_metadata())
 
 
 def test_a_model_without_neighbours_explains_without_normal_windows(ground: Ground) -> None:
