@@ -61,7 +61,7 @@ class Clusters:
 
     @cached_property
     def fitted(self) -> hdbscan.HDBSCAN:
-        """What hdbscan itself makes of the points; it fits them again."""
+        """What hdbscan itself makes of the points; where they were restored, it fits them again."""
         return _fit_to_predict(self.points, self.chosen)
 
     @property
@@ -117,7 +117,7 @@ def fit_clusters(points: np.ndarray, settings: DetectionSettings) -> Clusters:
     the `FINALISTS` best that keep the bound, the best with a `stability` of at least `STABLE` is chosen, and the
     most stable where there is none. Where no candidate keeps the bound, a single cluster of all windows is tried.
     Where hdbscan finds several even then, all windows are noise, and outlier scores become distances to
-    neighbours (see `assign`). `Clusters.parameters` says which of them it is.
+    neighbours (see `assign`). `Clusters.chosen` says which of them it is.
 
     Parameters
     ----------
@@ -215,7 +215,9 @@ def refit(points: np.ndarray, parameters: dict[str, Any]) -> Clusters:
     data = fitted.prediction_data_
     # A walk through hdbscan's own tree: what is near stays together.
     order = np.array(data.tree.get_arrays()[1], np.int64)
-    return Clusters(points, parameters, Leaves.of(data.raw_data, order), Tree.of(fitted))
+    clusters = Clusters(points, parameters, Leaves.of(data.raw_data, order), Tree.of(fitted))
+    clusters.__dict__["fitted"] = fitted  # where `cached_property` would keep it
+    return clusters
 
 
 def _centre_and_scale(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,8 @@ REACH_NS = 12 * SECOND_NS
 """A window and its support reach less far: an edge that moves inwards by more is that of another part."""
 STRENGTH, SHARE = 4.0, 0.05
 """What a burst of an event is taken for: spreads above usual, and its share of the frames."""
+CHANCE = 0.01
+"""How often quiet frames may seem to hold an edge."""
 TOLD = 5
 """Bands, seconds and normal windows told of an event."""
 ALIKE = 0.9
@@ -104,7 +106,7 @@ def _ns(column: pa.ChunkedArray) -> list[int]:
 def _channels(
     store: Store, day: str, settings: Settings, wanted: Iterable[tuple[str, Iterable[int]]]
 ) -> Iterator[tuple[WhiteChannel, list[int]]]:
-    """Yield each channel that events want, and which of them do; one is in memory at a time.
+    """Yield each channel that events want, and which of them do; one is in memory while the next is read.
 
     `wanted` has fibre and channels of each event.
     """
@@ -178,6 +180,7 @@ def _normal(
     if neighbours is None or window.stop > len(channel.rows):
         return {}
     start = channel.start_ns[first : first + 1]
+    # A copy, since places without a frame are overwritten.
     bank = make_bank(channel.rows[window].copy(), np.zeros(1, np.int64), start, spectrogram, settings.window)
     distance, which = neighbours.nearest(bank)
     fibre, number, start_ns = (reference.windows[name][which[0]] for name in ("fibre", "channel", "start_ns"))
@@ -200,12 +203,14 @@ def _edges(row: dict[str, Any], channel: WhiteChannel, profile: np.ndarray) -> d
     if not spread:
         return {}
     near = (at >= row["start"] - SLACK_NS) & (at < row["end"] + SLACK_NS)
-    ratio = log_ratio((along[near] - np.median(noise)) / spread, STRENGTH, SHARE)
-    total = np.concatenate([[0], np.cumsum(np.where(np.isfinite(along[near]), ratio, 0))])
+    z = (along[near] - np.median(noise)) / spread
+    ratio = np.where(np.isfinite(z), log_ratio(np.nan_to_num(z), STRENGTH, SHARE), 0)
+    total = np.concatenate([[0], np.cumsum(ratio)])
     # The stretch with the greatest sum (Kadane's algorithm): strokes, and the pauses that they outweigh.
     last = int(np.argmax(total - np.minimum.accumulate(total)))
-    first = int(np.argmin(total[: last + 1]))
-    if first == last:
+    first = last - int(np.argmin(total[last::-1]))
+    # exp(total) is a martingale where all is quiet: Ville's inequality, for each frame that it may start at.
+    if total[last] - total[first] < np.log(len(ratio) / CHANCE):
         return {}
     return {channel.channel: (int(at[near][first]), int(at[near][last - 1]) + SECOND_NS // frames)}
 

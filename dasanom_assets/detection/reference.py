@@ -299,7 +299,7 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
             for of, names in (("windows", ("channel", "start_ns")), ("usual", ("channel", "median_db", "mad_db")))
         }
         grids = d["grids"]
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise checkpoints.CheckpointError(
             f"reference model {version} was made by another version of dasanom or of a detector ({error}): "
             "run the job train"

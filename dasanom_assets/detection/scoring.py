@@ -80,6 +80,7 @@ def _one_blas_thread(items: Iterator[T]) -> Iterator[T]:
     """Yield items that are made while NumPy's matrix products keep to one thread.
 
     Its other threads go on turning for a while after a product, on the cores that torch's networks then lack.
+    The limit is that of the whole process, and is lifted after each item.
     """
     while True:
         with threadpool_limits(1, user_api="blas"):

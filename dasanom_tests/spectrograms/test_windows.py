@@ -152,7 +152,8 @@ def write_day(store: Store, settings: SpectrogramSettings, channels: list[int], 
     rng = np.random.default_rng(1)
     levels = rng.normal(size=(len(channels), n, *settings.row_shape)).astype(np.float32)
     starts = (START + 43_190 + np.arange(n)) * SECOND_NS
-    halves = [(half, i) for half in (slice(0, n // 2), slice(n // 2, n)) for i in range(len(channels))]
+    # Later rows first, as a file that came late may leave them.
+    halves = [(half, i) for half in (slice(n // 2, n), slice(0, n // 2)) for i in range(len(channels))]
     tables = [rows_table("north", channels[i], starts[half], levels[i, half]) for half, i in halves]
     note = {"settings": settings.model_dump(), "settings_digest": settings.digest()}
     store.write_day("spectrograms", DAY, tables, note)
