@@ -62,7 +62,7 @@ def loss_curves(history: list[dict[str, Any]]) -> Figure:
     )
     left.set_xlabel("epoch")
     for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)
     return figure

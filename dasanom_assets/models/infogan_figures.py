@@ -52,7 +52,7 @@ def loss_curves(trained: TrainedInfoGan) -> Figure:
     for axes in (losses, codes, error):
         axes.set_xlabel("epoch")
         axes.set_xlim(0.5, len(trained.history) + 0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.25)
         for line in axes.lines:
