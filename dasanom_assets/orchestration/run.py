@@ -46,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     os.environ.setdefault("DAGSTER_HOME", str(PROJECT))
     settings = Settings()
+    # SIGTERM ends the servers too, and SIGINT where a shell that started this in the background ignores it.
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.default_int_handler)
     try:
         _require_free(options.port)
         with _only_one(), DagsterInstance.get() as instance:

@@ -51,6 +51,28 @@ def test_a_second_make_run_beside_the_first_is_refused(environment: dict[str, st
     assert "another `make run` is at work" in done.stderr
 
 
+@pytest.mark.timeout(300)
+def test_told_to_end_it_takes_its_servers_with_it(environment: dict[str, str]) -> None:
+    foreign = Path(environment["DASANOM_DATA"]) / "landing" / DAYS[0] / "foreign.bin"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"no recording")
+    port = free_port()
+    command = [argument for argument in RUN if argument != "--exit"]
+    with subprocess.Popen(
+        [*command, "--port", str(port)], env=environment, stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.startswith("Watch it on"):
+                break
+        running.terminate()
+        told = running.stdout.read()
+        assert running.wait(60) == 130
+    assert "Stopped." in told
+    with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
+        probe.connect(("127.0.0.1", port))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_it_materializes_what_is_missing_and_nothing_else(environment: dict[str, str], landing: Path) -> None:
