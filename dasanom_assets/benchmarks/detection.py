@@ -37,8 +37,9 @@ from dasanom_assets.benchmarks.simulated import (
     read_truth,
     window_truth,
 )
-from dasanom_assets.detection.reference import fit_reference, load_reference
-from dasanom_assets.detection.scoring import anomaly_scores
+from dasanom_assets.detection.events import find_events
+from dasanom_assets.detection.reference import Reference, fit_reference, load_reference
+from dasanom_assets.detection.scoring import anomaly_scores, spacing_m, thresholds
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.training import load_vae, resolve_device
 from dasanom_assets.recordings.simulate import ACTIVITY, Line, simulate
@@ -57,7 +58,11 @@ RATES = {"walking": 12, "pickaxe": 12, "shovel": 8, "cutting": 8, "machine": 8, 
 """Events an hour on days with threats: twice as many threats as usual."""
 LOUDER_DB = 8.0
 LOUDER_SECONDS, LOUDER_CHANNELS = 20, 4
+LASTING_SECONDS = 4.0
+"""What a window needs of a threat to count as one; of a faint threat, one burst may be all that is in the truth."""
 ASKED = (1e-2, 1e-3, 1e-4)
+BUDGETS = (1.0, 10.0, 100.0, 1000.0)
+"""False events a km and day: an hour of a short line says nothing of one, but does of a thousand."""
 COMPARED = ("kmeans", "dbscan", "isolation_forest")
 FIGURES = ("auc", "average_precision", "partial_auc")
 
@@ -207,6 +212,35 @@ def run_method(root: Path, which: dict[str, list[str]], settings: Settings, clie
             for snr, day, of_day in zip(HARD_SNRS_DB, which["hard"], events, strict=True)
         ]
         out["quiet"] = quiet_figures(site, models, which["quiet"][0], settings)
+        out["budgets"] = budget_figures(site, which, load_reference(models), settings)
+    return out
+
+
+def events_within(site: Store, day: str, reference: Reference, settings: Settings, budget: float) -> pa.Table:
+    """Return the rows that `anomaly_events` of a scored day would have with another budget."""
+    detection = settings.detection.model_copy(update={"budget": budget})
+    limit = thresholds(reference, detection, spacing_m(site, day, settings))["budget"]
+    scores = with_score(site.read_day("anomaly_scores", day))
+    flagged = pc.fill_null(pc.greater_equal(scores["score"], limit), False)
+    scores = scores.set_column(scores.column_names.index("is_anomaly"), "is_anomaly", flagged)
+    return find_events(scores, None, None, detection, settings.window, settings.spectrogram.group_channels)
+
+
+def budget_figures(
+    site: Store, which: dict[str, list[str]], reference: Reference, settings: Settings
+) -> list[dict[str, float]]:
+    """Return false events on the quiet days, and threats found on the others, for each of `BUDGETS`."""
+    out = []
+    for budget in BUDGETS:
+        quiet = [events_within(site, day, reference, settings, budget).num_rows for day in which["quiet"]]
+        hard = [
+            evaluate_events(
+                events_within(site, day, reference, settings, budget), read_truth(site, day, "events")
+            )
+            for day in which["hard"]
+        ]
+        found, threats = (sum(one[name] for one in hard) for name in ("n_found", "n_threats"))
+        out.append({"budget": budget, "false_events": sum(quiet), "n_found": found, "n_threats": threats})
     return out
 
 
@@ -293,6 +327,12 @@ def summary(seeds: list[dict[str, Any]]) -> str:
         lines.append(f"| realised ÷ asked, `{name}` | {' | '.join(ratios)} |")
     length, false = sum(q["kilometre_days"] for q in quiet), sum(q["false_events"] for q in quiet)
     most = float(stats.chi2.ppf(0.95, 2 * (false + 1)) / 2 / length)
+    lines += ["", "| false events a km and day, asked | expected on quiet days | there were | threats found |"]
+    lines.append("|---" * 4 + "|")
+    for i, budget in enumerate(BUDGETS):
+        of_seeds = [seed["default"]["budgets"][i] for seed in seeds]
+        there, got, of = (sum(one[name] for one in of_seeds) for name in ("false_events", "n_found", "n_threats"))
+        lines.append(f"| {budget:g} | {budget * length:.2g} | {there} | {got} of {of} |")
     hard = [e for seed in seeds for e in seed["default"]["events"]]
     onset, apart, channel = median_errors(hard).values()
     steps: dict[str, float] = {}
@@ -302,11 +342,13 @@ def summary(seeds: list[dict[str, Any]]) -> str:
     total = sum(steps.values())
     pace = [q["channel_seconds"] / sum(q["seconds"].values()) for q in quiet]
     found, threats = (sum(e[name] for e in hard) for name in ("n_found", "n_threats"))
+    lasting = [f for e in hard for f, s in zip(e["found"], e["durations_s"], strict=True) if s >= LASTING_SECONDS]
     return "\n".join(
         [
             *lines,
             "",
-            f"Events: {found} of {threats} threats found; medians of onset error {onset:.1f} s ({apart:.1f} s of "
+            f"Events: {found} of {threats} threats found, {sum(lasting)} of {len(lasting)} of those from whose first "
+            f"burst above the background to the last it is {LASTING_SECONDS:g} s or more; medians of onset error {onset:.1f} s ({apart:.1f} s of "
             f"those whose event is of nothing else) and channel error {channel:.0f}. Quiet days: {false} false "
             f"events in {length:.3f} km·days (95 % upper bound {most:.0f} a km and day).",
             "",

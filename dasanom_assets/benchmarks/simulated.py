@@ -143,7 +143,8 @@ def evaluate_events(events: pa.Table, truth_events: pa.Table) -> dict[str, Any]:
         belong to no threat), ``false_alarms_on`` (nuisance kind → those of them that belong to one);
         ``onset_errors_s`` and ``channel_errors``: of each threat found, how far the earliest of its events is from
         its start, and the peak channel of the strongest from its own; ``apart``: whether its events belong to
-        nothing else. The recall is NaN where there is nothing to find.
+        nothing else; ``found`` and ``durations_s``: of each threat. The recall is NaN where there is nothing to
+        find.
     """
     ours, true = _frame(events), _frame(truth_events)
     together = _overlap(ours, true)
@@ -159,6 +160,7 @@ def evaluate_events(events: pa.Table, truth_events: pa.Table) -> dict[str, Any]:
         channel.append(int(abs(peak[mine[score[mine].argmax()]] - true["peak_channel"].to_numpy()[j])))
     kinds = true["kind"].to_numpy()
     n_threats, n_found = int(threat.sum()), int((found & threat).sum())
+    duration = (true["end"].to_numpy() - true["start"].to_numpy()) / SECOND_NS
     return {
         "n_threats": n_threats,
         "n_found": n_found,
@@ -173,6 +175,8 @@ def evaluate_events(events: pa.Table, truth_events: pa.Table) -> dict[str, Any]:
         "onset_errors_s": onset,
         "channel_errors": channel,
         "apart": apart,
+        "found": found[threat].tolist(),
+        "durations_s": duration[threat].tolist(),
     }
 
 
@@ -236,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
         if store.has_day("anomaly_events", day):
             found = evaluate_events(store.read_day("anomaly_events", day), read_truth(store, day, "events"))
             found |= median_errors([found])
-            for name in ("recall_by_kind", "onset_errors_s", "channel_errors", "apart"):
+            for name in ("recall_by_kind", "onset_errors_s", "channel_errors", "apart", "found", "durations_s"):
                 del found[name]
             on = {f"false on {kind}": count for kind, count in found.pop("false_alarms_on").items()}
             events.append({"day": day} | found | on)

@@ -12,6 +12,7 @@ from dasanom_assets.benchmarks.detection import (
     LEARNED,
     LOUDER_DB,
     SITE,
+    events_within,
     interval,
     make_louder,
     mean_energy,
@@ -22,7 +23,7 @@ from dasanom_assets.benchmarks.simulated import read_truth
 from dasanom_assets.recordings.simulate import ACTIVITY, EVENTS, Line, simulate
 from dasanom_assets.tables.schemas import TIME, stack
 from dasanom_assets.tables.store import Store
-from dasanom_tests.detection.conftest import noon, write_day
+from dasanom_tests.detection.conftest import EVENTFUL, QUIET, Ground, noon, write_day
 
 SECOND = 1_000_000_000
 
@@ -106,6 +107,22 @@ def test_mean_energy_is_the_mean_level_of_a_window(tmp_path: Path) -> None:
     level = {c: stack(rows.filter(pc.equal(rows["channel"], c))["power_db"]).mean(axis=1) for c in (100, 103)}
     wanted = [level[103][40:48].mean(), level[100][:8].mean(), level[103][41:49].mean()]
     np.testing.assert_allclose(energy, wanted, rtol=1e-5)
+
+
+def test_events_within_the_budget_in_force_are_those_of_the_day_and_a_larger_one_lets_more_through(
+    ground: Ground,
+) -> None:
+    def rows(day: str, budget: float) -> pa.Table:
+        return events_within(ground.store, day, ground.reference, ground.settings, budget)
+
+    stored = ground.store.read_day("anomaly_events", EVENTFUL)
+    mine = rows(EVENTFUL, ground.settings.detection.budget)
+    names = ["score", "peak_start", "peak_channel", "n_windows"]
+    assert mine.num_rows
+    assert mine.select(names).equals(stored.select(names))
+    many = [rows(QUIET, budget).num_rows for budget in (1.0, 1e3, 1e5)]
+    assert many == sorted(many)
+    assert many[-1] > many[0]
 
 
 def test_an_interval_is_the_mean_and_the_ends_of_the_seeds() -> None:

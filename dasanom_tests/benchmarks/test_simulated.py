@@ -191,6 +191,8 @@ def test_events_are_matched_by_time_and_channels() -> None:
     assert found["false_alarms_on"] == {"traffic": 1, "wind": 0}
     assert found["onset_errors_s"] == pytest.approx([1.6, 5])
     assert found["channel_errors"] == [1, 3]
+    assert found["found"] == [True, True, False]
+    assert found["durations_s"] == pytest.approx([29.6, 30, 20])
     assert found["apart"] == [False, True]  # one that is digging is wind too
     expected = {"onset_error_s": 3.3, "onset_error_apart_s": 5, "channel_error": 2}
     assert median_errors([found]) == pytest.approx(expected)
