@@ -47,12 +47,15 @@ class Clusters:
         The scaled points, cut into boxes.
     tree : Tree
         The condensed tree as arrays.
+    just_fitted : hdbscan.HDBSCAN or None
+        What they come from; None where they were restored.
     """
 
     points: np.ndarray
     chosen: dict[str, Any]
     leaves: "Leaves"
     tree: "Tree"
+    just_fitted: hdbscan.HDBSCAN | None = None
 
     @property
     def n_clusters(self) -> int:
@@ -62,7 +65,7 @@ class Clusters:
     @cached_property
     def fitted(self) -> hdbscan.HDBSCAN:
         """What hdbscan itself makes of the points; where they were restored, it fits them again."""
-        return _fit_to_predict(self.points, self.chosen)
+        return self.just_fitted or _fit_to_predict(self.points, self.chosen)
 
     @property
     def labels(self) -> np.ndarray:
@@ -215,9 +218,7 @@ def refit(points: np.ndarray, parameters: dict[str, Any]) -> Clusters:
     data = fitted.prediction_data_
     # A walk through hdbscan's own tree: what is near stays together.
     order = np.array(data.tree.get_arrays()[1], np.int64)
-    clusters = Clusters(points, parameters, Leaves.of(data.raw_data, order), Tree.of(fitted))
-    clusters.__dict__["fitted"] = fitted  # where `cached_property` would keep it
-    return clusters
+    return Clusters(points, parameters, Leaves.of(data.raw_data, order), Tree.of(fitted), fitted)
 
 
 def _centre_and_scale(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
