@@ -59,7 +59,7 @@ RATES = {"walking": 12, "pickaxe": 12, "shovel": 8, "cutting": 8, "machine": 8, 
 LOUDER_DB = 8.0
 LOUDER_SECONDS, LOUDER_CHANNELS = 20, 4
 LASTING_SECONDS = 4.0
-"""What a window needs of a threat to count as one; of a faint threat, one burst may be all that is in the truth."""
+"""What a window needs of a threat to count as one. The truth of a faint threat may be a single burst."""
 ASKED = (1e-2, 1e-3, 1e-4)
 BUDGETS = (1.0, 10.0, 100.0, 1000.0)
 """False events a km and day: an hour of a short line says nothing of one, but does of a thousand."""
@@ -234,9 +234,7 @@ def budget_figures(
     for budget in BUDGETS:
         quiet = [events_within(site, day, reference, settings, budget).num_rows for day in which["quiet"]]
         hard = [
-            evaluate_events(
-                events_within(site, day, reference, settings, budget), read_truth(site, day, "events")
-            )
+            evaluate_events(events_within(site, day, reference, settings, budget), read_truth(site, day, "events"))
             for day in which["hard"]
         ]
         found, threats = (sum(one[name] for one in hard) for name in ("n_found", "n_threats"))
@@ -347,10 +345,11 @@ def summary(seeds: list[dict[str, Any]]) -> str:
         [
             *lines,
             "",
-            f"Events: {found} of {threats} threats found, {sum(lasting)} of {len(lasting)} of those from whose first "
-            f"burst above the background to the last it is {LASTING_SECONDS:g} s or more; medians of onset error {onset:.1f} s ({apart:.1f} s of "
-            f"those whose event is of nothing else) and channel error {channel:.0f}. Quiet days: {false} false "
-            f"events in {length:.3f} km·days (95 % upper bound {most:.0f} a km and day).",
+            f"Events: {found} of {threats} threats found, {sum(lasting)} of {len(lasting)} of those that are "
+            f"above the background, from the first burst to the last, for {LASTING_SECONDS:g} s or more; medians "
+            f"of onset error {onset:.1f} s ({apart:.1f} s of those whose event is of nothing else) and of channel "
+            f"error {channel:.0f}. Quiet days: {false} false events in {length:.3f} km·days (95 % upper bound "
+            f"{most:.0f} a km and day).",
             "",
             f"Scoring: {interval(pace, 0)} channel-seconds a second, peak memory "
             f"{max(q['peak_mb'] for q in quiet):.0f} MB; "

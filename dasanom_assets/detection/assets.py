@@ -182,7 +182,11 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         reference = load_reference(store)
         require_fit(reference, store.metadata("spectrograms", day), settings, day)
         vae = load_vae(store, reference.vae_version)
-        note = {"model_version": reference.version, "vae_version": reference.vae_version}
+        note = {
+            "model_version": reference.version,
+            "vae_version": reference.vae_version,
+            "landing_digest": store.metadata("background", day).get("landing_digest"),
+        }
         with tqdm(unit="window", desc=f"embeddings {day}", mininterval=2) as bar:
             tables = compute(store, day, vae, settings, resolve_device(device), bar.update)
             rows = store.write_day("embeddings", day, tables, note)

@@ -37,7 +37,8 @@ from dasanom_assets.tables.store import Store
 INTERRUPTED = os.EX_TEMPFAIL
 """Exit status of a training that was told to stop and kept its state."""
 
-REFRESH_SECONDS = 3
+REFRESH, AT_WORK = '<meta http-equiv="refresh" content="3">', "at work"
+"""What the page of a training has until its end."""
 
 DRAWING_SHARE = 0.2
 """Share of the time of training that its pictures may take: where epochs are short, some are not drawn."""
@@ -153,9 +154,13 @@ def train_network(
             ended = time.monotonic()
             draw_from = ended + (ended - began) / DRAWING_SHARE
 
-    trained = network.train(
-        train, validation, settings, device, on_epoch, progress=True, unfinished=unfinished, stop=stop
-    )
+    try:
+        trained = network.train(
+            train, validation, settings, device, on_epoch, progress=True, unfinished=unfinished, stop=stop
+        )
+    except Interrupted:
+        _mark_interrupted(store, page)
+        raise
     version = network.save(store, trained, {"training_set": training_set, "days": manifest["days"]})
     if trained.usable:
         checkpoints.set_live(store, name, version)
@@ -243,7 +248,7 @@ def _write_page(
     folder = path.rpartition("/")[0]
     for title, content in pictures.items():
         store.write_bytes(f"{folder}/{title}.png", content)
-    refresh = "" if finished else f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
+    refresh = "" if finished else REFRESH
     shown = "\n".join(
         f'<p><img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(content).decode()}"></p>'
         for title, content in pictures.items()
@@ -252,12 +257,20 @@ def _write_page(
     html = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">{refresh}<title>Training of {escape(name)}</title>
 <style>body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em }} img {{ max-width: 100% }}</style></head>
-<body><h1>Training of {escape(name)}: {"finished" if finished else "at work"}</h1>
+<body><h1>Training of {escape(name)}: {"finished" if finished else AT_WORK}</h1>
 <pre>{lines}</pre>
 {shown}
 </body></html>
 """
     store.write_bytes(path, html.encode())
+
+
+def _mark_interrupted(store: Store, path: str) -> None:
+    """Say on a page of a training at work that it no longer is."""
+    if store.exists(path):
+        html = store.read_bytes(path).decode()
+        html = html.replace(REFRESH, "", 1).replace(f": {AT_WORK}</h1>", ": interrupted</h1>", 1)
+        store.write_bytes(path, html.encode())
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from typing import Any
 
 import requests
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster._core.execution.plan.objects import StepFailureData
 from dagster_graphql import DagsterGraphQLClient
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.orchestration.schedules import scored_as_it_is
 from dasanom_assets.orchestration.summary import summary
 from dasanom_assets.recordings.landing import landing_days, landing_digest, landing_files
 from dasanom_assets.settings import Settings
@@ -198,17 +200,15 @@ class Chain:
 
     def ingested(self, day: str) -> bool:
         """Whether the day's tables were made from the files that lie in landing now."""
-        if not self.store.has_day("recordings", day) or not self.store.has_day("background", day):
+        if not self.store.has_day("background", day):
             return False
-        known = self.store.metadata("recordings", day).get("landing_digest")
+        known = self.store.metadata("background", day).get("landing_digest")
         return known == landing_digest(landing_files(self.store, day))
 
     def reported(self, day: str, live: str) -> bool:
         """Whether the live model's report of the day is there."""
-        if not self.store.has_day("anomaly_scores", day):
-            return False
-        scored_by = self.store.metadata("anomaly_scores", day).get("model_version")
-        return scored_by == live and self.store.exists(f"reports/contractor_comparison/day={day}")
+        there = self.store.exists(f"reports/contractor_comparison/day={day}")
+        return there and scored_as_it_is(self.store, day, live)
 
     def launch(self, job: str, days: list[str] | list[None], config: dict[str, Any] | None = None) -> bool:
         """Submit one run a day, follow them to their ends, and return whether any failed."""
@@ -247,13 +247,14 @@ class Chain:
                 if training and not entry.user_message.startswith("[pipes]"):
                     self.say(f"{name}: {entry.user_message}")
             elif event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
-                self.say(f"{name}: {event.step_key}")
+                made = event.step_materialization_data.materialization
+                self.say(f"{name}: {made.asset_key.to_user_string()}")
             elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
                 check = event.asset_check_evaluation_data
                 if not check.passed:
                     self.say(f"{name}: check {check.check_name} of {check.asset_key.to_user_string()} fails")
             elif event.event_type == DagsterEventType.STEP_FAILURE:
-                self.say(f"{name}: {event.step_key} failed: {event.step_failure_data.error_display_string}")
+                self.say(f"{name}: {event.step_key} failed: {_reason(event.step_failure_data)}")
 
     def ended_well(self, run: DagsterRun, name: str) -> bool:
         """Say how a run ended where it did not succeed."""
@@ -266,6 +267,14 @@ class Chain:
         """Print a line with the time since the start."""
         seconds = round(time.monotonic() - self.began)
         print(f"{seconds // 60:3d}:{seconds % 60:02d}  {line}", flush=True)
+
+
+def _reason(failure: StepFailureData) -> str:
+    """Return why a step failed, without the stack, which is in the log of the run."""
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error
+    return (error.cause or error).message.strip() if error else "no error was told"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The daily rescoring."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 
 import dagster as dg
@@ -13,10 +13,17 @@ LOOK_BACK_DAYS = 7
 """Days that a tick looks back on: a late delivery or a new model reaches them without anybody asking."""
 
 
-def days_to_score(
-    today: date, ready: Iterable[str], scored_by: dict[str, str], live: str, first_day: date
-) -> list[str]:
-    """Return the days before `today`, within the look-back, that the live model has not scored.
+def scored_as_it_is(store: Store, day: str, live: str) -> bool:
+    """Whether a day was scored by a version of the model, and from the recordings that it now has."""
+    if not (store.has_day("anomaly_scores", day) and store.has_day("background", day)):
+        return False
+    scored, ingested = (store.metadata(table, day) for table in ("anomaly_scores", "background"))
+    same = scored.get("landing_digest") == ingested.get("landing_digest")
+    return same and scored.get("model_version") == live
+
+
+def days_to_score(today: date, ready: Iterable[str], done: Collection[str], first_day: date) -> list[str]:
+    """Return the days before `today`, within the look-back, that are ready and not done.
 
     Parameters
     ----------
@@ -24,19 +31,13 @@ def days_to_score(
         UTC day of the tick; it is not over, so it is not scored.
     ready : iterable of str
         Days that have spectrograms and a background.
-    scored_by : dict
-        Day to the version of the model that scored it.
-    live : str
-        Version of the live model.
+    done : collection of str
+        Days that the live model has scored as they are now.
     first_day : date
         First recording day.
     """
     window = {(today - timedelta(days=n)).isoformat() for n in range(1, LOOK_BACK_DAYS + 1)}
-    return [
-        day
-        for day in sorted(ready)
-        if day in window and day >= first_day.isoformat() and scored_by.get(day) != live
-    ]
+    return [day for day in sorted(ready) if day in window and day >= first_day.isoformat() and day not in done]
 
 
 def build_schedules(rescore: UnresolvedAssetJobDefinition, first_day: date) -> list[dg.ScheduleDefinition]:
@@ -47,7 +48,7 @@ def build_schedules(rescore: UnresolvedAssetJobDefinition, first_day: date) -> l
         cron_schedule="0 3 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Scores each of the last days that the live model has not scored yet.",
+        description="Scores each of the last days that the live model has not scored as it is now.",
     )
     def daily_rescoring(
         context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store]
@@ -57,11 +58,8 @@ def build_schedules(rescore: UnresolvedAssetJobDefinition, first_day: date) -> l
             return dg.SkipReason("There is no reference model yet: run the job train once.")
         tick = context.scheduled_execution_time
         ready = set(store.days("spectrograms")) & set(store.days("background"))
-        scored_by = {
-            day: store.metadata("anomaly_scores", day).get("model_version", "")
-            for day in store.days("anomaly_scores")
-        }
-        todo = days_to_score(tick.date(), ready, scored_by, live, first_day)
+        done = {day for day in store.days("anomaly_scores") if scored_as_it_is(store, day, live)}
+        todo = days_to_score(tick.date(), ready, done, first_day)
         if not todo:
             return dg.SkipReason(
                 f"Every day of the last {LOOK_BACK_DAYS} that has spectrograms is scored by the live model {live}."

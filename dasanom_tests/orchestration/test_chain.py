@@ -141,6 +141,16 @@ def test_the_schedule_asks_for_days_that_the_live_model_has_not_scored(line: Lin
     assert requests[0].run_key == f"2026-01-08T03:00:00+00:00:{line.days[0]}"
     assert {r.job_name or "rescore" for r in requests} == {"rescore"}
 
+    day = line.days[1]
+    before, note = line.store.read_day("background", day), line.store.metadata("background", day)
+    try:
+        line.store.write_day("background", day, before, note | {"landing_digest": "of more files"})
+        assert [r.partition_key for r in tick(8).run_requests] == [day]
+    finally:
+        line.store.write_day("background", day, before, note)
+    assert note["landing_digest"]
+    assert tick(8).skip_message
+
 
 def test_a_model_made_for_other_settings_is_refused(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASANOM_DATA", str(line.root))

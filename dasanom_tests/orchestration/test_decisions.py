@@ -10,16 +10,15 @@ JANUARY = [f"2026-01-{d:02d}" for d in range(1, 32)]
 
 
 def test_days_within_the_look_back_that_the_live_model_has_not_scored_are_asked_for() -> None:
-    scored = {"2026-01-18": "new", "2026-01-17": "old"}
-    assert days_to_score(TODAY, JANUARY, scored, "new", date(2026, 1, 15)) == [
+    assert days_to_score(TODAY, JANUARY, {"2026-01-18"}, date(2026, 1, 15)) == [
         "2026-01-15", "2026-01-16", "2026-01-17", "2026-01-19",
     ]  # fmt: skip
 
 
 def test_today_and_days_long_past_are_left_alone() -> None:
-    asked = days_to_score(TODAY, JANUARY, {}, "new", date(2026, 1, 1))
+    asked = days_to_score(TODAY, JANUARY, {}, date(2026, 1, 1))
     assert asked == JANUARY[19 - LOOK_BACK_DAYS : 19]
-    assert days_to_score(TODAY, JANUARY, dict.fromkeys(JANUARY, "new"), "new", date(2026, 1, 1)) == []
+    assert days_to_score(TODAY, JANUARY, set(JANUARY), date(2026, 1, 1)) == []
 
 
 def delivery(day: str, digest: str = "a", newest: float = 0.0, files: int = 1) -> Delivery:
