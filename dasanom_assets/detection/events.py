@@ -88,7 +88,7 @@ def find_events(
         before = with_score(before)
         common = [name for name in scores.column_names if name in before.column_names]
         scores = pa.concat_tables([scores.select(common), before.select(common)])
-    step = window.shift_seconds * SECOND_NS
+    step, length = window.shift_seconds * SECOND_NS, window.seconds * SECOND_NS
     flagged = scores["is_anomaly"].to_numpy(zero_copy_only=False)
     extends = scores["p_value"].to_numpy() < settings.extend_p_value  # NaN does not
     taking_part = np.flatnonzero(flagged | extends)
@@ -99,11 +99,14 @@ def find_events(
     fibre, version = (taken[name].to_pylist() for name in ("fibre", "model_version"))
     channel, score, p_value = (taken[name].to_numpy() for name in ("channel", "score", "p_value"))
     start = taken["start"].cast(pa.int64()).to_numpy()
+    today = taking_part < n_today
+    # No window lies across midnight: the last before it and the first after it are as near as two in a row.
+    near = start + np.where(today, 0, length - step)
+    placed = taken.set_column(taken.column_names.index("start"), "start", pa.array(near).cast(TIME))
     by_itself = _unusual_by_itself(taken, settings)
     reach = int(SLACK * step)
-    core = _cores(taken, by_itself, flagged, max(reach, CORE_GAP_NS), group_channels, settings.min_windows)
-    part = _nearest_core(components(taken, reach, group_channels), core, start, channel / group_channels)
-    today = taking_part < n_today
+    core = _cores(placed, by_itself, flagged, max(reach, CORE_GAP_NS), group_channels, settings.min_windows)
+    part = _nearest_core(components(placed, reach, group_channels), core, near, channel / group_channels)
     cluster = None if labels is None else labels["label"].to_numpy()[np.minimum(taking_part, max(n_today - 1, 0))]
     view = _ContractorsView(contractor)
     rows = []

@@ -59,6 +59,7 @@ def explain(
     reference : Reference
     settings : Settings
     """
+    midnight = int(np.datetime64(day, "ns").astype(np.int64))
     rows = events.to_pylist()
     for row, start, end, peak in zip(
         rows, *(_ns(events[name]) for name in ("start", "end", "peak_start")), strict=True
@@ -85,7 +86,9 @@ def explain(
         peak = row["peak_channel"]
         begin = min((found[c][0] for c in (peak, first) if c in found), default=row["start"])
         end = max((found[c][1] for c in (peak, last) if c in found), default=row["end"])
-        begin = begin if begin <= row["start"] + REACH_NS else row["start"]
+        # The frames of an event that began on the day before are not all here.
+        known = midnight <= row["start"] and begin <= row["start"] + REACH_NS
+        begin = begin if known else row["start"]
         end = end if end >= row["end"] - REACH_NS else row["end"]
         if begin < end:
             row |= {"start": begin, "end": end}

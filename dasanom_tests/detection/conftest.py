@@ -72,13 +72,19 @@ def levels(day: str) -> np.ndarray:
     return place + swell + 4 * hum * KIND + rng.normal(0, 3, (CHANNELS, SECONDS, GRID.row_shape[0], len(HZ)))
 
 
-def write_day(store: Store, day: str, change: Change | None = None, health: dict[int, str] | None = None) -> None:
-    """Write the tables of a day, from spectrograms to common levels."""
+def write_day(
+    store: Store,
+    day: str,
+    change: Change | None = None,
+    health: dict[int, str] | None = None,
+    began: int | None = None,
+) -> None:
+    """Write the tables of a day, from spectrograms to common levels; recordings begin at noon, or at `began`, ns."""
     power = levels(day)
     if change:
         change(power)
     power = (np.rint(power / GRID.db_step) * GRID.db_step).astype(np.float32)
-    start = noon(day) + np.arange(SECONDS) * SECOND
+    start = (noon(day) if began is None else began) + np.arange(SECONDS) * SECOND
     note = {
         "settings": GRID.model_dump(mode="json"),
         "settings_digest": GRID.digest(),

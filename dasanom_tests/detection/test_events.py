@@ -182,8 +182,10 @@ MIDNIGHT = 86_400 - 36_000
 
 
 def split_at_midnight(scores: pa.Table) -> tuple[pa.Table, pa.Table]:
-    late = scores["start"].cast(pa.int64()).to_numpy() >= BEGAN + MIDNIGHT * SECOND
-    return scores.filter(pa.array(~late)), scores.filter(pa.array(late))
+    """Return the windows of both days: none lies across midnight."""
+    start, end = (scores[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+    midnight = BEGAN + MIDNIGHT * SECOND
+    return scores.filter(pa.array(end <= midnight)), scores.filter(pa.array(start >= midnight))
 
 
 def around_midnight(p: np.ndarray) -> pa.Table:
@@ -197,23 +199,32 @@ def around_midnight(p: np.ndarray) -> pa.Table:
 
 def test_an_event_across_midnight_is_told_whole_on_the_day_on_which_it_ends() -> None:
     p = quiet(4, 80)
-    p[1, 35:46] = 1e-4  # across
-    p[3, 20:30] = 1e-4  # ended before
+    p[1, 25:46] = 1e-4  # across
+    p[3, 15:25] = 1e-4  # ended before
     p[3, 60:70] = 1e-4
+    p[1, 30] = 1e-5
     whole = find_events(around_midnight(p), None, None, SETTINGS, WINDOW).to_pylist()
     before, today = split_at_midnight(around_midnight(p))
     found = find_events(today, None, None, SETTINGS, WINDOW, before=before).to_pylist()
-    assert found == whole[1:]
-    assert found[0]["n_windows"] == 11
+    assert found == [whole[1] | {"n_windows": 8 + 6}, whole[2]]
     # Of the day by itself, only what is left of it.
     alone = find_events(today, None, None, SETTINGS, WINDOW).to_pylist()
     assert [event["n_windows"] for event in alone] == [6, 10]
     assert alone[1]["event_id"] == found[1]["event_id"]
 
 
+def test_what_ends_before_midnight_and_what_begins_after_it_are_two_events() -> None:
+    p = quiet(1, 80)
+    p[0, 20:29] = 1e-4  # its last window ends four seconds before midnight
+    p[0, 40:50] = 1e-4
+    before, today = split_at_midnight(around_midnight(p))
+    (event,) = find_events(today, None, None, SETTINGS, WINDOW, before=before).to_pylist()
+    assert event["n_windows"] == 10
+
+
 def test_the_cluster_of_an_event_across_midnight_is_that_of_its_windows_of_the_day() -> None:
     p = quiet(1, 80)
-    p[0, 35:46] = 1e-4
+    p[0, 28:46] = 1e-4
     before, today = split_at_midnight(around_midnight(p))
     label = np.full(today.num_rows, 3)
     label[:6] = 5
@@ -224,8 +235,8 @@ def test_the_cluster_of_an_event_across_midnight_is_that_of_its_windows_of_the_d
 def test_the_end_of_the_day_before_counts_where_the_same_model_scored_it(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     p = quiet(2, 80)
-    p[1, 35:46] = 1e-4
-    p[0, 38] = 5e-3
+    p[1, 28:46] = 1e-4
+    p[0, 31] = 5e-3
     before, today = split_at_midnight(around_midnight(p))
     day, yesterday = "2026-01-06", "2026-01-05"
     assert end_of_day_before(store, day, {"model_version": "v1"}, SETTINGS) is None

@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from dasanom_assets.benchmarks import chain
 from dasanom_assets.detection.events import event_id, find_events, taking_part
 from dasanom_assets.detection.explain import ALIKE, CHANCE, SLACK_NS, _edges, _resemblance, explain
 from dasanom_assets.detection.neighbours import Neighbours
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import make_bank
-from dasanom_assets.tables.schemas import mismatch, stack
+from dasanom_assets.tables.schemas import TIME, mismatch, stack
+from dasanom_assets.tables.store import Store
 from dasanom_tests.detection.conftest import (
     EVENTFUL,
     EVENTS,
@@ -27,6 +29,7 @@ from dasanom_tests.detection.conftest import (
     TRAINED,
     Ground,
     noon,
+    write_day,
 )
 
 
@@ -190,6 +193,26 @@ def test_quiet_frames_have_no_edges() -> None:
     silent = quiet_channel(0)
     silent.rows[:] = 0
     assert not _edges(ROW, silent, ALONG)
+
+
+def test_an_event_that_began_before_midnight_keeps_its_start_and_gets_its_exact_end(
+    ground: Ground, later: Store
+) -> None:
+    day = "2026-01-09"
+    midnight = int(np.datetime64(day, "ns").astype(np.int64))
+
+    def at_once(power: np.ndarray) -> None:
+        power[5:8, :20, :, :2] += 15
+
+    write_day(later, day, at_once, began=midnight)
+    chain.score(later, day, later, SETTINGS)
+    scores, labels = taking_part(later, day, SETTINGS.detection)
+    events = find_events(scores, labels, None, SETTINGS.detection, SETTINGS.window).slice(0, 1)
+    began = pa.array([midnight - 10 * SECOND]).cast(TIME)
+    events = events.set_column(events.schema.get_field_index("start"), "start", began)
+    (found,) = explain(later, day, events, scores, ground.reference, SETTINGS)[0].to_pylist()
+    assert found["start"].value == midnight - 10 * SECOND
+    assert 0 <= found["end"].value - midnight - 20 * SECOND <= SLACK_NS + SECOND
 
 
 def test_an_event_on_a_channel_that_is_gone_has_no_bands_and_keeps_its_windows_edges(ground: Ground) -> None:
