@@ -9,6 +9,9 @@ from dasanom_assets.tables.metadata import day_metadata, image
 from dasanom_assets.tables.store import Store
 
 GROUP = "comparison"
+REPORTS = "reports/contractor_comparison"
+MADE_FROM = "made_from.json"
+"""In the folder of a day's report: the model, the recordings and the end of the day before that it is of."""
 
 
 def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -128,9 +131,11 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             points = map_of(table, reference_map(store, reference)[1])
         findings = day_findings(store, day, reference, points, settings)
         files = day_report(findings)
-        folder = f"reports/contractor_comparison/day={day}"
+        folder = f"{REPORTS}/day={day}"
         overview = store.write_bytes(f"{folder}/overview.png", files.overview_png)
         report = store.write_bytes(f"{folder}/report.html", files.html)
+        # Last, since it says that all of the day is there.
+        store.write_json(f"{folder}/{MADE_FROM}", store.metadata("anomaly_events", day))
         agreement = findings.event_agreement or {}
         return dg.MaterializeResult(
             metadata={

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.metadata import day_metadata, image, thumbnail
 from dasanom_assets.tables.store import Store
@@ -306,7 +307,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
     def anomaly_events(
         context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
     ) -> Iterator[dg.MaterializeResult]:
-        from dasanom_assets.detection.events import end_of_day_before, find_events, taking_part
+        from dasanom_assets.detection.events import at_midnight, end_of_day_before, find_events, taking_part
         from dasanom_assets.detection.explain import explain
         from dasanom_assets.detection.reference import load_reference, require_fit
 
@@ -317,6 +318,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         contractor = store.read_day("contractor_scores", day)
         scores, labels = taking_part(store, day, settings.detection)
         before = end_of_day_before(store, day, note, settings.detection)
+        note |= {"at_midnight": at_midnight(scores, day), "before": at_midnight(before, shifted(day, -1))}
         group = settings.spectrogram.group_channels
         events = find_events(scores, labels, contractor, settings.detection, settings.window, group, before)
         events, explanations = explain(store, day, events, scores, reference, settings)

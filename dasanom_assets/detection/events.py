@@ -1,7 +1,6 @@
 """Windows to events: what hangs together in time and along the fibre is one alarm."""
 
 import hashlib
-from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from scipy.spatial import KDTree
 from dasanom_assets.detection.components import SLACK, components, members
 from dasanom_assets.detection.detectors import detector_classes
 from dasanom_assets.detection.support import TIME_NS, WIDTH_CHANNELS
+from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.settings import DetectionSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, with_score
@@ -72,8 +72,8 @@ def find_events(
     group_channels : int
         Channels that a row of `scores` stands for, from its own number on.
     before : pyarrow.Table, optional
-        Rows of `anomaly_scores` of the end of the day before: an event that began there is told whole, and events
-        that ended there are left out.
+        Rows of `anomaly_scores` of the end of the day before: an event that began there is told whole, but for its
+        peak, which is that of the day, and events that ended there are left out.
 
     Raises
     ------
@@ -83,7 +83,8 @@ def find_events(
     scores = with_score(scores)
     if labels is not None and not labels.select(KEY).equals(scores.select(KEY)):
         raise ValueError("cluster_labels are of other windows than anomaly_scores: materialize both again")
-    n_today = scores.num_rows
+    if not (n_today := scores.num_rows):
+        return empty("anomaly_events")
     if before is not None and before.num_rows:
         before = with_score(before)
         common = [name for name in scores.column_names if name in before.column_names]
@@ -111,10 +112,10 @@ def find_events(
     view = _ContractorsView(contractor)
     rows = []
     for at in members(part):
-        if np.count_nonzero(flagged[at]) < settings.min_windows or not today[at].any():
-            continue
-        peak = _peak(at, score, channel, start)
         extent = next(some for some in (at[core[at] >= 0], at[by_itself[at]], at) if len(some))
+        if np.count_nonzero(flagged[at]) < settings.min_windows or not today[extent].any():
+            continue
+        peak = _peak(at[today[at]], score, channel, start)
         first_channel, last_channel = int(channel[extent].min()), int(channel[extent].max()) + group_channels - 1
         begin, end = _cause(int(start[extent].min()), int(start[extent].max()), window)
         kind, probability = view.of(fibre[peak], begin, end, first_channel, last_channel)
@@ -229,6 +230,28 @@ def taking_part(store: Store, day: str, settings: DetectionSettings) -> tuple[pa
     return pa.concat_tables(some).replace_schema_metadata(), pa.concat_tables(labels).replace_schema_metadata()
 
 
+def at_midnight(scores: pa.Table | None, day: str) -> str:
+    """Return a digest of the windows at the end of a day, where what they are part of may go on the next day.
+
+    It is empty where none of them reaches midnight: the next day's events are the same without them.
+
+    Parameters
+    ----------
+    scores : pyarrow.Table or None
+        Rows of `anomaly_scores`, those that can be part of an event: see `taking_part`, `end_of_day_before`.
+    day : str
+        ISO day, at whose end it is.
+    """
+    midnight = int((np.datetime64(day, "ns") + np.timedelta64(1, "D")).astype(np.int64))
+    if scores is None or not scores.num_rows:
+        return ""
+    late = scores.filter(pc.greater_equal(scores["start"].cast(pa.int64()), midnight - LOOK_BACK_NS))
+    if not pc.any(pc.greater(late["end"].cast(pa.int64()), midnight - 2 * CORE_GAP_NS)).as_py():
+        return ""
+    rows = late.select([*KEY, "p_value"]).sort_by([(name, "ascending") for name in KEY])
+    return hashlib.sha256(repr(rows.to_pydict()).encode()).hexdigest()[:16]
+
+
 def empty_scores(store: Store, day: str) -> pa.Table:
     """Return no rows of `anomaly_scores`, with the columns of a day."""
     with store.open_day("anomaly_scores", day) as file:
@@ -249,7 +272,7 @@ def end_of_day_before(
         Metadata of the day's `anomaly_scores`.
     settings : DetectionSettings
     """
-    yesterday = str(date.fromisoformat(day) - timedelta(days=1))
+    yesterday = shifted(day, -1)
     if not store.has_day("anomaly_scores", yesterday):
         return None
     if store.metadata("anomaly_scores", yesterday)["model_version"] != note["model_version"]:

@@ -153,7 +153,9 @@ def _explanation(
             channel.start_ns, [row["peak_start"], row["peak_start"] + settings.window.seconds * SECOND_NS]
         )
     )
-    level = np.maximum(np.nanmean(channel.rows[peak], axis=(0, 1)), 0) if peak.stop > peak.start else 0 * hz
+    there = peak.stop > peak.start
+    level = np.nanmean(channel.rows[peak], axis=(0, 1)) if there else np.zeros(channel.rows.shape[2])
+    level = np.maximum(level, 0)
     profile = (level / max(float(np.linalg.norm(level)), 1e-6)).astype(np.float32)
     share = profile**2
     best = np.argsort(-share, kind="stable")[:TOLD]
@@ -206,6 +208,8 @@ def _edges(row: dict[str, Any], channel: WhiteChannel, profile: np.ndarray) -> d
     if not spread:
         return {}
     near = (at >= row["start"] - SLACK_NS) & (at < row["end"] + SLACK_NS)
+    if not near.any():
+        return {}
     z = (along[near] - np.median(noise)) / spread
     ratio = np.where(np.isfinite(z), log_ratio(np.nan_to_num(z), STRENGTH, SHARE), 0)
     total = np.concatenate([[0], np.cumsum(ratio)])

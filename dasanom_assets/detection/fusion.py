@@ -32,7 +32,7 @@ MOST_EVENTS = 0.1
 RESTLESS_SHARE, RESTLESS_P_VALUE, RESTLESS_DAYS = 0.05, 0.01, 2
 """A channel is restless where so many of its windows by themselves have such a p-value on so many days or more."""
 RESTLESS_WINDOWS = 2000
-"""Restless channels are calibrated by themselves where they have at least so many windows."""
+"""Restless channels are calibrated by themselves where they and the others have at least so many windows."""
 DAY_QUANTILES = (0.1, 0.5, 0.9)
 """Of means over surroundings: the second is what is usual on a day, and how far the third lies above it says how
 far quiet windows rise. The distance of the first and the second is what shifts are counted in."""
@@ -138,9 +138,10 @@ def calibrate(
     of_restless = np.array(
         [key in restless for key in zip(where.fibre, where.channel.tolist(), strict=True)], bool
     )
-    if of_restless.sum() < RESTLESS_WINDOWS:
-        restless, of_restless = frozenset(), ~everything
     quiet = _quiet(rows, loud, p_value, window, step)
+    # Where hardly a channel is quieter than others, none is restless.
+    if min(of_restless.sum(), (quiet & ~of_restless).sum()) < RESTLESS_WINDOWS:
+        restless, of_restless = frozenset(), ~everything
     kept = {"usual": quiet & ~of_restless}
     if restless:  # what is loud elsewhere may be usual there
         own = fit(of_restless, settings.trim_mads)

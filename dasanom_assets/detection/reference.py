@@ -21,6 +21,8 @@ from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
 NAME = "reference_model"
+NEEDED = ("spectrogram", "window", "background")
+"""Sections of the settings that a model and the tables that it scores must share."""
 SAME_HZ = 0.005
 """Centres of bands that differ by a smaller share are the same: sampling rates are not exact."""
 
@@ -100,9 +102,8 @@ def terms_of(detectors: Iterable[Detector], windows: Windows) -> np.ndarray:
 
 
 def needed(settings: Settings) -> dict[str, Any]:
-    """Return the settings that a model and the table that it scores must share."""
-    names = ("spectrogram", "window", "background")
-    return {name: getattr(settings, name).model_dump(mode="json") for name in names}
+    """Return the settings in force of the sections `NEEDED`."""
+    return {name: getattr(settings, name).model_dump(mode="json") for name in NEEDED}
 
 
 def fit_reference(
@@ -178,7 +179,7 @@ def fit_reference(
         found.calibrations,
         found.restless,
         origins,
-        needed(settings),
+        {name: manifest[name] for name in NEEDED},
         grids_of(store, manifest["days"]),
         usual,
         note,
@@ -191,7 +192,7 @@ def _fitting_infogan(store: Store, version: str | None, manifest: dict[str, Any]
     if version is not None:
         _, trained = checkpoints.load(store, "infogan", version)
         _, learned = checkpoints.load(store, "training_set", trained["training_set"])
-        if differ := [name for name in ("spectrogram", "window", "background") if learned[name] != manifest[name]]:
+        if differ := [name for name in NEEDED if learned[name] != manifest[name]]:
             raise checkpoints.CheckpointError(
                 f"infogan {version} learned from windows with other settings of {', '.join(differ)}: materialize "
                 "infogan_checkpoint again"

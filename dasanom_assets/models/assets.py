@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.errors import DagsterPipesExecutionError
@@ -20,7 +21,7 @@ ONE_GPU = {"dagster-k8s/config": {"container_config": {"resources": {"limits": {
 class TrainingSetConfig(dg.Config):
     """Which days are learned from."""
 
-    days: list[str] = Field(default=[], description="ISO days; empty: every day that has spectrograms")
+    days: list[str] = Field(default=[], description="ISO days; empty: all that are whole and ingested")
 
 
 class VaeConfig(dg.Config):
@@ -58,9 +59,10 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     ) -> dg.MaterializeResult:
         """Days and blocks of time to learn from, and how they split into training, validation and calibration."""
         from dasanom_assets.models import checkpoints
-        from dasanom_assets.models.training_set import build_manifest
+        from dasanom_assets.models.training_set import build_manifest, days_to_learn
 
-        manifest = build_manifest(store, config.days or store.days("spectrograms"), settings)
+        days = config.days or days_to_learn(store, datetime.now(UTC).date().isoformat())
+        manifest = build_manifest(store, days, settings)
         version = checkpoints.save(store, "training_set", {}, manifest)
         checkpoints.set_live(store, "training_set", version)
         return dg.MaterializeResult(

@@ -101,6 +101,20 @@ def _takes_turn(position: np.ndarray, share: float) -> tuple[np.ndarray, np.ndar
     return (position + 1) * millionths // 1_000_000 > before, before
 
 
+def days_to_learn(store: Store, today: str) -> list[str]:
+    """Return the days that are ingested: those before `today`, which still grows, or it where there is no other.
+
+    Parameters
+    ----------
+    store : Store
+    today : str
+        ISO day, UTC.
+    """
+    ingested = set.intersection(*(set(store.days(table)) for table in (*TABLES, "temporal_terms")))
+    days = sorted(day for day in ingested if day <= today)
+    return [day for day in days if day < today] or days
+
+
 def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[str, Any]:
     """Describe the training set so fully that the same windows can be loaded again, or a change is noticed.
 

@@ -19,9 +19,9 @@ from dagster._core.execution.plan.objects import StepFailureData
 from dagster_graphql import DagsterGraphQLClient
 
 from dasanom_assets.models import checkpoints
-from dasanom_assets.orchestration.schedules import scored_as_it_is
+from dasanom_assets.orchestration.schedules import rescored
 from dasanom_assets.orchestration.summary import summary
-from dasanom_assets.recordings.landing import landing_days, landing_digest, landing_files
+from dasanom_assets.recordings.landing import delivered, delivered_days, landing_days, landing_digest
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
 
@@ -180,7 +180,7 @@ class Chain:
 
     def materialize(self) -> bool:
         """Run `ingest`, `train` and `rescore` where their results are missing; return whether any failed."""
-        days = landing_days(self.store)
+        days = delivered_days(self.store)
         self.say(f"{len(days)} days in landing/: {', '.join(days)}")
         failed = self.launch("ingest", [day for day in days if not self.ingested(day)])
         ready = [day for day in days if self.store.has_day("background", day)]
@@ -203,12 +203,11 @@ class Chain:
         if not self.store.has_day("background", day):
             return False
         known = self.store.metadata("background", day).get("landing_digest")
-        return known == landing_digest(landing_files(self.store, day))
+        return known == landing_digest(delivered(self.store, day))
 
     def reported(self, day: str, live: str) -> bool:
         """Whether the live model's report of the day is there."""
-        there = self.store.exists(f"reports/contractor_comparison/day={day}")
-        return there and scored_as_it_is(self.store, day, live)
+        return rescored(self.store, day, live)
 
     def launch(self, job: str, days: list[str] | list[None], config: dict[str, Any] | None = None) -> bool:
         """Submit one run a day, follow them to their ends, and return whether any failed."""

@@ -1,29 +1,38 @@
 """The daily rescoring."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import date, timedelta
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from dasanom_assets.comparison.assets import MADE_FROM, REPORTS
 from dasanom_assets.models import checkpoints
+from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.tables.store import Store
 
 LOOK_BACK_DAYS = 7
 """Days that a tick looks back on: a late delivery or a new model reaches them without anybody asking."""
 
 
-def scored_as_it_is(store: Store, day: str, live: str) -> bool:
-    """Whether a day was scored by a version of the model, and from the recordings that it now has."""
-    if not (store.has_day("anomaly_scores", day) and store.has_day("background", day)):
+def rescored(store: Store, day: str, live: str) -> bool:
+    """Whether a day's report is there, by a version of the model, and of the recordings as they are now."""
+    report = f"{REPORTS}/day={day}/{MADE_FROM}"
+    if not (store.exists(report) and store.has_day("background", day)):
         return False
-    scored, ingested = (store.metadata(table, day) for table in ("anomaly_scores", "background"))
-    same = scored.get("landing_digest") == ingested.get("landing_digest")
-    return same and scored.get("model_version") == live
+    made, before = store.read_json(report), shifted(day, -1)
+    events = store.metadata("anomaly_events", before) if store.has_day("anomaly_events", before) else {}
+    wanted = {
+        "model_version": live,
+        "landing_digest": store.metadata("background", day).get("landing_digest"),
+        # What began on the day before goes on, as far as the same model has scored it.
+        "before": events.get("at_midnight", "") if events.get("model_version") == live else "",
+    }
+    return all(made.get(name) == value for name, value in wanted.items())
 
 
-def days_to_score(today: date, ready: Iterable[str], done: Collection[str], first_day: date) -> list[str]:
-    """Return the days before `today`, within the look-back, that are ready and not done.
+def last_days(today: date, ready: Iterable[str], first_day: date) -> list[str]:
+    """Return the days before `today`, within the look-back, that are ready.
 
     Parameters
     ----------
@@ -31,13 +40,11 @@ def days_to_score(today: date, ready: Iterable[str], done: Collection[str], firs
         UTC day of the tick; it is not over, so it is not scored.
     ready : iterable of str
         Days that have spectrograms and a background.
-    done : collection of str
-        Days that the live model has scored as they are now.
     first_day : date
         First recording day.
     """
     window = {(today - timedelta(days=n)).isoformat() for n in range(1, LOOK_BACK_DAYS + 1)}
-    return [day for day in sorted(ready) if day in window and day >= first_day.isoformat() and day not in done]
+    return [day for day in sorted(ready) if day in window and day >= first_day.isoformat()]
 
 
 def build_schedules(rescore: UnresolvedAssetJobDefinition, first_day: date) -> list[dg.ScheduleDefinition]:
@@ -58,8 +65,7 @@ def build_schedules(rescore: UnresolvedAssetJobDefinition, first_day: date) -> l
             return dg.SkipReason("There is no reference model yet: run the job train once.")
         tick = context.scheduled_execution_time
         ready = set(store.days("spectrograms")) & set(store.days("background"))
-        done = {day for day in store.days("anomaly_scores") if scored_as_it_is(store, day, live)}
-        todo = days_to_score(tick.date(), ready, done, first_day)
+        todo = [day for day in last_days(tick.date(), ready, first_day) if not rescored(store, day, live)]
         if not todo:
             return dg.SkipReason(
                 f"Every day of the last {LOOK_BACK_DAYS} that has spectrograms is scored by the live model {live}."

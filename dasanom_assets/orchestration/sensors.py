@@ -8,7 +8,7 @@ from datetime import date
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from dasanom_assets.recordings.landing import landing_days, landing_digest, landing_files
+from dasanom_assets.recordings.landing import delivered, delivered_days, landing_digest
 from dasanom_assets.tables.store import Store
 
 SETTLE_SECONDS = 60.0
@@ -90,10 +90,10 @@ def build_sensors(ingest: UnresolvedAssetJobDefinition, first_day: date) -> list
         context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]
     ) -> dg.SensorResult | dg.SkipReason:
         asked: dict[str, str] = json.loads(context.cursor or "{}")
-        watched = [day for day in landing_days(store) if day >= first_day.isoformat()][-DAYS_WATCHED:]
+        watched = [day for day in delivered_days(store) if day >= first_day.isoformat()][-DAYS_WATCHED:]
         deliveries = []
         for day in watched:
-            files = landing_files(store, day)
+            files = delivered(store, day)
             newest = max((f["modified"] for f in files), default=0.0)
             deliveries.append(
                 Delivery(day, landing_digest(files), len(files), sum(f["size"] for f in files), newest)
@@ -117,7 +117,7 @@ def build_sensors(ingest: UnresolvedAssetJobDefinition, first_day: date) -> list
             return dg.SkipReason(why_not)
         asked = {day: digest for day, digest in asked.items() if day in watched}
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(run_key=f"{d.day}:{d.digest}", partition_key=d.day) for d in todo],
+            run_requests=[dg.RunRequest(partition_key=d.day) for d in todo],
             asset_events=[
                 dg.AssetMaterialization(
                     "raw_recordings",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from dasanom_assets.recordings.landing import landing_digest, landing_files
+from dasanom_assets.recordings.landing import delivered, landing_digest
 from dasanom_assets.tables.metadata import day_metadata
 from dasanom_assets.tables.store import Store
 
@@ -24,13 +24,14 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
     @dg.asset(deps=[raw_recordings], partitions_def=days, group_name=GROUP, kinds={"python", "parquet"})
     def recordings(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult:
         """Catalogue of the day's readable files; refused ones go to `quarantine/` with a reason."""
-        from dasanom_assets.recordings.catalogue import catalogue_day, write_quarantine
+        from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight, write_quarantine
 
         day = context.partition_key
-        digest = landing_digest(landing_files(store, day))
+        digest = landing_digest(delivered(store, day))
         found = catalogue_day(store, day)
         write_quarantine(store, day, found.refused)
-        rows = store.write_day("recordings", day, found.recordings, {"landing_digest": digest})
+        note = {"landing_digest": digest, "past_midnight": past_midnight(found.recordings, day)}
+        rows = store.write_day("recordings", day, found.recordings, note)
         for refusal in found.refused:
             context.log.warning(f"refused {refusal.path}: {refusal.reason}")
         table = found.recordings.to_pydict()

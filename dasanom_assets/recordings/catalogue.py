@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +21,7 @@ from dasanom_assets.recordings.bundle import (
     bundle_of,
     samples,
 )
-from dasanom_assets.recordings.landing import landing_files
+from dasanom_assets.recordings.landing import landing_files, shifted
 from dasanom_assets.recordings.signal import absolute_channels, stored_sidecar
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
@@ -79,9 +78,24 @@ def catalogue_day(store: Store, day: str) -> Catalogue:
         ISO day. A file that starts on another day than its folder's is refused.
     """
     rows, reasons = _look(store, [f["path"] for f in landing_files(store, day)], day)
-    before = _shifted(day, -1)
+    before = shifted(day, -1)
     tail, _ = _look(store, [f["path"] for f in landing_files(store, before)], before, _extent(day, 0))
     return _catalogue(store, tail + rows, reasons)
+
+
+def past_midnight(recordings: pa.Table, day: str) -> list[str]:
+    """Return the paths of a day's own recordings that go on after its end: they are of the next day too.
+
+    Parameters
+    ----------
+    recordings : pyarrow.Table
+        Rows of `recordings` of the day.
+    day : str
+        ISO day.
+    """
+    start, end = _extent(day, 0)
+    began, ended = (recordings[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+    return recordings["path"].filter(pa.array((began >= start) & (ended > end))).to_pylist()
 
 
 def adjoining(store: Store, day: str) -> pa.Table:
@@ -102,7 +116,7 @@ def adjoining(store: Store, day: str) -> pa.Table:
     """
     rows = []
     for shift in (-1, 1):
-        other = _shifted(day, shift)
+        other = shifted(day, shift)
         found, _ = _look(store, [f["path"] for f in landing_files(store, other)], other, _extent(day, 1))
         rows += found
     start, end = _extent(day, 0)
@@ -198,13 +212,9 @@ def _require_extent(start_ns: int, end_ns: int, extent: tuple[int, int] | None) 
         raise RefusedError("it lies outside of the time that is looked for")
 
 
-def _shifted(day: str, days: int) -> str:
-    return (date.fromisoformat(day) + timedelta(days=days)).isoformat()
-
-
 def _extent(day: str, margin_seconds: int) -> tuple[int, int]:
     """Return start and end of a day and a margin around it, ns since 1970."""
-    start, end = (int(np.datetime64(d, "ns").astype(np.int64)) for d in (day, _shifted(day, 1)))
+    start, end = (int(np.datetime64(d, "ns").astype(np.int64)) for d in (day, shifted(day, 1)))
     return start - margin_seconds * 1_000_000_000, end + margin_seconds * 1_000_000_000
 
 

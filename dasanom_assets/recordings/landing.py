@@ -1,7 +1,7 @@
 """The landing folder: which days there are, and whether a day's files have changed."""
 
 import hashlib
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from dasanom_assets.tables.store import Store
@@ -22,6 +22,32 @@ def landing_digest(files: list[dict[str, Any]]) -> str:
     """Return a SHA-256 that changes whenever a file comes, goes, grows or is written again."""
     lines = "".join(f"{f['path']}\t{f['size']}\t{f['modified']:.6f}\n" for f in files)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def delivered_days(store: Store) -> list[str]:
+    """Return the days that have recordings: those of `landing_days`, and the next where one runs past midnight."""
+    days = landing_days(store)
+    return sorted({*days, *(shifted(day, 1) for day in days if _past_midnight(store, day))})
+
+
+def delivered(store: Store, day: str) -> list[dict[str, Any]]:
+    """Return the files that a day is made of: its own, and those of the day before that run past midnight.
+
+    Of the latter, those that the ingest of the day before has told of.
+    """
+    before = shifted(day, -1)
+    late = _past_midnight(store, before)
+    own = landing_files(store, day)
+    return own + [f for f in landing_files(store, before) if f["path"] in late] if late else own
+
+
+def shifted(day: str, days: int) -> str:
+    """Return the ISO day that is some days later."""
+    return (date.fromisoformat(day) + timedelta(days=days)).isoformat()
+
+
+def _past_midnight(store: Store, day: str) -> list[str]:
+    return store.metadata("recordings", day).get("past_midnight", []) if store.has_day("recordings", day) else []
 
 
 def _is_day(name: str) -> bool:

@@ -59,7 +59,7 @@ def test_no_site_or_day_that_is_scored_was_learned_from(tmp_path: Path) -> None:
     scored = {path.name.split("_")[0] for path in (tmp_path / SITE / "landing").glob("*/*.bin")}
     assert (learned, scored) == (set(LEARNED), {SITE})
     days = [day for of in which.values() for day in of]
-    assert len(set(days)) == len(days) == len(HARD_SNRS_DB) + 2
+    assert len(set(days)) == len(days) == len(HARD_SNRS_DB) + 3
     assert str(FIRST) not in days  # only there so that the site has a background
     site = Store(str(tmp_path / SITE))
     assert not read_truth(site, which["quiet"][0], "events").num_rows

@@ -79,7 +79,7 @@ def write_day(
     health: dict[int, str] | None = None,
     began: int | None = None,
 ) -> None:
-    """Write the tables of a day, from spectrograms to common levels; recordings begin at noon, or at `began`, ns."""
+    """Write the tables of a day, from spectrograms to common levels, whose recordings begin at noon or `began`."""
     power = levels(day)
     if change:
         change(power)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from dasanom_assets.detection.events import end_of_day_before, find_events, taking_part
+from dasanom_assets.detection.events import at_midnight, end_of_day_before, find_events, taking_part
 from dasanom_assets.settings import DetectionSettings, WindowSettings
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch
 from dasanom_assets.tables.store import Store
@@ -202,7 +202,7 @@ def test_an_event_across_midnight_is_told_whole_on_the_day_on_which_it_ends() ->
     p[1, 25:46] = 1e-4  # across
     p[3, 15:25] = 1e-4  # ended before
     p[3, 60:70] = 1e-4
-    p[1, 30] = 1e-5
+    p[1, 42] = 1e-5
     whole = find_events(around_midnight(p), None, None, SETTINGS, WINDOW).to_pylist()
     before, today = split_at_midnight(around_midnight(p))
     found = find_events(today, None, None, SETTINGS, WINDOW, before=before).to_pylist()
@@ -211,6 +211,47 @@ def test_an_event_across_midnight_is_told_whole_on_the_day_on_which_it_ends() ->
     alone = find_events(today, None, None, SETTINGS, WINDOW).to_pylist()
     assert [event["n_windows"] for event in alone] == [6, 10]
     assert alone[1]["event_id"] == found[1]["event_id"]
+
+
+def test_the_peak_of_an_event_across_midnight_is_that_of_the_day() -> None:
+    p = quiet(1, 80)
+    p[0, 25:46] = 1e-4
+    p[0, 30], p[0, 43] = 1e-6, 1e-5
+    before, today = split_at_midnight(around_midnight(p))
+    (event,) = find_events(today, None, None, SETTINGS, WINDOW, before=before).to_pylist()
+    assert event["peak_start"].value == BEGAN + (MIDNIGHT + 3) * SECOND
+    assert event["score"] == pytest.approx(5)
+
+
+def test_an_event_that_ended_before_midnight_is_not_told_again_for_what_it_leaves_behind() -> None:
+    p = quiet(1, 80)
+    p[0, 20:33] = 1e-4  # up to the last window of the day
+    p[0, 40:43] = 5e-3  # which raises no alarm
+    rows = around_midnight(p)
+    before, today = split_at_midnight(rows.append_column("p_vae", rows["p_value"]))
+    assert not find_events(today, None, None, SETTINGS, WINDOW, before=before).num_rows
+    none = today.slice(0, 0)
+    no_labels = labelled(none, np.empty(0))
+    assert not find_events(none, no_labels, None, SETTINGS, WINDOW, before=before).num_rows
+
+
+def test_only_what_reaches_midnight_matters_to_the_next_day(tmp_path: Path) -> None:
+    p = quiet(2, 80)
+    p[0, 10:15] = 1e-4
+    day = "2026-01-05"
+    ended, _ = split_at_midnight(around_midnight(p))
+    unusual = pc.less(ended["p_value"], SETTINGS.extend_p_value)
+    assert at_midnight(ended.filter(unusual), day) == at_midnight(None, day) == ""
+    p[1, 28:33] = 1e-4
+    on, _ = split_at_midnight(around_midnight(p))
+    store = Store(str(tmp_path))
+    store.write_day("anomaly_scores", day, on, {"model_version": "v1"})
+    store.write_day("cluster_labels", day, labelled(on, np.zeros(on.num_rows)))
+    told = at_midnight(taking_part(store, day, SETTINGS)[0], day)
+    assert told
+    assert told == at_midnight(end_of_day_before(store, "2026-01-06", {"model_version": "v1"}, SETTINGS), day)
+    p[1, 31] = 1e-5
+    assert told != at_midnight(split_at_midnight(around_midnight(p))[0], day)
 
 
 def test_what_ends_before_midnight_and_what_begins_after_it_are_two_events() -> None:

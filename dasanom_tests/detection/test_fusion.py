@@ -268,6 +268,14 @@ def test_channels_that_are_restless_every_day_are_calibrated_by_themselves() -> 
     assert (as_usual <= 1e-2).mean() / 1e-2 > 5
 
 
+def test_where_all_channels_are_restless_none_is() -> None:
+    where = index(DAYS, 3, 1800)
+    scores = quiet_scores(where, 1800, 1)
+    scores[where.start_ns // SECOND_NS % 600 < 60] *= 6  # a machine nearby, a tenth of the time
+    found = calibrate(scores, dict.fromkeys(NAMES, Vote()), where, WINDOW, 1, SETTINGS)
+    assert (found.restless, list(found.calibrations)) == (frozenset(), ["usual"])
+
+
 def test_what_hangs_together_with_a_loud_window_is_no_quiet_ground() -> None:
     where = index(DAYS[:1], 6, 200)
     rows = pa.table({"fibre": where.fibre, "channel": where.channel, "start": pa.array(where.start_ns).cast(TIME)})

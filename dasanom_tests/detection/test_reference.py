@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dasanom_assets.detection.reference import load_reference, save_reference
+from dasanom_assets.detection.reference import fit_reference, load_reference, save_reference
 from dasanom_assets.detection.thresholds import Calibration
 from dasanom_assets.models.checkpoints import CheckpointError, load, save
+from dasanom_assets.models.training import load_vae
 from dasanom_assets.models.training_set import split_of
+from dasanom_assets.settings import DetectionSettings, WindowSettings
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 from dasanom_tests.detection.conftest import SETTINGS as SETTINGS_OF_GROUND
@@ -68,6 +70,20 @@ def test_usual_levels_are_the_median_of_the_training_days(ground: Ground) -> Non
     for name in ("median_db", "mad_db"):
         np.testing.assert_allclose(usual[name], np.median([stack(table[name]) for table in days], axis=0))
     assert usual["channel"].tolist() == days[0]["channel"].to_pylist()
+
+
+def test_a_reference_is_for_the_settings_that_its_training_set_was_made_with(ground: Ground) -> None:
+    _, description = load(ground.store, "vae", ground.reference.vae_version)
+    _, manifest = load(ground.store, "training_set", description["training_set"])
+    vae = load_vae(ground.store, ground.reference.vae_version)
+    changed = SETTINGS_OF_GROUND.model_copy(
+        update={
+            "window": WindowSettings(seconds=6),
+            "detection": DetectionSettings(reference_windows=300, detectors=("neighbours",)),
+        }
+    )
+    found = fit_reference(ground.store, manifest, vae, ground.reference.vae_version, changed, "cpu")
+    assert found.settings == ground.reference.settings
 
 
 def test_reference_windows_say_where_they_come_from(ground: Ground) -> None:

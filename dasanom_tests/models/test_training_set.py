@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dasanom_assets.models.training_set import SPLITS, build_manifest, load_bank, split_of
+from dasanom_assets.models.training_set import SPLITS, build_manifest, days_to_learn, load_bank, split_of
 from dasanom_assets.settings import (
     BackgroundSettings,
     Settings,
@@ -221,6 +221,18 @@ def test_too_many_channels_are_thinned_and_days_take_different_ones(store: Store
     ]
     assert by_day[0] | by_day[1] == {key for key, state in HEALTH.items() if state in ("ok", "noisy")}
     assert not by_day[0] & by_day[1]
+
+
+def test_days_are_learned_from_once_they_are_over_and_ingested(store: Store) -> None:
+    assert days_to_learn(store, "2026-12-01") == []
+    for day in DAYS:
+        store.write_day("temporal_terms", day, empty("temporal_terms"))
+    store.drop_day("background", DAYS[0])  # a run that was killed, say
+    assert days_to_learn(store, "2026-12-01") == DAYS[1:]
+    assert days_to_learn(store, DAYS[1]) == DAYS[1:]  # there is no other
+    write_day(store, DAYS[0])
+    assert days_to_learn(store, "2026-12-01") == DAYS
+    assert days_to_learn(store, DAYS[1]) == DAYS[:1]
 
 
 def test_the_manifest_is_json_and_the_same_each_time(store: Store) -> None:

@@ -1,24 +1,58 @@
 """What the schedule and the sensor ask for, as plain functions."""
 
 from datetime import date
+from pathlib import Path
 
-from dasanom_assets.orchestration.schedules import LOOK_BACK_DAYS, days_to_score
+import numpy as np
+import pyarrow as pa
+
+from dasanom_assets.comparison.assets import MADE_FROM, REPORTS
+from dasanom_assets.orchestration.schedules import LOOK_BACK_DAYS, last_days, rescored
 from dasanom_assets.orchestration.sensors import DAYS_A_TICK, SETTLE_SECONDS, Delivery, deliveries_to_ingest
+from dasanom_assets.tables.schemas import empty, vector
+from dasanom_assets.tables.store import Store
 
 TODAY = date(2026, 1, 20)
 JANUARY = [f"2026-01-{d:02d}" for d in range(1, 32)]
 
 
-def test_days_within_the_look_back_that_the_live_model_has_not_scored_are_asked_for() -> None:
-    assert days_to_score(TODAY, JANUARY, {"2026-01-18"}, date(2026, 1, 15)) == [
-        "2026-01-15", "2026-01-16", "2026-01-17", "2026-01-19",
-    ]  # fmt: skip
+def test_a_tick_looks_back_on_some_days_and_leaves_today_alone() -> None:
+    assert last_days(TODAY, JANUARY, date(2026, 1, 15)) == JANUARY[14:19]
+    assert last_days(TODAY, JANUARY, date(2026, 1, 1)) == JANUARY[19 - LOOK_BACK_DAYS : 19]
 
 
-def test_today_and_days_long_past_are_left_alone() -> None:
-    asked = days_to_score(TODAY, JANUARY, {}, date(2026, 1, 1))
-    assert asked == JANUARY[19 - LOOK_BACK_DAYS : 19]
-    assert days_to_score(TODAY, JANUARY, set(JANUARY), date(2026, 1, 1)) == []
+def test_a_day_is_done_once_its_report_is_of_the_live_model_and_of_what_there_is(tmp_path: Path) -> None:
+    store, before, day = Store(str(tmp_path)), "2026-01-18", "2026-01-19"
+
+    def ingested(digest: str) -> None:
+        levels = {name: vector(np.zeros((0, 2), np.float32), 2) for name in ("median_db", "mad_db")}
+        keys = {name: empty("background")[name] for name in ("fibre", "channel")}
+        store.write_day("background", day, pa.table(keys | levels), {"landing_digest": digest})
+
+    def scored(of: str, model: str, digest: str, **midnight: str) -> None:
+        note = {"model_version": model, "landing_digest": digest, "at_midnight": "", "before": ""} | midnight
+        store.write_day("anomaly_events", of, empty("anomaly_events"), note)
+
+    def reported() -> None:
+        store.write_json(f"{REPORTS}/day={day}/{MADE_FROM}", store.metadata("anomaly_events", day))
+
+    ingested("a")
+    assert not rescored(store, day, "live")
+    scored(day, "live", "a")
+    assert not rescored(store, day, "live")  # the run ended before the report
+    reported()
+    assert rescored(store, day, "live")
+    assert not rescored(store, day, "newer")
+    ingested("of more files")
+    assert not rescored(store, day, "live")
+    ingested("a")
+    scored(before, "old", "b", at_midnight="something goes on")
+    assert rescored(store, day, "live")  # another model's word is not taken
+    scored(before, "live", "b", at_midnight="something goes on")
+    assert not rescored(store, day, "live")
+    scored(day, "live", "a", before="something goes on")
+    reported()
+    assert rescored(store, day, "live")
 
 
 def delivery(day: str, digest: str = "a", newest: float = 0.0, files: int = 1) -> Delivery:

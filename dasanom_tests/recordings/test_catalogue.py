@@ -9,7 +9,13 @@ import dascore as dc
 import numpy as np
 import pytest
 
-from dasanom_assets.recordings.catalogue import adjoining, catalogue_day, catalogue_files, write_quarantine
+from dasanom_assets.recordings.catalogue import (
+    adjoining,
+    catalogue_day,
+    catalogue_files,
+    past_midnight,
+    write_quarantine,
+)
 from dasanom_assets.recordings.signal import open_recording, stretches
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
@@ -134,7 +140,10 @@ def test_a_file_in_the_wrong_folder_is_refused_and_one_past_midnight_belongs_to_
     assert [(r.path, r.reason) for r in tomorrow.refused] == [
         (wrong, "it starts on 2026-01-04, but lies in the folder of 2026-01-06")
     ]
-    assert catalogue_day(store, DAY).recordings.num_rows == 2
+    today = catalogue_day(store, DAY).recordings
+    assert today.num_rows == 2
+    assert past_midnight(today, DAY) == [over]
+    assert past_midnight(tomorrow.recordings, "2026-01-06") == []
 
 
 def hdf5(path: Path, start: str, seconds: float) -> None:

@@ -3,7 +3,14 @@
 import os
 from pathlib import Path
 
-from dasanom_assets.recordings.landing import landing_days, landing_digest, landing_files
+from dasanom_assets.recordings.landing import (
+    delivered,
+    delivered_days,
+    landing_days,
+    landing_digest,
+    landing_files,
+)
+from dasanom_assets.tables.schemas import empty
 from dasanom_assets.tables.store import Store
 
 
@@ -15,6 +22,21 @@ def test_only_days_are_days_and_hidden_files_do_not_count(tmp_path: Path) -> Non
     store = Store(str(tmp_path))
     assert landing_days(store) == ["2026-01-05", "2026-01-06"]
     assert [f["path"] for f in landing_files(store, "2026-01-05")] == ["landing/2026-01-05/a.bin"]
+
+
+def test_a_day_is_made_of_its_files_and_of_those_that_run_into_it(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for path in ("2026-01-05/late.bin", "2026-01-05/noon.bin", "2026-01-07/own.bin"):
+        file = tmp_path / "landing" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"1")
+    assert delivered_days(store) == ["2026-01-05", "2026-01-07"]
+    assert delivered(store, "2026-01-06") == []
+    late = "landing/2026-01-05/late.bin"
+    store.write_day("recordings", "2026-01-05", empty("recordings"), {"past_midnight": [late]})
+    assert delivered_days(store) == ["2026-01-05", "2026-01-06", "2026-01-07"]
+    assert [f["path"] for f in delivered(store, "2026-01-06")] == [late]
+    assert [f["path"] for f in delivered(store, "2026-01-07")] == ["landing/2026-01-07/own.bin"]
 
 
 def test_the_digest_follows_every_change(tmp_path: Path) -> None:
