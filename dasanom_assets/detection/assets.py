@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from dasanom_assets.recordings.landing import shifted
+from dasanom_assets.recordings.landing import ingested_from, shifted
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.metadata import day_metadata, image, thumbnail
 from dasanom_assets.tables.store import Store
@@ -186,7 +186,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         note = {
             "model_version": reference.version,
             "vae_version": reference.vae_version,
-            "landing_digest": store.metadata("background", day).get("landing_digest"),
+            "landing_digest": ingested_from(store, day),
         }
         with tqdm(unit="window", desc=f"embeddings {day}", mininterval=2) as bar:
             tables = compute(store, day, vae, settings, resolve_device(device), bar.update)

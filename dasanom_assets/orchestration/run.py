@@ -21,7 +21,13 @@ from dagster_graphql import DagsterGraphQLClient
 from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.schedules import rescored
 from dasanom_assets.orchestration.summary import summary
-from dasanom_assets.recordings.landing import delivered, delivered_days, landing_days, landing_digest
+from dasanom_assets.recordings.landing import (
+    delivered,
+    delivered_days,
+    ingested_from,
+    landing_days,
+    landing_digest,
+)
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
 
@@ -200,10 +206,7 @@ class Chain:
 
     def ingested(self, day: str) -> bool:
         """Whether the day's tables were made from the files that lie in landing now."""
-        if not self.store.has_day("background", day):
-            return False
-        known = self.store.metadata("background", day).get("landing_digest")
-        return known == landing_digest(delivered(self.store, day))
+        return ingested_from(self.store, day) == landing_digest(delivered(self.store, day))
 
     def reported(self, day: str, live: str) -> bool:
         """Whether the live model's report of the day is there."""

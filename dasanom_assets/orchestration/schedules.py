@@ -8,7 +8,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from dasanom_assets.comparison.assets import MADE_FROM, REPORTS
 from dasanom_assets.models import checkpoints
-from dasanom_assets.recordings.landing import shifted
+from dasanom_assets.recordings.landing import ingested_from, shifted
 from dasanom_assets.tables.store import Store
 
 LOOK_BACK_DAYS = 7
@@ -18,13 +18,13 @@ LOOK_BACK_DAYS = 7
 def rescored(store: Store, day: str, live: str) -> bool:
     """Whether a day's report is there, by a version of the model, and of the recordings as they are now."""
     report = f"{REPORTS}/day={day}/{MADE_FROM}"
-    if not (store.exists(report) and store.has_day("background", day)):
+    if not store.exists(report) or (delivery := ingested_from(store, day)) is None:
         return False
     made, before = store.read_json(report), shifted(day, -1)
     events = store.metadata("anomaly_events", before) if store.has_day("anomaly_events", before) else {}
     wanted = {
         "model_version": live,
-        "landing_digest": store.metadata("background", day).get("landing_digest"),
+        "landing_digest": delivery,
         # What began on the day before goes on, as far as the same model has scored it.
         "before": events.get("at_midnight", "") if events.get("model_version") == live else "",
     }

@@ -24,13 +24,22 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
     @dg.asset(deps=[raw_recordings], partitions_def=days, group_name=GROUP, kinds={"python", "parquet"})
     def recordings(context: dg.AssetExecutionContext, store: dg.ResourceParam[Store]) -> dg.MaterializeResult:
         """Catalogue of the day's readable files; refused ones go to `quarantine/` with a reason."""
-        from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight, write_quarantine
+        from dasanom_assets.recordings.catalogue import (
+            catalogue_day,
+            content_digest,
+            past_midnight,
+            write_quarantine,
+        )
 
         day = context.partition_key
         digest = landing_digest(delivered(store, day))
         found = catalogue_day(store, day)
         write_quarantine(store, day, found.refused)
-        note = {"landing_digest": digest, "past_midnight": past_midnight(found.recordings, day)}
+        note = {
+            "landing_digest": digest,
+            "content_digest": content_digest(found.recordings),
+            "past_midnight": past_midnight(found.recordings, day),
+        }
         rows = store.write_day("recordings", day, found.recordings, note)
         for refusal in found.refused:
             context.log.warning(f"refused {refusal.path}: {refusal.reason}")

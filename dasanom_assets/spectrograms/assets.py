@@ -49,7 +49,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         note = settings_note(signals, settings.spectrogram) | {
             "left_out": left_out,
             "adjoining": around["path"].to_pylist(),
-            "landing_digest": store.metadata("recordings", day).get("landing_digest"),
+            "content_digest": store.metadata("recordings", day).get("content_digest"),
         }
         context.log.info(f"{len(dask.nthreads())} workers; their dashboard: {dask.dashboard_link}")
         total = rows_expected(signals, settings.spectrogram, day)
@@ -100,7 +100,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
 
         day = context.partition_key
         table, note = compute(store, day, settings.background)
-        note["landing_digest"] = store.metadata("spectrograms", day).get("landing_digest")
+        note["content_digest"] = store.metadata("spectrograms", day).get("content_digest")
         rows = store.write_day("background", day, table, note)
         picture = background_thumbnail(store, day)
         return dg.MaterializeResult(

@@ -142,12 +142,12 @@ def test_the_schedule_asks_for_days_that_the_live_model_has_not_scored(line: Lin
     assert {r.job_name or "rescore" for r in requests} == {"rescore"}
 
     day = line.days[1]
-    before, note = line.store.read_day("background", day), line.store.metadata("background", day)
+    before, note = line.store.read_day("recordings", day), line.store.metadata("recordings", day)
     try:
-        line.store.write_day("background", day, before, note | {"landing_digest": "of more files"})
+        line.store.write_day("recordings", day, before, note | {"landing_digest": "of more files"})
         assert [r.partition_key for r in tick(8).run_requests] == [day]
     finally:
-        line.store.write_day("background", day, before, note)
+        line.store.write_day("recordings", day, before, note)
     assert note["landing_digest"]
     assert tick(8).skip_message
 

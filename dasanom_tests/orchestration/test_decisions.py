@@ -27,7 +27,9 @@ def test_a_day_is_done_once_its_report_is_of_the_live_model_and_of_what_there_is
     def ingested(digest: str) -> None:
         levels = {name: vector(np.zeros((0, 2), np.float32), 2) for name in ("median_db", "mad_db")}
         keys = {name: empty("background")[name] for name in ("fibre", "channel")}
-        store.write_day("background", day, pa.table(keys | levels), {"landing_digest": digest})
+        store.write_day("background", day, pa.table(keys | levels), {"content_digest": digest})
+        note = {"landing_digest": digest, "content_digest": digest}
+        store.write_day("recordings", day, empty("recordings"), note)
 
     def scored(of: str, model: str, digest: str, **midnight: str) -> None:
         note = {"model_version": model, "landing_digest": digest, "at_midnight": "", "before": ""} | midnight
@@ -45,6 +47,10 @@ def test_a_day_is_done_once_its_report_is_of_the_live_model_and_of_what_there_is
     assert not rescored(store, day, "newer")
     ingested("of more files")
     assert not rescored(store, day, "live")
+    ingested("a")
+    assert rescored(store, day, "live")
+    store.write_day("recordings", day, empty("recordings"), {"landing_digest": "a", "content_digest": "b"})
+    assert not rescored(store, day, "live")  # the ingest is not through
     ingested("a")
     scored(before, "old", "b", at_midnight="something goes on")
     assert rescored(store, day, "live")  # another model's word is not taken
