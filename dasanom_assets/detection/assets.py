@@ -115,7 +115,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         )
         if left_out := reference.note["left_out"]:
             context.log.warning(
-                f"{', '.join(left_out)} left out: there is no infoGAN whose codes mean something; raise "
+                f"{', '.join(left_out)} left out: there is no infoGAN whose generator was trained; raise "
                 "infogan.max_epochs, or look at its pictures below reports/training/infogan/"
             )
         version = save_reference(store, reference)

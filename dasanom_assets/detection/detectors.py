@@ -146,7 +146,7 @@ BUILT_IN = {
     "isolation_forest": "dasanom_assets.detection.latent:Isolation",
     "infogan": "dasanom_assets.detection.gan:InfoGan",
 }
-"""Detectors by name; the last three are there for comparison, on the same embeddings as `latent`."""
+"""Detectors by name; `kmeans`, `dbscan` and `isolation_forest` are for comparison, on what `latent` sees."""
 
 
 def detector_classes(names: Sequence[str]) -> dict[str, type[Detector]]:

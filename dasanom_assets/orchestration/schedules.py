@@ -65,7 +65,9 @@ def build_schedules(rescore: UnresolvedAssetJobDefinition, first_day: date) -> l
             return dg.SkipReason("There is no reference model yet: run the job train once.")
         tick = context.scheduled_execution_time
         ready = set(store.days("spectrograms")) & set(store.days("background"))
-        todo = [day for day in last_days(tick.date(), ready, first_day) if not rescored(store, day, live)]
+        # A day whose ingest is not through would be scored from the tables of before.
+        whole = [day for day in last_days(tick.date(), ready, first_day) if ingested_from(store, day)]
+        todo = [day for day in whole if not rescored(store, day, live)]
         if not todo:
             return dg.SkipReason(
                 f"Every day of the last {LOOK_BACK_DAYS} that has spectrograms is scored by the live model {live}."

@@ -52,7 +52,7 @@ def deliveries_to_ingest(
     done : dict
         Day to the digest of the delivery that its `recordings` were made from.
     asked : dict
-        Day to the digest that an earlier tick asked for: a delivery that failed is not tried for ever.
+        Day to the digest that an earlier tick asked for: one that failed is not asked for again.
     busy : set of str
         Days that a run is ingesting or waiting to.
     now : float

@@ -146,6 +146,8 @@ def test_the_schedule_asks_for_days_that_the_live_model_has_not_scored(line: Lin
     try:
         line.store.write_day("recordings", day, before, note | {"landing_digest": "of more files"})
         assert [r.partition_key for r in tick(8).run_requests] == [day]
+        line.store.write_day("recordings", day, before, note | {"content_digest": "of more files"})
+        assert tick(8).skip_message  # its ingest is not through
     finally:
         line.store.write_day("recordings", day, before, note)
     assert note["landing_digest"]
