@@ -11,7 +11,6 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
 from dasanom_assets.orchestration.run import PROJECT, TAG
-from dasanom_assets.recordings import simulate
 from dasanom_tests.conftest import DAYS, QUICKER
 
 RUN = [sys.executable, "-m", "dasanom_assets.orchestration.run", "--exit"]
@@ -76,10 +75,11 @@ def test_told_to_end_it_takes_its_servers_with_it(environment: dict[str, str]) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_it_materializes_what_is_missing_and_nothing_else(environment: dict[str, str]) -> None:
+def test_it_materializes_what_is_missing_and_nothing_else(environment: dict[str, str], landing: Path) -> None:
     data = Path(environment["DASANOM_DATA"])
-    line = ["--days", "2", "--first-day", DAYS[1], "--channels", "12", "--minutes", "5"]
-    assert simulate.main(["--data", str(data), *line]) == 0
+    data.mkdir()
+    shutil.copytree(landing / "landing", data / "landing", copy_function=os.link)
+    shutil.rmtree(data / "landing" / DAYS[0])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", environment["DAGSTER_HOME"])
