@@ -27,6 +27,8 @@ from dasanom_assets.recordings.landing import (
     ingested_from,
     landing_days,
     landing_digest,
+    recordings_notes,
+    shifted,
 )
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
@@ -186,7 +188,8 @@ class Chain:
 
     def materialize(self) -> bool:
         """Run `ingest`, `train` and `rescore` where their results are missing; return whether any failed."""
-        days = delivered_days(self.store)
+        notes = recordings_notes(self.store, self.store.days("recordings"))
+        days = delivered_days(self.store, notes)
         self.say(f"{len(days)} days in landing/: {', '.join(days)}")
         failed = self.launch("ingest", [day for day in days if not self.ingested(day)])
         ready = [day for day in days if self.store.has_day("background", day)]
@@ -206,7 +209,8 @@ class Chain:
 
     def ingested(self, day: str) -> bool:
         """Whether the day's tables were made from the files that lie in landing now."""
-        return ingested_from(self.store, day) == landing_digest(delivered(self.store, day))
+        files = delivered(self.store, day, recordings_notes(self.store, [shifted(day, -1)]))
+        return ingested_from(self.store, day) == landing_digest(files)
 
     def reported(self, day: str, live: str) -> bool:
         """Whether the live model's report of the day is there."""

@@ -8,7 +8,7 @@ from datetime import date
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from dasanom_assets.recordings.landing import delivered, delivered_days, landing_digest
+from dasanom_assets.recordings.landing import delivered, delivered_days, landing_digest, recordings_notes
 from dasanom_assets.tables.store import Store
 
 SETTLE_SECONDS = 60.0
@@ -90,18 +90,16 @@ def build_sensors(ingest: UnresolvedAssetJobDefinition, first_day: date) -> list
         context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]
     ) -> dg.SensorResult | dg.SkipReason:
         asked: dict[str, str] = json.loads(context.cursor or "{}")
-        watched = [day for day in delivered_days(store) if day >= first_day.isoformat()][-DAYS_WATCHED:]
+        notes = recordings_notes(store, store.days("recordings")[-DAYS_WATCHED:])
+        watched = [day for day in delivered_days(store, notes) if day >= first_day.isoformat()][-DAYS_WATCHED:]
         deliveries = []
         for day in watched:
-            files = delivered(store, day)
+            files = delivered(store, day, notes)
             newest = max((f["modified"] for f in files), default=0.0)
             deliveries.append(
                 Delivery(day, landing_digest(files), len(files), sum(f["size"] for f in files), newest)
             )
-        done = {
-            day: store.metadata("recordings", day).get("landing_digest", "")
-            for day in set(watched) & set(store.days("recordings"))
-        }
+        done = {day: note.get("landing_digest", "") for day, note in notes.items()}
         unfinished = dg.RunsFilter(
             job_name=ingest.name,
             statuses=[

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from dasanom_assets.recordings.landing import delivered, landing_digest
+from dasanom_assets.recordings.landing import delivered, landing_digest, recordings_notes, shifted
 from dasanom_assets.tables.metadata import day_metadata
 from dasanom_assets.tables.store import Store
 
@@ -32,7 +32,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
         )
 
         day = context.partition_key
-        digest = landing_digest(delivered(store, day))
+        digest = landing_digest(delivered(store, day, recordings_notes(store, [shifted(day, -1)])))
         found = catalogue_day(store, day)
         write_quarantine(store, day, found.refused)
         note = {

@@ -1,6 +1,7 @@
 """The landing folder: which days there are, and whether a day's files have changed."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -24,19 +25,27 @@ def landing_digest(files: list[dict[str, Any]]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def delivered_days(store: Store) -> list[str]:
-    """Return the days that have recordings: those of `landing_days`, and the next where one runs past midnight."""
-    days = landing_days(store)
-    return sorted({*days, *(shifted(day, 1) for day in days if _past_midnight(store, day))})
+def recordings_notes(store: Store, days: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the metadata of `recordings` by day, where there are such: what ingests have told of deliveries."""
+    return {day: store.metadata("recordings", day) for day in days if store.has_day("recordings", day)}
 
 
-def delivered(store: Store, day: str) -> list[dict[str, Any]]:
+def delivered_days(store: Store, notes: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Return the days that have recordings: those of `landing_days`, and the next where one runs past midnight.
+
+    `notes` are those of `recordings_notes`.
+    """
+    after = (shifted(day, 1) for day, note in notes.items() if note.get("past_midnight"))
+    return sorted({*landing_days(store), *after})
+
+
+def delivered(store: Store, day: str, notes: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the files that a day is made of: its own, and those of the day before that run past midnight.
 
-    Of the latter, those that the ingest of the day before has told of.
+    Of the latter, those that the ingest of the day before has told of in `notes`: see `recordings_notes`.
     """
     before = shifted(day, -1)
-    late = _past_midnight(store, before)
+    late = notes.get(before, {}).get("past_midnight", [])
     own = landing_files(store, day)
     return own + [f for f in landing_files(store, before) if f["path"] in late] if late else own
 
@@ -53,10 +62,6 @@ def ingested_from(store: Store, day: str) -> str | None:
 def shifted(day: str, days: int) -> str:
     """Return the ISO day that is some days later."""
     return (date.fromisoformat(day) + timedelta(days=days)).isoformat()
-
-
-def _past_midnight(store: Store, day: str) -> list[str]:
-    return store.metadata("recordings", day).get("past_midnight", []) if store.has_day("recordings", day) else []
 
 
 def _is_day(name: str) -> bool:

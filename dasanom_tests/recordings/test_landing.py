@@ -9,6 +9,7 @@ from dasanom_assets.recordings.landing import (
     landing_days,
     landing_digest,
     landing_files,
+    recordings_notes,
 )
 from dasanom_assets.tables.schemas import empty
 from dasanom_assets.tables.store import Store
@@ -30,13 +31,14 @@ def test_a_day_is_made_of_its_files_and_of_those_that_run_into_it(tmp_path: Path
         file = tmp_path / "landing" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"1")
-    assert delivered_days(store) == ["2026-01-05", "2026-01-07"]
-    assert delivered(store, "2026-01-06") == []
+    assert delivered_days(store, recordings_notes(store, store.days("recordings"))) == ["2026-01-05", "2026-01-07"]
+    assert delivered(store, "2026-01-06", recordings_notes(store, store.days("recordings"))) == []
     late = "landing/2026-01-05/late.bin"
     store.write_day("recordings", "2026-01-05", empty("recordings"), {"past_midnight": [late]})
-    assert delivered_days(store) == ["2026-01-05", "2026-01-06", "2026-01-07"]
-    assert [f["path"] for f in delivered(store, "2026-01-06")] == [late]
-    assert [f["path"] for f in delivered(store, "2026-01-07")] == ["landing/2026-01-07/own.bin"]
+    notes = recordings_notes(store, store.days("recordings"))
+    assert delivered_days(store, notes) == ["2026-01-05", "2026-01-06", "2026-01-07"]
+    assert [f["path"] for f in delivered(store, "2026-01-06", notes)] == [late]
+    assert [f["path"] for f in delivered(store, "2026-01-07", notes)] == ["landing/2026-01-07/own.bin"]
 
 
 def test_the_digest_follows_every_change(tmp_path: Path) -> None:
