@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -274,4 +275,12 @@ def _mark_interrupted(store: Store, path: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    # A thread that pyarrow starts while the interpreter goes may abort it, and take the exit status with it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -188,10 +188,14 @@ class Chain:
 
     def materialize(self) -> bool:
         """Run `ingest`, `train` and `rescore` where their results are missing; return whether any failed."""
-        notes = recordings_notes(self.store, self.store.days("recordings"))
-        days = delivered_days(self.store, notes)
+        days = self.days()
         self.say(f"{len(days)} days in landing/: {', '.join(days)}")
-        failed = self.launch("ingest", [day for day in days if not self.ingested(day)])
+        todo = [day for day in days if not self.ingested(day)]
+        failed = self.launch("ingest", todo)
+        # A recording that runs past midnight is of the next day too, as the ingest of its own has told by now.
+        days = self.days()
+        if late := [day for day in days if day not in todo and not self.ingested(day)]:
+            failed |= self.launch("ingest", late)
         ready = [day for day in days if self.store.has_day("background", day)]
         if not ready:
             self.say("no day could be ingested: see quarantine/ for the reasons")
@@ -206,6 +210,10 @@ class Chain:
             return True
         todo = [day for day in ready if not self.reported(day, live)]
         return self.launch("rescore", todo) | failed
+
+    def days(self) -> list[str]:
+        """Return the days that have recordings, as far as ingests have told."""
+        return delivered_days(self.store, recordings_notes(self.store, self.store.days("recordings")))
 
     def ingested(self, day: str) -> bool:
         """Whether the day's tables were made from the files that lie in landing now."""
