@@ -353,8 +353,8 @@ def summary(seeds: list[dict[str, Any]]) -> str:
     found, threats = (sum(e[name] for e in hard) for name in ("n_found", "n_threats"))
     usual = [seed["default"]["usual"] for seed in seeds]
     of_usual, all_usual = (sum(e[name] for e in usual) for name in ("n_found", "n_threats"))
-    on_usual = sum(sum(e["false_alarms_on"].values()) for e in usual)
-    beside = max(0, sum(e["false_alarms"] for e in usual) - on_usual)
+    # One event may lie on a vehicle and on wind: what is left by the count is the least that lies on nothing.
+    nothing = sum(max(0, e["false_alarms"] - sum(e["false_alarms_on"].values())) for e in usual)
     lasting = [f for e in hard for f, s in zip(e["found"], e["durations_s"], strict=True) if s >= LASTING_SECONDS]
     return "\n".join(
         [
@@ -367,8 +367,8 @@ def summary(seeds: list[dict[str, Any]]) -> str:
             f"{most:.0f} a km and day).",
             "",
             f"The usual line, an hour a seed: {of_usual} of {all_usual} threats found, "
-            f"{on_usual} events on nuisances, {beside} others; medians of onset error "
-            f"{median_errors(usual)['onset_error_s']:.1f} s and of channel error "
+            f"{sum(e['false_alarms'] for e in usual)} other events, at least {nothing} on nothing; medians of "
+            f"onset error {median_errors(usual)['onset_error_s']:.1f} s and of channel error "
             f"{median_errors(usual)['channel_error']:.0f}.",
             "",
             f"Scoring: {interval(pace, 0)} channel-seconds a second, peak memory "

@@ -208,7 +208,7 @@ class Chain:
         live = checkpoints.live(self.store, "reference_model")
         if live is None:
             return True
-        todo = [day for day in ready if not self.reported(day, live)]
+        todo = [day for day in ready if not rescored(self.store, day, live)]
         return self.launch("rescore", todo) | failed
 
     def days(self) -> list[str]:
@@ -219,10 +219,6 @@ class Chain:
         """Whether the day's tables were made from the files that lie in landing now."""
         files = delivered(self.store, day, recordings_notes(self.store, [shifted(day, -1)]))
         return ingested_from(self.store, day) == landing_digest(files)
-
-    def reported(self, day: str, live: str) -> bool:
-        """Whether the live model's report of the day is there."""
-        return rescored(self.store, day, live)
 
     def launch(self, job: str, days: list[str] | list[None], config: dict[str, Any] | None = None) -> bool:
         """Submit one run a day, follow them to their ends, and return whether any failed."""

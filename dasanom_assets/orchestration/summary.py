@@ -2,6 +2,7 @@
 
 import pyarrow.compute as pc
 
+from dasanom_assets.comparison.assets import REPORTS
 from dasanom_assets.tables.store import Store
 
 COLUMNS = ("day", "windows", "flagged", "our events", "contractor's", "both", "only us", "only contractor")
@@ -20,9 +21,7 @@ def summary(store: Store) -> str:
         numbers = [len(flagged), pc.sum(flagged).as_py() or 0, *sides]
         numbers += [counts.count(name) for name in ("both", "only_us", "only_contractor")]
         rows.append((day, *(f"{n:,}" for n in numbers)))
-        reports += [
-            f["path"] for f in store.listing(f"reports/contractor_comparison/day={day}") if ".html" in f["path"]
-        ]
+        reports += [f["path"] for f in store.listing(f"{REPORTS}/day={day}") if ".html" in f["path"]]
     if len(rows) == 1:
         return "No day has been compared yet."
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]

@@ -118,6 +118,7 @@ def test_the_sensor_reports_deliveries_and_asks_for_their_ingest(tmp_path: Path)
         first = tick(None)
         (request,) = first.run_requests
         assert request.partition_key == "2026-01-05"
+        assert request.run_key is None  # with one, a delivery that goes and comes back would be passed over
         (event,) = first.asset_events
         assert (event.asset_key, event.partition) == (dg.AssetKey("raw_recordings"), "2026-01-05")
         assert event.metadata["files"].value == 2
