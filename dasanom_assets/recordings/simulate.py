@@ -91,7 +91,7 @@ class Line(BaseModel):
     )
     channel_spacing_m: float = Field(5.0, gt=0)
     gauge_length_m: float = Field(10.0, gt=0)
-    sampling_rate_hz: int = Field(2000, ge=1500, multiple_of=10)
+    sampling_rate_hz: int = Field(2000, ge=500, le=4000, multiple_of=5)
     hour: int = Field(10, ge=0, le=23, description="hour of the day at which recording starts, UTC")
     minutes: float = Field(10.0, ge=1, description="recorded each day; whole seconds")
     file_minutes: float = Field(2.5, gt=0, description="length of a file, minutes; whole seconds")

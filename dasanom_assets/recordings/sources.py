@@ -7,6 +7,7 @@ Magnitudes and spectra are plausible, not measured: they give a direction, not a
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 from scipy import fft, ndimage, signal
@@ -19,6 +20,9 @@ BLOCK_SECONDS = 4
 
 FLOOR_DB = 0.0
 """An event counts as present where its bursts are at least as strong as the background of its band, dB."""
+
+USED_SHARE = 0.45
+"""Share of the sampling rate up to which sources are heard: interrogators filter what lies near half of it."""
 
 WAVE_SPEED_M_S = 300.0
 """Speed of surface waves in soft ground."""
@@ -55,6 +59,21 @@ def _slow(rng: np.random.Generator, n: int, rate: int, seconds: float) -> np.nda
     return np.interp(np.arange(n) / (rate * seconds), np.arange(len(knots)), knots)
 
 
+class AnyBackground(Protocol):
+    """What the level of an event is set against: a simulated background, or one that was measured."""
+
+    @property
+    def rate(self) -> int:
+        """Sampling rate, Hz; a multiple of 5."""
+
+    @property
+    def coupling(self) -> np.ndarray:
+        """How strongly each channel takes up whatever moves the ground, about 1, shape (n_channels,)."""
+
+    def band_rms(self, band_hz: Band) -> np.ndarray:
+        """Return the usual rms of each channel in a band, shape (n_channels,)."""
+
+
 class Background:
     """The noise that is always there.
 
@@ -73,7 +92,7 @@ class Background:
     spacing_m, gauge_m : float
         Distance of channels, and length over which each measures, m.
     rate : int
-        Sampling rate, Hz; a multiple of 10.
+        Sampling rate, Hz; a multiple of 5.
     pump_m : float
         Place of the pump along the fibre, m.
 
@@ -242,7 +261,8 @@ def _tones(
     count = int(band_hz[1] / (pitch * (1 + wobble)))
     weights = rng.uniform(0.3, 1, count)
     tones = sum(w * np.sin(k * phase + 2 * np.pi * rng.random()) for k, w in enumerate(weights, 1))
-    tones = tones / np.sqrt(np.sum(weights**2) / 2) + noise * band_noise(rng, n, rate, band_hz)[0]
+    # Where the band was cut below the pitch, the noise is all that is left.
+    tones = tones / np.sqrt(np.sum(weights**2) / 2 or 1) + noise * band_noise(rng, n, rate, band_hz)[0]
     flutter = 1 + 0.4 * np.sin(2 * np.pi * flutter_hz * np.arange(n) / rate)
     return (tones * flutter * (0.65 + 0.35 * load)).astype(np.float32)
 
@@ -281,6 +301,11 @@ class Kind:
     speed_m_s: Band = (0.0, 0.0)
     decay_m: float = 12.0
     snr_db: Band = (0.0, 0.0)
+
+    def heard_hz(self, rate: int) -> Band:
+        """Return its band as far as a sampling rate, in Hz, lets it be heard."""
+        low, high = self.band_hz
+        return low, min(high, USED_SHARE * rate)
 
 
 KINDS: dict[str, Kind] = {
@@ -448,18 +473,18 @@ class Event:
             block[self.columns, begin:end] += self.signal[:, begin - at : end - at]
 
 
-def compute_event(plan: Plan, place_m: np.ndarray, background: Background) -> Event:
+def compute_event(plan: Plan, place_m: np.ndarray, background: AnyBackground) -> Event:
     """Compute an event on all channels it reaches.
 
     The signal is scaled so that the largest ratio of a burst's rms (0.1 s) to the background's rms in the kind's
-    band, over time and channels, is the plan's `snr_db`.
+    band (as far as the rate lets it be heard), over time and channels, is the plan's `snr_db`.
 
     Parameters
     ----------
     plan : Plan
     place_m : numpy.ndarray
         float64, shape (n_channels,), ascending: place of each channel along the fibre, m.
-    background : Background
+    background : AnyBackground
     """
     kind, rate = KINDS[plan.kind], background.rate
     rng = np.random.default_rng((*plan.seed, 0))
@@ -468,9 +493,10 @@ def compute_event(plan: Plan, place_m: np.ndarray, background: Background) -> Ev
     edge = np.minimum(np.arange(n), np.arange(n)[::-1]) / (0.3 * rate)
     wave *= np.clip(edge, 0, 1).astype(np.float32)
     wave *= background.coupling[columns, None].astype(np.float32)
-    bursts = wave.reshape(len(wave), plan.n_rows, 2, -1)
-    rms = np.sqrt(np.einsum("crbn,crbn->crb", bursts, bursts) / bursts.shape[-1]).max(2)
-    ratio = rms / background.band_rms(kind.band_hz)[columns, None]
+    rows = wave.reshape(len(wave), plan.n_rows, -1)
+    half = rows.shape[2] // 2
+    power = [np.einsum("crn,crn->cr", b, b) / b.shape[2] for b in (rows[..., :half], rows[..., half:])]
+    ratio = np.sqrt(np.maximum(*power)) / background.band_rms(kind.heard_hz(rate))[columns, None]
     scale = 10 ** (plan.snr_db / 20) / ratio.max()
     wave *= np.float32(scale)
     with np.errstate(divide="ignore"):
@@ -484,7 +510,7 @@ def _wind(
     """Gusts over a stretch: noise that neighbours share in part, swelling and falling together."""
     columns = _between(np.abs(place_m - plan.origin_m) < plan.lateral_m, place_m, plan.origin_m)
     count, shared = columns.stop - columns.start, 4
-    noise = band_noise(rng, n, rate, KINDS[plan.kind].band_hz, count + shared - 1)
+    noise = band_noise(rng, n, rate, KINDS[plan.kind].heard_hz(rate), count + shared - 1)
     wave = sum((noise[k : k + count] for k in range(1, shared)), noise[:count].copy())
     gusts = np.sin(np.linspace(0, np.pi, n)) * (0.7 + 0.3 * np.tanh(_slow(rng, n, rate, 3.0)))
     wave *= gusts.astype(np.float32)
@@ -498,7 +524,7 @@ def _waves(
     """What reaches each channel from one source: later and weaker with distance."""
     kind = KINDS[plan.kind]
     assert kind.sound is not None
-    emitted = kind.sound(rng, n, rate, kind.band_hz)
+    emitted = kind.sound(rng, n, rate, kind.heard_hz(rate))
     t = np.arange(n) / rate
     along = plan.origin_m + plan.along_m_s * t
     across2 = (plan.across_m_s * (t - t[-1] / 2)) ** 2 + plan.lateral_m**2

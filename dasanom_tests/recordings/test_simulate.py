@@ -264,6 +264,53 @@ def test_an_event_reaches_its_ratio_and_fades_along_the_fibre(kind: str) -> None
             assert (strongest[far] < strongest[peak] - 20).all()
 
 
+class Measured:
+    """A background that somebody measured: the same noise on all channels and in all bands."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate, self.coupling = rate, np.ones(48)
+
+    def band_rms(self, band_hz: tuple[float, float]) -> np.ndarray:
+        assert 0 < band_hz[0] < band_hz[1] <= 0.45 * self.rate
+        return np.full(48, 20.0)
+
+
+@pytest.mark.parametrize("rate", [500, 625, 1000, 4000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_event_reaches_its_ratio_at_any_rate(kind: str, rate: int) -> None:
+    for plan in plan_events((5, 6), [(500.0, 735.0)], 560.0, 10, 10.0, {kind: 36}, (12.0,))[:4]:
+        event = compute_event(plan, Line().channels * 5.0, Measured(rate))
+        assert event.signal.shape[1] == plan.n_rows * rate // 5
+        rows = event.signal.reshape(len(event.signal), plan.n_rows, rate // 5).astype(float)
+        bursts = rows[..., : rate // 10], rows[..., rate // 10 :]
+        level = 20 * np.log10(np.maximum(*(np.sqrt((burst**2).mean(2)) for burst in bursts)) / 20 + 1e-20)
+        present = level > -40
+        np.testing.assert_allclose(event.level_db[present], level[present], atol=0.01)
+        assert event.level_db.max() == pytest.approx(plan.snr_db, abs=0.01)
+
+
+@pytest.mark.parametrize("rate", [500, 625, 4000])
+def test_truth_is_where_the_recordings_are_louder_at_any_rate(tmp_path: Path, rate: int) -> None:
+    line = Line(
+        minutes=1, sampling_rate_hz=rate, events_per_hour={"pickaxe": 60, "cutting": 60}, snrs_db=(25.0,), seed=2
+    )
+    simulate(line, [DAY], tmp_path)
+    x = samples(tmp_path, line).astype(np.float32)
+    assert x.shape == (60 * rate, 48)
+    active = truth(tmp_path, "activity").to_pandas()
+    assert set(active["kind"]) == {"pickaxe", "cutting"}
+    for kind, rows in active.groupby("kind"):
+        band = KINDS[kind].heard_hz(rate)
+        x_band = signal.sosfilt(signal.butter(4, band, "band", fs=rate, output="sos"), x, axis=0)
+        level = 10 * np.log10((x_band.reshape(60, rate, 48) ** 2).mean(1))
+        level -= np.median(level, axis=0)
+        strong = rows[rows["snr_db"] > 20]
+        second = ((strong["start"] - strong["start"].dt.normalize()).dt.total_seconds() - 36000).astype(int)
+        assert np.median(level[second, strong["channel"] - 100]) > 10
+    power = np.fromfile(next(tmp_path.rglob("*.pow")), "<f4")
+    assert len(power) == 2 * 300 * 48
+
+
 def test_a_walker_moves_along_the_fibre() -> None:
     plan = plan_events((7, 8), [(500.0, 735.0)], 560.0, 10, 10.0, {"walking": 6}, (15.0,))[0]
     line = Line()
