@@ -1,7 +1,7 @@
 """Recordings of a line that does not exist: vendor bundles, the contractor's files, and the truth beside them.
 
-The line is described here, its signals come from `sources`. What is true is kept in ``truth/``, which the pipeline
-never reads; what the contractor says goes with the recordings and is often wrong, as in life.
+The line is described in `sites`, its signals come from `sources`. What is true is kept in ``truth/``, which the
+pipeline never reads; what the contractor says goes with the recordings and is often wrong, as in life.
 """
 
 import argparse
@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy import special
 from tqdm import tqdm
 
+from dasanom_assets.recordings.sites import FAMILIES, Line, draw_site, with_threats, without_threats
 from dasanom_assets.recordings.sources import (
     BLOCK_SECONDS,
     FLOOR_DB,
@@ -30,8 +30,10 @@ from dasanom_assets.recordings.sources import (
     ROWS_PER_SECOND,
     Background,
     Event,
+    Gains,
+    Lasting,
     Plan,
-    compute_event,
+    begin_event,
     plan_events,
 )
 from dasanom_assets.settings import Settings
@@ -78,68 +80,6 @@ class ExistingRecordingsError(FileExistsError):
     """The fibre already has recordings of the day."""
 
 
-class Line(BaseModel):
-    """A fibre line and what happens on it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    fibre: str = Field(
-        "north", pattern=r"^[A-Za-z0-9-]+$", description="name; the stem of files up to the first _"
-    )
-    zones: tuple[tuple[int, int], ...] = Field(
-        ((100, 147),), min_length=1, description="first and last absolute channel of each recorded stretch"
-    )
-    channel_spacing_m: float = Field(5.0, gt=0)
-    gauge_length_m: float = Field(10.0, gt=0)
-    sampling_rate_hz: int = Field(2000, ge=500, le=4000, multiple_of=5)
-    hour: int = Field(10, ge=0, le=23, description="hour of the day at which recording starts, UTC")
-    minutes: float = Field(10.0, ge=1, description="recorded each day; whole seconds")
-    file_minutes: float = Field(2.5, gt=0, description="length of a file, minutes; whole seconds")
-    events_per_hour: dict[str, float] = Field(
-        {"walking": 6, "pickaxe": 6, "shovel": 4, "cutting": 4, "machine": 4, "traffic": 48, "wind": 12},
-        description="rate of each kind; that of traffic holds by day and falls at night",
-    )
-    snrs_db: tuple[float, ...] = Field(
-        (6.0, 10.0, 15.0), min_length=1, description="ratios of threats: strongest 0.1-s burst to background"
-    )
-    road_position: float = Field(0.25, ge=0, le=1, description="where a road crosses, share of the line")
-    pump_position: float = Field(0.8, ge=0, le=1, description="where a pump stands, share of the line")
-    seed: int = Field(0, ge=0)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Line":
-        flat = [channel for zone in self.zones for channel in zone]
-        if flat[0] < 0 or any(first > last for first, last in self.zones) or sorted(set(flat[1::2])) != flat[1::2]:
-            raise ValueError(f"zones {self.zones} are not ascending stretches of channels")
-        if any(a[1] >= b[0] for a, b in zip(self.zones, self.zones[1:], strict=False)):
-            raise ValueError(f"zones {self.zones} overlap")
-        for name in ("minutes", "file_minutes"):
-            if not float(getattr(self, name) * 60).is_integer():
-                raise ValueError(f"{name} {getattr(self, name)} is not a whole number of seconds")
-        if self.hour * 60 + self.minutes > 24 * 60:
-            raise ValueError(f"{self.minutes:g} minutes from {self.hour}:00 run past midnight")
-        if unknown := set(self.events_per_hour) - set(KINDS):
-            raise ValueError(f"events_per_hour names {sorted(unknown)}; kinds are {', '.join(KINDS)}")
-        if min(self.snrs_db) <= FLOOR_DB or min(self.events_per_hour.values(), default=0) < 0:
-            raise ValueError(f"snrs_db must be above {FLOOR_DB:g} dB, and events_per_hour at least 0")
-        return self
-
-    @property
-    def channels(self) -> np.ndarray:
-        """Absolute numbers of the channels, int32, shape (n_channels,)."""
-        return np.concatenate([np.arange(first, last + 1, dtype=np.int32) for first, last in self.zones])
-
-    @property
-    def seconds(self) -> int:
-        """Recorded seconds of a day."""
-        return round(self.minutes * 60)
-
-    def at(self, share: float) -> float:
-        """Return the place, in m along the fibre, at a share of the line's length."""
-        first, last = self.zones[0][0], self.zones[-1][1]
-        return (first + share * (last - first)) * self.channel_spacing_m
-
-
 def simulate(
     line: Line,
     days: Iterable[date],
@@ -170,15 +110,19 @@ def simulate(
         Where one of the days has recordings of the fibre and `force` is not set; nothing is written then.
     """
     days = list(days)
-    landing = root / "landing"
-    if not force and (taken := [day for day in days if _recordings(landing / f"{day}", line.fibre)]):
+    if not force:
+        _refuse_existing(line.fibre, days, root / "landing")
+    for day in days:
+        simulate_day(line, day, root / "landing", root / "truth", contractor=contractor, progress=progress)
+
+
+def _refuse_existing(fibre: str, days: list[date], landing: Path) -> None:
+    if taken := [day for day in days if _recordings(landing / f"{day}", fibre)]:
         names = ", ".join(map(str, taken))
         raise ExistingRecordingsError(
-            f"{landing} already has recordings of fibre {line.fibre} on {names}: choose other days or another "
+            f"{landing} already has recordings of fibre {fibre} on {names}: choose other days or another "
             "fibre, or replace them with --force"
         )
-    for day in days:
-        simulate_day(line, day, landing, root / "truth", contractor=contractor, progress=progress)
 
 
 def simulate_day(
@@ -239,24 +183,45 @@ def _write_day(
     began = datetime(day.year, day.month, day.day, line.hour, tzinfo=UTC)
     rate, spacing = line.sampling_rate_hz, line.channel_spacing_m
     background = Background(
-        (*fibre_seed, 0), day_seed, line.zones, spacing, line.gauge_length_m, rate, line.at(line.pump_position)
+        (*fibre_seed, 0),
+        day_seed,
+        line.zones,
+        spacing,
+        line.gauge_length_m,
+        rate,
+        line.at(line.pump_position),
+        line.ground,
     )
+    gains = Gains(line.gain, (*day_seed, 5), len(line.channels), line.seconds)
     place_m = line.channels * spacing
     zones_m = [(first * spacing, last * spacing) for first, last in line.zones]
     road_m = line.at(line.road_position)
-    plans = plan_events(day_seed, zones_m, road_m, line.hour, line.minutes, line.events_per_hour, line.snrs_db)
+    plans = plan_events(
+        day_seed,
+        zones_m,
+        road_m,
+        line.hour,
+        line.minutes,
+        line.events_per_hour,
+        line.snrs_db,
+        plants_m={(*fibre_seed, 2, i): line.at(share) for i, share in enumerate(line.plant_positions)},
+        rush_hour=line.rush_hour,
+        ground=line.ground,
+    )
     rows, activity, present = [], [], []
     bundles = _Bundles(line, began, folder)
     for index in range(-(-line.seconds // BLOCK_SECONDS)):
         first = index * BLOCK_SECONDS
         while plans and plans[0].first_row < (first + BLOCK_SECONDS) * ROWS_PER_SECOND:
-            event = compute_event(plans.pop(0), place_m, background)
-            present.append(event)
-            rows.append(_event_row(line, began, event))
-            activity.append(_activity(line, began, event))
+            event = begin_event(plans.pop(0), place_m, background)
+            if event.extent:
+                present.append(event)
+                rows.append(_event_row(line, began, event))
+                activity.append(_activity(line, began, event))
         block = background.block(index)
         for event in present:
             event.add_to(block, first * rate, rate)
+        gains.apply(block, first * rate, rate)
         seconds = min(BLOCK_SECONDS, line.seconds - first)
         probability = _contractor(line, day_seed, index, present) if contractor else None
         bundles.write(block[:, : seconds * rate], probability)
@@ -270,14 +235,12 @@ def _write_day(
 # -- truth ----------------------------------------------------------------------------------------------
 
 
-def _event_row(line: Line, began: datetime, event: Event) -> dict[str, object]:
-    above = event.level_db > FLOOR_DB
-    times, places = np.flatnonzero(above.any(0)), np.flatnonzero(above.any(1))
-    peak, _ = np.unravel_index(event.level_db.argmax(), event.level_db.shape)
-    channels = line.channels[event.columns]
+def _event_row(line: Line, began: datetime, event: Event | Lasting) -> dict[str, object]:
+    extent, channels = event.extent, line.channels
+    assert extent
     origin = _ns(began) + event.plan.first_row * ROW_NS
-    start, end = origin + int(times[0]) * ROW_NS, origin + (int(times[-1]) + 1) * ROW_NS
-    name = f"{line.fibre}/{event.plan.kind}/{start}/{channels[peak]}/{event.plan.seed}"
+    start, end = origin + extent.rows[0] * ROW_NS, origin + (extent.rows[1] + 1) * ROW_NS
+    name = f"{line.fibre}/{event.plan.kind}/{start}/{channels[extent.peak]}/{event.plan.seed}"
     return {
         "event_id": hashlib.sha256(name.encode()).hexdigest()[:16],
         "fibre": line.fibre,
@@ -285,16 +248,16 @@ def _event_row(line: Line, began: datetime, event: Event) -> dict[str, object]:
         "threat": KINDS[event.plan.kind].threat,
         "start": start,
         "end": end,
-        "first_channel": int(channels[places[0]]),
-        "last_channel": int(channels[places[-1]]),
-        "peak_channel": int(channels[peak]),
+        "first_channel": int(channels[extent.columns[0]]),
+        "last_channel": int(channels[extent.columns[1]]),
+        "peak_channel": int(channels[extent.peak]),
         "snr_db": event.plan.snr_db,
     }
 
 
-def _activity(line: Line, began: datetime, event: Event) -> pa.Table:
+def _activity(line: Line, began: datetime, event: Event | Lasting) -> pa.Table:
     """Return the seconds and channels on which a threat is above the floor; nothing for a nuisance."""
-    if not KINDS[event.plan.kind].threat:
+    if isinstance(event, Lasting) or not KINDS[event.plan.kind].threat:
         return ACTIVITY.empty_table()
     lead = event.plan.first_row % ROWS_PER_SECOND
     level = np.pad(
@@ -340,10 +303,14 @@ _TAKEN_FOR = {
     "machine": (0.1, 0.0, 0.1, 0.8),
     "traffic": (0.2, 0.1, 0.0, 0.7),
     "wind": (0.3, 0.5, 0.0, 0.2),
+    "vehicle": (0.2, 0.1, 0.0, 0.7),
+    "tram": (0.1, 0.0, 0.0, 0.9),
+    "plant": (0.0, 0.0, 0.2, 0.8),
+    "shower": (0.2, 0.4, 0.3, 0.1),
 }
 """How likely the contractor takes a kind for each of its classes but noise, once it raises an alarm."""
 
-_NUISANCE_ALARMS = {"traffic": 0.5, "wind": 0.3}
+_NUISANCE_ALARMS = {"traffic": 0.5, "wind": 0.3, "vehicle": 0.1, "tram": 0.3, "plant": 0.5, "shower": 0.2}
 """How likely it raises an alarm on a nuisance."""
 
 
@@ -358,7 +325,7 @@ def _opinion(plan: Plan) -> tuple[bool, int]:
     return bool(rng.random() < noticed), int(rng.choice(len(CLASSES) - 1, p=_TAKEN_FOR[plan.kind]))
 
 
-def _contractor(line: Line, day_seed: tuple[int, ...], index: int, events: list[Event]) -> np.ndarray:
+def _contractor(line: Line, day_seed: tuple[int, ...], index: int, events: list[Event | Lasting]) -> np.ndarray:
     """Return the contractor's class probabilities of a block.
 
     Returns
@@ -372,10 +339,11 @@ def _contractor(line: Line, day_seed: tuple[int, ...], index: int, events: list[
     logits[..., -1] += 3.5
     for event in events:
         alarm, as_class = _opinion(event.plan)
-        support = np.clip(event.sustained_db / 4, 0, 1) * (6.0 if alarm else 1.0)
         at = event.plan.first_row - first_row
         begin, end = max(at, 0), min(at + event.plan.n_rows, n_rows)
-        logits[begin:end, event.columns, as_class] += support[:, begin - at : end - at].T
+        columns, level_db = event.levels(begin - at, end - at)
+        support = np.clip(level_db / 4, 0, 1) * (6.0 if alarm else 1.0)
+        logits[begin:end, columns, as_class] += support.T
     return special.softmax(logits, axis=-1)
 
 
@@ -465,10 +433,12 @@ def main(argv: list[str] | None = None) -> int:
     add("--data", help="data root, a local folder (default: DASANOM_DATA, or data/ beside pyproject.toml)")
     add("--first-day", type=date.fromisoformat, default=date(2026, 1, 5), help="first day (default: %(default)s)")
     add("--days", type=int, default=4, help="number of days (default: %(default)s)")
+    add("--threat-days", type=int, default=1, help="threats happen on the last of them (default: %(default)s)")
     add("--hour", type=int, default=usual["hour"].default, help="UTC hour of the start (default: %(default)s)")
     add("--minutes", type=float, default=usual["minutes"].default, help="minutes a day (default: %(default)s)")
     add("--channels", type=int, default=48, help="number of channels, from channel 100 on (default: %(default)s)")
-    add("--fibre", default=usual["fibre"].default, help="name of the fibre (default: %(default)s)")
+    add("--site", choices=FAMILIES, help="draw the line from a family of sites (default: the line of the README)")
+    add("--fibre", help=f"name of the fibre (default: {usual['fibre'].default}, or <site>-<seed>)")
     add(
         "--seed", type=int, default=usual["seed"].default, help="another seed, another line (default: %(default)s)"
     )
@@ -478,29 +448,22 @@ def main(argv: list[str] | None = None) -> int:
     store = Store(options.data or Settings().data)
     if not store.is_local:
         parser.error("--data must be a local folder")
+    if not 0 <= options.threat_days <= options.days:
+        parser.error(f"--threat-days {options.threat_days} of {options.days} days cannot be")
     try:
-        line = Line(
-            fibre=options.fibre,
-            zones=((100, 99 + options.channels),),
-            hour=options.hour,
-            minutes=options.minutes,
-            seed=options.seed,
-        )
+        line = _line(options)
     except ValueError as error:
         parser.error(str(error))
     days = [options.first_day + timedelta(days=i) for i in range(options.days)]
+    quiet = len(days) - options.threat_days
     root = Path(store.full(""))
     # disable=None: no bar where the output is no terminal.
     with tqdm(total=line.seconds * len(days), unit="s", unit_scale=True, desc="simulating", disable=None) as bar:
         try:
-            simulate(
-                line,
-                days,
-                root,
-                contractor=not options.no_contractor,
-                force=options.force,
-                progress=bar.update,
-            )
+            if not options.force:
+                _refuse_existing(line.fibre, days, root / "landing")
+            for of, its_days in ((without_threats(line), days[:quiet]), (line, days[quiet:])):
+                simulate(of, its_days, root, contractor=not options.no_contractor, force=True, progress=bar.update)
         except OSError as error:
             bar.close()
             print(f"dasanom-simulate: {error}", file=sys.stderr)
@@ -508,8 +471,20 @@ def main(argv: list[str] | None = None) -> int:
     what = (
         f"{len(days)} days of fibre {line.fibre}, {len(line.channels)} channels and {line.minutes:g} minutes each"
     )
-    print(f"Simulated {what}, in {root / 'landing'}; what is true is in {root / 'truth'}")
+    threats = f"threats on the last {options.threat_days}" if options.threat_days else "no threats"
+    print(f"Simulated {what}, {threats}, in {root / 'landing'}; what is true is in {root / 'truth'}")
     return 0
+
+
+def _line(options: argparse.Namespace) -> Line:
+    """Return the line that was asked for, with threats."""
+    chosen = {"hour": options.hour, "minutes": options.minutes, "seed": options.seed}
+    if options.fibre is not None:
+        chosen["fibre"] = options.fibre
+    if options.site is None:
+        return Line(zones=((100, 99 + options.channels),), **chosen)
+    site = with_threats(draw_site(options.site, options.seed, options.channels))
+    return Line.model_validate(site.model_dump() | chosen)
 
 
 if __name__ == "__main__":
