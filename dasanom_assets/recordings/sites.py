@@ -160,7 +160,6 @@ FAMILIES: dict[str, Family] = {
     # A pipe beside a busy road: vehicles along the whole fibre.
     "roadside": Family(
         per_hour={"vehicle": (40, 240), "traffic": (4, 24), "wind": (2, 12), "shower": (0.05, 0.3)},
-        rates_hz=(500, 1000, 2000),
         ground_rms=(100, 350),
         coupling_db=(2, 4),
         wave_speed_m_s=(220, 500),

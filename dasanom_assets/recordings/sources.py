@@ -847,7 +847,7 @@ class Lasting(ABC):
         Its noise is steady, so that the ratio is that of its rms and needs no samples.
         """
 
-    @property
+    @cached_property
     def extent(self) -> Extent | None:
         """Where it is at least as strong as the background; None if it is nowhere."""
         rows, columns, peaks = [], [], []
@@ -940,14 +940,12 @@ class Passing(Lasting):
         wave = np.empty((columns.stop - columns.start, n), np.float32)
         longest = REACH * plan.decay_m + self._half_m + abs(along[-1] - along[0]) + plan.lateral_m
         lead = int(longest / plan.wave_speed_m_s * self._rate) + 2
-        emitted = self._emitted(begin - lead, end)
+        emitted, now = self._emitted(begin - lead, end), np.arange(lead, lead + n, dtype=np.float32)
         for row, place, coupling in zip(wave, self._place_m[columns], self._coupling[columns], strict=True):
             offset = (place - along).astype(np.float32)
             distance = self._distance(offset)
-            # When the sample was emitted that arrives now.
-            at = np.arange(lead, lead + n, dtype=np.float32) - distance * np.float32(
-                self._rate / plan.wave_speed_m_s
-            )
+            # Where among the emitted samples that lies which arrives now.
+            at = now - distance * np.float32(self._rate / plan.wave_speed_m_s)
             before = at.astype(np.int32)
             part = at - before
             sound = emitted[before] * (1 - part) + emitted[np.minimum(before + 1, lead + n - 1)] * part

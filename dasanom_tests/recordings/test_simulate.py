@@ -319,6 +319,36 @@ def test_truth_is_where_the_recordings_are_louder_at_any_rate(tmp_path: Path, ra
     assert len(power) == 2 * 300 * 48
 
 
+@pytest.mark.parametrize("rate", [500, 625, 2000])
+@pytest.mark.parametrize("kind", THREATS)
+def test_truth_ends_where_a_threat_does_at_any_rate(tmp_path: Path, kind: str, rate: int) -> None:
+    line = Line(minutes=1, sampling_rate_hz=rate, events_per_hour={kind: 60}, snrs_db=(20.0,), seed=2)
+    quiet = line.model_copy(update={"events_per_hour": {}})
+    for name, of in (("with", line), ("without", quiet)):
+        simulate(of, [DAY], tmp_path / name, contractor=False)
+    x, ground = (samples(tmp_path / name, line).astype(float) for name in ("with", "without"))
+    sos = signal.butter(4, KINDS[kind].heard_hz(rate), "band", fs=rate, output="sos")
+    usual = signal.sosfiltfilt(sos, ground, axis=0).std(0)
+    rows = (x - ground).reshape(300, rate // 5, 48)
+    level = 20 * np.log10(
+        np.maximum(*(np.sqrt((b**2).mean(1)) for b in np.array_split(rows, 2, axis=1))) / usual + 1e-9
+    )
+    (event,) = truth(tmp_path / "with", "events").to_pylist()
+    began = event["start"].replace(minute=0, second=0, microsecond=0)
+    first, last = (round((event[key] - began).total_seconds() * 5) for key in ("start", "end"))
+    inside = np.zeros(level.shape, bool)
+    inside[first:last, event["first_channel"] - 100 : event["last_channel"] - 99] = True
+    assert level[~inside].max() < 2.5
+    edges = (
+        level[first],
+        level[last - 1],
+        level[:, event["first_channel"] - 100],
+        level[:, event["last_channel"] - 100],
+    )
+    assert min(edge.max() for edge in edges) > -2.5
+    assert level.max() == pytest.approx(20, abs=2.5)
+
+
 def test_a_walker_moves_along_the_fibre() -> None:
     plan = plan_events((7, 8), [(500.0, 735.0)], 560.0, 10, 10.0, {"walking": 6}, (15.0,))[0]
     line = Line()
