@@ -8,6 +8,8 @@ TORCH := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' constraints.txt)
 export DAGSTER_HOME ?= $(CURDIR)
 # Two runs at once share the cores; training, which runs alone, takes all of them itself.
 export OMP_NUM_THREADS ?= 1
+# Waiting threads sleep: spinning ones make training twenty times slower beside one busy process.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: run test lint pictures install clean
 

@@ -7,6 +7,7 @@ and passed on as values; nothing below reads the environment.
 
 import hashlib
 import math
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -247,42 +248,86 @@ class InfoGanSettings(_Section):
         return {name: getattr(self, f"{name}_rate") for name in names}
 
 
+class ReferenceSettings(_Section):
+    """The recipe: every constant that changes a score or a rate. It is stored with the model.
+
+    What each is for, and what half and double of it do, is in ``docs/recipe.md``.
+    """
+
+    windows: int = Field(10_000, ge=20, description="reference windows that detectors are fitted on")
+    contamination: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="share of the reference windows, the strangest, that detectors are not fitted on; rates still "
+        "count them",
+    )
+    folds: int = Field(4, ge=2, description="parts of the reference that are scored without themselves, at least")
+    most_folds: int = Field(8, ge=2, description="folds that more days than these share")
+    guard_seconds: float = Field(30.0, ge=0, description="on each side of such a part of a day, left out too")
+    neighbours: int = Field(5, ge=1, description="nearest reference windows that a distance is taken to")
+    density: float = Field(
+        0.5, ge=0, le=1, description="how far distances are measured against those around; 0: not, 1: wholly"
+    )
+    rank_decay: float = Field(0.9, gt=0, lt=1, description="weight of a frame by its rank in a band: decay^rank")
+    ranked_dimensions: int = Field(20, ge=1, description="principal components of ranked and mean levels")
+    sharpness: float = Field(1.3, gt=0, description="of the soft maximum over frames: 0 is the mean")
+    soft_dimensions: int = Field(8, ge=1, description="principal components of soft maxima")
+    spread_quantile: float = Field(
+        0.9, gt=0.5, lt=1, description="of the reference scores, by whose distance from the median they are scaled"
+    )
+    support_seconds: float = Field(6.0, ge=0, description="standard deviation of the Gaussian support in time, s")
+    support_channels: float = Field(1.0, ge=0, description="the same along the fibre, channels")
+    extend_share: float = Field(
+        0.03, gt=0, lt=1, description="share of reference windows that are strange enough to be part of an event"
+    )
+    half_height: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="two peaks are two events where the score falls between them below this share of the lower "
+        "one; an event reaches as far as its score is above it",
+    )
+    rate_channel_seconds: int = Field(
+        10_000_000, ge=60, description="channel-seconds of the reference days that rates are counted on, at most"
+    )
+    block_seconds: int = Field(300, ge=1, description="of what the bootstrap draws, s")
+    replicates: int = Field(200, ge=1, description="of the bootstrap")
+    confidence: float = Field(0.9, gt=0, lt=1, description="of intervals of rates")
+    tail_peaks: int = Field(50, ge=10, description="strongest events that the tail is fitted to, at most")
+    least_peaks: int = Field(10, ge=4, description="with fewer reference events there is no tail")
+    most_shape: float = Field(0.3, ge=0, lt=0.5, description="of the tail, at most: 0 falls exponentially")
+    place_m: float = Field(15.0, ge=0, description="what lies within is one place, m")
+    hourly_from_days: int = Field(
+        14, ge=2, description="days of reference from which hours of the day have rates of their own"
+    )
+
+
 class DetectionSettings(_Section):
-    """Clustering, thresholds and events."""
+    """Detectors, the budget of false alarms, and clusters."""
 
     detectors: tuple[str, ...] = Field(
-        ("neighbours", "bursts", "vae", "latent", "temporal", "infogan"),
+        ("neighbours", "ranked", "vae", "latent"),
         min_length=1,
-        description="by name (neighbours, bursts, vae, latent, temporal, infogan, kmeans, dbscan, "
-        "isolation_forest) or module:Class",
+        description="that score: by name (neighbours, ranked, plain, mahalanobis, vae, latent, temporal, infogan, "
+        "kmeans, dbscan, isolation_forest) or module:Class",
     )
-    weights: dict[str, float] = Field(
-        {"neighbours": 4.0, "vae": 0.5, "latent": 0.5, "temporal": 0.25, "infogan": 0.25},
-        description="of detectors in the fusion, by name; 1 for those that are not named",
+    fused: tuple[str, ...] = Field(
+        (),
+        description="those of them that make up the score, by name; none named: neighbours and ranked, or all "
+        "where neither scores",
     )
-    reference_windows: int = Field(6_000, ge=100, description="windows that detectors are fitted on")
+    budget: float = Field(1.0, gt=0, description="events of ordinary ground that may be told, a kilometre and day")
+    channel_spacing_m: float = Field(5.0, gt=0, description="taken where recordings do not say it, m")
     max_noise_share: float = Field(
         0.4, gt=0, lt=1, description="HDBSCAN settings that call more of them noise lose"
     )
-    threshold: Literal["budget", "conformal", "gaussian", "quantile"] = Field(
-        "budget", description="which threshold decides is_anomaly"
-    )
-    budget: float = Field(
-        1.0, gt=0, description="false alarm events a kilometre and day, for the budget threshold"
-    )
-    channel_spacing_m: float = Field(5.0, gt=0, description="taken where recordings do not say it, m")
-    false_alarm_rate: float = Field(
-        1e-3, gt=0, lt=1, description="share of quiet windows above the conformal and gaussian thresholds"
-    )
-    quantile: float = Field(0.999, gt=0, lt=1, description="of the reference scores, for the quantile threshold")
-    trim_mads: float = Field(
-        8.0, gt=0, description="reference windows further above the median, in MADs, are taken for events"
-    )
-    extend_p_value: float = Field(
-        0.01, gt=0, lt=1, description="an event, once open, extends to windows below this"
-    )
-    min_windows: int = Field(3, ge=1, description="an event has at least so many windows above the threshold")
+    cluster_windows: int = Field(6_000, ge=20, description="reference windows that are clustered")
     seed: int = 0
+
+    def fusion(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return which of the detectors that score, by name, make up the score."""
+        return self.fused or tuple(name for name in names if name in ("neighbours", "ranked")) or tuple(names)
 
 
 class TemporalSettings(_Section):
@@ -399,6 +444,7 @@ class Settings(BaseSettings):
     vae: VaeSettings = VaeSettings()
     infogan: InfoGanSettings = InfoGanSettings()
     detection: DetectionSettings = DetectionSettings()
+    reference: ReferenceSettings = ReferenceSettings()
     temporal: TemporalSettings = TemporalSettings()
     comparison: ComparisonSettings = ComparisonSettings()
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from dasanom_assets.settings import Settings, SpectrogramSettings
+from dasanom_assets.settings import DetectionSettings, ReferenceSettings, Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.transform import Transform
 
 
@@ -63,3 +63,42 @@ def test_a_hop_that_does_not_divide_a_second_needs_an_image() -> None:
 def test_segments_with_gaps_and_unknown_time_zones_are_refused(wrong: dict, why: str) -> None:
     with pytest.raises(ValidationError, match=why):
         Settings(temporal=wrong)
+
+
+def test_the_fusion_is_what_is_named_or_the_two_that_always_score_or_all() -> None:
+    named = DetectionSettings(detectors=("neighbours", "ranked", "vae"), fused=("vae", "ranked"))
+    assert named.fusion(["neighbours", "ranked", "vae"]) == ("vae", "ranked")
+    usual = DetectionSettings()
+    assert usual.fusion([name.rpartition(":")[2] for name in usual.detectors]) == ("neighbours", "ranked")
+    assert usual.fusion(["vae", "ranked"]) == ("ranked",)
+    assert usual.fusion(["vae", "latent"]) == ("vae", "latent")
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong"),
+    [
+        ("reference", {"contamination": 0.5}),
+        ("reference", {"folds": 1}),
+        ("reference", {"most_shape": 0.5}),
+        ("reference", {"half_height": 0}),
+        ("reference", {"rank_decay": 1}),
+        ("detection", {"budget": 0}),
+        ("detection", {"detectors": ()}),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(section: str, wrong: dict) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        Settings(**{section: wrong})
+
+
+def test_the_recipe_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().reference == ReferenceSettings()
+    monkeypatch.setenv("DASANOM_REFERENCE__SUPPORT_SECONDS", "4.5")
+    monkeypatch.setenv("DASANOM_DETECTION__FUSED", '["ranked"]')
+    changed = Settings()
+    assert changed.reference == ReferenceSettings(support_seconds=4.5)
+    assert changed.detection.fused == ("ranked",)
+
+
+def test_every_constant_of_the_recipe_says_what_it_is_for() -> None:
+    assert all(field.description for field in ReferenceSettings.model_fields.values())

@@ -95,10 +95,11 @@ def score(store: Store, day: str, models: Store, settings: Settings) -> dict[str
     lap("cluster_labels")
     store.write_day("anomaly_scores", day, anomaly_scores(store, day, reference, settings, inputs), note)
     lap("anomaly_scores")
-    scores, labels = taking_part(store, day, settings.detection)
-    before = end_of_day_before(store, day, note, settings.detection)
+    scores, labels = taking_part(store, day, reference.level)
+    before = end_of_day_before(store, day, note, reference.level)
     group = settings.spectrogram.group_channels
-    events = find_events(scores, labels, None, settings.detection, settings.window, group, before)
+    rates, level = reference.rates, reference.level
+    events = find_events(scores, labels, None, rates, level, settings.window, group, before)
     events, explanations = explain(store, day, events, scores, reference, settings)
     store.write_day("anomaly_events", day, events, note)
     store.write_day("event_explanations", day, explanations, note)

@@ -1,8 +1,7 @@
 """What speaks for which detector: figures of all of them side by side, from labelled sets and from scored days.
 
 Nobody knows the truth of scored days. There, detectors are measured against each other and against the contractor,
-each at the p-value that the settings allow a quiet window. What they find and what they cost comes from labelled
-sets.
+each at the same p-value. What they find and what they cost comes from labelled sets.
 """
 
 import json
@@ -35,6 +34,9 @@ from dasanom_assets.tables.store import Store
 
 FUSED = "fused"
 REPORTS = "reports/mimii_benchmark"
+RATE = 1e-3
+"""Share of ordinary windows that each detector may flag. P-values end at 1 / (n + 1): a detector that has judged
+fewer than 999 reference windows flags none."""
 MAX_WINDOWS = 1_000_000
 """Windows of a day that are looked at: the first channels of it that hold no more."""
 RANKED = 50_000
@@ -67,7 +69,7 @@ def gather(store: Store, days: Iterable[str], settings: Settings, say: Callable[
         if entry["path"].endswith(".json")
     ]
     figures: dict[str, Any] = {"labelled": labelled, "days": [], "detectors": []}
-    figures["rate"] = settings.detection.false_alarm_rate
+    figures["rate"] = RATE
     tables: list[pa.Table] = []
     per_day: list[list[dict[str, Any]]] = []
     for day in days:
@@ -80,8 +82,8 @@ def gather(store: Store, days: Iterable[str], settings: Settings, say: Callable[
         say(f"{day}: {scores.num_rows:,} windows")
         per_day.append(_against_contractor(store, day, scores, names, settings))
         figures["days"].append(day)
-        tables.append(scores.select(["score", *(f"p_{name}" for name in names[:-1])]))
-    figures["agreement"] = _summed(per_day, settings)
+        tables.append(scores.select(["p_value", *(f"p_{name}" for name in names[:-1])]))
+    figures["agreement"] = _summed(per_day)
     if tables:
         figures |= disagreement(pa.concat_tables(tables), figures["detectors"])
         figures["clusterings"] = clusterings(_embeddings(store, figures["days"], settings), settings)
@@ -100,10 +102,8 @@ def _first_channels(store: Store, day: str) -> pa.Table:
 
 
 def p_of(scores: pa.Table, detector: str) -> np.ndarray:
-    """Return the p-values of a detector, float64, shape (n_windows,)."""
-    if detector == FUSED:
-        return 10.0 ** -scores["score"].to_numpy().astype(np.float64)
-    return scores[f"p_{detector}"].to_numpy()
+    """Return the p-values of a detector, float64, shape (n_windows,); 1 where it has no score."""
+    return np.nan_to_num(scores["p_value" if detector == FUSED else f"p_{detector}"].to_numpy(), nan=1.0)
 
 
 def flagged_events(scores: pa.Table, flagged: np.ndarray, settings: Settings) -> pa.Table:
@@ -116,15 +116,10 @@ def flagged_events(scores: pa.Table, flagged: np.ndarray, settings: Settings) ->
     flagged : numpy.ndarray
         bool, shape (n_windows,).
     settings : Settings
-        Events have at least `detection.min_windows`.
     """
     rows = scores.filter(pa.array(flagged))
     reach = int(SLACK * settings.window.shift_seconds * SECOND_NS)
-    found = [
-        some
-        for some in members(components(rows, reach, settings.spectrogram.group_channels))
-        if len(some) >= settings.detection.min_windows
-    ]
+    found = members(components(rows, reach, settings.spectrogram.group_channels))
     columns: dict[str, list[Any]] = {
         name: [] for name in ("fibre", "event_id", "start", "end", "first_channel", "last_channel")
     }
@@ -158,7 +153,7 @@ def _against_contractor(
     out = []
     for name in names:
         p = p_of(scores, name)
-        flagged = p <= settings.detection.false_alarm_rate
+        flagged = p <= RATE
         at = scores.column_names.index("is_anomaly")
         who = who_flagged(scores.set_column(at, "is_anomaly", pa.array(flagged)), rows, settings.comparison)
         own = flagged_events(scores, flagged, settings)
@@ -175,14 +170,14 @@ def _against_contractor(
     return out
 
 
-def _summed(per_day: list[list[dict[str, Any]]], settings: Settings) -> list[dict[str, Any]]:
+def _summed(per_day: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """Return one row a detector over all days: agreement of windows where the contractor was there, and events."""
     out = []
     for of_detector in zip(*per_day, strict=True):
         both_sides = [day for day in of_detector if day["contractor"]]
         row: dict[str, Any] = {"detector": of_detector[0]["detector"]}
         p = np.concatenate([day["p"] for day in of_detector])
-        row["flagged_share"] = float((p <= settings.detection.false_alarm_rate).mean())
+        row["flagged_share"] = float((p <= RATE).mean())
         hours = sum(day["hours"] for day in of_detector)
         own = sum(len(day["matches"]) - day["matches"]["event_id"].null_count for day in of_detector)
         row["events_an_hour"] = own / hours
@@ -213,7 +208,7 @@ def disagreement(scores: pa.Table, names: list[str]) -> dict[str, Any]:
     Parameters
     ----------
     scores : pyarrow.Table
-        With `score` and ``p_<detector>``.
+        With `p_value` and ``p_<detector>``.
     names : list of str
         Detectors; the last one is `FUSED`.
 
@@ -247,7 +242,7 @@ def _told(matrix: np.ndarray) -> list[list[float | None]]:
 
 def _embeddings(store: Store, days: list[str], settings: Settings) -> np.ndarray:
     """Return latent means of windows spread evenly over days, float32, shape (n, latent)."""
-    each = max(1, settings.detection.reference_windows // len(days))
+    each = max(1, settings.detection.cluster_windows // len(days))
     parts = []
     for day in days:
         mu = [stack(rows["mu"]) for rows in store.iter_day("embeddings", day, ["mu"]) if rows.num_rows]

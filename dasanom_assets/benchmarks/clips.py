@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from dasanom_assets.benchmarks.autoencoder import Autoencoder, vectors
-from dasanom_assets.detection.detectors import Detector, Windows, detector_classes
-from dasanom_assets.detection.fusion import Vote, fuse
+from dasanom_assets.detection.conformal import Conformal, fused
+from dasanom_assets.detection.detectors import Detector, Windows, detector_class, detector_classes
 from dasanom_assets.detection.inputs import ERROR, FEATURES
 from dasanom_assets.detection.mixtures import Mixtures, divergence, fit_mixtures
-from dasanom_assets.detection.thresholds import Calibration
+from dasanom_assets.detection.neighbours import SMALLEST, Mahalanobis
 from dasanom_assets.models.infogan_training import encode_gan, train_infogan
 from dasanom_assets.models.training import Encoded, encode_bank, train_vae
 from dasanom_assets.recordings.labelled_sets import Clip, Layout
@@ -38,6 +39,12 @@ from dasanom_assets.spectrograms.windows import WindowBank
 SOUND = SpectrogramSettings(frame_seconds=0.064, hop_seconds=0.03125, lowest_hz=50.0, highest_hz=8000.0)
 """For 16 kHz: 1024 samples every 500, 64 mel bands; 64 frames, a window, are 2 s."""
 SOUND_WINDOW = WindowSettings(seconds=2, shift_seconds=1)
+SOUND_FUSED = ("mahalanobis", "dasanom_assets.benchmarks.clips:Residual")
+"""What is fused of sound, unless `detection.fused` names something.
+
+Chosen on machines with planted faults of seeds 0 to 3, where the mean AUC of four machines is 0.971; 0.891 by
+`mahalanobis`, 0.959 by `residual` alone. On seeds 4 and 5, which nothing was chosen on: 0.957, 0.902 and 0.951.
+"""
 BASELINE = "dense_autoencoder"
 FUSED = "fused"
 TEMPORAL = "temporal"
@@ -45,8 +52,6 @@ TEMPORAL_DIMENSIONS = 10
 """Principal components of whitened frames that a clip's mixture is fitted in."""
 TRAIN_SHARE, VALIDATION_SHARE = 0.7, 0.1
 """Of the normal clips that are not held out; the rest sets thresholds."""
-ON_FRAMES = ("neighbours", TEMPORAL)
-"""Detectors that look at the frames alone: they need no network."""
 LEAST_NORMAL = 4
 """Normal clips that a group needs: one to train on, to stop by, to set the threshold, and to evaluate."""
 STEPS = 600
@@ -59,22 +64,25 @@ class TooFewError(ValueError):
 
 @dataclass(frozen=True)
 class Scale:
-    """How signal becomes windows for a kind of recording."""
+    """How signal becomes windows for a kind of recording, and what is fused: detectors as settings name them."""
 
     spectrogram: SpectrogramSettings
     window: WindowSettings
+    fused: tuple[str, ...]
 
     @staticmethod
     def of(layout: Layout, settings: Settings) -> "Scale":
-        """Return that of sound, or for a fibre that of the settings."""
+        """Return that of sound, or for a fibre that of the settings; a fusion that these name is for both."""
+        path = {detector_class(name).name: name for name in settings.detection.detectors}
+        fused = tuple(path[name] for name in settings.detection.fusion(list(path)))
         if layout == "mimii":
-            return Scale(SOUND, SOUND_WINDOW)
-        return Scale(settings.spectrogram, settings.window)
+            return Scale(SOUND, SOUND_WINDOW, fused if settings.detection.fused else SOUND_FUSED)
+        return Scale(settings.spectrogram, settings.window, fused)
 
     def within(self, seconds: int) -> "Scale":
         """Return it with windows no longer than a clip of so many seconds."""
         shorter = min(self.window.seconds, seconds)
-        return Scale(self.spectrogram, self.window.model_copy(update={"seconds": shorter}))
+        return replace(self, window=self.window.model_copy(update={"seconds": shorter}))
 
 
 def clip_levels(clip: Clip, settings: SpectrogramSettings) -> np.ndarray:
@@ -219,11 +227,23 @@ def _steps(settings: VaeSettings | InfoGanSettings, n_windows: int) -> tuple[int
     return batch, max(settings.max_epochs, math.ceil(STEPS / per_epoch))
 
 
+class Residual(Mahalanobis):
+    """Distance from the plane of the principal components, which `mahalanobis` does not look beyond."""
+
+    name = "residual"
+    whitened = False
+
+    def _between(self, features: np.ndarray, itself: bool = False) -> np.ndarray:
+        centred = features - self.mean
+        beyond = centred - (centred @ self.components) @ self.components.T
+        return np.log(np.linalg.norm(beyond, axis=1) + SMALLEST).astype(np.float32)
+
+
 def looks_through(detector: type[Detector]) -> str | None:
     """Return the network that a detector looks through, ``vae`` or ``infogan``, None where it needs none."""
     if {FEATURES, ERROR} & set(detector.inputs):
         return "infogan"
-    return None if detector.name in ON_FRAMES else "vae"
+    return "vae" if detector.network else None
 
 
 @dataclass(frozen=True)
@@ -267,22 +287,21 @@ def score_group(
         bool, shape (n_clips,).
     scale : Scale
     settings : Settings
-        Of these: background, vae, infogan, and detection with the detectors that are fused.
+        Of these: background, vae, infogan, reference, and detection with detectors to measure beside the fused.
     device : str
         Torch device.
     compared : iterable of str
-        Further detectors, which are not fused.
+        Further detectors to measure. Detectors that cannot be fitted, or tell no clips apart, are left out.
     say : callable, optional
         Takes a line of text on each step.
 
     Raises
     ------
     TooFewError
-        See `split`; or where too few windows are left.
+        See `split`; or where too few windows, or no detector of the fusion, are left.
     """
     parts = split(abnormal)
     say = say or (lambda line: None)
-    detection = settings.detection
     usual = Usual.of([levels[i] for i in parts.train])
 
     def bank(which: np.ndarray) -> tuple[WindowBank, np.ndarray]:
@@ -299,21 +318,19 @@ def score_group(
             f"{len(learned)} windows to learn from and {calibration.sum()} to calibrate by are too few"
         )
 
-    some = np.random.default_rng(detection.seed).permutation(len(learned))[: detection.reference_windows]
+    some = np.random.default_rng(settings.detection.seed).permutation(len(learned))[: settings.reference.windows]
     some.sort()
-    wanted = list(dict.fromkeys([*detection.detectors, *compared]))
-    classes = detector_classes([name for name in wanted if name != TEMPORAL])
+    of_fusion = detector_classes(scale.fused)
+    classes = detector_classes(list(dict.fromkeys([*settings.detection.detectors, *compared]))) | of_fusion
+    temporal = classes.pop(TEMPORAL, None)
     for name, of in list(classes.items()):
-        if of.adds_up:
-            say(f"{name} is left out: it looks at the surroundings of windows, and clips have none")
-            del classes[name]
-        elif unknown := set(of.inputs) - {FEATURES, ERROR}:
+        if unknown := set(of.inputs) - {FEATURES, ERROR}:
             say(f"{name} is left out: clips do not have what it asks for, {', '.join(sorted(unknown))}")
             del classes[name]
     networks = {name: looks_through(of) for name, of in classes.items()}
     costs: dict[str | None, tuple[float, float]] = {None: (0.0, 0.0)}
     banks = (learned.subset(some), new)
-    encoded = [Encoded.empty(settings.vae.latent)] * 2
+    encoded: list[Encoded | None] = [None, None]
     more: list[dict[str, np.ndarray]] = [{}, {}]
     if "vae" in networks.values():
         began = time.perf_counter()
@@ -338,32 +355,45 @@ def score_group(
         Windows(bank, of, more=extra) for bank, of, extra in zip(banks, encoded, more, strict=True)
     )
 
-    by_window: dict[str, np.ndarray] = {}
-    seconds: dict[str, dict[str, float]] = {}
-    for name, of in classes.items():
-        began = time.perf_counter()
-        detector = of.fit(reference, detection)
-        fitted = time.perf_counter()
-        by_window[name] = detector.score(windows)
-        done = time.perf_counter()
-        train, score = costs[networks[name]]
-        seconds[name] = {"train": fitted - began + train, "score": done - fitted + score}
-        say(f"{name}: fitted in {fitted - began:.1f} s, scored in {done - fitted:.1f} s")
-    if TEMPORAL in wanted:
-        began = time.perf_counter()
+    def by_frames() -> tuple[float, np.ndarray]:
         mixtures = clip_mixtures(levels, parts.train, usual, settings.background)
         fitted = time.perf_counter()
-        by_window[TEMPORAL] = clip_divergences(mixtures, parts.train, seen, len(levels))[of_clip]
-        seconds[TEMPORAL] = {"train": fitted - began, "score": time.perf_counter() - fitted}
-    began = time.perf_counter()
-    names = [name for name in by_window if name in detection.detectors]
-    scores = np.stack([by_window[name] for name in names], axis=1)
-    # Windows of a clip are not independent: a clip is a block.
-    calibrations = {
-        name: Calibration.fit(scores[calibration, i], np.inf, of_clip[calibration]) for i, name in enumerate(names)
+        return fitted, clip_divergences(mixtures, parts.train, seen, len(levels))[of_clip]
+
+    def by_detector(of: type[Detector]) -> tuple[float, np.ndarray]:
+        detector = of.fit(reference, settings)
+        return time.perf_counter(), detector.score(windows)
+
+    by_window: dict[str, np.ndarray] = {}
+    conformal: dict[str, Conformal] = {}
+    seconds: dict[str, dict[str, float]] = {}
+    steps: dict[str, Callable[[], tuple[float, np.ndarray]]] = {
+        name: partial(by_detector, of) for name, of in classes.items()
     }
-    # Weights in the settings are a fibre's; sound has none of its own, and a clip is all that any detector sees.
-    by_window[FUSED] = fuse(calibrations, dict.fromkeys(names, Vote()), scores)
+    if temporal:
+        steps[TEMPORAL] = by_frames
+    for name, step in steps.items():
+        began = time.perf_counter()
+        try:
+            fitted, values = step()
+        except Exception as error:  # whatever it is, also of somebody else's detector: the others go on
+            say(f"{name} is left out: it could not be fitted ({error})")
+            continue
+        try:
+            conformal[name] = Conformal.fit(values[calibration])
+        except ValueError as error:
+            say(f"{name} is left out: it {error}")
+            continue
+        done = time.perf_counter()
+        by_window[name] = values
+        train, score = costs[networks.get(name)]
+        seconds[name] = {"train": fitted - began + train, "score": done - fitted + score}
+        say(f"{name}: fitted in {fitted - began:.1f} s, scored in {done - fitted:.1f} s")
+    names = [name for name in of_fusion if name in conformal]
+    if not names:
+        raise TooFewError(f"no detector of the fusion is left of {', '.join(of_fusion)}")
+    began = time.perf_counter()
+    by_window[FUSED] = fused({name: conformal[name] for name in names}, by_window)
     taken = time.perf_counter() - began
     shared = [networks.get(name) for name in names]
     twice = [(n - 1, cost) for network, cost in costs.items() if (n := shared.count(network)) > 1]

@@ -90,7 +90,7 @@ def bench_fit() -> dict[str, Any]:
     out: dict[str, Any] = {}
     settings = DetectionSettings()
     for kind in KINDS:
-        points = windows(kind, settings.reference_windows, 1)
+        points = windows(kind, settings.cluster_windows, 1)
         began = time.perf_counter()
         chosen = fit_clusters(points, settings).chosen
         out[f"{kind}_s"] = time.perf_counter() - began

@@ -1,22 +1,24 @@
-"""How well threats are told from quiet ground, on simulated sites that no model learned from.
+"""How well threats are told from ordinary ground, and whether rates are kept, where no choice was made.
 
-``python -m dasanom_assets.benchmarks.detection --out docs/detection.json`` trains on two sites and scores days of
-a third: one for each ratio of threats to the background, a quiet one, one on which ground is only louder, and an
-hour of the line as it is simulated by default, whose threats are less faint and fewer. It
-does so with several seeds (other sites, other events, another network), beside the preset ``original`` and mean
-energy, and once with 24 h, for time and memory. It prints tables and writes all figures as JSON. Intervals are
-the least and the greatest of the seeds.
+``python -m dasanom_assets.benchmarks.detection --out docs/detection.json`` simulates sites of every family (see
+`recordings.sites`), whose seeds begin at 100: nothing was chosen on them. Each site has four ordinary days to
+learn from, one to count false events on, a day of faint threats and one of usual ones, and two on which ground is
+only louder, or only quieter. With ``--street FOLDER``, a recorded street is a ground too (see `street`): files
+before 09:30:00 are learned from, later ones scored, as they are and with threats planted.
+
+Every score stands in one table: the plain baseline, each detector alone, their fusion, the fusion less each of its
+detectors and with each other one. Intervals are the least and the greatest of the grounds.
 """
 
 import argparse
-import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from distributed import Client
-from scipy import stats
 
-from dasanom_assets.benchmarks import chain
+from dasanom_assets.benchmarks import chain, street
 from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.benchmarks.simulated import (
     GUARD_CHANNELS,
@@ -39,112 +40,237 @@ from dasanom_assets.benchmarks.simulated import (
     read_truth,
     window_truth,
 )
-from dasanom_assets.detection.events import find_events
-from dasanom_assets.detection.reference import Reference, fit_reference, load_reference
-from dasanom_assets.detection.scoring import anomaly_scores, spacing_m, thresholds
-from dasanom_assets.models import checkpoints
-from dasanom_assets.models.training import load_vae, resolve_device
-from dasanom_assets.recordings.simulate import ACTIVITY, Line, simulate
+from dasanom_assets.detection.conformal import fused
+from dasanom_assets.detection.events import find_events, hour_of
+from dasanom_assets.detection.promise import expected_and_realised
+from dasanom_assets.detection.rates import poisson_ratio
+from dasanom_assets.detection.reference import Reference, load_reference
+from dasanom_assets.detection.support import ChannelScores, with_support
+from dasanom_assets.recordings.simulate import ACTIVITY, simulate
+from dasanom_assets.recordings.sites import FAMILIES, Line, draw_site, with_threats, without_threats
 from dasanom_assets.settings import DetectionSettings, Settings
 from dasanom_assets.spectrograms.cluster import open_client
-from dasanom_assets.spectrograms.windows import SECOND_NS, day_frames
+from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import TIME, with_score
 from dasanom_assets.tables.store import Store
 
 FIRST = date(2026, 1, 5)
-LEARNED = ("learned-a", "learned-b")
-SITE = "site"
-HARD_SNRS_DB = (2.0, 5.0, 8.0, 11.0)
-"""Strongest 0.1-s burst of a threat against the background of its band: 1.3 to 3.5 times its amplitude."""
-RATES = {"walking": 12, "pickaxe": 12, "shovel": 8, "cutting": 8, "machine": 8, "traffic": 48, "wind": 12}
-"""Events an hour on days with threats: twice as many threats as usual."""
-LOUDER_DB = 8.0
-LOUDER_SECONDS, LOUDER_CHANNELS = 20, 4
-LASTING_SECONDS = 4.0
-"""What a window needs of a threat to count as one. The truth of a faint threat may be a single burst."""
-ASKED = (1e-2, 1e-3, 1e-4)
-BUDGETS = (1.0, 10.0, 100.0, 1000.0)
-"""False events a km and day: an hour of a short line says nothing of one, but does of a thousand."""
-COMPARED = ("kmeans", "dbscan", "isolation_forest")
+LEARNED = 4
+"""Days that each site is learned from."""
+FAINT_DB, USUAL_DB = (2.0, 6.0, 12.0), (6.0, 10.0, 15.0)
+"""Strongest 0.1-s burst of a threat against the background of its band: 1.3 to 4, and 2 to 5.6 times its
+amplitude."""
+THREATS_PER_HOUR = {"walking": 12.0, "pickaxe": 12.0, "shovel": 8.0, "cutting": 8.0, "machine": 8.0}
+CHANGE_DB = 8.0
+CHANGE_SECONDS, CHANGE_CHANNELS = 20, 4
+ASKED = (1e-2, 1e-3)
+SCORED = (
+    *("neighbours", "ranked", "plain", "mahalanobis", "vae", "latent", "temporal", "infogan"),
+    *("kmeans", "dbscan", "isolation_forest"),
+)
 FIGURES = ("auc", "average_precision", "partial_auc")
+STREET_BUDGET = 1000.0
 
 
-def days(n: int, after: int = 0) -> list[date]:
-    """Return `n` days in a row, the first of them `after` days after `FIRST`."""
-    return [FIRST + timedelta(days=after + i) for i in range(n)]
+@dataclass(frozen=True)
+class Ground:
+    """A data root, and which of its days are what.
+
+    Attributes
+    ----------
+    name : str
+    root : pathlib.Path
+    learned : list of str
+    days : dict of str to str
+        ``ordinary``, and kinds of days with threats.
+    """
+
+    name: str
+    root: Path
+    learned: list[str]
+    days: dict[str, str]
 
 
-def prepare(root: Path, seed: int, minutes: float, channels: int) -> dict[str, list[str]]:
-    """Simulate the sites of a seed below `root`; return which days of the new site are what."""
-    zones = ((100, 99 + channels),)
-    for i, fibre in enumerate(LEARNED):
-        line = Line(fibre=fibre, zones=zones, minutes=2 * minutes, seed=100 * seed + i)
-        simulate(line, days(2), root / "learned", contractor=False)
-    site = Line(fibre=SITE, zones=zones, minutes=2 * minutes, seed=100 * seed + 50)
-    simulate(site, days(1), root / SITE, contractor=False)
-    hard = days(len(HARD_SNRS_DB), 1)
-    for day, snr in zip(hard, HARD_SNRS_DB, strict=True):
-        changes = {"minutes": minutes, "events_per_hour": RATES, "snrs_db": (snr,)}
-        simulate(site.model_copy(update=changes), [day], root / SITE, contractor=False)
-    quiet, louder, usual = days(3, 1 + len(hard))
-    simulate(site.model_copy(update={"minutes": 6 * minutes}), [usual], root / SITE, contractor=False)
-    for day, length in ((quiet, 6 * minutes), (louder, minutes)):
-        silent = site.model_copy(update={"minutes": length, "events_per_hour": {}})
-        simulate(silent, [day], root / SITE, contractor=False)
-    make_louder(root / SITE, str(louder), channels)
-    return {
-        "hard": [str(day) for day in hard],
-        "quiet": [str(quiet)],
-        "louder": [str(louder)],
-        "usual": [str(usual)],
-    }
+def day(i: int) -> date:
+    """Return the day that lies `i` days after the first."""
+    return FIRST + timedelta(days=i)
 
 
-def make_louder(root: Path, day: str, channels: int) -> None:
-    """Raise the samples of some channels for some seconds by `LOUDER_DB`, and say so in the truth."""
+def simulated_ground(line: Line, root: Path, minutes: float) -> Ground:
+    """Simulate the days of a site below `root`."""
+    plain = without_threats(line)
+    kinds = ("ordinary", "faint", "usual", "louder", "quieter")
+    days = dict(zip(kinds, map(day, range(LEARNED, LEARNED + len(kinds))), strict=True))
+
+    def write(what: Line, of: Iterable[date], length: float) -> None:
+        simulate(what.model_copy(update={"minutes": length}), of, root, contractor=False)
+
+    write(plain, map(day, range(LEARNED)), minutes)
+    write(plain, [days["ordinary"]], 2 * minutes)
+    write(with_threats(plain, THREATS_PER_HOUR, FAINT_DB), [days["faint"]], minutes)
+    write(with_threats(plain, THREATS_PER_HOUR, USUAL_DB), [days["usual"]], minutes)
+    silent = plain.model_copy(update={"events_per_hour": {}})
+    for kind, change_db in (("louder", CHANGE_DB), ("quieter", -CHANGE_DB)):
+        write(silent, [days[kind]], minutes / 2)
+        change_level(root, str(days[kind]), plain, change_db)
+    learned = [str(day(i)) for i in range(LEARNED)]
+    return Ground(line.fibre, root, learned, {kind: str(of) for kind, of in days.items()})
+
+
+def change_level(root: Path, of_day: str, line: Line, change_db: float) -> None:
+    """Raise or lower the samples of some channels for some seconds, and say so in the truth."""
     columns: dict[str, list[Any]] = {"channel": [], "start": []}
-    for path in sorted((root / "landing" / day).glob("*.bin")):
+    channels = line.channels
+    for path in sorted((root / "landing" / of_day).glob("*.bin")):
         note = json.loads(Path(f"{path}.info").read_text())
         rate, began = note["sampling_rate_hz"], datetime.fromisoformat(note["start_time"])
         mapped = np.memmap(path, "<i2", "r+")
-        samples = mapped.reshape(-1, channels)
-        for i, second in enumerate(range(20, len(samples) // rate - LOUDER_SECONDS - 10, 45)):
-            # Places take turns over the line, so that none is louder often.
-            first = (7 * i + 3) % (channels - LOUDER_CHANNELS)
-            part = samples[second * rate : (second + LOUDER_SECONDS) * rate, first : first + LOUDER_CHANNELS]
-            part[:] = np.clip(np.rint(part * 10 ** (LOUDER_DB / 20)), -32768, 32767)
-            for channel in range(100 + first, 100 + first + LOUDER_CHANNELS):
-                seconds = int(began.timestamp()) + second + np.arange(LOUDER_SECONDS)
-                columns["channel"] += [channel] * LOUDER_SECONDS
+        samples = mapped.reshape(-1, len(channels))
+        for i, second in enumerate(range(20, len(samples) // rate - CHANGE_SECONDS - 10, 45)):
+            # Places take turns over the line, so that none is changed often.
+            first = (7 * i + 3) % (len(channels) - CHANGE_CHANNELS)
+            part = samples[second * rate : (second + CHANGE_SECONDS) * rate, first : first + CHANGE_CHANNELS]
+            part[:] = np.clip(np.rint(part * 10 ** (change_db / 20)), -32768, 32767)
+            for channel in channels[first : first + CHANGE_CHANNELS].tolist():
+                seconds = int(began.timestamp()) + second + np.arange(CHANGE_SECONDS)
+                columns["channel"] += [channel] * CHANGE_SECONDS
                 columns["start"] += (seconds * SECOND_NS).tolist()
         mapped.flush()
     n = len(columns["channel"])
     activity = {
-        "fibre": [SITE] * n,
+        "fibre": [line.fibre] * n,
         "channel": columns["channel"],
         "start": pa.array(columns["start"], pa.int64()).cast(TIME),
-        "kind": ["louder"] * n,
-        "snr_db": [LOUDER_DB] * n,
+        "kind": ["changed"] * n,
+        "snr_db": [abs(change_db)] * n,
     }
     store = Store(str(root))
-    with store.fs.open(store.full(f"truth/day={day}/activity.parquet"), "wb") as file:
+    with store.fs.open(store.full(f"truth/day={of_day}/activity.parquet"), "wb") as file:
         pq.write_table(pa.table(activity, schema=ACTIVITY), file)
 
 
-def mean_energy(store: Store, day: str, scores: pa.Table) -> np.ndarray:
-    """Return the mean level of each window, dB, float32, shape (n_windows,)."""
-    out = np.empty(scores.num_rows, np.float32)
-    channel, start, end = (scores[name].cast(pa.int64()).to_numpy() for name in ("channel", "start", "end"))
-    for frames in day_frames(store, day):
-        at = np.flatnonzero(channel == frames.channel)
-        total = np.concatenate([[0.0], np.cumsum(np.nanmean(frames.power_db, axis=(1, 2), dtype=np.float64))])
-        first, last = (np.searchsorted(frames.start_ns, side[at]) for side in (start, end))
-        out[at] = (total[last] - total[first]) / np.maximum(last - first, 1)
+def street_ground(folder: Path, root: Path, seed: int, held_back: bool) -> Ground:
+    """Write the recorded street below `root`: what is learned, and what is scored as it is and with threats.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        See `street.write_street`.
+    root : pathlib.Path
+    seed : int
+        Of the planted threats.
+    held_back : bool
+        Score the files from `street.DEVELOP_UNTIL` on, and learn from all before; otherwise the third of these
+        that is last is scored.
+    """
+    learn_until, until = (street.DEVELOP_UNTIL, "240000") if held_back else ("092000", street.DEVELOP_UNTIL)
+    planted = street.Planting(seed=seed)
+    street.write_street(folder, root, day(0), "000000", learn_until)
+    street.write_street(folder, root, day(1), learn_until, until)
+    street.write_street(folder, root, day(2), learn_until, until, planted)
+    return Ground("street, recorded", root, [str(day(0))], {"ordinary": str(day(1)), "planted": str(day(2))})
+
+
+def run(ground: Ground, settings: Settings, client: Client) -> dict[str, Any]:
+    """Ingest a ground, train on its first days, score the others; return its figures."""
+    store = Store(str(ground.root))
+    for of_day in (*ground.learned, *ground.days.values()):
+        chain.ingest(store, of_day, settings, client)
+    chain.train(store, ground.learned, settings, lambda line: print(line, file=sys.stderr))
+    reference = load_reference(store)
+    out: dict[str, Any] = {
+        "ground": ground.name,
+        "km_days": reference.rates.km_days,
+        "events": len(reference.rates.strength),
+        "left_out": reference.note["left_out"],
+        "ranking": {},
+        "found": {},
+    }
+    spacing = reference.note["spacing_m"]
+    for kind, of_day in ground.days.items():
+        if kind == "ordinary":
+            out["cost"] = scoring_cost(store, of_day, settings)
+            scores = with_score(store.read_day("anomaly_scores", of_day))
+            p = scores["p_value"].to_numpy()
+            out["windows"] = {"n": len(p)} | {f"{asked:g}": float((p <= asked).mean()) for asked in ASKED}
+            out["counts"] = [
+                {"budget": budget, **count}
+                for budget, count in expected_and_realised(store, of_day, reference).items()
+            ]
+            continue
+        chain.score(store, of_day, store, settings)
+        scores = with_score(store.read_day("anomaly_scores", of_day))
+        activity = read_truth(store, of_day, "activity")
+        if kind in ("faint", "usual"):
+            truth = read_truth(store, of_day, "events")
+            off = off_nuisances(scores, truth, activity)
+            out["ranking"][f"{kind}, ordinary events too"] = rank_all(scores, activity, reference, settings)
+            out["ranking"][kind] = rank_all(scores, activity, reference, settings, off)
+        else:
+            out["ranking"][kind] = rank_all(scores, activity, reference, settings)
+        if kind in ("faint", "usual", "planted"):
+            out["found"][kind] = found_at(store, of_day, reference, settings, spacing)
     return out
 
 
-def off_nuisances(scores: pa.Table, events: pa.Table, activity: pa.Table) -> pa.Table:
-    """Return the windows less those near a nuisance that hold no threat."""
+def rank_all(
+    scores: pa.Table,
+    activity: pa.Table,
+    reference: Reference,
+    settings: Settings,
+    some: np.ndarray | None = None,
+) -> dict[str, dict[str, float]]:
+    """Return ROC AUC, average precision and partial AUC of each score, alone or fused, with its surroundings.
+
+    Parameters
+    ----------
+    scores : pyarrow.Table
+        Rows of `anomaly_scores` that have a score.
+    activity : pyarrow.Table
+        Truth.
+    reference : Reference
+    settings : Settings
+    some : numpy.ndarray, optional
+        bool, shape (n_windows,): windows that count.
+    """
+    mine = list(reference.fused)
+    others = [name for name in reference.names if name not in mine]
+    sets = {name: [name] for name in reference.names} | {"fusion": mine}
+    if len(mine) > 1:
+        sets |= {f"fusion less {name}": [n for n in mine if n != name] for name in mine}
+    sets |= {f"fusion with {name}": [*mine, name] for name in others}
+    out = {}
+    for name, of in sets.items():
+        table = scores.append_column("told", pa.array(strength_of(scores, reference, of)))
+        table = table if some is None else table.filter(pa.array(some))
+        found = evaluate_windows(table, activity, "told", settings.window.seconds / 2)
+        out[name] = {figure: found[figure] for figure in FIGURES}
+    return out
+
+
+def strength_of(scores: pa.Table, reference: Reference, names: Sequence[str]) -> np.ndarray:
+    """Return the score that some detectors and a window's surroundings give, float64, shape (n_windows,)."""
+    of = {name: reference.conformal[name] for name in names}
+    step = reference.settings["spectrogram"]["group_channels"]
+    shift_ns = reference.settings["window"]["shift_seconds"] * SECOND_NS
+    whole = fused(of, {name: scores[f"score_{name}"].to_numpy() for name in names})
+    fibre, channel = scores["fibre"].to_numpy(zero_copy_only=False).astype(str), scores["channel"].to_numpy()
+    start = scores["start"].cast(pa.int64()).to_numpy()
+    order = np.lexsort((start, channel, fibre))
+    border = np.flatnonzero((np.diff(channel[order]) != 0) | (fibre[order][1:] != fibre[order][:-1])) + 1
+    parts = np.split(order, border)
+    channels = (
+        ChannelScores(fibre[at[0]], int(channel[at[0]]), start[at], whole[at], reference.recipe, shift_ns)
+        for at in parts
+    )
+    out = np.empty(len(whole))
+    for at, (_, strength) in zip(parts, with_support(channels, reference.recipe, step), strict=True):
+        out[at] = strength
+    return out
+
+
+def off_nuisances(scores: pa.Table, events: pa.Table, activity: pa.Table) -> np.ndarray:
+    """Return which windows hold a threat or are near no other event, bool, shape (n_windows,)."""
     channel, start, end = (scores[name].cast(pa.int64()).to_numpy() for name in ("channel", "start", "end"))
     held = np.zeros(scores.num_rows, bool)
     for row in events.filter(pc.invert(events["threat"])).to_pylist():
@@ -154,245 +280,103 @@ def off_nuisances(scores: pa.Table, events: pa.Table, activity: pa.Table) -> pa.
         inside = channel >= row["first_channel"] - GUARD_CHANNELS
         inside &= channel <= row["last_channel"] + GUARD_CHANNELS
         held |= inside & (start < stop + GUARD_SECONDS * SECOND_NS) & (end > begin - GUARD_SECONDS * SECOND_NS)
-    return scores.filter(pa.array(~held | (window_truth(scores, activity) == 1)))
+    return ~held | (window_truth(scores, activity) == 1)
 
 
-def ranked(scores: pa.Table, activity: pa.Table, columns: Iterable[str], seconds: int) -> dict[str, Any]:
-    """Return ROC AUC, average precision, partial AUC and AUC by kind of each score."""
-    out = {}
-    for column in columns:
-        found = evaluate_windows(scores, activity, column, seconds / 2)
-        out[column.removeprefix("score_")] = {name: found[name] for name in (*FIGURES, "auc_by_kind")}
-    return out
-
-
-def run_method(root: Path, which: dict[str, list[str]], settings: Settings, client: Client) -> dict[str, Any]:
-    """Ingest the sites below `root`, train on one folder, score the other; return its figures."""
-    models, site = Store(str(root / "learned")), Store(str(root / SITE))
-    for day in map(str, days(2)):
-        chain.ingest(models, day, settings, client)
-    for day in (str(FIRST), *itertools.chain.from_iterable(which.values())):
-        chain.ingest(site, day, settings, client)
-    chain.train(models, [str(day) for day in days(2)], settings, lambda line: print(line, file=sys.stderr))
-    compared = None
-    if settings.preset == "default":
-        reference = load_reference(models)
-        vae = load_vae(models, reference.vae_version)
-        _, trained = checkpoints.load(models, "vae", reference.vae_version)
-        _, manifest = checkpoints.load(models, "training_set", trained["training_set"])
-        device = resolve_device(settings.device)
-        others = settings.model_copy(update={"detection": DetectionSettings(detectors=COMPARED)})
-        compared = fit_reference(models, manifest, vae, reference.vae_version, others, device)
-    tables: dict[str, list[pa.Table]] = {"hard": [], "louder": []}
-    seconds = settings.window.seconds
-    for kind, of in tables.items():
-        for name in which[kind]:
-            chain.score(site, name, models, settings)
-            scores = with_score(site.read_day("anomaly_scores", name))
-            scores = scores.append_column("score_mean_energy", pa.array(mean_energy(site, name, scores)))
-            if compared:
-                more = with_score(
-                    pa.concat_tables(
-                        anomaly_scores(site, name, compared, others, compared.inputs(site, models, "cpu"))
-                    )
-                )
-                for column in (f"score_{other}" for other in COMPARED):
-                    scores = scores.append_column(column, more[column])
-            of.append(scores.replace_schema_metadata())
-    columns = tuple(name for name in tables["hard"][0].column_names if name.startswith("score"))
-    activity = {kind: [read_truth(site, day, "activity") for day in which[kind]] for kind in tables}
-    events = [read_truth(site, day, "events") for day in which["hard"]]
-    hard, hard_activity = pa.concat_tables(tables["hard"]), pa.concat_tables(activity["hard"])
-    out: dict[str, Any] = {
-        "hard": ranked(hard, hard_activity, columns, seconds),
-        "hard_off_nuisances": ranked(
-            off_nuisances(hard, pa.concat_tables(events), hard_activity), hard_activity, columns, seconds
-        ),
-        "louder": ranked(tables["louder"][0], activity["louder"][0], columns, seconds),
-        "by_snr": {
-            f"{snr:g}": ranked(scores, of_day, ["score"], seconds)["score"]
-            for snr, scores, of_day in zip(HARD_SNRS_DB, tables["hard"], activity["hard"], strict=True)
-        },
-    }
-    if settings.preset == "default":
-        out["events"] = [
-            {"snr_db": snr} | evaluate_events(site.read_day("anomaly_events", day), of_day)
-            for snr, day, of_day in zip(HARD_SNRS_DB, which["hard"], events, strict=True)
-        ]
-        out["quiet"] = quiet_figures(site, models, which["quiet"][0], settings)
-        (usual,) = which["usual"]
-        chain.score(site, usual, models, settings)
-        out["usual"] = evaluate_events(site.read_day("anomaly_events", usual), read_truth(site, usual, "events"))
-        out["budgets"] = budget_figures(site, which, load_reference(models), settings)
-    return out
-
-
-def events_within(site: Store, day: str, reference: Reference, settings: Settings, budget: float) -> pa.Table:
-    """Return the rows that `anomaly_events` of a scored day would have with another budget."""
-    detection = settings.detection.model_copy(update={"budget": budget})
-    limit = thresholds(reference, detection, spacing_m(site, day, settings))["budget"]
-    scores = with_score(site.read_day("anomaly_scores", day))
-    flagged = pc.fill_null(pc.greater_equal(scores["score"], limit), False)
-    scores = scores.set_column(scores.column_names.index("is_anomaly"), "is_anomaly", flagged)
-    return find_events(scores, None, None, detection, settings.window, settings.spectrogram.group_channels)
-
-
-def budget_figures(
-    site: Store, which: dict[str, list[str]], reference: Reference, settings: Settings
-) -> list[dict[str, float]]:
-    """Return false events on the quiet days, and threats found on the others, for each of `BUDGETS`."""
+def found_at(
+    store: Store, of_day: str, reference: Reference, settings: Settings, spacing_m: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Return the threats found and the other events told at the finest budget that is resolved, and at others."""
+    truth = read_truth(store, of_day, "events")
+    scores = with_score(store.read_day("anomaly_scores", of_day))
     out = []
-    for budget in BUDGETS:
-        quiet = [events_within(site, day, reference, settings, budget).num_rows for day in which["quiet"]]
-        hard = [
-            evaluate_events(events_within(site, day, reference, settings, budget), read_truth(site, day, "events"))
-            for day in which["hard"]
-        ]
-        found, threats = (sum(one[name] for one in hard) for name in ("n_found", "n_threats"))
-        out.append({"budget": budget, "false_events": sum(quiet), "n_found": found, "n_threats": threats})
+    for budget in (reference.rates.finest, STREET_BUDGET, settings.detection.budget):
+        events = events_within(scores, reference, settings, budget)
+        found = evaluate_events(events, truth)
+        kept = ("n_threats", "n_found", "n_events", "false_alarms", "onset_errors_s", "channel_errors", "apart")
+        out.append({"budget": budget} | {name: found[name] for name in kept})
     return out
 
 
-def scoring_cost(site: Store, models: Store, day: str) -> dict[str, Any]:
+def events_within(scores: pa.Table, reference: Reference, settings: Settings, budget: float) -> pa.Table:
+    """Return the rows that `anomaly_events` of a scored day would have with another budget."""
+    flagged = np.zeros(scores.num_rows, bool)
+    fibre, channel = scores["fibre"].to_numpy(zero_copy_only=False).astype(str), scores["channel"].to_numpy()
+    hour, score = hour_of(scores["start"].cast(pa.int64()).to_numpy()), scores["score"].to_numpy()
+    for name in np.unique(fibre):
+        for number in np.unique(channel[fibre == name]).tolist():
+            at = (fibre == name) & (channel == number)
+            flagged[at] = score[at] >= reference.rates.thresholds(budget, str(name), number)[hour[at]]
+    scores = scores.set_column(scores.column_names.index("is_anomaly"), "is_anomaly", pa.array(flagged))
+    group = settings.spectrogram.group_channels
+    return find_events(scores, None, None, reference.rates, reference.level, settings.window, group)
+
+
+def scoring_cost(store: Store, of_day: str, settings: Settings) -> dict[str, Any]:
     """Score a day in a process of its own; return its seconds by step, channel-seconds and peak memory."""
-    command = [sys.executable, "-m", "dasanom_assets.benchmarks.chain", site.url(""), models.url(""), day]
+    command = [sys.executable, "-m", "dasanom_assets.benchmarks.chain", store.url(""), store.url(""), of_day]
     told = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, env=os.environ | {"DASANOM_PRESET": "default"}
     )
     return json.loads(told.stdout)
 
 
-def whole_day(root: Path, seed: int, channels: int, models: Store, client: Client) -> dict[str, Any]:
-    """Simulate 24 h of a line with events, below `root`, and score it; return what that cost, and its events."""
-    line = Line(fibre="whole", zones=((100, 99 + channels),), hour=0, minutes=24 * 60, file_minutes=30, seed=seed)
-    simulate(line, [FIRST], root, contractor=False)
-    site, day = Store(str(root)), str(FIRST)
-    chain.ingest(site, day, Settings(preset="default"), client)
-    return scoring_cost(site, models, day) | {"events": site.read_day("anomaly_events", day).num_rows}
-
-
-def quiet_figures(site: Store, models: Store, day: str, settings: Settings) -> dict[str, Any]:
-    """Score a quiet day in a process of its own; return false alarm rates, events, time and memory."""
-    cost = scoring_cost(site, models, day)
-    scores = with_score(site.read_day("anomaly_scores", day))
-    p_value = scores["p_value"].to_numpy()
-    kilometres = len(np.unique(scores["channel"])) * settings.detection.channel_spacing_m / 1000
-    return {
-        "windows": len(p_value),
-        "realised": {f"{p:g}": float((p_value <= p).mean()) for p in ASKED},
-        "realised_by_detector": {
-            name.removeprefix("p_"): {f"{p:g}": float((scores[name].to_numpy() <= p).mean()) for p in ASKED}
-            for name in scores.column_names
-            if name.startswith("p_") and name != "p_value"
-        },
-        "false_events": site.read_day("anomaly_events", day).num_rows,
-        "kilometre_days": kilometres * len(p_value) / len(np.unique(scores["channel"])) / 86_400,
-        **cost,
-    }
-
-
-def summary(seeds: list[dict[str, Any]]) -> str:
+def summary(grounds: Sequence[dict[str, Any]]) -> str:
     """Return the tables of the docs, in Markdown."""
-    lines = [
-        "| score | AUC | average precision | partial AUC | AUC, nuisances too | only louder, AUC |",
-        "|---" * 6 + "|",
+    lines: list[str] = []
+    kinds = list(dict.fromkeys(kind for ground in grounds for kind in ground["ranking"]))
+    for kind in kinds:
+        of = [ground["ranking"][kind] for ground in grounds if kind in ground["ranking"]]
+        lines += [f"**{kind}**, {len(of)} grounds", "", "| score | AUC | AP | partial AUC |", "|---|---|---|---|"]
+        for name in dict.fromkeys(name for one in of for name in one):
+            cells = [interval([one[name][figure] for one in of if name in one]) for figure in FIGURES]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append("")
+    lines += [
+        "| ground | reference, km·days | events | window p ≤ 1e-2, realised ÷ asked | 1e-3 |",
+        "|---" * 5 + "|",
     ]
-    names = {"score": "**fused**", "mean_energy": "mean energy"}
-    rows = [("default", name, names.get(name, f"`{name}`")) for name in seeds[0]["default"]["hard"]]
-    rows += [
-        ("original", name, f"`original`: {names.get(name, name).strip('*')}")
-        for name in seeds[0]["original"]["hard"]
-        if name != "mean_energy"
-    ]
-    for method, name, shown in rows:
-        off = [seed[method]["hard_off_nuisances"][name] for seed in seeds]
-        cells = [interval([one[figure] for one in off]) for figure in FIGURES]
-        cells += [interval([seed[method][of][name]["auc"] for seed in seeds]) for of in ("hard", "louder")]
-        lines.append(f"| {shown} | {' | '.join(cells)} |")
-    kinds = sorted(seeds[0]["default"]["hard_off_nuisances"]["score"]["auc_by_kind"])
-    lines += ["", f"| AUC of the kind | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
-    for method, name, shown in rows:
-        of_kind = [seed[method]["hard_off_nuisances"][name]["auc_by_kind"] for seed in seeds]
-        cells = [interval([one.get(kind, np.nan) for one in of_kind]) for kind in kinds]
-        lines.append(f"| {shown} | {' | '.join(cells)} |")
+    for ground in grounds:
+        ratios = [f"{ground['windows'][f'{asked:g}'] / asked:.2f}" for asked in ASKED]
+        lines.append(
+            f"| {ground['ground']} | {ground['km_days']:.3g} | {ground['events']} | {' | '.join(ratios)} |"
+        )
+    lines += ["", "| budget, a km and day | due | there were | realised ÷ asked (95 %) |", "|---|---|---|---|"]
+    counts = [count for ground in grounds for count in ground["counts"]]
+    for budget in sorted({count["budget"] for count in counts}):
+        expected = sum(count["expected"] for count in counts if count["budget"] == budget)
+        realised = sum(count["realised"] for count in counts if count["budget"] == budget)
+        ratio, low, high = poisson_ratio(realised, expected)
+        lines.append(f"| {budget:g} | {expected:.1f} | {realised} | {ratio:.2f} ({low:.2f}–{high:.2f}) |")
     lines += [
         "",
-        "| ratio of threats, dB | AUC | average precision | events found | false on nuisances | other false |",
+        "| threats | budget, a km and day | found | other events | onset, s | channel |",
+        "|---" * 6 + "|",
     ]
-    lines.append("|---" * 6 + "|")
-    for i, snr in enumerate(HARD_SNRS_DB):
-        cells = [interval([s["default"]["by_snr"][f"{snr:g}"][name] for s in seeds]) for name in FIGURES[:2]]
-        events = [seed["default"]["events"][i] for seed in seeds]
-        on = [sum(e["false_alarms_on"].values()) for e in events]
-        found = f"{sum(e['n_found'] for e in events)} of {sum(e['n_threats'] for e in events)}"
-        other = sum(max(0, e["false_alarms"] - n) for e, n in zip(events, on, strict=True))
-        lines.append(f"| {snr:g} | {' | '.join(cells)} | {found} | {sum(on)} | {other} |")
-    quiet = [seed["default"]["quiet"] for seed in seeds]
-    lines += ["", "| on quiet days | asked 1e-2 | asked 1e-3 | asked 1e-4 |", "|---|---|---|---|"]
-    realised = [interval([q["realised"][f"{p:g}"] / p for q in quiet]) for p in ASKED]
-    lines.append(f"| realised ÷ asked, fused | {' | '.join(realised)} |")
-    for name in quiet[0]["realised_by_detector"]:
-        ratios = [interval([q["realised_by_detector"][name][f"{p:g}"] / p for q in quiet]) for p in ASKED]
-        lines.append(f"| realised ÷ asked, `{name}` | {' | '.join(ratios)} |")
-    length, false = sum(q["kilometre_days"] for q in quiet), sum(q["false_events"] for q in quiet)
-    most = float(stats.chi2.ppf(0.95, 2 * (false + 1)) / 2 / length)
-    lines += ["", "| false events a km and day, asked | expected on quiet days | there were | threats found |"]
-    lines.append("|---" * 4 + "|")
-    for i, budget in enumerate(BUDGETS):
-        of_seeds = [seed["default"]["budgets"][i] for seed in seeds]
-        there, got, of = (sum(one[name] for one in of_seeds) for name in ("false_events", "n_found", "n_threats"))
-        lines.append(f"| {budget:g} | {budget * length:.2g} | {there} | {got} of {of} |")
-    hard = [e for seed in seeds for e in seed["default"]["events"]]
-    onset, apart, channel = median_errors(hard).values()
-    steps: dict[str, float] = {}
-    for q in quiet:
-        for name, value in q["seconds"].items():
-            steps[name] = steps.get(name, 0) + value
-    total = sum(steps.values())
-    pace = [q["channel_seconds"] / sum(q["seconds"].values()) for q in quiet]
-    found, threats = (sum(e[name] for e in hard) for name in ("n_found", "n_threats"))
-    usual = [seed["default"]["usual"] for seed in seeds]
-    of_usual, all_usual = (sum(e[name] for e in usual) for name in ("n_found", "n_threats"))
-    # One event may lie on a vehicle and on wind: what is left by the count is the least that lies on nothing.
-    nothing = sum(max(0, e["false_alarms"] - sum(e["false_alarms_on"].values())) for e in usual)
-    lasting = [f for e in hard for f, s in zip(e["found"], e["durations_s"], strict=True) if s >= LASTING_SECONDS]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Events: {found} of {threats} threats found, {sum(lasting)} of {len(lasting)} of those that are "
-            f"above the background, from the first burst to the last, for {LASTING_SECONDS:g} s or more; medians "
-            f"of onset error {onset:.1f} s ({apart:.1f} s of those whose event is of nothing else) and of channel "
-            f"error {channel:.0f}. Quiet days: {false} false events in {length:.3f} km·days (95 % upper bound "
-            f"{most:.0f} a km and day).",
-            "",
-            f"The usual line, an hour a seed: {of_usual} of {all_usual} threats found, "
-            f"{sum(e['false_alarms'] for e in usual)} other events, at least {nothing} on nothing; medians of "
-            f"onset error {median_errors(usual)['onset_error_s']:.1f} s and of channel error "
-            f"{median_errors(usual)['channel_error']:.0f}.",
-            "",
-            f"Scoring: {interval(pace, 0)} channel-seconds a second, peak memory "
-            f"{max(q['peak_mb'] for q in quiet):.0f} MB; "
-            + ", ".join(f"{name} {value / total:.0%}" for name, value in steps.items())
-            + ".",
-        ]
-    )
+    for kind in ("faint", "usual", "planted"):
+        of_kind = [ground["found"][kind] for ground in grounds if kind in ground["found"]]
+        for i, shown in enumerate(
+            ("the finest resolved", f"{STREET_BUDGET:g}", f"{Settings().detection.budget:g}")
+        ):
+            rows = [one[i] for one in of_kind]
+            if rows:
+                found, threats, false = (
+                    sum(row[name] for row in rows) for name in ("n_found", "n_threats", "false_alarms")
+                )
+                onset, _, channel = median_errors(rows).values()
+                lines.append(
+                    f"| {kind} | {shown} | {found} of {threats} | {false} | {onset:.1f} | {channel:.0f} |"
+                )
+    pace = [ground["cost"]["channel_seconds"] / sum(ground["cost"]["seconds"].values()) for ground in grounds]
+    peak = max(ground["cost"]["peak_mb"] for ground in grounds)
+    lines += ["", f"Scoring: {interval(pace, 0)} channel-seconds a second, peak memory {peak:.0f} MB."]
+    left_out = {name: reason for ground in grounds for name, reason in ground["left_out"].items()}
+    lines += [f"Left out somewhere: {name}, {reason}." for name, reason in left_out.items()]
+    return "\n".join(lines)
 
 
-def whole_day_line(cost: dict[str, Any]) -> str:
-    """Return what `whole_day` found, in words."""
-    total = sum(cost["seconds"].values())
-    shares = ", ".join(f"{name} {value / total:.0%}" for name, value in cost["seconds"].items())
-    channels = cost["channel_seconds"] / 86_400
-    return (
-        f"A whole day of {channels:.0f} channels with {cost['events']} events: "
-        f"{cost['channel_seconds'] / total:.0f} channel-seconds a second, peak memory {cost['peak_mb']:.0f} MB; "
-        f"{shares}."
-    )
-
-
-def interval(values: list[float], digits: int = 3) -> str:
-    """Return the mean of the seeds, and the least and the greatest."""
+def interval(values: Sequence[float], digits: int = 3) -> str:
+    """Return the mean of the grounds, and the least and the greatest."""
     if not np.isfinite(values).any():
         return "–"
     return f"{np.nanmean(values):.{digits}f} ({np.nanmin(values):.{digits}f}–{np.nanmax(values):.{digits}f})"
@@ -401,41 +385,35 @@ def interval(values: list[float], digits: int = 3) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="JSON file to write (default: only the tables are printed)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--minutes", type=float, default=10, help="of a day with threats (default: %(default)s)")
-    parser.add_argument("--channels", type=int, default=48, help="of each site (default: %(default)s)")
-    parser.add_argument("--whole-day", type=int, default=8, help="channels with 24 h (default: %(default)s)")
+    add = parser.add_argument
+    add("--out", type=Path, help="JSON file to write (default: only the tables are printed)")
+    add("--families", nargs="*", default=list(FAMILIES), help="of sites (default: all)")
+    add("--seeds", type=int, nargs="+", default=[100, 101], help="of sites of each family (default: %(default)s)")
+    add("--minutes", type=float, default=10, help="of a day (default: %(default)s)")
+    add("--channels", type=int, default=48, help="of each site (default: %(default)s)")
+    add("--detectors", nargs="+", default=list(SCORED), help="that score (default: all)")
+    add("--street", type=Path, help="folder with the recordings of the street (default: it is left out)")
+    add("--develop", action="store_true", help="score the part of the street that may be looked at")
     options = parser.parse_args(arguments)
-    seeds: list[dict[str, Any]] = []
-    for seed in options.seeds:
+    settings = Settings()
+    detection = DetectionSettings(detectors=tuple(options.detectors))
+    settings = settings.model_copy(update={"detection": detection})
+    os.environ["DASANOM_DETECTION__DETECTORS"] = json.dumps(options.detectors)
+    places: list[tuple[str | None, int]] = [(name, seed) for name in options.families for seed in options.seeds]
+    places += [(None, seed) for seed in options.seeds] if options.street else []
+    grounds: list[dict[str, Any]] = []
+    for family, seed in places:
         with ExitStack() as stack:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dasanom-detection-")))
-            which = prepare(root, seed, options.minutes, options.channels)
-            client = stack.enter_context(open_client(Settings().dask))
-            figures: dict[str, Any] = {"seed": seed}
-            for preset in ("default", "original"):
-                settings = Settings(preset=preset)
-                below = root / preset
-                for folder in ("learned", SITE):
-                    (below / folder).mkdir(parents=True)
-                    for name in ("landing", "truth"):
-                        if (root / folder / name).exists():
-                            (below / folder / name).symlink_to(root / folder / name)
-                changes: dict[str, Any] = {"vae": settings.vae.model_copy(update={"seed": seed})}
-                if preset == "original":
-                    # What the study of 2021 had.
-                    changes["detection"] = DetectionSettings(detectors=("vae", "latent"))
-                figures[preset] = run_method(below, which, settings.model_copy(update=changes), client)
-                print(json.dumps(figures[preset]), file=sys.stderr)
-            if options.whole_day and not seeds:
-                models = Store(str(root / "default" / "learned"))
-                figures["whole_day"] = whole_day(root / "whole", seed, options.whole_day, models, client)
-        seeds.append(figures)
-        write_figures(options.out, {"seeds": seeds})
-    print(summary(seeds))
-    if "whole_day" in seeds[0]:
-        print(f"\n{whole_day_line(seeds[0]['whole_day'])}")
+            if family is None:
+                ground = street_ground(options.street, root, seed, not options.develop)
+            else:
+                ground = simulated_ground(draw_site(family, seed, options.channels), root, options.minutes)
+            client = stack.enter_context(open_client(settings.dask))
+            grounds.append(run(ground, settings, client))
+        print(summary(grounds[-1:]), file=sys.stderr, flush=True)
+        write_figures(options.out, {"grounds": grounds, "seeds": options.seeds})
+    print(summary(grounds))
     return 0
 
 

@@ -20,12 +20,13 @@ from tqdm import tqdm
 from dasanom_assets.benchmarks.clips import Scale, TooFewError, read_levels, score_group
 from dasanom_assets.benchmarks.machine import this_machine
 from dasanom_assets.benchmarks.published import MIMII_CLIPS, dcase_baseline, mimii_baseline, snr_db
+from dasanom_assets.detection.detectors import detector_classes
 from dasanom_assets.models.training import resolve_device
 from dasanom_assets.recordings.labelled_sets import LAYOUTS, NORMAL, Group, LabelledFile, LabelledSet
 from dasanom_assets.settings import Settings
 
-COMPARED = ("temporal", "kmeans", "dbscan", "isolation_forest")
-"""Detectors that are measured beside those of the settings, and not fused."""
+COMPARED = ("plain", "mahalanobis", "temporal", "infogan", "kmeans", "dbscan", "isolation_forest")
+"""Detectors that are measured beside those of the settings."""
 CLIP_SCORE = "mean"
 """Over a clip's windows and microphones, what ranks it; the other one is measured too."""
 MAX_FPR = 0.1
@@ -99,7 +100,7 @@ def run(
     ----------
     dataset : LabelledSet
     settings : Settings
-        The detectors of `detection.detectors` are measured and fused.
+        The detectors of `detection.detectors` are measured; those of `Scale.fused` are fused.
     device : str
         Torch device.
     compared : iterable of str
@@ -157,6 +158,7 @@ def run(
         "sampling_rate_hz": dataset.rate,
         "channels": "all" if dataset.channels is None else list(dataset.channels),
         "detectors": list(settings.detection.detectors),
+        "fused": list(detector_classes(scale.fused)),
         "compared": [name for name in compared if name not in settings.detection.detectors],
         "clip_score": CLIP_SCORE,
         "max_fpr": MAX_FPR,

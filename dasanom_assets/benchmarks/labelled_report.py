@@ -75,12 +75,13 @@ def _page(figures: dict[str, Any]) -> str:
         )
     groups = len({(row["snr"], row["machine"], row["id"]) for row in figures["rows"]})
     channels = figures["channels"] if figures["channels"] == "all" else ", ".join(map(str, figures["channels"]))
+    fused = ", ".join(map(named, figures["fused"]))
     header = f"""<header><h1>Labelled set <span>{escape(figures["set"])}</span></h1>
 <p class="lead">{escape(headline(figures))}.</p>
 <p>{state} {count(groups, "group")} scored, {len(figures["not_scored"])} not;
 {count(len(figures["left_out"]), "file")} left out. Sampling rate {figures["sampling_rate_hz"]:g} Hz, channels
 {channels}. A group is learned by itself, from normal clips alone; none of them is evaluated on. A clip's score is
-the {figures["clip_score"]} over its windows and channels.</p></header>"""
+the {figures["clip_score"]} over its windows and channels. Fused are {escape(fused)}.</p></header>"""
     body = [header]
     if figures["rows"]:
         body += [_ranking(figures, detectors), _means(figures), _threshold(figures, detectors), _rows(figures)]

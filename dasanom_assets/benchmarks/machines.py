@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,14 @@ def character(machine: str, number: int, seed: int) -> Character:
     return Character(rng.uniform(22, 32), rng.uniform(0, 300), rng.uniform(0.3, 1.0, 24), rng.uniform(80, 700, 3))
 
 
+@lru_cache(maxsize=1)  # clips of one machine are made in a row
+def usual_loudness(machine: str, number: int, n: int, seed: int) -> float:
+    """Return the root mean square of one normal clip of `n` samples."""
+    make, _ = MACHINES[machine]
+    sound = make(character(machine, number, seed), np.random.default_rng(seed), n, "")
+    return float(np.sqrt(np.mean(sound**2)))
+
+
 def clip(
     machine: str, number: int, fault: str, index: int, seconds: float, snr_db: float, seed: int
 ) -> np.ndarray:
@@ -228,7 +237,7 @@ def clip(
     # A normal clip's loudness is the measure: a fault adds to the sound, not to a fixed sum.
     drawn = character(machine, number, seed)
     sound = make(drawn, rng, n, fault)
-    usual = np.sqrt(np.mean(make(drawn, np.random.default_rng(seed), n, "") ** 2))
+    usual = usual_loudness(machine, number, n, seed)
     levels = 10 ** (rng.normal(0, LOUDNESS_DB, 2) / 20)
     noise = factory(drawn, rng, n) * 10 ** (-snr_db / 20)
     return (FULL_SCALE * (levels[0] * sound / usual + levels[1] * noise)).astype(np.float32)

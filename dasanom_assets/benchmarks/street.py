@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from scipy import fft
+from scipy import fft, ndimage
 
 from dasanom_assets.recordings.simulate import (
     ACTIVITY,
@@ -60,7 +60,7 @@ class Planting(BaseModel):
 
     n_each: int = Field(8, ge=1, description="threats at each strength")
     strengths: tuple[float, ...] = Field(
-        (1.0, 2.0, 4.0), min_length=1, description="strongest 0.1-s burst to the channel's median one, rms"
+        (1.0, 2.0, 4.0), min_length=1, description="rms of the strongest second to the channel's median one"
     )
     seconds: tuple[float, float] = Field((15.0, 45.0), description="shortest and longest duration")
     kinds: tuple[str, ...] = Field(
@@ -100,7 +100,7 @@ class _Ground:
     rms: np.ndarray
 
     def band_rms(self, band_hz: Band) -> np.ndarray:
-        """Return the median rms of each channel's bursts, whatever the band, float64, shape (n_channels,)."""
+        """Return the median rms of each channel's seconds, whatever the band, float64, shape (n_channels,)."""
         return self.rms
 
 
@@ -111,8 +111,7 @@ def write_street(
 
     Files that follow each other without a gap are joined, up to three minutes a bundle. Without threats, the
     samples are those of the files. The strength of a threat is the largest ratio, over channels, of the rms of its
-    strongest 0.1-s burst to the median 0.1-s rms that the channel has over all that is written, its mean taken
-    off. Threats pass the same filter as the recordings, so that none betrays itself above 275 Hz, where the ground
+    strongest second to the median rms that the channel's seconds have in all that is written, its mean taken off. Threats pass the same filter as the recordings, so that none betrays itself above 275 Hz, where the ground
     is silent. In the truth, the extent of a threat in time and channels, and its activity, are where its bursts
     are within `PRESENT_DB` of its strongest one, whatever its strength; `snr_db` is 20 log10 of the strength.
 
@@ -214,10 +213,11 @@ def _write_bundle(landing: Path, start: datetime, data: np.ndarray) -> None:
 def _plant(data: np.ndarray, planting: Planting, gaps: list[int]) -> Iterator[Event]:
     """Add threats to `data`, shape (n_samples, n_channels), and give them, in the order of their start."""
     place_m = LINE.channels * LINE.channel_spacing_m
-    usual = np.median(_burst_rms(data.T - data.T.mean(1, keepdims=True, dtype=float)), axis=(1, 2))
-    ground = _Ground(RATE, np.ones(len(place_m)), usual)
+    ground = data.T - data.T.mean(1, keepdims=True, dtype=float)
+    usual = np.median(np.sqrt(np.mean(np.square(ground.reshape(len(ground), -1, RATE)), axis=2)), axis=1)
+    known = _Ground(RATE, np.ones(len(place_m)), usual)
     for plan in _plans(planting, gaps, len(data) // ROW_SAMPLES):
-        event = _recorded(compute_event(plan, place_m, ground), usual)
+        event = _recorded(compute_event(plan, place_m, known), usual)
         event.add_to(data.T, 0, RATE)
         yield event
 
@@ -228,10 +228,11 @@ def _recorded(event: Event, usual: np.ndarray) -> Event:
     frequency = fft.rfftfreq(n, 1 / RATE)
     passed = 1 / np.sqrt(1 + (frequency / PASS_HZ) ** (2 * PASS_ORDER))
     wave = fft.irfft(fft.rfft(event.signal.astype(float)) * passed, n)
+    second = np.sqrt(ndimage.uniform_filter1d(np.square(wave), RATE, axis=1, mode="constant"))
+    scale = 10 ** (event.plan.snr_db / 20) / (second / usual[event.columns, None]).max()
     ratio = _burst_rms(wave).max(2) / usual[event.columns, None]
-    scale = 10 ** (event.plan.snr_db / 20) / ratio.max()
     with np.errstate(divide="ignore"):
-        level_db = 20 * np.log10(ratio * scale)
+        level_db = event.plan.snr_db + 20 * np.log10(ratio / ratio.max())
     return Event(event.plan, event.columns, (wave * scale).astype(np.float32), level_db.astype(np.float32))
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from dasanom_assets.detection.promise import in_words
+
 AGREEMENTS = ("both", "only_us", "only_contractor")
 
 
@@ -27,8 +29,10 @@ class Alarm:
         One of `AGREEMENTS`.
     contractor_class, contractor_probability
         What the contractor says of it; None where it says nothing.
-    score, p_value, cluster
+    score, rate_per_km_day, cluster
         Of our events; None for the contractor's.
+    rate : str or None
+        `rate_per_km_day` as people read it.
     """
 
     side: str
@@ -42,11 +46,14 @@ class Alarm:
     contractor_class: str | None
     contractor_probability: float | None
     score: float | None = None
-    p_value: float | None = None
+    rate_per_km_day: float | None = None
+    rate: str | None = None
     cluster: int | None = None
 
 
-def alarms_of(events: pa.Table, contractor_events: pa.Table | None, matches: pa.Table) -> list[Alarm]:
+def alarms_of(
+    events: pa.Table, contractor_events: pa.Table | None, matches: pa.Table, km_days: float
+) -> list[Alarm]:
     """Return the events of both sides; one that both report is there twice, once a side.
 
     Parameters
@@ -56,6 +63,8 @@ def alarms_of(events: pa.Table, contractor_events: pa.Table | None, matches: pa.
     contractor_events : pyarrow.Table or None
         Rows of `contractor_events`; None on a day without the contractor's files, all our events then being
         ``only_us``.
+    km_days : float
+        Of the reference.
 
     Raises
     ------
@@ -68,11 +77,17 @@ def alarms_of(events: pa.Table, contractor_events: pa.Table | None, matches: pa.
         pairs = [{"event_id": event_id, "agreement": "only_us"} for event_id in events["event_id"].to_pylist()]
     ours_agree = {pair["event_id"]: pair["agreement"] for pair in pairs}
     theirs_agree = {pair.get("contractor_event_id"): pair["agreement"] for pair in pairs}
-    own = ("contractor_class", "contractor_probability", "score", "p_value", "cluster")
+    own = ("contractor_class", "contractor_probability", "score", "rate_per_km_day", "cluster")
     try:
         return [
             *(
-                Alarm("us", agreement=ours_agree[e["event_id"]], **_extent(e), **{key: e[key] for key in own})
+                Alarm(
+                    "us",
+                    agreement=ours_agree[e["event_id"]],
+                    rate=in_words(e, km_days),
+                    **_extent(e),
+                    **{key: e[key] for key in own},
+                )
                 for e in _rows(events)
             ),
             *(

@@ -126,7 +126,8 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         reference = load_reference(store, store.metadata("anomaly_scores", day)["model_version"])
         placed = f"reports/embedding_map/day={day}/embedding_map.parquet"
         points = None
-        if store.read_day("anomaly_scores", day, ["start"]).num_rows and store.exists(placed):
+        windows = store.read_day("anomaly_scores", day, ["start"]).num_rows
+        if reference.latent is not None and windows and store.exists(placed):
             table = pq.read_table(io.BytesIO(store.read_bytes(placed)))
             points = map_of(table, reference_map(store, reference)[1])
         findings = day_findings(store, day, reference, points, settings)

@@ -12,6 +12,8 @@ from dasanom_assets.comparison.figures import EmbeddingMap, Panels
 from dasanom_assets.comparison.maps import MIN_POINTS, fit_map, place
 from dasanom_assets.comparison.report import Findings
 from dasanom_assets.detection.clustering import QUALITY_WINDOWS, cluster_quality
+from dasanom_assets.detection.promise import promise
+from dasanom_assets.detection.rates import Rates
 from dasanom_assets.detection.reference import Reference
 from dasanom_assets.models import checkpoints
 from dasanom_assets.settings import ComparisonSettings, Settings
@@ -26,6 +28,8 @@ MAP_REFERENCE = 2000
 def reference_map(store: Store, reference: Reference) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """Return the reference's points on the map and their coordinates, fitted once a reference model.
 
+    Without clusters there are none.
+
     Returns
     -------
     points : numpy.ndarray
@@ -33,6 +37,8 @@ def reference_map(store: Store, reference: Reference) -> tuple[np.ndarray, dict[
     coordinates : dict
         2 and 3 to float64 arrays of shape (n, 2) and (n, 3).
     """
+    if reference.latent is None:
+        return np.empty((0, 0)), {}
     points = reference.latent.clusters.scaled(reference.latent.clusters.points)
     points = points[np.linspace(0, len(points) - 1, min(len(points), MAP_REFERENCE)).astype(int)]
     version = checkpoints.live(store, MAP_NAME)
@@ -54,7 +60,7 @@ def day_map(store: Store, day: str, reference: Reference, settings: ComparisonSe
     """
     scores = with_score(store.read_day("anomaly_scores", day))
     points, coordinates = reference_map(store, reference) if scores.num_rows else (np.empty((0, 0)), {})
-    if len(points) < MIN_POINTS:
+    if reference.latent is None or len(points) < MIN_POINTS:
         return None
     who = agreement.who_flagged(scores, store.read_day("contractor_scores", day), settings)
     rng = np.random.default_rng(0)
@@ -120,6 +126,13 @@ def day_panels(store: Store, day: str, settings: Settings) -> list[Panels]:
     ]
 
 
+def usual_threshold(rates: Rates, budget: float, scores: pa.Table) -> float:
+    """Return the median over channels and hours of the thresholds of a budget; NaN without rows of `scores`."""
+    places = scores.group_by(["fibre", "channel"]).aggregate([]).to_pylist()
+    limits = [rates.thresholds(budget, place["fibre"], place["channel"]) for place in places]
+    return float(np.median(limits)) if limits else np.nan
+
+
 def day_findings(
     store: Store, day: str, reference: Reference, points: EmbeddingMap | None, settings: Settings
 ) -> Findings:
@@ -137,17 +150,18 @@ def day_findings(
             "contractor_scores", "contractor_events", "event_matches",
         )
     }  # fmt: skip
-    table["anomaly_scores"] = with_score(table["anomaly_scores"])
-    note: dict[str, Any] = store.metadata("anomaly_scores", day)
+    scores = with_score(table["anomaly_scores"])
+    note: dict[str, Any] = store.metadata("anomaly_events", day)
     labels = store.read_day("cluster_labels", day, ["label", "outlier_score"])
     label = labels["label"].to_numpy()
     mu = stack(store.read_day("embeddings", day, ["mu"])["mu"])
     some = np.linspace(0, len(label) - 1, min(len(label), QUALITY_WINDOWS)).astype(int)
+    placed = mu[some] if reference.latent is None else reference.latent.clusters.scaled(mu[some])
     spans = pc.subtract(*(table["recordings"][name].cast(pa.int64()) for name in ("end", "start")))
     hours = (pc.sum(spans).as_py() or 0) / 3.6e12
     contractor = table["contractor_scores"]
     both_sides = contractor.num_rows > 0
-    who = agreement.who_flagged(table["anomaly_scores"], contractor, settings.comparison)
+    who = agreement.who_flagged(scores, contractor, settings.comparison)
     return Findings(
         day=day,
         hours=hours,
@@ -156,12 +170,16 @@ def day_findings(
         contractor_events=table["contractor_events"] if both_sides else None,
         matches=table["event_matches"],
         panels=day_panels(store, day, settings),
-        scores=table["anomaly_scores"]["score"].to_numpy(),
-        thresholds=note["thresholds"],
-        deciding=settings.detection.threshold,
+        scores=scores["score"].to_numpy(),
+        flagged=scores["is_anomaly"].to_numpy(zero_copy_only=False),
+        threshold=usual_threshold(reference.rates, note["budget"], scores),
+        budget=note["budget"],
+        promise=promise(reference, note["budget"]).sentence,
+        counts=note["counts"],
+        km_days=reference.rates.km_days,
         labels=label,
         outlier_scores=labels["outlier_score"].to_numpy(),
-        quality=cluster_quality(reference.latent.clusters.scaled(mu[some]), label[some]),
+        quality=cluster_quality(placed, label[some]),
         points=points,
         event_agreement=agreement.agreement_summary(table["event_matches"], hours) if both_sides else None,
         window_agreement=agreement.window_agreement(who) if both_sides else None,

@@ -25,6 +25,9 @@ LEVELS = "viridis"
 BLANK = "white"
 """Behind waterfalls: cells without data, or that a side did not flag."""
 INK = "#24303d"
+QUIET = "#aeb6c1"
+"""Bars of windows that are no anomalies."""
+SCORE = "score (standard deviations above usual)"
 
 _SYMBOL = {"both": "diamond", "only_us": "circle", "only_contractor": "square", "neither": "circle"}
 _FONT = {
@@ -224,7 +227,8 @@ def _hover(alarm: Alarm) -> str:
         f"channels {alarm.first_channel} to {alarm.last_channel}",
     ]
     if alarm.score is not None:
-        lines.append(f"score {alarm.score:.2f}, p {alarm.p_value:.1e}, cluster {cluster_name(alarm.cluster)}")
+        lines.append(f"score {alarm.score:.2f}, cluster {cluster_name(alarm.cluster)}")
+        lines.append(f"as strong a km and day: {alarm.rate}")
     if alarm.contractor_class:
         lines.append(f"contractor: {escape(alarm.contractor_class)} ({alarm.contractor_probability:.2f})")
     return "<br>".join(lines)
@@ -292,79 +296,73 @@ def _scatter(figure: go.Figure, points: Mapping[int, np.ndarray], name: str, gro
     figure.add_trace(go.Scatter3d(x=x, y=y, z=z, showlegend=False, **style), row=1, col=2)
 
 
-def bins_of(scores: np.ndarray, thresholds: Mapping[str, float], n: int = 80) -> tuple[np.ndarray, np.ndarray]:
-    """Return counts and edges of the score histogram; it spans all finite scores and thresholds."""
-    finite = scores[np.isfinite(scores)]
-    lines = [value for value in thresholds.values() if np.isfinite(value)]
-    ends = np.concatenate([finite, lines])
-    return np.histogram(finite, bins=n, range=(min(0.0, float(ends.min())), float(ends.max()) + 1e-6))
+def bins_of(scores: np.ndarray, flagged: np.ndarray, threshold: float, n: int = 80) -> tuple[np.ndarray, ...]:
+    """Return counts of all windows and of the flagged ones, and edges; bins span finite scores and threshold."""
+    there = np.isfinite(scores)
+    ends = np.append(scores[there], threshold if np.isfinite(threshold) else [])
+    edges = np.linspace(float(ends.min()), float(ends.max()) + 1e-6, n + 1)
+    all_counts, flagged_counts = (np.histogram(scores[some], edges)[0] for some in (there, there & flagged))
+    return all_counts, flagged_counts, edges
 
 
-def histogram_figure(scores: np.ndarray, thresholds: Mapping[str, float], deciding: str) -> go.Figure:
-    """Return the histogram of window scores, counts on a log scale, with the thresholds as lines.
+def histogram_figure(scores: np.ndarray, flagged: np.ndarray, threshold: float, budget: float) -> go.Figure:
+    """Return the histogram of window scores, counts on a log scale, with the threshold as a line.
 
     Parameters
     ----------
     scores : numpy.ndarray
-        Float array, shape (n,), at least one finite: −log10 of the fused p-value.
-    thresholds : mapping
-        Kind to value, in the same unit.
-    deciding : str
-        The kind that decides `is_anomaly`.
+        Float array, shape (n,), at least one finite: standard deviations above usual.
+    flagged : numpy.ndarray
+        bool, shape (n,): `is_anomaly`.
+    threshold : float
+        Median over channels, in the same unit; infinite where the budget lets nothing pass.
+    budget : float
+        Events a kilometre and day.
     """
-    counts, edges = bins_of(scores, thresholds)
+    *counts, edges = bins_of(scores, flagged, threshold)
+    kinds = zip(counts, ("windows", "anomalies"), (QUIET, COLOUR["only_us"]), strict=True)
     figure = go.Figure(
-        go.Bar(
-            x=(edges[:-1] + edges[1:]) / 2,
-            y=counts,
-            width=np.diff(edges),
-            marker={"color": bar_colours(edges, thresholds[deciding]), "line": {"width": 0}},
-            hovertemplate="score %{x:.2f}<br>%{y} windows<extra></extra>",
-        )
+        [
+            go.Bar(
+                x=(edges[:-1] + edges[1:]) / 2,
+                y=heights,
+                width=np.diff(edges),
+                name=name,
+                marker={"color": colour, "line": {"width": 0}},
+                hovertemplate=f"score %{{x:.2f}}<br>%{{y}} {name}<extra></extra>",
+            )
+            for heights, name, colour in kinds
+        ]
     )
-    width = edges[-1] - edges[0]
-    top = max(1.0, float(np.log10(max(counts.max(), 1)))) * 1.08
-    for i, (kind, value) in enumerate(sorted(finite(thresholds).items(), key=lambda item: item[1])):
-        chosen = kind == deciding
-        dash = "solid" if chosen else _DASH.get(kind, "dot")
-        figure.add_vline(x=value, opacity=1, line={"color": INK, "width": 2.2 if chosen else 1.4, "dash": dash})
+    top = max(1.0, float(np.log10(max(counts[0].max(), 1)))) * 1.08
+    if np.isfinite(threshold):
+        figure.add_vline(x=threshold, opacity=1, line={"color": INK, "width": 2.2})
         figure.add_annotation(
-            x=value,
-            y=0.98 - 0.1 * i,
+            x=threshold,
+            y=0.98,
             yref="paper",
-            text=threshold_label(kind, value, chosen),
+            text=threshold_label(threshold, budget),
             showarrow=False,
             xanchor="left",
             xshift=6,
             bgcolor="rgba(255,255,255,0.9)",
             font={"size": 13},
         )
-    # Room on the right for the label of the largest threshold.
-    figure.update_xaxes(title="score (−log10 of the fused p-value)", range=[edges[0], edges[0] + width * 1.3])
+    # Room on the right for the label of a threshold that is above all scores.
+    width = edges[-1] - edges[0]
+    figure.update_xaxes(title=SCORE, range=[edges[0], edges[0] + width * 1.3])
     figure.update_yaxes(
         title="windows", type="log", range=[-0.3, top], dtick=1, gridcolor="#e3e6ea", exponentformat="power"
     )
-    figure.update_layout(height=380, bargap=0, margin={"l": 70, "r": 20, "t": 15, "b": 55}, showlegend=False)
+    figure.update_layout(
+        height=380, bargap=0, barmode="overlay", margin={"l": 70, "r": 20, "t": 15, "b": 55}, showlegend=False
+    )
     return styled(figure, plot_bgcolor="white")
 
 
-_DASH = {"gaussian": "dash", "quantile": "dot", "conformal": "dashdot"}
-_THRESHOLD = {"conformal": "conformal", "gaussian": "Gaussian fit", "quantile": "quantile"}
-
-
-def threshold_label(kind: str, value: float, chosen: bool) -> str:
-    """Return the text beside a threshold."""
-    return f"{_THRESHOLD.get(kind, kind)} {value:.2f}" + (" (decides)" if chosen else "")
-
-
-def finite(thresholds: Mapping[str, float]) -> dict[str, float]:
-    """Return the thresholds that can be drawn."""
-    return {kind: value for kind, value in thresholds.items() if np.isfinite(value)}
-
-
-def bar_colours(edges: np.ndarray, threshold: float) -> list[str]:
-    """Return grey for bins below the threshold and ours for those at or above it."""
-    return [COLOUR["only_us"] if high > threshold else "#aeb6c1" for high in edges[1:]]
+def threshold_label(threshold: float, budget: float) -> str:
+    """Return the text beside the threshold."""
+    return f"{threshold:.2f}: budget of {budget:g} a km and day"
 
 
 def styled(figure: go.Figure, plot_bgcolor: str = BLANK) -> go.Figure:

@@ -91,7 +91,7 @@ p { margin: 6px 0 10px; max-width: 105ch; } .lead { font-size: 17px; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; min-width: 50%; }
 th, td { text-align: left; padding: 5px 18px 5px 8px; border-bottom: 1px solid #e6e9ed; white-space: nowrap; }
 th { position: sticky; top: 0; background: #f4f5f7; font-weight: 600; }
-.sortable { width: 100%; } .sortable th { cursor: pointer; }
+.sortable { width: 100%; } .sortable th { cursor: pointer; } .sortable :is(th, td) { padding-right: 8px; }
 .sortable th[aria-sort=ascending]::after { content: " ▲"; }
 .sortable th[aria-sort=descending]::after { content: " ▼"; }
 code { font-size: 13px; }

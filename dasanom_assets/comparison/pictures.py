@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,13 @@ from dasanom_assets.comparison.figures import (
     INK,
     LABEL,
     LEVELS,
+    QUIET,
+    SCORE,
     WHO,
     EmbeddingMap,
     Panels,
-    bar_colours,
     bins_of,
     extent,
-    finite,
     threshold_label,
 )
 from dasanom_assets.comparison.waterfall import Waterfall, shrink
@@ -41,8 +41,9 @@ def overview_png(
     levels: tuple[float, float],
     points: EmbeddingMap | None,
     scores: np.ndarray,
-    thresholds: Mapping[str, float],
-    deciding: str,
+    flagged: np.ndarray,
+    threshold: float,
+    budget: float,
 ) -> bytes:
     """Return a day in one picture of 1600 × 1100 pixels: waterfalls, map, histogram and counts.
 
@@ -76,7 +77,7 @@ def overview_png(
             loc="upper center", bbox_to_anchor=(0.5, 0), ncol=2, frameon=False, fontsize=11, markerscale=1.4
         )
     if np.isfinite(scores).any():
-        _draw_histogram(middle, scores, thresholds, deciding)
+        _draw_histogram(middle, scores, flagged, threshold, budget)
     else:
         _words(middle, "No scored windows, so no histogram.")
     _draw_counts(bottom, alarms, panels)
@@ -162,20 +163,18 @@ def _draw_map(ax: Axes, points: EmbeddingMap) -> None:
     ax.set_title("Windows on the map", loc="left", fontsize=12)
 
 
-def _draw_histogram(ax: Axes, scores: np.ndarray, thresholds: Mapping[str, float], deciding: str) -> None:
-    counts, edges = bins_of(scores, thresholds)
-    ax.bar(edges[:-1], counts, np.diff(edges), align="edge", color=bar_colours(edges, thresholds[deciding]))
-    for kind, value in sorted(finite(thresholds).items(), key=lambda item: item[1]):
-        chosen = kind == deciding
-        dash = {"gaussian": "--", "quantile": ":"}.get(kind, "-.")
-        label = threshold_label(kind, value, chosen)
-        ax.axvline(value, color=INK, lw=1.8 if chosen else 1.2, ls="-" if chosen else dash, label=label)
+def _draw_histogram(ax: Axes, scores: np.ndarray, flagged: np.ndarray, threshold: float, budget: float) -> None:
+    *counts, edges = bins_of(scores, flagged, threshold)
+    for heights, colour in zip(counts, (QUIET, COLOUR["only_us"]), strict=True):
+        ax.bar(edges[:-1], heights, np.diff(edges), align="edge", color=colour)
+    if np.isfinite(threshold):
+        ax.axvline(threshold, color=INK, lw=1.8, label=threshold_label(threshold, budget))
+        ax.legend(fontsize=11, loc="upper right", framealpha=0.95, edgecolor="none")
     ax.set_yscale("log")
     ax.set_ylim(bottom=0.5)
-    ax.set_xlabel("score (−log10 p)")
+    ax.set_xlabel(SCORE)
     ax.set_ylabel("windows")
-    ax.set_title("Scores and thresholds", loc="left", fontsize=12)
-    ax.legend(fontsize=11, loc="upper right", framealpha=0.95, edgecolor="none")
+    ax.set_title("Scores; anomalies in blue", loc="left", fontsize=12)
 
 
 def _draw_counts(ax: Axes, alarms: Sequence[Alarm], panels: Sequence[Panels]) -> None:

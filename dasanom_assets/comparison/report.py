@@ -43,10 +43,18 @@ class Findings:
         One a fibre.
     scores : numpy.ndarray
         Float array, shape (n_windows,): `score` of `anomaly_scores`; without rows where none was scored.
-    thresholds : mapping
-        Kind to threshold, in the unit of `scores`.
-    deciding : str
-        The kind that decides `is_anomaly`.
+    flagged : numpy.ndarray
+        bool, shape (n_windows,): `is_anomaly`.
+    threshold : float
+        Median over channels, in the unit of `scores`; infinite where the budget lets nothing pass.
+    budget : float
+        Events a kilometre and day that may be told.
+    promise : str
+        What the budget comes to, in words; see `detection.promise.promise`.
+    counts : mapping
+        Budget, as text, to ``expected`` and ``realised`` events of the day.
+    km_days : float
+        Of the reference.
     labels, outlier_scores : numpy.ndarray
         Shape (n_windows,): `label` and `outlier_score` of `cluster_labels`.
     quality : mapping
@@ -69,8 +77,12 @@ class Findings:
     matches: pa.Table
     panels: Sequence[Panels]
     scores: np.ndarray
-    thresholds: Mapping[str, float]
-    deciding: str
+    flagged: np.ndarray
+    threshold: float
+    budget: float
+    promise: str
+    counts: Mapping[str, Mapping[str, float]]
+    km_days: float
     labels: np.ndarray
     outlier_scores: np.ndarray
     quality: Mapping[str, float | None]
@@ -118,7 +130,7 @@ def day_report(findings: Findings) -> ReportFiles:
     ValueError
         See `alarms.alarms_of`.
     """
-    alarms = alarms_of(findings.events, findings.contractor_events, findings.matches)
+    alarms = alarms_of(findings.events, findings.contractor_events, findings.matches, findings.km_days)
     levels = colour_range(panels.power for panels in findings.panels)
     body = "\n".join(
         [
@@ -127,6 +139,7 @@ def day_report(findings: Findings) -> ReportFiles:
             _waterfalls(findings, alarms, levels),
             _event_list(findings, alarms),
             _map(findings),
+            _promise(findings),
             _histogram(findings),
             _clusters(findings),
             _provenance(findings),
@@ -141,8 +154,9 @@ def day_report(findings: Findings) -> ReportFiles:
         levels,
         findings.points,
         findings.scores,
-        findings.thresholds,
-        findings.deciding,
+        findings.flagged,
+        findings.threshold,
+        findings.budget,
     )
     return ReportFiles(page.encode(), overview, pictures.waterfall_thumbnail(findings.panels, alarms, levels))
 
@@ -244,12 +258,15 @@ panels together, double-click to return; a click in the legend hides a kind of e
 
 
 def _event_list(findings: Findings, alarms: Sequence[Alarm]) -> str:
-    listed = sorted(of_side(alarms, "all"), key=lambda a: (-(a.score or 0.0), -(a.contractor_probability or 0.0)))
+    listed = sorted(of_side(alarms, "all"), key=_rarest_first)
     if not listed:
         nobody = "We raised no alarm" if findings.contractor_events is None else "Neither side raised an alarm"
         return f"<section><h2>Events</h2><p>{nobody} on this day.</p></section>"
     shown = listed[:MAX_LISTED]
-    note = "Our events by score, then the contractor's by probability. Click a heading to sort."
+    note = (
+        "Our rarest events first, then the contractor's by probability. “A km and day” is how many events as "
+        "strong reference ground has at that place and hour, with its interval. Click a heading to sort."
+    )
     if len(shown) < len(listed):
         note += f" The first {len(shown):,} of {len(listed):,} are listed; the tables hold all."
     rows = [
@@ -260,16 +277,27 @@ def _event_list(findings: Findings, alarms: Sequence[Alarm]) -> str:
             _duration((a.end_ns - a.start_ns) / 1e9),
             (_range(a.first_channel, a.last_channel), a.first_channel),
             number(a.score),
-            "–" if a.p_value is None else (f"{a.p_value:.1e}", a.p_value),
+            "–" if a.rate is None else (a.rate, a.rate_per_km_day),
             cluster_name(a.cluster),
             f"{escape(a.contractor_class)} ({a.contractor_probability:.2f})" if a.contractor_class else "–",
             _chip(a.agreement) if findings.contractor_events is not None else "–",
         ]
         for a in shown
     ]
-    names = ["event", "fibre", "start (UTC)", "duration", "channels", "score", "p", "cluster", "contractor says"]
+    names = [
+        "event",
+        "fibre",
+        "start (UTC)",
+        "duration",
+        "channels",
+        "score",
+        "a km and day",
+        "cluster",
+        "contractor says",
+        "agreement",
+    ]
     return f"""<section><h2>Events</h2><p>{note}</p>
-{table([*names, "agreement"], rows, "sortable")}</section>"""
+{table(names, rows, "sortable")}</section>"""
 
 
 def _map(findings: Findings) -> str:
@@ -283,15 +311,42 @@ dimensions on the left and in three, to be turned, on the right. Axes have no un
 {plot(figures.map_figure(findings.points), "map")}</section>"""
 
 
+def _rarest_first(alarm: Alarm) -> tuple[float, float, float]:
+    rate = np.inf if alarm.rate_per_km_day is None else alarm.rate_per_km_day
+    return rate, -(alarm.score or 0.0), -(alarm.contractor_probability or 0.0)
+
+
+def _promise(findings: Findings) -> str:
+    budget = f"The budget for events of ordinary ground is {findings.budget:,g} a km and day."
+    words = f"<p>{budget} {escape(findings.promise)}</p>"
+    if not findings.counts:
+        words += "<p>The reference is too short to count events at any of the budgets that are compared.</p>"
+    else:
+        rows = [
+            [f"{float(name):,g}", f"{of['expected']:.3g}", f"{of['realised']:,}"]
+            for name, of in findings.counts.items()
+        ]
+        words += f"""<p>The table counts this day's events at several budgets. Ordinary ground has about as many
+as expected; threats come on top.</p>
+{table(["budget, a km and day", "expected events", "events there were"], rows)}"""
+    return f"<section><h2>Expected and found</h2>{words}</section>"
+
+
 def _histogram(findings: Findings) -> str:
     if not np.isfinite(findings.scores).any():
         return "<section><h2>Scores</h2><p>There are no scored windows, so there is no histogram.</p></section>"
-    above = int((findings.scores >= findings.thresholds[findings.deciding]).sum())
-    share = above / len(findings.scores)
-    figure = figures.histogram_figure(findings.scores, findings.thresholds, findings.deciding)
+    n = int(findings.flagged.sum())
+    share = n / len(findings.scores)
+    figure = figures.histogram_figure(findings.scores, findings.flagged, findings.threshold, findings.budget)
+    line = (
+        "The line is their median."
+        if np.isfinite(findings.threshold)
+        else "At most places the budget lets nothing pass."
+    )
     return f"""<section><h2>Scores</h2>
-<p>{above:,} of {count(len(findings.scores), "window")} ({share:.2%}) lie at or above the threshold that decides
-(blue). Counts are on a log scale.</p>{plot(figure, "histogram")}</section>"""
+<p>A score is how far a window lies above what is usual, in standard deviations. {n:,} of
+{count(len(findings.scores), "window")} ({share:.2%}) are anomalies (blue). Each place and hour has a threshold
+of its own. {line} Counts are on a log scale.</p>{plot(figure, "histogram")}</section>"""
 
 
 def _clusters(findings: Findings) -> str:

@@ -95,13 +95,13 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         settings: dg.ResourceParam[Settings],
         device: dg.ResourceParam[str],
     ) -> dg.MaterializeResult:
-        """What scoring needs beside the networks: clusters of normal windows and calibrated scores.
+        """What scoring needs beside the networks: detectors, clusters, and how often the reference has events.
 
         It names the VAE it belongs to, and is what scoring follows: the live reference model is the live model.
         """
         from dasanom_assets.detection import figures
+        from dasanom_assets.detection.promise import promise
         from dasanom_assets.detection.reference import NAME, fit_reference, save_reference
-        from dasanom_assets.detection.scoring import thresholds
         from dasanom_assets.models import checkpoints
         from dasanom_assets.models.training import load_vae, resolve_device
 
@@ -113,19 +113,16 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         reference = fit_reference(
             store, manifest, vae, vae_version, settings, resolve_device(device), infogan_version
         )
-        if left_out := reference.note["left_out"]:
-            context.log.warning(
-                f"{', '.join(left_out)} left out: there is no infoGAN whose generator was trained; raise "
-                "infogan.max_epochs, or look at its pictures below reports/training/infogan/"
-            )
+        for name, reason in reference.note["left_out"].items():
+            context.log.warning(f"detector {name} is left out: {reason}")
+        told = promise(reference, settings.detection.budget)
+        if told.warning:
+            context.log.warning(told.sentence)
         version = save_reference(store, reference)
         checkpoints.set_live(store, NAME, version)
-        limits = thresholds(reference, settings.detection, settings.detection.channel_spacing_m)
-        fused = reference.calibrations["usual"]["fused"]
-        pictures = {
-            "condensed_tree": figures.condensed_tree(reference.latent.clusters),
-            "calibration": figures.calibration(fused, limits, settings.detection.threshold),
-        }
+        pictures = {"rates": figures.rates_figure(reference.rates, settings.detection.budget)}
+        if reference.latent is not None:
+            pictures["condensed_tree"] = figures.condensed_tree(reference.latent.clusters)
         folder = f"reports/{NAME}/version={version}"
         urls = {
             name: store.write_bytes(f"{folder}/{name}.png", figures.page(drawn))
@@ -137,15 +134,18 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
                 "version": version,
                 "vae_version": vae_version,
                 "dagster/uri": store.url(f"models/{NAME}/{version}/model.json"),
-                "taken_for_events": reference.note["taken_for_events"],
+                "promise": told.sentence,
+                "km_days": reference.rates.km_days,
+                "reference_days": reference.rates.days,
+                "reference_events": len(reference.rates.strength),
+                "finest_rate": reference.rates.finest,
                 "n_clusters": reference.note["clusters"]["n_clusters"],
                 "noise_share": reference.note["clusters"]["noise_share"],
                 "clusters": reference.note["clusters"],
-                "cluster_parameters": reference.latent.clusters.chosen,
-                "detectors": list(reference.votes),
+                **({} if reference.latent is None else {"cluster_parameters": reference.latent.clusters.chosen}),
+                "detectors": reference.names,
+                "fused": list(reference.fused),
                 "left_out": reference.note["left_out"],
-                "restless_channels": sorted(map(list, reference.restless)),
-                "thresholds": limits,
                 **{name: dg.MetadataValue.md(image(thumbnail(drawn))) for name, drawn in pictures.items()},
                 **{f"{name}_file": dg.MetadataValue.path(url) for name, url in urls.items()},
             },
@@ -254,13 +254,12 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
 
         from dasanom_assets.detection.reference import load_reference
         from dasanom_assets.detection.scoring import anomaly_scores as compute
-        from dasanom_assets.detection.scoring import spacing_m, thresholds
         from dasanom_assets.models.training import resolve_device
 
         day = context.partition_key
         note = store.metadata("cluster_labels", day)
         reference = load_reference(store, note["model_version"])
-        note["thresholds"] = thresholds(reference, settings.detection, spacing_m(store, day, settings))
+        note["budget"] = settings.detection.budget
         inputs = reference.inputs(store, store, resolve_device(device))
         rows = store.write_day("anomaly_scores", day, compute(store, day, reference, settings, inputs), note)
         told = store.read_day("anomaly_scores", day, ["is_anomaly", "invalid"])
@@ -309,6 +308,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
     ) -> Iterator[dg.MaterializeResult]:
         from dasanom_assets.detection.events import at_midnight, end_of_day_before, find_events, taking_part
         from dasanom_assets.detection.explain import explain
+        from dasanom_assets.detection.promise import expected_and_realised, in_words
         from dasanom_assets.detection.reference import load_reference, require_fit
 
         day = context.partition_key
@@ -316,22 +316,25 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         reference = load_reference(store, note["model_version"])
         require_fit(reference, store.metadata("spectrograms", day), settings, day)
         contractor = store.read_day("contractor_scores", day)
-        scores, labels = taking_part(store, day, settings.detection)
-        before = end_of_day_before(store, day, note, settings.detection)
+        rates, level = reference.rates, reference.level
+        scores, labels = taking_part(store, day, level)
+        before = end_of_day_before(store, day, note, level)
         note |= {"at_midnight": at_midnight(scores, day), "before": at_midnight(before, shifted(day, -1))}
         group = settings.spectrogram.group_channels
-        events = find_events(scores, labels, contractor, settings.detection, settings.window, group, before)
+        events = find_events(scores, labels, contractor, rates, level, settings.window, group, before)
         events, explanations = explain(store, day, events, scores, reference, settings)
+        counts = expected_and_realised(store, day, reference)
+        note["counts"] = {f"{budget:g}": of for budget, of in counts.items()}
         rows = store.write_day("event_explanations", day, explanations, note)
         yield dg.MaterializeResult(
             "event_explanations", metadata=day_metadata(store, "event_explanations", day, rows)
         )
         rows = store.write_day("anomaly_events", day, events, note)
         strongest = events.sort_by([("score", "descending")]).slice(0, 20).to_pylist()
-        lines = ["| event | start | channels | score | cluster | contractor |", "|---|---|---|---|---|---|"]
+        lines = ["| event | start | channels | a km and day | cluster | contractor |", "|---|---|---|---|---|---|"]
         lines += [
             f"| {e['event_id']} | {e['start']:%H:%M:%S} | {e['first_channel']}–{e['last_channel']} "
-            f"| {e['score']:.1f} | {e['cluster']} | {e['contractor_class'] or ''} |"
+            f"| {in_words(e, rates.km_days)} | {e['cluster']} | {e['contractor_class'] or ''} |"
             for e in strongest
         ]
         yield dg.MaterializeResult(
@@ -339,6 +342,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             metadata={
                 **day_metadata(store, "anomaly_events", day, rows),
                 "events": rows,
+                **{f"{kind}_at_{budget:g}": n for budget, of in counts.items() for kind, n in of.items()},
                 "strongest": dg.MetadataValue.md("\n".join(lines)),
             },
         )

@@ -12,9 +12,6 @@ SLACK = 1.5
 def components(rows: pa.Table, reach_ns: int, channel_step: int = 1) -> np.ndarray:
     """Number the components that rows form in time × channel.
 
-    Two rows touch where they are on the same or on neighbouring channels of a fibre and their starts differ by at
-    most `reach_ns`. Cost and memory grow with the rows, not with the time and channels that they span.
-
     Parameters
     ----------
     rows : pyarrow.Table
@@ -29,8 +26,21 @@ def components(rows: pa.Table, reach_ns: int, channel_step: int = 1) -> np.ndarr
     numpy.ndarray
         int32, shape (n_rows,): 0 to the number of components less one.
     """
+    n = rows.num_rows
+    graph = coo_array((np.ones(len(pairs := links(rows, reach_ns, channel_step)), bool), pairs.T), shape=(n, n))
+    return connected_components(graph, directed=False)[1] if n else np.empty(0, np.int32)
+
+
+def links(rows: pa.Table, reach_ns: int, channel_step: int = 1) -> np.ndarray:
+    """Return pairs of rows that touch, int64, shape (n_pairs, 2).
+
+    Two rows touch where they are on the same or on neighbouring channels of a fibre and their starts differ by at
+    most `reach_ns`. Of those on a neighbouring channel the two nearest before and after stand for all: these are
+    all within a step and a half. Cost and memory grow with the rows, not with the time and channels that they
+    span. Parameters are those of `components`.
+    """
     if not rows.num_rows:
-        return np.empty(0, np.int32)
+        return np.empty((0, 2), np.int64)
     fibre = rows["fibre"].combine_chunks().dictionary_encode().indices.to_numpy()
     channel = rows["channel"].to_numpy().astype(np.int64) // channel_step
     time = rows["start"].cast(pa.int64()).to_numpy() // 1000
@@ -43,20 +53,57 @@ def components(rows: pa.Table, reach_ns: int, channel_step: int = 1) -> np.ndarr
     order = np.argsort(key, kind="stable")
     key = key[order]
     here = np.arange(len(key))
-    # Within reach of a row, the rows of a lane reach each other: the nearest before and after stand for all.
     after = np.searchsorted(key, key + width)
-    pairs = [(here[:-1], here[1:], 0), (here, after, width), (here, after - 1, width)]
-    links = []
-    for one, other, ahead in pairs:
+    pairs = []
+    beside = [(here, after + k, width) for k in (-2, -1, 0, 1)]
+    for one, other, ahead in [(here[:-1], here[1:], 0), *beside]:
         inside = (other >= 0) & (other < len(key))
         one, other = one[inside], other[inside]
         near = np.abs(key[other] - key[one] - ahead) <= reach
-        links.append((one[near], other[near]))
-    one, other = (np.concatenate(side) for side in zip(*links, strict=True))
-    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(key), len(key)))
-    labels = np.empty(len(key), np.int32)
-    labels[order] = connected_components(graph, directed=False)[1]
-    return labels
+        pairs.append(order[np.stack([one[near], other[near]], axis=1)])
+    return np.concatenate(pairs)
+
+
+def basins(height: np.ndarray, pairs: np.ndarray, share: float) -> np.ndarray:
+    """Number the peaks that rows belong to, int32, shape (n_rows,).
+
+    Rows are joined from the highest down (the persistence of peaks, with a bound that is relative). Two peaks stay
+    apart where the way between them falls to less than a share of the lower one.
+
+    Parameters
+    ----------
+    height : numpy.ndarray
+        float64, shape (n_rows,), at least 0.
+    pairs : numpy.ndarray
+        int64, shape (n_pairs, 2): see `links`.
+    share : float
+        From 0, where all that touches is one, to 1, where each peak is one.
+    """
+    saddle = height[pairs].min(axis=1)
+    order = np.argsort(-saddle, kind="stable")
+    root = _joined(height, pairs[order], saddle[order], share)
+    return np.unique(root, return_inverse=True)[1].astype(np.int32)
+
+
+def _joined(height: np.ndarray, pairs: np.ndarray, saddle: np.ndarray, share: float) -> np.ndarray:
+    """Return the highest row of the peak that each row belongs to; pairs come in descending order of `saddle`."""
+    parent = list(range(len(height)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    level = height.tolist()
+    for (a, b), way in zip(pairs.tolist(), saddle.tolist(), strict=True):
+        one, other = root(a), root(b)
+        if one != other:
+            if level[one] < level[other]:
+                one, other = other, one
+            if way >= share * level[other]:
+                parent[other] = one
+    return np.array([root(i) for i in range(len(parent))], np.int64)
 
 
 def members(labels: np.ndarray) -> list[np.ndarray]:

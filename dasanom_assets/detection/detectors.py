@@ -1,7 +1,7 @@
 """What a detector is, and which there are.
 
-A detector learns from windows of reference days, most of which are normal, and gives each window of another day a
-score: larger is more unusual. P-values, fusion and events are made of scores elsewhere, alike for all detectors.
+A detector learns from windows of reference days, and gives each window of another day a score: larger is more
+unusual. P-values, fusion and events are made of scores elsewhere, alike for all detectors.
 
 Another one is a subclass of `Detector` that can be imported, and its ``module:Class`` in
 ``detection.detectors``.
@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from dasanom_assets.models.training import Encoded
-from dasanom_assets.settings import DetectionSettings
+from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.windows import WindowBank
 
 Tensors = dict[str, np.ndarray]
@@ -30,8 +30,8 @@ class Windows:
     ----------
     bank : WindowBank
         Their whitened frames.
-    encoded : Encoded
-        What the VAE makes of them.
+    encoded : Encoded or None
+        What the VAE makes of them; None for detectors that do not ask (see `Detector.network`).
     outlier : numpy.ndarray or None
         float32, shape (n_windows,): their GLOSH scores, where `cluster_labels` has them already.
     more : mapping of str to numpy.ndarray
@@ -39,7 +39,7 @@ class Windows:
     """
 
     bank: WindowBank
-    encoded: Encoded
+    encoded: Encoded | None = None
     outlier: np.ndarray | None = None
     more: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -49,7 +49,7 @@ class Windows:
     def subset(self, some: np.ndarray) -> "Windows":
         """Return some of the windows; `some` are positions or a mask."""
         some = np.flatnonzero(some) if some.dtype == bool else some
-        encoded = Encoded(*(getattr(self.encoded, name)[some] for name in Encoded.__dataclass_fields__))
+        encoded = None if self.encoded is None else self.encoded.subset(some)
         outlier = None if self.outlier is None else self.outlier[some]
         return Windows(self.bank.subset(some), encoded, outlier, {k: v[some] for k, v in self.more.items()})
 
@@ -63,24 +63,26 @@ class Detector(ABC):
     inputs: ClassVar[tuple[str, ...]] = ()
     """Of `Windows.more`: what is computed for a detector that scores."""
 
-    least_p: ClassVar[float] = 0.0
-    """A p-value counts as no less than this in the fusion: of a detector that speaks for an alarm and raises none
-    alone, since it looks at more than a window, or since its smallest p-values do not hold elsewhere."""
-
-    adds_up: ClassVar[bool] = False
-    """Whether a window has `terms`."""
+    network: ClassVar[bool] = False
+    """Whether it looks through a network. Such a detector is fitted and judged on windows that the network was,
+    and was not, trained on; any other is fitted anew for each part of the reference that it is judged on."""
 
     @classmethod
     @abstractmethod
-    def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
-        """Learn from windows of reference days, a few of which are events.
+    def fit(cls, reference: Windows, settings: Settings) -> Self:
+        """Learn from windows of reference days.
 
         Parameters
         ----------
         reference : Windows
-            At most ``reference_windows`` of them, drawn at random.
-        settings : DetectionSettings
-            With the `seed` of whatever is drawn.
+            Drawn at random, at most ``reference.windows``; what is rare and strange is among them.
+        settings : Settings
+            With the recipe, ``reference``, and the seed of whatever is drawn, ``detection.seed``.
+
+        Raises
+        ------
+        Exception
+            Whatever stops it: the detector is left out then, with a warning.
         """
 
     @abstractmethod
@@ -89,16 +91,6 @@ class Detector(ABC):
 
         A score depends on its window alone, not on the others of the call.
         """
-
-    def terms(self, windows: Windows) -> np.ndarray:
-        """Return what adds up over the surroundings of a window, as logarithms of likelihood ratios do.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32, shape (n_windows, terms): each is summed, and calibrated, by itself. None by default.
-        """
-        return np.empty((len(windows), 0), np.float32)
 
     @abstractmethod
     def state(self) -> tuple[Tensors, dict[str, Any]]:
@@ -137,16 +129,19 @@ def detector_class(name: str) -> type[Detector]:
 
 BUILT_IN = {
     "neighbours": "dasanom_assets.detection.neighbours:Neighbours",
-    "bursts": "dasanom_assets.detection.bursts:Bursts",
+    "ranked": "dasanom_assets.detection.neighbours:Ranked",
+    "plain": "dasanom_assets.detection.neighbours:Plain",
+    "mahalanobis": "dasanom_assets.detection.neighbours:Mahalanobis",
     "vae": "dasanom_assets.detection.latent:Likelihood",
     "latent": "dasanom_assets.detection.latent:Latent",
     "temporal": "dasanom_assets.detection.temporal:Temporal",
+    "infogan": "dasanom_assets.detection.gan:InfoGan",
     "kmeans": "dasanom_assets.detection.latent:NearestCentre",
     "dbscan": "dasanom_assets.detection.latent:NearestCore",
     "isolation_forest": "dasanom_assets.detection.latent:Isolation",
-    "infogan": "dasanom_assets.detection.gan:InfoGan",
 }
-"""Detectors by name; `kmeans`, `dbscan` and `isolation_forest` are for comparison, on what `latent` sees."""
+"""Detectors by name. `plain` is what all are held against; `kmeans`, `dbscan` and `isolation_forest` are for
+comparison, on what `latent` sees."""
 
 
 def detector_classes(names: Sequence[str]) -> dict[str, type[Detector]]:

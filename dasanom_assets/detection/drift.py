@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.detection.events import find_events, taking_part
 from dasanom_assets.detection.reference import Reference
-from dasanom_assets.detection.support import REACH, REACH_SECONDS
 from dasanom_assets.settings import BackgroundSettings, Settings
 from dasanom_assets.spectrograms.background import day_levels
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -23,9 +21,6 @@ LEAST_BLOCKS = 200
 """With fewer independent windows, chance alone moves their p-values as far as what is told here."""
 MOST_DISTANCE = 0.2
 """Distance of the p-values from uniform ones up to which the day counts as known."""
-MOST_SMALL = 0.03
-LEAST_QUIET = 0.5
-"""Share of the windows outside events; with fewer it is not the day that is unusual, but the model that is old."""
 MOST_SHIFT_MADS, MOST_SPREAD = 1.0, 1.6
 """How far the levels of a fibre may move, in usual spreads, and how many times more or less they may spread."""
 
@@ -37,9 +32,9 @@ class Drift:
     Attributes
     ----------
     figures : dict
-        ``windows``: independent windows outside events. ``quiet_share``: windows outside events. ``distance``: the
-        largest difference between the share of p-values below any number and that number (Kolmogorov–Smirnov), 0
-        to 1. ``share_below_0.01``. By fibre, ``background_shift_db/<fibre>``, ``background_shift_mads/<fibre>``
+        ``windows``: windows that hardly depend on each other. ``distance``: the largest difference between the
+        share of p-values below any number and that number (Kolmogorov–Smirnov), 0 to 1. ``share_below_0.01``. By
+        fibre, ``background_shift_db/<fibre>``, ``background_shift_mads/<fibre>``
         and ``background_spread/<fibre>``: how far what is usual on the day is from what was on the training days,
         with and without its sign, and how many times as much it spreads; with ``level`` in place of
         ``background``: the day's own levels. They are medians over channels of medians over bands; fibres that the
@@ -65,20 +60,20 @@ class Drift:
 def drift(store: Store, day: str, reference: Reference, settings: Settings) -> Drift:
     """Compare a scored day with what its model learned from.
 
-    P-values of quiet stretches are uniform as long as the model fits. Tolerances are effect sizes, not
+    P-values are uniform as long as the day is like the reference. Tolerances are effect sizes, not
     significance: of millions of windows the least difference would be significant.
 
     Parameters
     ----------
     store : Store
-        Must hold `anomaly_scores`, `cluster_labels`, `background` and `spectrograms` of the day.
+        Must hold `anomaly_scores`, `background` and `spectrograms` of the day.
     day : str
         ISO day.
     reference : Reference
         The one that scored the day.
     settings : Settings
     """
-    figures, reasons = _of_p_values(*quiet_p_values(store, day, settings))
+    figures, reasons = _of_p_values(independent_p_values(store, day, settings))
     tables = {
         "background": store.read_day("background", day),
         "level": day_levels(store, day, settings.background),
@@ -95,43 +90,20 @@ def drift(store: Store, day: str, reference: Reference, settings: Settings) -> D
     return Drift(figures, reasons)
 
 
-def quiet_p_values(store: Store, day: str, settings: Settings) -> tuple[np.ndarray, float]:
-    """Return p-values of windows that are no part of an event and do not depend on each other.
+def independent_p_values(store: Store, day: str, settings: Settings) -> np.ndarray:
+    """Return p-values of windows that hardly depend on each other, float64, shape (n_windows,).
 
-    Events are found anew in the day's scores, since `anomaly_events` may be of an earlier scoring. Windows that
-    share a second or a neighbour with one, or with a window that it supports, are left out with it. Of what is
-    left one window is taken every two lengths of a window, on every `APART_CHANNELS`-th channel.
-
-    Returns
-    -------
-    p_value : numpy.ndarray
-        float64, shape (n_windows,).
-    share : float
-        Share of all windows outside events; NaN where there is no window.
+    One window is taken every two lengths of a window, on every `APART_CHANNELS`-th channel.
     """
     group, length = settings.spectrogram.group_channels, settings.window.seconds * SECOND_NS
-    reach = REACH_SECONDS * SECOND_NS
-    scores, labels = taking_part(store, day, settings.detection)
-    events = find_events(scores, labels, None, settings.detection, settings.window, group)
-    of_fibre = events["fibre"].to_numpy(zero_copy_only=False)
-    first, last = (events[name].to_numpy() for name in ("first_channel", "last_channel"))
-    begin, end = (events[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-    taken, total, outside = [np.empty(0)], 0, 0
-    columns = ["fibre", "channel", "start", "p_value", "invalid"]
-    for rows in store.iter_day("anomaly_scores", day, columns):
-        if not (rows := with_score(rows)).num_rows:
+    taken = [np.empty(0)]
+    for rows in store.iter_day("anomaly_scores", day, ["channel", "start", "p_value", "invalid"]):
+        if not (rows := with_score(rows)).num_rows or rows["channel"][0].as_py() // group % APART_CHANNELS:
             continue
-        fibre, channel = rows["fibre"][0].as_py(), rows["channel"][0].as_py()
         start = rows["start"].cast(pa.int64()).to_numpy()
-        quiet = np.ones(len(start), bool)
-        beside = (of_fibre == fibre) & (first - REACH * group <= channel) & (channel <= last + REACH * group)
-        for a, b in zip(begin[beside], end[beside], strict=True):
-            quiet &= (start + length + reach <= a) | (start >= b + reach)
-        total, outside = total + len(start), outside + int(quiet.sum())
-        if channel // group % APART_CHANNELS == 0:
-            _, one = np.unique(start[quiet] // (2 * length), return_index=True)
-            taken.append(rows["p_value"].to_numpy()[quiet][one])
-    return np.concatenate(taken), outside / total if total else float("nan")
+        _, one = np.unique(start // (2 * length), return_index=True)
+        taken.append(rows["p_value"].to_numpy()[one])
+    return np.concatenate(taken)
 
 
 def distance_from_uniform(p_value: np.ndarray) -> float:
@@ -140,22 +112,14 @@ def distance_from_uniform(p_value: np.ndarray) -> float:
     return float(max((np.arange(1, n + 1) / n - p).max(), (p - np.arange(n) / n).max()))
 
 
-def _of_p_values(p_value: np.ndarray, quiet_share: float) -> tuple[dict[str, float], list[str]]:
+def _of_p_values(p_value: np.ndarray) -> tuple[dict[str, float], list[str]]:
     figures, reasons = {"windows": float(len(p_value))}, []
-    if np.isfinite(quiet_share):
-        figures["quiet_share"] = quiet_share
-        if quiet_share < LEAST_QUIET:
-            reasons.append(f"{1 - quiet_share:.0%} of the windows belong to events")
     if len(p_value) >= LEAST_BLOCKS:
         small = float((p_value <= SMALL).mean())
         figures |= {"distance": distance_from_uniform(p_value), f"share_below_{SMALL:g}": small}
         if figures["distance"] > MOST_DISTANCE:
             side = "lower" if np.median(p_value) < 0.5 else "higher"
-            reasons.append(
-                f"p-values of quiet windows are {side} than they should be, by {figures['distance']:.2f}"
-            )
-        if small > MOST_SMALL:
-            reasons.append(f"{small:.1%} of the quiet windows have a p-value below {SMALL:g}")
+            reasons.append(f"p-values are {side} than they should be, by {figures['distance']:.2f}")
     return figures, reasons
 
 

@@ -1,18 +1,16 @@
-"""Windows to events: what hangs together in time and along the fibre is one alarm."""
+"""Events: windows that belong together in time and along the fibre, found alike on a day and on the reference."""
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.spatial import KDTree
 
-from dasanom_assets.detection.components import SLACK, components, members
-from dasanom_assets.detection.detectors import detector_classes
-from dasanom_assets.detection.support import TIME_NS, WIDTH_CHANNELS
+from dasanom_assets.detection.components import SLACK, basins, links, members
+from dasanom_assets.detection.rates import Rates
 from dasanom_assets.recordings.landing import shifted
-from dasanom_assets.settings import DetectionSettings, WindowSettings
+from dasanom_assets.settings import ReferenceSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, with_score
 from dasanom_assets.tables.store import Store
@@ -25,14 +23,13 @@ KEY = ["fibre", "channel", "start"]
 LOOK_BACK_NS = 1800 * SECOND_NS
 """What an event of a day may have had before midnight; one that is longer begins there."""
 
-BY_ITSELF_P_VALUE = 3e-4
-"""To a detector, where a window is unusual without its surroundings: such windows make the core of an event."""
-
-CORE_GAP_NS = TIME_NS
-"""Windows of one core follow each other within this, on the same channel or the next."""
-
 THREATS = ("digging", "walking", "cutting", "machine")
 """The contractor's classes that are alarms, as its columns ``p_<class>`` name them."""
+
+TOUCHES_NS = 8 * SECOND_NS
+"""Windows that end within this before midnight may touch one that begins after it."""
+
+HOUR_NS = 3600 * SECOND_NS
 
 
 def event_id(fibre: str, start_ns: int, first_channel: int, last_channel: int) -> str:
@@ -41,23 +38,56 @@ def event_id(fibre: str, start_ns: int, first_channel: int, last_channel: int) -
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class Outline(NamedTuple):
+    """An event among windows: positions of all its windows, of those that it reaches over, and of its peak."""
+
+    windows: np.ndarray
+    extent: np.ndarray
+    peak: int
+
+
+def outlines(
+    rows: pa.Table, level: float, recipe: ReferenceSettings, window: WindowSettings, group_channels: int = 1
+) -> list[Outline]:
+    """Return the events that windows form.
+
+    Windows from a level on that touch in time or along the fibre belong together, up to where the score falls
+    between two peaks below the recipe's `half_height` of the lower one, counted from the level. An event reaches
+    over those of its windows that are above the same share of its own peak.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Has `fibre`, `channel`, `start` and `score`: windows at least as strange as `level`.
+    level : float
+    recipe : ReferenceSettings
+    window : WindowSettings
+    group_channels : int
+        Channels that a row stands for.
+    """
+    height = np.maximum(rows["score"].to_numpy().astype(np.float64) - level, 0)
+    reach = int(SLACK * window.shift_seconds * SECOND_NS)
+    found = []
+    for at in members(basins(height, links(rows, reach, group_channels), recipe.half_height)):
+        peak = int(at[height[at].argmax()])
+        found.append(Outline(at, at[height[at] >= recipe.half_height * height[peak]], peak))
+    return found
+
+
 def find_events(
     scores: pa.Table,
     labels: pa.Table | None,
     contractor: pa.Table | None,
-    settings: DetectionSettings,
+    rates: Rates,
+    level: float,
     window: WindowSettings,
     group_channels: int = 1,
     before: pa.Table | None = None,
 ) -> pa.Table:
-    """Return the rows of `anomaly_events` of a day.
+    """Return the rows of `anomaly_events` of a day: the `outlines` whose peak is an anomaly.
 
-    Flagged windows open an event, neighbouring ones below ``extend_p_value`` lengthen it, and those that touch in
-    time or channel belong together. They are several events where they have several cores, windows that some
-    detector finds unusual by themselves: surroundings lift what lies between two causes. Each of them has the
-    windows nearest to its core. An event reaches from the first to the last window of its core (where it has none,
-    of those unusual by themselves, or of all), and from the end of the first to the beginning of the last, so that
-    it is not longer than its cause by a window at each end.
+    An event begins at the end of its first window and ends at the beginning of its last, so that it is not longer
+    than its cause by a window at each end.
 
     Parameters
     ----------
@@ -67,7 +97,10 @@ def find_events(
         Rows of `cluster_labels`, one for each of `scores` in the same order.
     contractor : pyarrow.Table or None
         Rows of `contractor_scores`.
-    settings : DetectionSettings
+    rates : Rates
+        How often the reference does as much.
+    level : float
+        The score from which a window can be part of an event; see `Reference.level`.
     window : WindowSettings
     group_channels : int
         Channels that a row of `scores` stands for, from its own number on.
@@ -90,34 +123,27 @@ def find_events(
         common = [name for name in scores.column_names if name in before.column_names]
         scores = pa.concat_tables([scores.select(common), before.select(common)])
     step, length = window.shift_seconds * SECOND_NS, window.seconds * SECOND_NS
-    flagged = scores["is_anomaly"].to_numpy(zero_copy_only=False)
-    extends = scores["p_value"].to_numpy() < settings.extend_p_value  # NaN does not
-    taking_part = np.flatnonzero(flagged | extends)
+    taking_part = np.flatnonzero(scores["score"].to_numpy() >= level)  # NaN does not
     # By time and channel, so that the first of equal peaks is the same one whatever the order of the rows.
     taking_part = taking_part[np.lexsort([scores[name].take(taking_part) for name in ("channel", "start")])]
     taken = scores.take(taking_part)
-    flagged = flagged[taking_part]
+    flagged = taken["is_anomaly"].to_numpy(zero_copy_only=False)
     fibre, version = (taken[name].to_pylist() for name in ("fibre", "model_version"))
-    channel, score, p_value = (taken[name].to_numpy() for name in ("channel", "score", "p_value"))
+    channel, score = (taken[name].to_numpy() for name in ("channel", "score"))
     start = taken["start"].cast(pa.int64()).to_numpy()
     today = taking_part < n_today
     # No window lies across midnight: the last before it and the first after it are as near as two in a row.
     near = start + np.where(today, 0, length - step)
     placed = taken.set_column(taken.column_names.index("start"), "start", pa.array(near).cast(TIME))
-    by_itself = _unusual_by_itself(taken, settings)
-    reach = int(SLACK * step)
-    core = _cores(placed, by_itself, flagged, max(reach, CORE_GAP_NS), group_channels, settings.min_windows)
-    part = _nearest_core(components(placed, reach, group_channels), core, near, channel / group_channels)
     cluster = None if labels is None else labels["label"].to_numpy()[np.minimum(taking_part, max(n_today - 1, 0))]
     view = _ContractorsView(contractor)
-    rows = []
-    for at in members(part):
-        extent = next(some for some in (at[core[at] >= 0], at[by_itself[at]], at) if len(some))
-        if np.count_nonzero(flagged[at]) < settings.min_windows or not today[extent].any():
+    rows: list[dict[str, Any]] = []
+    for at, extent, _ in outlines(placed, level, rates.recipe, window, group_channels):
+        mine = at[today[at]]
+        if not today[extent].any() or not flagged[peak := _peak(mine, score, channel, start)]:
             continue
-        peak = _peak(at[today[at]], score, channel, start)
         first_channel, last_channel = int(channel[extent].min()), int(channel[extent].max()) + group_channels - 1
-        begin, end = _cause(int(start[extent].min()), int(start[extent].max()), window)
+        begin, end = cause(int(start[extent].min()), int(start[extent].max()), window)
         kind, probability = view.of(fibre[peak], begin, end, first_channel, last_channel)
         rows.append(
             {
@@ -130,9 +156,8 @@ def find_events(
                 "peak_start": int(start[peak]),
                 "peak_channel": int(channel[peak]),
                 "score": float(score[peak]),
-                "p_value": float(p_value[peak]),
                 "n_windows": len(at),
-                "cluster": None if cluster is None else _most_frequent(cluster[at[today[at]]]),
+                "cluster": None if cluster is None else _most_frequent(cluster[mine]),
                 "contractor_class": kind,
                 "contractor_probability": probability,
                 "model_version": version[peak],
@@ -140,55 +165,26 @@ def find_events(
         )
     if not rows:
         return empty("anomaly_events")
+    _rate(rows, rates)
     return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]).sort_by(ORDER)
 
 
-def _cores(
-    scores: pa.Table, by_itself: np.ndarray, flagged: np.ndarray, reach_ns: int, group_channels: int, least: int
-) -> np.ndarray:
-    """Number the cores, int64, shape (n_windows,): windows unusual by themselves, `least` of them flagged.
-
-    −1 stands for windows that are of none.
-    """
-    core = np.full(scores.num_rows, -1)
-    at = np.flatnonzero(by_itself)
-    for one in members(components(scores.take(at), reach_ns, group_channels)):
-        if np.count_nonzero(flagged[at[one]]) >= least:
-            core[at[one]] = at[one[0]]
-    return core
+def _rate(rows: list[dict[str, Any]], rates: Rates) -> None:
+    """Say of each event how often the reference does as much, at its place and hour."""
+    strength, fibre, channel = ([row[name] for row in rows] for name in ("score", "fibre", "peak_channel"))
+    hour = np.array([hour_of(row["peak_start"]) for row in rows])
+    told = rates.at(np.array(strength), fibre, np.array(channel), hour)
+    names = ("rate_per_km_day", "rate_low", "rate_high", "beyond_reference")
+    for i, row in enumerate(rows):
+        row |= {name: values[i].item() for name, values in zip(names, told, strict=True)}
 
 
-def _nearest_core(whole: np.ndarray, core: np.ndarray, start: np.ndarray, lane: np.ndarray) -> np.ndarray:
-    """Number the parts of components, int64, shape (n_windows,): each has the windows nearest to one core.
-
-    Distances are in units of the surroundings' widths in time and along the fibre. A component without cores is
-    one part.
-    """
-    part = np.empty(len(whole), np.int64)
-    place = np.stack([start / TIME_NS, lane / WIDTH_CHANNELS], axis=1)
-    n = 0
-    for at in members(whole):
-        of_core = at[core[at] >= 0]
-        names, own = np.unique(core[of_core], return_inverse=True)
-        nearest = own[KDTree(place[of_core]).query(place[at])[1]] if len(names) > 1 else 0
-        part[at] = n + nearest
-        n += max(1, len(names))
-    return part
+def hour_of(start_ns: Any) -> Any:
+    """Return the hour of the UTC day, 0 to 23, of times in ns since 1970."""
+    return start_ns // HOUR_NS % 24
 
 
-def _unusual_by_itself(scores: pa.Table, settings: DetectionSettings) -> np.ndarray:
-    """Return which windows a detector finds unusual without their surroundings, bool, shape (n_windows,).
-
-    Those that raise no alarm alone are not asked.
-    """
-    out = np.zeros(scores.num_rows, bool)
-    for name, of in detector_classes(settings.detectors).items():
-        if of.least_p < BY_ITSELF_P_VALUE and f"p_{name}" in scores.column_names:
-            out |= scores[f"p_{name}"].to_numpy() < BY_ITSELF_P_VALUE  # NaN is not
-    return out
-
-
-def _cause(first_ns: int, last_ns: int, window: WindowSettings) -> tuple[int, int]:
+def cause(first_ns: int, last_ns: int, window: WindowSettings) -> tuple[int, int]:
     """Return begin and end of what windows from a first to a last one hold, ns since 1970.
 
     The first window that notices it has it at its end, the last at its beginning; where they are fewer than all
@@ -206,7 +202,7 @@ def _peak(at: np.ndarray, score: np.ndarray, channel: np.ndarray, start: np.ndar
     return int(top[np.lexsort((off_time, off_channel))[0]])
 
 
-def taking_part(store: Store, day: str, settings: DetectionSettings) -> tuple[pa.Table, pa.Table]:
+def taking_part(store: Store, day: str, level: float) -> tuple[pa.Table, pa.Table]:
     """Return the rows of `anomaly_scores` of a day that can be part of an event, and their `cluster_labels`.
 
     Read one channel at a time: of a day, few windows are unusual.
@@ -224,7 +220,7 @@ def taking_part(store: Store, day: str, settings: DetectionSettings) -> tuple[pa
         label = next(labelled, None)
         if label is None or not label.select(KEY).equals(rows.select(KEY)):
             raise ValueError("cluster_labels are of other windows than anomaly_scores: materialize both again")
-        unusual = pc.or_(rows["is_anomaly"], pc.less(rows["p_value"], settings.extend_p_value))
+        unusual = pc.greater_equal(rows["score"], level)
         some.append(rows.filter(unusual))
         labels.append(label.filter(unusual))
     return pa.concat_tables(some).replace_schema_metadata(), pa.concat_tables(labels).replace_schema_metadata()
@@ -246,9 +242,9 @@ def at_midnight(scores: pa.Table | None, day: str) -> str:
     if scores is None or not scores.num_rows:
         return ""
     late = scores.filter(pc.greater_equal(scores["start"].cast(pa.int64()), midnight - LOOK_BACK_NS))
-    if not pc.any(pc.greater(late["end"].cast(pa.int64()), midnight - 2 * CORE_GAP_NS)).as_py():
+    if not pc.any(pc.greater(late["end"].cast(pa.int64()), midnight - TOUCHES_NS)).as_py():
         return ""
-    rows = late.select([*KEY, "p_value"]).sort_by([(name, "ascending") for name in KEY])
+    rows = late.select([*KEY, "score", "is_anomaly"]).sort_by([(name, "ascending") for name in KEY])
     return hashlib.sha256(repr(rows.to_pydict()).encode()).hexdigest()[:16]
 
 
@@ -258,9 +254,7 @@ def empty_scores(store: Store, day: str) -> pa.Table:
         return file.schema_arrow.empty_table()
 
 
-def end_of_day_before(
-    store: Store, day: str, note: dict[str, Any], settings: DetectionSettings
-) -> pa.Table | None:
+def end_of_day_before(store: Store, day: str, note: dict[str, Any], level: float) -> pa.Table | None:
     """Return what `taking_part` would of the end of the day before, or None where another model scored it.
 
     Parameters
@@ -270,7 +264,8 @@ def end_of_day_before(
         ISO day.
     note : dict
         Metadata of the day's `anomaly_scores`.
-    settings : DetectionSettings
+    level : float
+        See `find_events`.
     """
     yesterday = shifted(day, -1)
     if not store.has_day("anomaly_scores", yesterday):
@@ -279,7 +274,7 @@ def end_of_day_before(
         return None
     midnight = int(np.datetime64(day, "ns").astype(np.int64))
     late = pc.field("start") >= pa.scalar(midnight - LOOK_BACK_NS, pa.int64()).cast(TIME)
-    unusual = pc.field("is_anomaly") | (pc.field("p_value") < settings.extend_p_value)
+    unusual = pc.field("score") >= level
     tables = [rows.filter(late & unusual) for rows in store.iter_day("anomaly_scores", yesterday)]
     return pa.concat_tables(tables)
 

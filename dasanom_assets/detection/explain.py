@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from dasanom_assets.detection.bursts import log_ratio
 from dasanom_assets.detection.events import event_id
 from dasanom_assets.detection.neighbours import Neighbours
 from dasanom_assets.detection.reference import Reference
@@ -45,7 +44,7 @@ def explain(
     The profile of an event is the mean whitened level of each band in its strongest window, where it is positive.
     Held against those before and after the event, frames along it say when it most likely begins (on its strongest
     channel, or that whose windows begin first) and ends (or that whose windows end last): strokes and the pauses
-    between them, as `bursts` takes them. Windows alone cannot: each is seconds long, and leans on its neighbours.
+    between them. Windows alone cannot: each is seconds long, and leans on its neighbours.
 
     Parameters
     ----------
@@ -220,6 +219,19 @@ def _edges(row: dict[str, Any], channel: WhiteChannel, profile: np.ndarray) -> d
     if total[last] - total[first] < np.log(len(ratio) / CHANCE):
         return {}
     return {channel.channel: (int(at[near][first]), int(at[near][last - 1]) + SECOND_NS // frames)}
+
+
+def log_ratio(z: np.ndarray, strength: float, share: float) -> np.ndarray:
+    """Return the log-likelihood ratio, nats, of frames that are among bursts to quiet ones.
+
+    Parameters
+    ----------
+    z : numpy.ndarray
+        Level of each frame, standard normal where it is quiet.
+    strength, share : float
+        Of a burst: what its level is greater by, and how many of the frames it has.
+    """
+    return np.logaddexp(np.log1p(-share), np.log(share) + strength * z - strength**2 / 2)
 
 
 def _resemblance(explained: list[dict[str, Any]], profiles: list[np.ndarray]) -> None:

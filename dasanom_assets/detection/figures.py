@@ -1,19 +1,17 @@
-"""Pictures of a reference: how its windows fall into clusters, and what its scores say of thresholds.
+"""Pictures of a reference: how its windows fall into clusters, and how often it has events.
 
 Each is drawn once, small for the Dagster UI (see `tables.metadata.thumbnail`) or large for a report (`page`).
 """
 
 import io
-from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-from scipy import stats
 
 from dasanom_assets.detection.clustering import Clusters
-from dasanom_assets.detection.thresholds import Calibration
+from dasanom_assets.detection.rates import Rates
 
 LABELLED = 12
 """Clusters that are labelled, at most: so many labels fit side by side."""
@@ -30,41 +28,41 @@ def page(figure: Figure) -> bytes:
     return sink.getvalue()
 
 
-def calibration(fused: Calibration, thresholds: Mapping[str, float], decides: str) -> Figure:
-    """Draw the histogram of the fused calibration scores, what is fitted to it, and every kind of threshold.
+def rates_figure(rates: Rates, budget: float) -> Figure:
+    """Draw how often the reference has events at least as strong, the tail beyond, its interval and the budget.
 
     Parameters
     ----------
-    fused : Calibration
-    thresholds : mapping
-        Kind to threshold, −log10 of a p-value; see `scoring.thresholds`.
-    decides : str
-        The kind that decides.
+    rates : Rates
+    budget : float
+        Events a kilometre and day.
     """
-    at = {kind: fused.threshold("conformal", 10**-value, 0) for kind, value in thresholds.items()}
-    last = max([float(fused.scores[-1]), *(value for value in at.values() if np.isfinite(value))])
-    edges = np.linspace(min(0.0, float(fused.scores[0])), 1.05 * last, 90)
-    n, middle = len(fused.scores), (edges[1:] + edges[:-1]) / 2
     figure = Figure(figsize=(8, 4), dpi=72, layout="constrained")
     axes = figure.subplots()
-    axes.hist(fused.scores, edges.tolist(), color=_UNSELECTED, label=f"{n:,} quiet windows")
-    fits = {
-        "fitted, for p-values": (fused.p_values(edges), "#0072B2", "-"),
-        "Gaussian": (stats.norm.sf(edges, fused.mean, fused.std), "#D55E00", "--"),
-    }
-    for name, (survival, colour, style) in fits.items():
-        axes.plot(middle, -n * np.diff(survival), color=colour, linestyle=style, linewidth=1.5, label=name)
-    styles = {"budget": "-", "conformal": "--", "gaussian": "-.", "quantile": ":"}
-    for kind, value in sorted(at.items(), key=lambda item: item[1]):
-        chosen = ", decides" if kind == decides else ""
-        label = f"{kind}: score {thresholds[kind]:.1f}{chosen}"
-        axes.axvline(value, color="black", linestyle=styles[kind], linewidth=2 if chosen else 1, label=label)
+    strength, rate, high = rates.curve
+    low = rates.pooled(strength).low
+    least = 0.3 * min(budget, rates.finest)
+    shown = slice(0, int(np.argmax(np.append(high, 0) < least)) + 1)
+    count = np.arange(1, len(rates.strength) + 1) / rates.km_days
+    axes.fill_between(
+        strength[shown],
+        np.maximum(low[shown], least),
+        np.maximum(high[shown], least),
+        color="#56B4E9",
+        alpha=0.3,
+        linewidth=0,
+        label=f"{rates.recipe.confidence:.0%} interval",
+    )
+    axes.plot(strength[shown], rate[shown], color="#0072B2", label="events as strong")
+    axes.plot(rates.strength, count, "k.", markersize=3, label=f"{len(rates.strength):,} reference events")
+    axes.axhline(rates.finest, color="#009E73", linestyle="--", label="once in all of the reference")
+    axes.axhline(budget, color="#D55E00", label=f"budget: {budget:g} a km and day")
     axes.set_yscale("log")
     axes.set(
-        ylim=(0.3, 2 * n / 10),
-        xlabel="−log10 p of a window's surroundings, before the last calibration",
-        ylabel="windows a bin",
-        title="Calibration scores and thresholds",
+        ylim=(least, None),
+        xlabel="strength of an event: its peak score, standard deviations above usual",
+        ylabel="events a km and day",
+        title=f"Rates of {rates.km_days:.3g} km·days of reference ground",
     )
     axes.title.set(fontsize=11, horizontalalignment="left", x=0)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=9)

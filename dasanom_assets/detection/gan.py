@@ -6,10 +6,7 @@ import numpy as np
 from sklearn.covariance import LedoitWolf
 
 from dasanom_assets.detection.detectors import Detector, Tensors, Windows
-from dasanom_assets.settings import DetectionSettings
-
-TRIM_SHARE, TRIM_ROUNDS = 0.02, 2
-"""Reference windows farthest from the others, which each round leaves out: they are events, if rare."""
+from dasanom_assets.settings import Settings
 
 SMALLEST = 1e-6
 """Added before a logarithm: below any distance or error of real windows."""
@@ -28,28 +25,26 @@ class InfoGan(Detector):
     mean : numpy.ndarray
         float32, shape (features,).
     root : numpy.ndarray
-        float32, shape (features, features): a root R of the precision; a distance is ``|(x − m) R|``.
+        float32, shape (features, dimensions): a root R of the precision; a distance is ``|(x − m) R|``.
     median, spread : numpy.ndarray
         float64, shape (2,): of the logarithms of distance and error over the reference.
     """
 
     name = "infogan"
     inputs: ClassVar[tuple[str, ...]] = ("infogan_features", "infogan_error")
-    least_p: ClassVar[float] = 0.01  # on quiet days of other fibres, 1e-4 comes 20 times too often
+    network = True
 
     def __init__(self, mean: np.ndarray, root: np.ndarray, median: np.ndarray, spread: np.ndarray) -> None:
         self.mean, self.root, self.median, self.spread = mean, root, median, spread
 
     @classmethod
-    def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
-        """Learn the covariance of the features, without the windows that lie farthest from the others."""
-        features = reference.more["infogan_features"]
-        kept = features
-        for _ in range(TRIM_ROUNDS):
-            distance = LedoitWolf().fit(kept).mahalanobis(kept)
-            kept = kept[distance <= np.quantile(distance, 1 - TRIM_SHARE)]
-        shrunk = LedoitWolf().fit(kept)
-        root = np.linalg.cholesky(shrunk.get_precision())
+    def fit(cls, reference: Windows, settings: Settings) -> Self:
+        """Learn the covariance of the features."""
+        shrunk = LedoitWolf().fit(reference.more["infogan_features"])
+        # The precision is the inverse of a covariance that may be singular: features of a network that collapsed.
+        variance, axes = np.linalg.eigh(shrunk.covariance_)
+        known = variance > SMALLEST * max(variance.max(), SMALLEST)
+        root = axes[:, known] / np.sqrt(variance[known])
         found = cls(shrunk.location_.astype(np.float32), root.astype(np.float32), np.zeros(2), np.ones(2))
         terms = found._terms(reference)
         found.median = np.median(terms, axis=0)

@@ -9,25 +9,41 @@ from sklearn.neighbors import NearestNeighbors
 
 from dasanom_assets.detection.clustering import ACTIVE_STD, Clusters, assign, fit_clusters
 from dasanom_assets.detection.detectors import Detector, Tensors, Windows
-from dasanom_assets.settings import DetectionSettings
+from dasanom_assets.models.training import Encoded
+from dasanom_assets.settings import Settings
 
 CENTRES = 8
 CORE_NEIGHBOURS = 15
+
+
+def encoded_of(windows: Windows) -> Encoded:
+    """Return what the VAE makes of windows.
+
+    Raises
+    ------
+    ValueError
+        Where they were not given to it.
+    """
+    if windows.encoded is None:
+        raise ValueError("the windows have not been through a VAE")
+    return windows.encoded
 
 
 class Likelihood(Detector):
     """Negative evidence lower bound: reconstruction and KL at the posterior's mean, nats."""
 
     name = "vae"
+    network = True
 
     @classmethod
-    def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
+    def fit(cls, reference: Windows, settings: Settings) -> Self:
         """There is nothing left to learn."""
         return cls()
 
     def score(self, windows: Windows) -> np.ndarray:
         """Return the negative evidence lower bound, nats."""
-        return windows.encoded.reconstruction_error + windows.encoded.kl
+        encoded = encoded_of(windows)
+        return encoded.reconstruction_error + encoded.kl
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """Return nothing."""
@@ -43,18 +59,23 @@ class Latent(Detector):
     """GLOSH outlier score among the reference's clusters; see `clustering`."""
 
     name = "latent"
+    network = True
 
     def __init__(self, clusters: Clusters) -> None:
         self.clusters = clusters
 
     @classmethod
-    def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
+    def fit(cls, reference: Windows, settings: Settings) -> Self:
         """Cluster the latent means."""
-        return cls(fit_clusters(reference.encoded.mu, settings))
+        mu = encoded_of(reference).mu
+        some = np.linspace(0, len(mu) - 1, min(len(mu), settings.detection.cluster_windows)).astype(int)
+        return cls(fit_clusters(mu[some], settings.detection))
 
     def score(self, windows: Windows) -> np.ndarray:
         """Return the outlier score."""
-        return assign(self.clusters, windows.encoded.mu)[2] if windows.outlier is None else windows.outlier
+        if windows.outlier is not None:
+            return windows.outlier
+        return assign(self.clusters, encoded_of(windows).mu)[2]
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """Return the clusters as arrays and their parameters."""
@@ -69,19 +90,21 @@ class Latent(Detector):
 class _Scaled(Detector):
     """Points of the latent space in units of the reference's spread, float32; what carries nothing is left out."""
 
+    network = True
+
     def __init__(self, centre: np.ndarray, scale: np.ndarray, points: np.ndarray, **values: Any) -> None:
         self.centre, self.scale, self.points, self.values = centre, scale, points, values
 
     @classmethod
     def _of(cls, windows: Windows, **values: Any) -> Self:
-        mu = windows.encoded.mu
+        mu = encoded_of(windows).mu
         spread = mu.std(axis=0)
         scale = np.where(spread > ACTIVE_STD, spread, np.inf).astype(np.float32)
         centre = mu.mean(axis=0, dtype=np.float32)
         return cls(centre, scale, (mu - centre) / scale, **values)
 
     def _scaled(self, windows: Windows) -> np.ndarray:
-        return (windows.encoded.mu - self.centre) / self.scale
+        return (encoded_of(windows).mu - self.centre) / self.scale
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """Return the scale, and the points that scores are measured from."""
@@ -110,10 +133,12 @@ class NearestCentre(_Distance):
     name = "kmeans"
 
     @classmethod
-    def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
+    def fit(cls, reference: Windows, settings: Settings) -> Self:
         """Find the centres."""
         found = cls._of(reference)
-        means = KMeans(min(CENTRES, len(found.points)), n_init=4, random_state=settings.seed).fit(found.points)
+        means = KMeans(min(CENTRES, len(found.points)), n_init=4, random_state=settings.detection.seed).fit(
+            found.points
+        )
         found.points = means.cluster_centers_.astype(np.float32)
         return found
 
@@ -139,7 +164,7 @@ class NearestCore(_Distance):
     name = "dbscan"
 
     @classmethod
-    def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
+    def fit(cls, reference: Windows, settings: Settings) -> Self:
         """Find the core points."""
         found = cls._of(reference)
         found.points = found.points[density_scan(found.points).core_sample_indices_]
@@ -156,9 +181,9 @@ class Isolation(_Scaled):
         self._forest = IsolationForest(random_state=seed).fit(points)
 
     @classmethod
-    def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
+    def fit(cls, reference: Windows, settings: Settings) -> Self:
         """Grow the forest; the same points and seed grow the same one."""
-        return cls._of(reference, seed=settings.seed)
+        return cls._of(reference, seed=settings.detection.seed)
 
     def score(self, windows: Windows) -> np.ndarray:
         """Return the anomaly score of the forest, 0 to 1."""

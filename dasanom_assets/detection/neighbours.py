@@ -1,87 +1,155 @@
-"""The detector `neighbours`: how far a window's levels are from those of its nearest reference windows."""
+"""Detectors on levels: how far a window's levels are from those of its nearest reference windows.
+
+Levels are pooled over the frames of a window in one of three ways, and brought to a few principal components.
+"""
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy.spatial import KDTree
 from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 
 from dasanom_assets.detection.detectors import Detector, Tensors, Windows
-from dasanom_assets.settings import DetectionSettings
-from dasanom_assets.spectrograms.windows import WindowBank, window_means
+from dasanom_assets.settings import ReferenceSettings, Settings
+from dasanom_assets.spectrograms.windows import BLOCK, WindowBank, window_means
 
-SHARPNESS = 1.3
-"""Of the soft maximum that pools levels, a spread: 0 is their mean, infinity their maximum. In a band as narrow as
-a bin of the transform, whose spread is 5.8 dB, this is about the mean power."""
-MOST = 6.0
-"""Levels count from what is usual to so many spreads above: a quiet band is no event, and what is far louder than
-most is no stranger than what is loud."""
-DIMENSIONS = 5
-NEIGHBOURS = 5
-TRIM_SHARE, TRIM_ROUNDS = 0.02, 2
-"""Reference windows that lie farthest from the others, which each round leaves out: they are events, if rare."""
+SMALLEST = 1e-6
+"""Added to a distance before its logarithm: far below any distance of real windows."""
 
 
-class Neighbours(Detector):
-    """Mean distance to the nearest reference windows, between levels that are pooled and limited.
+def soft_maxima(bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
+    """Yield soft maxima over the frames of windows, float32, shape (at most `BLOCK`, bands).
 
-    Each band is pooled over time by a soft maximum, so that a stroke of a pickaxe counts beside seconds of quiet.
-    Only what lies between the median of the reference and `MOST` spreads above it counts. Principal components of
-    the reference, not scaled, keep what bands have in common and drop their noise (Ramaswamy et al. 2000 for the
-    distance).
+    ``log(mean(exp(s·level))) / s``, with ``s`` the recipe's `sharpness`: a stroke of a pickaxe counts beside
+    seconds of quiet. In a band as narrow as a bin of the transform, whose spread is 5.8 dB, 1.3 is about the mean
+    power.
+    """
+    sharpness = np.float32(recipe.sharpness)
+    for means in window_means(bank, lambda levels: np.exp(sharpness * levels)):
+        yield np.log(means) / sharpness
+
+
+def ranked_levels(bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
+    """Yield ranked means, means and deviations over the frames of windows, shape (at most `BLOCK`, 3 × bands).
+
+    The ranked mean weights a frame by ``decay^rank``, the greatest level of a band first (global weighted ranked
+    pooling: Kolesnikov and Lampert 2016). Deviations are standard deviations.
+    """
+    frames = bank.window_shape[0]
+    weight = (recipe.rank_decay ** np.arange(frames)).astype(np.float32)
+    weight /= weight.sum()
+    for at in range(0, len(bank), BLOCK):
+        first = bank.first[at : at + BLOCK]
+        if bank.imaging is None:
+            levels = bank.rows[first[:, None] + np.arange(bank.rows_per_window)]
+            levels = levels.reshape(len(first), frames, -1)
+        else:
+            levels = np.stack([bank.window(i) for i in range(at, at + len(first))])
+        ordered = np.sort(levels, axis=1)[:, ::-1]
+        ranked = np.einsum("wfb,f->wb", ordered, weight)
+        yield np.concatenate([ranked, levels.mean(axis=1), levels.std(axis=1)], axis=1, dtype=np.float32)
+
+
+class _Levels(Detector):
+    """Pooled levels, less their mean over the reference, times `components`.
 
     Parameters
     ----------
-    usual, spread : numpy.ndarray
-        float32, shape (bands,): median and scaled MAD of the pooled levels of the reference.
     mean : numpy.ndarray
-        float32, shape (bands,).
+        float32, shape (features,).
     components : numpy.ndarray
-        float32, shape (bands, dimensions).
+        float32, shape (features, dimensions).
     points : numpy.ndarray
-        float32, shape (n_reference, dimensions): the reference windows that were kept.
+        float32, shape (n_reference, dimensions): the reference windows that are kept.
     kept : numpy.ndarray
         int64, shape (n_reference,): their positions among those that were given.
+    around : numpy.ndarray
+        float32, shape (n_reference,): logarithm of how far each lies from its own neighbours.
+    neighbours, density, recipe
+        Of the recipe: see `ReferenceSettings`.
     """
 
-    name = "neighbours"
+    whitened: ClassVar[bool] = False
+    """Whether components are scaled to a spread of one."""
+    parts: ClassVar[slice] = slice(None)
+    """Which of three thirds of the pooled levels are taken; see `ranked_levels`."""
 
     def __init__(
         self,
-        usual: np.ndarray,
-        spread: np.ndarray,
         mean: np.ndarray,
         components: np.ndarray,
         points: np.ndarray,
         kept: np.ndarray,
+        around: np.ndarray,
+        recipe: ReferenceSettings,
     ) -> None:
-        self.usual, self.spread, self.mean, self.components = usual, spread, mean, components
-        self.points, self.kept = points, kept
-        self._tree = KDTree(points)
+        self.mean, self.components, self.points, self.kept, self.around = mean, components, points, kept, around
+        self.recipe = recipe
+        self._index = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(points)
 
     @classmethod
-    def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
-        """Learn what is usual and the principal components, and leave out the windows farthest from the others."""
-        features = np.concatenate(list(pooled(reference.bank)))
-        usual = np.median(features, axis=0)
-        spread = (1.4826 * np.median(np.abs(features - usual), axis=0)).astype(np.float32)
-        features = _limited(features, usual, spread)
-        dimensions = min(DIMENSIONS, *features.shape)
-        pca = PCA(dimensions, svd_solver="full").fit(features)
-        mean, components = pca.mean_.astype(np.float32), pca.components_.T.astype(np.float32).copy()
-        points, kept = (features - mean) @ components, np.arange(len(features))
-        for _ in range(TRIM_ROUNDS):
-            # The nearest one of a reference window is itself.
-            found = cls(usual, spread, mean, components, points, kept)
-            distance = found._nearest(points, NEIGHBOURS + 1)[0].sum(axis=1)
-            inside = distance <= np.quantile(distance, 1 - TRIM_SHARE)
-            points, kept = points[inside], kept[inside]
-        return cls(usual, spread, mean, components, points, kept)
+    def density(cls, recipe: ReferenceSettings) -> float:
+        """Return how far distances are measured against those around the nearest windows."""
+        return recipe.density
+
+    @classmethod
+    def dimensions(cls, recipe: ReferenceSettings) -> int:
+        """Return the number of principal components."""
+        return recipe.ranked_dimensions
+
+    @classmethod
+    def pooled(cls, bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
+        """Yield the features of windows, float32, shape (at most `BLOCK`, features)."""
+        for levels in ranked_levels(bank, recipe):
+            yield levels.reshape(len(levels), 3, -1)[:, cls.parts].reshape(len(levels), -1)
+
+    @classmethod
+    def fit(cls, reference: Windows, settings: Settings) -> Self:
+        """Learn the principal components, and keep the windows: all but what the recipe calls contaminated."""
+        recipe = settings.reference
+        features = np.concatenate(list(cls.pooled(reference.bank, recipe)))
+        kept = np.arange(len(features))
+        found = cls._of(features, kept, recipe)
+        if recipe.contamination:
+            score = found._between(features, itself=True)
+            kept = kept[score <= np.quantile(score, 1 - recipe.contamination)]
+            found = cls._of(features[kept], kept, recipe)
+        return found
+
+    @classmethod
+    def _of(cls, features: np.ndarray, kept: np.ndarray, recipe: ReferenceSettings) -> Self:
+        n = min(cls.dimensions(recipe), *features.shape)
+        pca = PCA(n, svd_solver="covariance_eigh").fit(features)
+        scale = 1 / np.sqrt(np.maximum(pca.explained_variance_, SMALLEST)) if cls.whitened else np.ones(n)
+        mean = pca.mean_.astype(np.float32)
+        components = (pca.components_.T * scale).astype(np.float32)
+        points = np.ascontiguousarray((features - mean) @ components)
+        found = cls(mean, components, points, kept, np.zeros(len(points), np.float32), recipe)
+        if cls.density(recipe):
+            found.around = found._distances(points, itself=True)[0]
+        return found
 
     def score(self, windows: Windows) -> np.ndarray:
-        """Return the mean distance to the `NEIGHBOURS` nearest reference windows, in whitened units."""
-        return self.nearest(windows.bank)[0].mean(axis=1)
+        """Return the logarithm of the distance, less part of what is usual around there."""
+        parts = [self._between(features) for features in self.pooled(windows.bank, self.recipe)]
+        return np.concatenate([np.empty(0, np.float32), *parts])
+
+    def _between(self, features: np.ndarray, itself: bool = False) -> np.ndarray:
+        distance, which = self._distances((features - self.mean) @ self.components, itself)
+        share = self.density(self.recipe)
+        return distance - np.float32(share) * self.around[which].mean(axis=1) if share else distance
+
+    def _distances(self, points: np.ndarray, itself: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Return the logarithm of the mean distance to the nearest reference windows, float32, and which they are.
+
+        With `itself`, points are those of the reference, and the nearest of each is not counted.
+        """
+        n = min(self.recipe.neighbours + itself, len(self.points))
+        distance, which = self._index.kneighbors(points, n)
+        if itself and n > 1:
+            distance, which = distance[:, 1:], which[:, 1:]
+        return np.log(distance.mean(axis=1) + SMALLEST).astype(np.float32), which
 
     def nearest(self, bank: WindowBank) -> tuple[np.ndarray, np.ndarray]:
         """Return distances to the nearest reference windows, and which of those given to `fit` they are.
@@ -93,44 +161,67 @@ class Neighbours(Detector):
         which : numpy.ndarray
             int64, of the same shape.
         """
-        limited = (_limited(features, self.usual, self.spread) for features in pooled(bank))
-        parts = [self._nearest((features - self.mean) @ self.components, NEIGHBOURS) for features in limited]
-        if not parts:
-            return np.empty((0, NEIGHBOURS), np.float32), np.empty((0, NEIGHBOURS), np.int64)
-        distance, which = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return distance, self.kept[which]
-
-    def _nearest(self, points: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-        ranks = np.arange(1, min(n, len(self.points)) + 1)
-        distance, which = self._tree.query(points, ranks, workers=-1)
-        return distance.astype(np.float32), which
+        features = np.concatenate(list(self.pooled(bank, self.recipe)))
+        n = min(self.recipe.neighbours, len(self.points))
+        distance, which = self._index.kneighbors((features - self.mean) @ self.components, n)
+        return distance.astype(np.float32), self.kept[which]
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
-        """Return what is usual, the components and the reference points."""
-        names = ("usual", "spread", "mean", "components", "points", "kept")
-        return {name: getattr(self, name) for name in names}, {}
+        """Return the components, the reference points and the recipe."""
+        names = ("mean", "components", "points", "kept", "around")
+        return {name: getattr(self, name) for name in names}, {"recipe": self.recipe.model_dump(mode="json")}
 
     @classmethod
     def restore(cls, tensors: Tensors, values: dict[str, Any]) -> Self:
         """Undo `state`."""
-        return cls(**tensors)
+        return cls(**tensors, recipe=ReferenceSettings(**values["recipe"]))
 
 
-def _limited(features: np.ndarray, usual: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    return np.clip(features - usual, 0, MOST * spread)
+class Neighbours(_Levels):
+    """Nearest neighbours between soft maxima, in few dimensions: for what is faint."""
+
+    name = "neighbours"
+
+    @classmethod
+    def dimensions(cls, recipe: ReferenceSettings) -> int:
+        """Return the number of principal components."""
+        return recipe.soft_dimensions
+
+    @classmethod
+    def pooled(cls, bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
+        """Yield soft maxima."""
+        yield from soft_maxima(bank, recipe)
 
 
-def pooled(bank: WindowBank) -> Iterator[np.ndarray]:
-    """Yield the pooled levels of windows, float32, shape (at most `BLOCK`, bands).
+class Ranked(_Levels):
+    """Nearest neighbours between ranked means and means, in more dimensions: for what is different."""
 
-    A band's soft maximum over frames is ``log(mean(exp(s·level))) / s``, with `SHARPNESS` for ``s``.
-    """
-    yield from map(_levels, window_means(bank, _exponential))
-
-
-def _exponential(levels: np.ndarray) -> np.ndarray:
-    return np.exp(np.float32(SHARPNESS) * levels)
+    name = "ranked"
+    parts = slice(0, 2)
 
 
-def _levels(means: np.ndarray) -> np.ndarray:
-    return np.log(means) / np.float32(SHARPNESS)
+class Plain(Ranked):
+    """The baseline that all are held against: `Ranked` by distance alone (Ramaswamy et al. 2000)."""
+
+    name = "plain"
+
+    @classmethod
+    def density(cls, recipe: ReferenceSettings) -> float:
+        """Return 0: distances count as they are."""
+        return 0.0
+
+
+class Mahalanobis(_Levels):
+    """Mahalanobis's distance from the centre, between ranked means, means and deviations."""
+
+    name = "mahalanobis"
+    whitened = True
+
+    @classmethod
+    def density(cls, recipe: ReferenceSettings) -> float:
+        """Return 0: there are no neighbours."""
+        return 0.0
+
+    def _distances(self, points: np.ndarray, itself: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        distance = np.log(np.linalg.norm(points, axis=1) + SMALLEST).astype(np.float32)
+        return distance, np.empty((len(points), 0), np.int64)

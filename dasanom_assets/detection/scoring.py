@@ -1,8 +1,6 @@
 """Embeddings to clusters, scores and p-values, one channel at a time."""
 
-import itertools
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,15 +8,16 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from dasanom_assets.detection.clustering import assign
+from dasanom_assets.detection.conformal import fused
 from dasanom_assets.detection.detectors import Windows
-from dasanom_assets.detection.fusion import fuse, settled, strength
+from dasanom_assets.detection.events import hour_of
 from dasanom_assets.detection.inputs import Inputs
-from dasanom_assets.detection.reference import Reference, require_fit, terms_of
+from dasanom_assets.detection.reference import Reference, require_fit
 from dasanom_assets.detection.streams import ahead
-from dasanom_assets.detection.support import REACH, ChannelScores, supported
+from dasanom_assets.detection.support import ChannelScores, with_support
 from dasanom_assets.models.training import Encoded
 from dasanom_assets.models.training_set import WindowIndex
-from dasanom_assets.settings import DetectionSettings, Settings, SpectrogramSettings
+from dasanom_assets.settings import Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank, window_rows
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, stack, with_detectors
@@ -26,14 +25,19 @@ from dasanom_assets.tables.store import Store
 
 T = TypeVar("T")
 INTERVAL = ["fibre", "channel", "start", "end"]
-DAY_SECONDS = 86_400
 
 
 def cluster_labels(store: Store, day: str, reference: Reference) -> Iterator[pa.Table]:
-    """Yield the rows of `cluster_labels` of a day: nearest cluster of the reference, and GLOSH outlier score."""
+    """Yield the rows of `cluster_labels` of a day: nearest cluster of the reference, and GLOSH outlier score.
+
+    Without clusters (`latent` could not be fitted) all windows are noise, and have no outlier score.
+    """
     for rows in store.iter_day("embeddings", day, [*INTERVAL, "mu"]):
-        label, probability, outlier = assign(reference.latent.clusters, stack(rows["mu"]))
-        columns = {"label": label, "probability": probability, "outlier_score": outlier}
+        n = rows.num_rows
+        found = (np.full(n, -1, np.int32), np.zeros(n, np.float32), np.full(n, np.nan, np.float32))
+        if reference.latent is not None:
+            found = assign(reference.latent.clusters, stack(rows["mu"]))
+        columns = dict(zip(("label", "probability", "outlier_score"), found, strict=True))
         yield _extended(SCHEMAS["cluster_labels"], rows, columns)
 
 
@@ -42,7 +46,10 @@ def anomaly_scores(
 ) -> Iterator[pa.Table]:
     """Yield the rows of `anomaly_scores` of a day, one table a channel.
 
-    Windows that a part of which is missing or not to be trusted have no score; `invalid` says why.
+    ``score`` is that of all detectors and a window's surroundings, in standard deviations above what is usual on
+    the reference. ``is_anomaly`` says whether reference ground, there and at that hour, has an event as strong no
+    more often than ``detection.budget``. Windows that a part of which is missing or not to be trusted have no
+    score; `invalid` says why.
 
     Raises
     ------
@@ -52,26 +59,29 @@ def anomaly_scores(
         Where `cluster_labels` or `spectrograms` belong to other windows than `embeddings`.
     """
     require_fit(reference, store.metadata("spectrograms", day), settings, day)
-    limit = thresholds(reference, settings.detection, spacing_m(store, day, settings))[
-        settings.detection.threshold
-    ]
     step = reference.settings["spectrogram"]["group_channels"]
-    names = list(reference.votes)
+    names = reference.names
     schema = with_detectors(names)
     yield schema.empty_table()
     scored = ahead(_one_blas_thread(_scored(store, day, reference, settings, inputs)))
-    for (rows, scores, invalid, channel), neighbours in _with_neighbours(scored, REACH):
-        beside = [neighbour[3] for neighbour in neighbours]
-        calibrations = reference.of(channel.fibre, channel.channel)
-        around = supported(channel, beside, step)
-        means = settled(calibrations, around.means, around.width, settings.window.shift_seconds)
-        p_value = calibrations["fused"].p_values(strength(calibrations, means))
-        score = -np.log10(p_value)
+    waiting: dict[tuple[str, int], tuple[pa.Table, np.ndarray, pa.Table]] = {}
+
+    def channels() -> Iterator[ChannelScores]:
+        for rows, scores, invalid, channel in scored:
+            waiting[channel.fibre, channel.channel] = rows, scores, invalid
+            yield channel
+
+    for channel, strength in with_support(channels(), reference.recipe, step):
+        rows, scores, invalid = waiting.pop((channel.fibre, channel.channel))
+        strength = strength.astype(np.float32)
+        limit = reference.rates.thresholds(settings.detection.budget, channel.fibre, channel.channel)
         columns: dict[str, Any] = {f"score_{name}": scores[:, i] for i, name in enumerate(names)}
-        columns |= {f"p_{name}": calibrations[name].p_values(scores[:, i]) for i, name in enumerate(names)}
-        columns |= {"score": score.astype(np.float32), "p_value": p_value, "is_anomaly": score >= limit}
-        columns["model_version"] = np.full(len(score), reference.version, object)
-        columns["invalid"] = np.full(len(score), None, object)
+        columns |= {f"p_{name}": reference.conformal[name].p_values(scores[:, i]) for i, name in enumerate(names)}
+        columns |= {"score": strength, "p_value": reference.conformal["fused"].p_values(strength)}
+        columns["is_anomaly"] = strength >= limit[hour_of(channel.start_ns)]
+        columns["model_version"] = np.full(len(strength), reference.version, object)
+        columns["invalid"] = np.full(len(strength), None, object)
+        columns["invalid"][~np.isfinite(strength)] = "not scored"
         table = _extended(schema, rows, columns)
         yield pa.concat_tables([table, invalid]).sort_by("start") if invalid.num_rows else table
 
@@ -96,7 +106,8 @@ def _scored(
 ) -> Iterator[tuple[pa.Table, np.ndarray, pa.Table, ChannelScores]]:
     """Yield the rows of a channel, its scores by detector, its rows without a score, and the fusion."""
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
-    names, shift = list(reference.votes), settings.window.shift_seconds * SECOND_NS
+    names, shift = reference.names, settings.window.shift_seconds * SECOND_NS
+    recipe, of_fusion = reference.recipe, {name: reference.conformal[name] for name in reference.fused}
     labelled = store.iter_day("cluster_labels", day, [*INTERVAL[:3], "outlier_score"])
     encoded = (
         rows.append_column("outlier", labels["outlier_score"])
@@ -108,7 +119,8 @@ def _scored(
         first = window_rows(channel.start_ns, channel.usable, settings.window)
         invalid = _invalid(channel, first, settings, reference)
         if not len(first):
-            none = ChannelScores(channel.fibre, channel.channel, channel.start_ns[first], np.empty(0), shift)
+            key = channel.fibre, channel.channel
+            none = ChannelScores(*key, channel.start_ns[first], np.empty(0), recipe, shift)
             yield with_detectors(names).empty_table().select(INTERVAL), np.empty((0, len(names))), invalid, none
             continue
         start = channel.start_ns[first]
@@ -124,10 +136,10 @@ def _scored(
         n = len(start)
         where = WindowIndex(np.full(n, channel.fibre), np.full(n, channel.channel), start, np.full(n, day))
         windows = Windows(bank, latent, rows["outlier"].to_numpy(), inputs.of(bank, where))
-        scores = np.stack([reference.detectors[name].score(windows) for name in names], axis=1)
-        fused = fuse(reference.of(channel.fibre, channel.channel), reference.votes, scores)
-        terms = terms_of([reference.detectors[name] for name in names], windows)
-        yield rows, scores, invalid, ChannelScores(channel.fibre, channel.channel, start, fused, shift, terms)
+        by_name = {name: reference.detectors[name].score(windows) for name in names}
+        scores = np.stack(list(by_name.values()), axis=1)
+        whole = fused(of_fusion, by_name)
+        yield rows, scores, invalid, ChannelScores(channel.fibre, channel.channel, start, whole, recipe, shift)
         rows = next(encoded, None)
     if rows is not None:
         raise ValueError(f"embeddings of {day} are of other spectrograms: materialize embeddings again")
@@ -160,7 +172,7 @@ def _invalid(channel: WhiteChannel, first: np.ndarray, settings: Settings, refer
         reasons[gap & (reasons == None)] = "incomplete"  # noqa: E711
         told = (reasons != None) & (whole | gap)  # noqa: E711
         some, reasons = some[told], reasons[told]
-    schema = with_detectors(list(reference.votes))
+    schema = with_detectors(reference.names)
     start = channel.start_ns[some]
     table = pa.table(
         {
@@ -177,49 +189,6 @@ def _invalid(channel: WhiteChannel, first: np.ndarray, settings: Settings, refer
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(len(some), field.type))
     return table.select(schema.names)
-
-
-def _with_neighbours(items: Iterable[T], reach: int) -> Iterator[tuple[T, list[T]]]:
-    """Yield each item with up to `reach` items before it and as many after it."""
-    upcoming = iter(items)
-    before: deque[T] = deque(maxlen=reach)
-    after: deque[T] = deque(itertools.islice(upcoming, reach + 1))
-    while after:
-        here = after.popleft()
-        yield here, [*before, *after]
-        before.append(here)
-        after.extend(itertools.islice(upcoming, 1))
-
-
-def spacing_m(store: Store, day: str, settings: Settings) -> float:
-    """Return the distance of neighbouring channels, m: the median over the files of a day that say it."""
-    told = store.read_day("recordings", day, ["channel_spacing_m"])["channel_spacing_m"].drop_null().to_numpy()
-    return float(np.median(told)) if len(told) else settings.detection.channel_spacing_m
-
-
-def thresholds(reference: Reference, settings: DetectionSettings, spacing: float) -> dict[str, float]:
-    """Return the threshold of each kind in units of ``score``, −log10 of the fused p-value.
-
-    ``budget`` counts false alarm events, not windows: a kilometre has ``1000 / spacing / group_channels`` rows a
-    shift, and what hangs together by chance is one alarm of `windows_per_alarm` windows.
-
-    Parameters
-    ----------
-    reference : Reference
-    settings : DetectionSettings
-    spacing : float
-        Distance of channels, m.
-    """
-    fused = reference.calibrations["usual"]["fused"]
-    raw = [
-        fused.threshold(kind, settings.false_alarm_rate, settings.quantile) for kind in ("gaussian", "quantile")
-    ]
-    gaussian, quantile = fused.p_values(np.array(raw))
-    rows = 1000 / (spacing * reference.settings["spectrogram"]["group_channels"])
-    windows = rows * DAY_SECONDS / reference.settings["window"]["shift_seconds"]
-    budget = settings.budget * reference.note["windows_per_alarm"] / windows
-    kinds = {"budget": budget, "conformal": settings.false_alarm_rate, "gaussian": gaussian, "quantile": quantile}
-    return {kind: float(-np.log10(p_value)) for kind, p_value in kinds.items()}
 
 
 def _extended(schema: pa.Schema, rows: pa.Table, columns: dict[str, np.ndarray]) -> pa.Table:

@@ -1,39 +1,25 @@
 """What a window's surroundings say of it.
 
 What happens on the ground lasts longer than the shift between windows and reaches neighbouring channels; noise
-does neither. A mean over the surroundings tells them apart. That of fused scores is one of squares over time,
-since what is faint is strange now and then rather than all the time, and plain over channels, since what only one
-of them notices is seldom an event. That of a detector's terms is plain over both.
+does neither. A Gaussian mean of scores over both tells them apart.
 """
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from itertools import islice
 
 import numpy as np
 from scipy import ndimage
 
+from dasanom_assets.settings import ReferenceSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
-
-TIME_NS = 4 * SECOND_NS
-"""Standard deviation of the Gaussian weights in time, which end at three of it, `REACH_SECONDS`."""
-REACH_SECONDS = 3 * TIME_NS // SECOND_NS
-"""Where the weights in time end."""
-CHANNEL_WEIGHTS = (1.0, 0.8, 0.4, 0.15)
-"""Of a channel itself, and of those on each side, one step after the other: Gaussian too."""
-WIDTH_CHANNELS = 1.5
-"""Their standard deviation, channels."""
-REACH = len(CHANNEL_WEIGHTS) - 1
-"""Channels on each side that count."""
-_SIDES = np.array([*CHANNEL_WEIGHTS[:0:-1], *CHANNEL_WEIGHTS])
-WHOLE_WIDTH = float(np.sqrt(np.sum(_SIDES**2)) / np.sum(_SIDES))
-"""Spread of a mean over channels whose values are independent and have a spread of one."""
 
 
 @dataclass(frozen=True)
 class ChannelScores:
-    """Fused scores of the windows of one channel, −log10 of a p-value each, and terms that add up.
+    """Fused scores of the windows of one channel.
 
     Attributes
     ----------
@@ -42,88 +28,91 @@ class ChannelScores:
     start_ns : numpy.ndarray
         int64, shape (n_windows,), ascending multiples of `shift_ns`.
     score : numpy.ndarray
-        float64, shape (n_windows,).
+        float64, shape (n_windows,), NaN where there is none.
+    recipe : ReferenceSettings
     shift_ns : int
         From one window's start to the next.
-    terms : numpy.ndarray or None
-        float32, shape (n_windows, terms): see `Detector.terms`. None where there are none.
     """
 
     fibre: str
     channel: int
     start_ns: np.ndarray
     score: np.ndarray
+    recipe: ReferenceSettings
     shift_ns: int = SECOND_NS
-    terms: np.ndarray | None = None
 
     @cached_property
     def smoothed(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """First step of the grid, means over time, and sums of weights: 1 where none is missing.
-
-        Means have the shape (1 + terms, steps): the root mean square of scores, and means of terms.
-        """
+        """First step of the grid, and sums of weighted scores and of weights over time, shape (steps,)."""
         step = self.start_ns // self.shift_ns
-        reach = REACH_SECONDS * SECOND_NS // self.shift_ns
+        sigma = self.recipe.support_seconds * SECOND_NS / self.shift_ns
+        reach = int(3 * sigma)
         first = int(step[0]) - reach
-        terms = np.empty((len(step), 0)) if self.terms is None else self.terms
-        sums = np.zeros((2 + terms.shape[1], int(step[-1]) - first + reach + 1))
-        sums[0, step - first], sums[1, step - first], sums[2:, step - first] = 1, np.square(self.score), terms.T
+        sums = np.zeros((2, int(step[-1]) - first + reach + 1))
+        there = np.isfinite(self.score)
+        sums[0, step[there] - first], sums[1, step[there] - first] = self.score[there], 1
         if reach:
-            sums = ndimage.gaussian_filter1d(sums, TIME_NS / self.shift_ns, axis=1, mode="constant", radius=reach)
-        weights, means = sums[0], sums[1:]
-        np.divide(means, weights, out=means, where=weights > 0)
-        np.sqrt(means[0], out=means[0])
-        return first, means, weights
+            sums = ndimage.gaussian_filter1d(sums, sigma, axis=1, mode="constant", radius=reach)
+        return first, sums[0], sums[1]
 
 
-class Surroundings(NamedTuple):
-    """What the surroundings of the windows of a channel say.
-
-    Attributes
-    ----------
-    means : numpy.ndarray
-        float64, shape (n_windows, 1 + terms): that of the fused score, then those of the terms.
-    there : numpy.ndarray
-        float64, shape (n_windows,): share of the weights in time that the channel itself has.
-    width : numpy.ndarray
-        float64, shape (n_windows,): how much more a mean spreads than one whose surroundings are all there, as if
-        windows did not depend on each other: 1, and more at the ends of a fibre and of a recording.
-    """
-
-    means: np.ndarray
-    there: np.ndarray
-    width: np.ndarray
+def reach_channels(recipe: ReferenceSettings) -> int:
+    """Return how many channels on each side support a window."""
+    return int(np.ceil(3 * recipe.support_channels))
 
 
-def supported(channel: ChannelScores, beside: Iterable[ChannelScores], step: int = 1) -> Surroundings:
-    """Return means over each window's surroundings of the fused score and of terms, weighted by nearness.
+def supported(channel: ChannelScores, beside: Iterable[ChannelScores], step: int = 1) -> np.ndarray:
+    """Return the weighted mean score of each window's surroundings, float64, shape (n_windows,).
 
-    Over time that of scores is a root mean square, channel by channel; over channels, a mean of these.
+    Weights are Gaussian in time and along the fibre, with the recipe's deviations, and end at three of them. What
+    is missing, beyond an end or in a gap, has no weight.
 
     Parameters
     ----------
     channel : ChannelScores
     beside : iterable of ChannelScores
-        Others; those of another fibre or more than `REACH` steps away do not count.
+        Others; those of another fibre or too far away do not count.
     step : int
         From one channel number to the next: the size of groups of channels.
     """
-    n_means = 1 + (0 if channel.terms is None else channel.terms.shape[1])
     if not len(channel.score):
-        return Surroundings(np.empty((0, n_means)), np.empty(0), np.empty(0))
+        return np.empty(0)
     at = channel.start_ns // channel.shift_ns
-    total = np.zeros((n_means, len(at)))
-    weight, squares, there = np.zeros((3, len(at)))
+    total, weight = np.zeros((2, len(at)))
+    recipe = channel.recipe
     for other in (channel, *beside):
         away = abs(other.channel - channel.channel) // step
-        if other.fibre != channel.fibre or away > REACH or not len(other.score):
+        if other.fibre != channel.fibre or away > reach_channels(recipe) or not len(other.score):
             continue
-        first, means, weights = other.smoothed
+        nearness = np.exp(-0.5 * (away / recipe.support_channels) ** 2) if away else 1.0
+        first, sums, weights = other.smoothed
         inside = np.clip(at - first, 0, len(weights) - 1)
-        share = CHANNEL_WEIGHTS[away] * np.where(inside == at - first, weights[inside], 0)
-        total += share * means[:, inside]
-        weight += share
-        squares += CHANNEL_WEIGHTS[away] * share
-        if other is channel:
-            there = weights[inside]
-    return Surroundings((total / weight).T, there, np.sqrt(squares) / weight / WHOLE_WIDTH)
+        share = nearness * (inside == at - first)
+        total += share * sums[inside]
+        weight += share * weights[inside]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(np.isfinite(channel.score), total / weight, np.nan)
+
+
+def with_support(
+    channels: Iterable[ChannelScores], recipe: ReferenceSettings, step: int = 1
+) -> Iterator[tuple[ChannelScores, np.ndarray]]:
+    """Yield each channel with what its surroundings say; as many as support each other are in memory.
+
+    Parameters
+    ----------
+    channels : iterable of ChannelScores
+        By fibre and ascending.
+    recipe : ReferenceSettings
+    step : int
+        See `supported`.
+    """
+    reach = reach_channels(recipe)
+    upcoming = iter(channels)
+    before: deque[ChannelScores] = deque(maxlen=reach)
+    after: deque[ChannelScores] = deque(islice(upcoming, reach + 1))
+    while after:
+        here = after.popleft()
+        yield here, supported(here, (*before, *after), step)
+        before.append(here)
+        after.extend(islice(upcoming, 1))

@@ -16,11 +16,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pyarrow as pa
 
+from dasanom_assets.detection.conformal import Conformal
 from dasanom_assets.detection.detectors import Detector, Tensors, Windows
 from dasanom_assets.detection.mixtures import Mixtures, Prepared, least_divergence, paired_divergence
 from dasanom_assets.detection.streams import in_order
-from dasanom_assets.detection.thresholds import Calibration, combine
-from dasanom_assets.settings import DetectionSettings, TemporalSettings
+from dasanom_assets.settings import Settings, TemporalSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import F32, SCHEMAS, TIME, empty, stack
@@ -29,7 +29,9 @@ from dasanom_assets.tables.store import Store
 TABLE = "temporal_terms"
 TERMS = ("previous", "daily", "weekly", "neighbours")
 MIN_SCORES = 20
-"""A term that fewer reference windows have is not calibrated, and takes no part."""
+"""A term that fewer reference segments have takes no part."""
+LARGEST_COMBINED = 0.99
+"""Larger p-values count as this in `combine`."""
 MIN_SPREAD = 0.05
 """Added to the spread of a term on a channel, nats, so that a term that hardly moves does not stand out."""
 OFFSET_SECONDS = 900
@@ -411,25 +413,24 @@ class Temporal(Detector):
 
     name = "temporal"
     inputs: ClassVar[tuple[str, ...]] = (TABLE,)
-    least_p: ClassVar[float] = 0.05
 
-    def __init__(self, calibrations: dict[str, Calibration]) -> None:
-        self.calibrations = calibrations
-
-    @classmethod
-    def fit(cls, reference: Windows, settings: DetectionSettings) -> Self:
-        """Calibrate each term on the reference windows that have it."""
-        return cls.of_terms(reference.more[TABLE], settings.trim_mads)
+    def __init__(self, terms: dict[str, Conformal]) -> None:
+        self.terms = terms
 
     @classmethod
-    def of_terms(cls, terms: np.ndarray, trim_mads: float) -> Self:
-        """Calibrate on terms, shape (n, 4); see `Calibration.fit`."""
+    def fit(cls, reference: Windows, settings: Settings) -> Self:
+        """Learn what each term usually is from the reference windows that have it."""
+        return cls.of_terms(reference.more[TABLE])
+
+    @classmethod
+    def of_terms(cls, terms: np.ndarray) -> Self:
+        """Learn from terms, shape (n, 4); see `Conformal.fit`."""
         found = {}
         for name, values in zip(TERMS, terms.T, strict=True):
-            if np.isfinite(values).sum() >= MIN_SCORES:
-                # Windows of one segment have the same value, and count once.
-                _, segment = np.unique(values, return_inverse=True)
-                found[name] = Calibration.fit(values, trim_mads, segment)
+            # Windows of one segment have the same value, and count once.
+            some = np.unique(values[np.isfinite(values)])
+            if len(some) >= MIN_SCORES:
+                found[name] = Conformal.fit(some)
         return cls(found)
 
     def score(self, windows: Windows) -> np.ndarray:
@@ -445,21 +446,47 @@ class Temporal(Detector):
         return out
 
     def p_values(self, terms: np.ndarray) -> np.ndarray:
-        """Return the p-value of each term, float64, shape (n, 4); NaN where it is missing or not calibrated."""
+        """Return the p-value of each term, float64, shape (n, 4); NaN where it is missing or not known."""
         p = np.full(terms.shape, np.nan)
         for i, name in enumerate(TERMS):
-            if name in self.calibrations:
-                p[:, i] = self.calibrations[name].p_values(terms[:, i])
+            if name in self.terms:
+                p[:, i] = self.terms[name].p_values(terms[:, i])
         return p
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
-        """Return the calibrations."""
-        return (
-            {name: c.scores for name, c in self.calibrations.items()},
-            {name: c.to_dict() for name, c in self.calibrations.items()},
-        )
+        """Return what each term usually is."""
+        tensors: Tensors = {}
+        values: dict[str, Any] = {}
+        for name, conformal in self.terms.items():
+            own, values[name] = conformal.state()
+            tensors |= {f"{name}.{key}": array for key, array in own.items()}
+        return tensors, values
 
     @classmethod
     def restore(cls, tensors: Tensors, values: dict[str, Any]) -> Self:
         """Undo `state`."""
-        return cls({name: Calibration.from_dict(c, tensors[name]) for name, c in values.items()})
+        return cls(
+            {
+                name: Conformal(tensors[f"{name}.scores"], tensors[f"{name}.above"], **own)
+                for name, own in values.items()
+            }
+        )
+
+
+def combine(p: np.ndarray) -> np.ndarray:
+    """Return the Cauchy combination of p-values (Liu and Xie 2020), float64, shape (n,).
+
+    Heavy tails make it hold under dependence. A missing value is left out.
+
+    Parameters
+    ----------
+    p : numpy.ndarray
+        Shape (n, k), in (0, 1], NaN where missing.
+    """
+    # A value next to 1 would weigh as much as one next to 0, and hide it (Fang, Tseng and Chang 2023).
+    p = np.minimum(np.asarray(p, np.float64), LARGEST_COMBINED)
+    # tan((1/2 − p)π) = 1 / tan(pπ), which keeps its digits for small p.
+    with np.errstate(invalid="ignore"):  # no term at all: 0 / 0
+        statistic = np.nansum(1 / np.tan(np.pi * p), axis=1) / (~np.isnan(p)).sum(axis=1)
+    # The survival function of the Cauchy distribution, again without the loss of digits in the upper tail.
+    return np.minimum(np.arctan2(1.0, statistic) / np.pi, 1.0)

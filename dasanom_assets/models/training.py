@@ -154,6 +154,10 @@ class Encoded:
         wide, flat = np.empty((0, latent), np.float32), np.empty(0, np.float32)
         return cls(wide, wide, flat, flat)
 
+    def subset(self, some: np.ndarray) -> "Encoded":
+        """Return some of the windows; `some` are positions or a mask."""
+        return Encoded(*(getattr(self, name)[some] for name in Encoded.__dataclass_fields__))
+
 
 def resolve_device(device: str) -> str:
     """Return the torch device that a setting names.

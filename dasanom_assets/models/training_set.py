@@ -57,6 +57,10 @@ class WindowIndex:
     def __len__(self) -> int:
         return len(self.start_ns)
 
+    def subset(self, some: np.ndarray) -> "WindowIndex":
+        """Return some of the windows; `some` are positions or a mask."""
+        return WindowIndex(self.fibre[some], self.channel[some], self.start_ns[some], self.day[some])
+
     def groups(self) -> dict[tuple[str, str, int], np.ndarray]:
         """Return the positions of each day, fibre and channel, in order of time."""
         order = np.lexsort((self.start_ns, self.channel, self.fibre.astype(str), self.day.astype(str)))
@@ -161,7 +165,7 @@ def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[st
     step = max(1, -(-total // settings.training_set.max_channel_seconds))
     kept = np.zeros(len(SPLITS), np.int64)
     for i, channels in enumerate(seconds.values()):
-        for key in _thinned(list(channels), step, i):
+        for key in thinned(list(channels), step, i):
             kept += channels[key]
     counts = dict(zip(SPLITS, kept.tolist(), strict=True))
     if short := [split for split, n in counts.items() if n < window]:
@@ -185,9 +189,9 @@ def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[st
 
 
 def load_bank(
-    store: Store, manifest: dict[str, Any], split: str, max_windows: int | None = None, seed: int = 0
+    store: Store, manifest: dict[str, Any], split: str | None, max_windows: int | None = None, seed: int = 0
 ) -> tuple[WindowBank, WindowIndex]:
-    """Load the windows of one split, whitened.
+    """Load the windows of one split, or of all that is kept, whitened.
 
     Left out are channels that are dead or saturated, and seconds with missing frames or without any variation.
 
@@ -196,8 +200,8 @@ def load_bank(
     store : Store
     manifest : dict
         From `build_manifest`.
-    split : str
-        One of `SPLITS`.
+    split : str or None
+        One of `SPLITS`; None for all of them, and windows that lie across their borders.
     max_windows : int, optional
         Draw so many at random, if there are more.
     seed : int
@@ -215,12 +219,13 @@ def load_bank(
     ValueError
         Where a table has been replaced since the manifest was built.
     """
-    wanted = SPLITS.index(split)
     background = BackgroundSettings(**manifest["background"])
     window = WindowSettings(**manifest["window"])
     blocks = TrainingSetSettings(**manifest["training_set"])
     spectrogram = SpectrogramSettings(**manifest["spectrogram"])
-    rows = np.empty((manifest["channel_seconds"][split], *spectrogram.row_shape), np.float32)
+    wanted = range(len(SPLITS)) if split is None else [SPLITS.index(split)]
+    total = sum(manifest["channel_seconds"][SPLITS[code]] for code in wanted)
+    rows = np.empty((total, *spectrogram.row_shape), np.float32)
     filled = 0
     found: list[tuple[np.ndarray, ...]] = [
         (
@@ -235,9 +240,9 @@ def load_bank(
         if _marks(store, day).items() - manifest["digests"][day].items():
             raise ValueError(f"{day} has changed since the training set was made: materialize training_set again")
         keys = list(_healthy_seconds(store, day, blocks))
-        kept = set(_thinned(keys, manifest["channel_step"], i))
+        kept = set(thinned(keys, manifest["channel_step"], i))
         for channel in white_day(store, day, background, window, lambda *key, kept=kept: key in kept):
-            inside = channel.usable & (split_of(channel.start_ns, blocks) == wanted)
+            inside = channel.usable & np.isin(split_of(channel.start_ns, blocks), wanted)
             first = window_rows(channel.start_ns, inside, window)
             n, end = len(first), filled + int(inside.sum())
             rows[filled:end] = channel.rows[inside]
@@ -278,7 +283,7 @@ def _healthy_seconds(store: Store, day: str, settings: TrainingSetSettings) -> d
     return {key: counts for key, counts in seconds.items() if counts.any()}
 
 
-def _thinned(channels: list[tuple[str, int]], step: int, day: int) -> list[tuple[str, int]]:
+def thinned(channels: list[tuple[str, int]], step: int, day: int) -> list[tuple[str, int]]:
     """Return one in `step` channels, in runs of neighbours; other days have other runs, and complement it."""
     run = max(1, min(RUN_CHANNELS, len(channels) // step))
     runs = [channels[i : i + run] for i in range(0, len(channels), run)]

@@ -1,12 +1,15 @@
 """Asset checks: every table keeps its contract, and what would mislead stops the run."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.engine import day_seconds
 from dasanom_assets.spectrograms.whitening import BAD_STATES
@@ -14,18 +17,31 @@ from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import KEYS, mismatch
 from dasanom_assets.tables.store import Store
 
-NUMBERS: dict[str, dict[str, tuple[float, float | None]]] = {
+LEAST = math.ulp(0.0)
+"""The least number above 0."""
+
+NUMBERS: dict[str, dict[str, tuple[float, float]]] = {
     "channel_health": {"clipped_fraction": (0, 1), "dead_fraction": (0, 1)},
     "contractor_scores": {"p_noise": (0, 1)},
-    "cluster_labels": {"probability": (0, 1), "label": (-1, None)},
-    "anomaly_scores": {"p_value": (0, 1), "score": (0, None)},
-    "anomaly_events": {"n_windows": (1, None), "p_value": (0, 1)},
-    "embeddings": {"kl": (0, None)},
+    "cluster_labels": {"probability": (0, 1), "label": (-1, math.inf)},
+    "anomaly_scores": {"p_value": (LEAST, 1), "score": (-math.inf, math.inf)},
+    "anomaly_events": {
+        "n_windows": (1, math.inf),
+        "rate_per_km_day": (0, math.inf),
+        "rate_low": (0, math.inf),
+        "rate_high": (0, math.inf),
+    },
+    "embeddings": {"kl": (0, math.inf)},
 }
-"""Columns whose values must be finite numbers between these limits; nulls are allowed, NaN is not."""
+"""Columns whose values must be numbers between these limits; nulls are allowed, NaN is not."""
 
 MOST_FLAGGED = 0.05
 """Share of a day's windows above the threshold from which the model, and not the ground, is to be doubted."""
+
+KEPT_DAYS = 28
+"""Days that a promise is held against, at most."""
+LEAST_DAYS = 3
+"""With fewer, one day of threats could not be told from a model that does not know the ground."""
 
 
 def contract_violations(store: Store, table: str, day: str) -> list[str]:
@@ -52,10 +68,70 @@ def contract_violations(store: Store, table: str, day: str) -> list[str]:
             found.append(f"{n} rows do not lie within {day}")
     for column, (low, high) in limits.items():
         values = rows[column].drop_null().to_numpy()
-        ok = (values >= low) & (values <= (float("inf") if high is None else high))
+        ok = (values >= low) & (values <= high)
         if n := int((~ok).sum()):
-            found.append(f"{n} values of {column} are not between {low} and {'∞' if high is None else high}")
+            found.append(f"{n} values of {column} are not between {low:g} and {high:g}")
     return found
+
+
+def learned_days(store: Store, note: Mapping[str, Any]) -> list[str]:
+    """Return the days that the model learned from that scored a day, whose metadata is `note`."""
+    return checkpoints.load(store, "vae", note["vae_version"])[1]["days"]
+
+
+def told_counts(store: Store, day: str) -> dict[str, dict[float, dict[str, float]]]:
+    """Return expected and realised events, by day and budget, of the last days that are evidence for the model.
+
+    They are those of the `KEPT_DAYS` to `day` that the same model has scored and not learned from.
+
+    Parameters
+    ----------
+    store : Store
+        Must hold `anomaly_events` of the day.
+    day : str
+        ISO day.
+    """
+    note = store.metadata("anomaly_events", day)
+    learned = learned_days(store, note)
+    last = [other for other in store.days("anomaly_events") if shifted(day, 1 - KEPT_DAYS) <= other <= day]
+    notes = {other: store.metadata("anomaly_events", other) for other in last if other not in learned}
+    return {
+        other: {float(budget): of for budget, of in own["counts"].items()}
+        for other, own in notes.items()
+        if own["model_version"] == note["model_version"]
+    }
+
+
+def promise_holds(counts: Mapping[str, Mapping[float, Mapping[str, float]]]) -> tuple[bool, str]:
+    """Say whether some days together have no more events than expected, beyond chance, and in words why.
+
+    The strongest day is left out: threats are events, too, and one day of them is no fault of the model.
+
+    Parameters
+    ----------
+    counts : mapping
+        Of each day, by budget; see `told_counts`.
+    """
+    from dasanom_assets.detection.promise import kept
+
+    if len(counts) < LEAST_DAYS:
+        return True, f"scored days that are new to the model: {len(counts)}; a verdict needs {LEAST_DAYS}"
+    ratios = {
+        day: sum(of["realised"] / of["expected"] for of in budgets.values() if of["expected"])
+        for day, budgets in counts.items()
+    }
+    strongest = max(ratios, key=ratios.__getitem__)
+    found = kept([budgets for day, budgets in counts.items() if day != strongest])
+    days = f"{len(counts) - 1} days, without {strongest}, the strongest"
+    if not found:
+        return True, f"{days}: the reference resolves no budget that could be compared"
+    told = "; ".join(
+        f"{one.realised} events where {one.expected:.3g} were due at {one.budget:g} a km and day"
+        for one in ([one for one in found if not one.holds] or found)
+    )
+    if all(one.holds for one in found):
+        return True, f"{days}: {told}"
+    return False, f"{days}: {told}. Look at the events; if they are ordinary, run the job train with recent days"
 
 
 def _contract_check(table: str, days: dg.PartitionsDefinition) -> dg.AssetChecksDefinition:
@@ -126,16 +202,21 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
             metadata={"active_units": description["active_units"]},
         )
 
-    @dg.asset_check(asset="reference_model", blocking=True)
-    def calibrated(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
-        """Enough quiet windows stand behind the thresholds."""
-        version = checkpoints.require_live(store, "reference_model", "materialize reference_model first")
-        note = checkpoints.load(store, "reference_model", version)[1]["note"]
-        windows = round(note["calibration_windows"] * (1 - note["taken_for_events"]))
+    @dg.asset_check(asset="reference_model")
+    def promise_stated(
+        store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
+    ) -> dg.AssetCheckResult:
+        """The reference can keep the budget: all detectors are fitted, on days enough, and rates reach so far."""
+        from dasanom_assets.detection.promise import promise
+        from dasanom_assets.detection.reference import load_reference
+
+        reference = load_reference(store)
+        told = promise(reference, settings.detection.budget)
         return dg.AssetCheckResult(
-            passed=windows >= 1000,
-            description=f"{windows} windows; for p-values of 0.001 there must be 1000",
-            metadata={"windows": windows, "taken_for_events": note["taken_for_events"]},
+            passed=not told.warning,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=told.sentence,
+            metadata={"km_days": reference.rates.km_days, "promised": told.promised, "resolved": told.resolved},
         )
 
     @dg.asset_check(asset="anomaly_scores", partitions_def=days)
@@ -159,12 +240,16 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         store: dg.ResourceParam[Store],
         settings: dg.ResourceParam[Settings],
     ) -> dg.AssetCheckResult:
-        """P-values of quiet windows are uniform and levels are where they were; if not, it is time to train."""
+        """P-values of ordinary windows are uniform and levels are where they were; if not, it is time to train."""
         from dasanom_assets.detection.drift import drift
         from dasanom_assets.detection.reference import load_reference
 
         day = context.partition_key
-        reference = load_reference(store, store.metadata("anomaly_scores", day)["model_version"])
+        note = store.metadata("anomaly_scores", day)
+        if day in learned_days(store, note):
+            # Detectors know its very windows, which makes their p-values high.
+            return dg.AssetCheckResult(passed=True, description="The model learned from this day.")
+        reference = load_reference(store, note["model_version"])
         found = drift(store, day, reference, settings)
         return dg.AssetCheckResult(
             passed=not found.reasons,
@@ -173,13 +258,22 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
             metadata=found.figures,
         )
 
+    @dg.asset_check(asset="anomaly_events", partitions_def=days)
+    def promise_kept(
+        context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
+    ) -> dg.AssetCheckResult:
+        """The last days, but for the strongest, have no more events than expected, beyond chance."""
+        passed, description = promise_holds(told_counts(store, context.partition_key))
+        return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, description=description)
+
     own: Iterable[dg.AssetChecksDefinition] = (
         something_readable,
         most_channels_work,
         something_to_score,
         not_collapsed,
-        calibrated,
+        promise_stated,
         few_are_unusual,
         like_the_training_days,
+        promise_kept,
     )
     return [*(_contract_check(table, days) for table in KEYS), *own]

@@ -112,7 +112,8 @@ def _simulate_if_empty(settings: Settings) -> None:
     from dasanom_assets.recordings import simulate
 
     print("landing/ is empty: simulating recordings of a short line", flush=True)
-    if simulate.main(["--data", settings.data]):
+    # Four ordinary days to learn from, and one with threats.
+    if simulate.main(["--data", settings.data, "--days", "5"]):
         raise RunError("the simulator failed; see its message above")
 
 

@@ -4,7 +4,7 @@ import dagster as dg
 
 from dasanom_assets.tables.schemas import SCHEMAS
 
-CODE_VERSION = "6"
+CODE_VERSION = "7"
 """Raised when the same inputs would give other results: Dagster then shows what is out of date."""
 OWNERS = ["team:dasanom"]
 

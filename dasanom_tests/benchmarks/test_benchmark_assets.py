@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from dasanom_assets.benchmarks.assets import build_assets
-from dasanom_assets.settings import DetectionSettings, Settings, VaeSettings
+from dasanom_assets.settings import DetectionSettings, InfoGanSettings, Settings, VaeSettings
 from dasanom_assets.tables.store import Store
 
 
@@ -25,7 +25,8 @@ def test_a_labelled_set_and_the_choice_of_models_are_materialized(
         for i in range(n):
             soundfile.write(folder / f"{i}.wav", rng.normal(0, 0.02 + 0.1 * (n == 4), 4 * 16_000), 16_000)
     vae = VaeSettings(latent=4, widths=(8, 8, 8), max_epochs=1)
-    settings = Settings(vae=vae, detection=DetectionSettings(detectors=("neighbours", "vae")))
+    infogan = InfoGanSettings(widths=(8, 8), features=16, max_epochs=1)
+    settings = Settings(vae=vae, infogan=infogan, detection=DetectionSettings(detectors=("neighbours", "vae")))
     store = Store(str(tmp_path / "data"))
     config = {"ops": {"mimii_benchmark": {"config": {"root": str(tmp_path / "sounds"), "name": "mine"}}}}
     with dg.instance_for_test() as instance:

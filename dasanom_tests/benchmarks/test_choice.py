@@ -19,11 +19,11 @@ DAY = "2026-01-05"
 T0 = 1_767_571_200
 SECOND = 1_000_000_000
 CHANNELS, SECONDS = 12, 400
-SETTINGS = Settings(detection=DetectionSettings(reference_windows=400))
+SETTINGS = Settings(detection=DetectionSettings(cluster_windows=400))
 
 
-def windows(detectors: dict[str, np.ndarray], score: np.ndarray) -> pa.Table:
-    """Rows of `anomaly_scores`: p-values by detector, shape (channels, seconds), and −log10 of the fused one."""
+def windows(detectors: dict[str, np.ndarray], fused: np.ndarray) -> pa.Table:
+    """Rows of `anomaly_scores` with p-values by detector and the fused one, shape (channels, seconds)."""
     channel, second = (
         grid.ravel() for grid in np.meshgrid(np.arange(100, 100 + CHANNELS), np.arange(SECONDS), indexing="ij")
     )
@@ -33,9 +33,9 @@ def windows(detectors: dict[str, np.ndarray], score: np.ndarray) -> pa.Table:
         "channel": pa.array(channel, pa.int32()),
         "start": pa.array((T0 + second) * SECOND, pa.int64()).cast(TIME),
         "end": pa.array((T0 + second + 8) * SECOND, pa.int64()).cast(TIME),
-        "score": pa.array(score.ravel(), pa.float32()),
-        "p_value": pa.array(10.0 ** -score.ravel()),
-        "is_anomaly": pa.array(score.ravel() > 3),
+        "score": pa.array(-np.log10(fused.ravel()), pa.float32()),
+        "p_value": pa.array(fused.ravel()),
+        "is_anomaly": pa.array(np.zeros(n, bool)),
         "model_version": pa.array(["m"] * n),
         "invalid": pa.array([None] * n, pa.string()),
     }
@@ -56,7 +56,7 @@ def store(tmp_path: Path) -> Store:
     good, blind = rng.uniform(0.01, 1, (2, CHANNELS, SECONDS))
     good[4:7, 100:120] = blind[1:3, 300:310] = 1e-5
     detectors = {"good": good, "blind": blind, "mute": np.full(good.shape, 0.5)}
-    scores = windows(detectors, -np.log10(np.minimum(good, blind)))
+    scores = windows(detectors, np.minimum(good, blind))
     store.write_day("anomaly_scores", DAY, scores)
     n = scores.num_rows
     rows = {name: scores[name] for name in ("fibre", "channel", "start", "end")}
@@ -120,7 +120,7 @@ def test_detectors_stand_beside_the_contractor_and_each_other(store: Store) -> N
 def test_a_day_without_the_contractor_or_with_other_detectors_does_not_stop_the_rest(store: Store) -> None:
     rng = np.random.default_rng(1)
     p = rng.uniform(0.01, 1, (CHANNELS, SECONDS))
-    store.write_day("anomaly_scores", "2026-01-06", windows({"good": p}, -np.log10(p)))
+    store.write_day("anomaly_scores", "2026-01-06", windows({"good": p}, p))
     said: list[str] = []
     figures = gather(store, [DAY, "2026-01-06"], SETTINGS, said.append)
     assert figures["days"] == [DAY]
@@ -150,7 +150,7 @@ def test_labelled_sets_that_have_results_are_part_of_the_page(store: Store) -> N
 def test_disagreement_is_spearmans_and_the_share_of_the_strangest() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.uniform(0.001, 1, (2, CHANNELS * SECONDS))
-    table = pa.table({"p_a": a, "p_b": np.minimum(a, b), "p_c": np.full(len(a), 0.5), "score": -np.log10(a)})
+    table = pa.table({"p_a": a, "p_b": np.minimum(a, b), "p_c": np.full(len(a), np.nan), "p_value": a})
     found = disagreement(table, ["a", "b", "c", FUSED])
     expected = stats.spearmanr(a, np.minimum(a, b)).statistic
     assert found["rank_correlation"][0][1] == pytest.approx(expected, abs=1e-3)
@@ -160,16 +160,16 @@ def test_disagreement_is_spearmans_and_the_share_of_the_strangest() -> None:
     assert found["top_overlap"][0][1] == pytest.approx(len(top[0] & top[1]) / found["n_top"], abs=1e-4)
 
 
-def test_flagged_windows_that_hang_together_are_one_event_and_few_are_none() -> None:
+def test_flagged_windows_that_hang_together_are_one_event() -> None:
     flagged = np.zeros((CHANNELS, SECONDS), bool)
     flagged[2:4, 50:60] = flagged[8, 200:202] = True
-    events = flagged_events(
-        windows({"a": np.ones(flagged.shape)}, np.zeros(flagged.shape)), flagged.ravel(), SETTINGS
-    )
-    (event,) = events.to_pylist()
+    ones = np.ones(flagged.shape)
+    events = flagged_events(windows({"a": ones}, ones), flagged.ravel(), SETTINGS)
+    event, other = sorted(events.to_pylist(), key=lambda row: row["first_channel"])
     assert (event["first_channel"], event["last_channel"]) == (102, 103)
     assert (event["end"] - event["start"]).total_seconds() == 17
     assert event["start"].timestamp() == T0 + 50
+    assert (other["first_channel"], other["last_channel"]) == (108, 108)
 
 
 def test_clusterings_of_the_same_windows_are_judged_alike() -> None:

@@ -37,7 +37,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr("dasanom_assets.benchmarks.clips.STEPS", 20)
     monkeypatch.setattr("dasanom_assets.benchmarks.autoencoder.EPOCHS", 2)
     vae = VaeSettings(latent=4, widths=(8, 8, 8), max_epochs=1)
-    return Settings(vae=vae, detection=DetectionSettings(detectors=("neighbours", "vae")))
+    detection = DetectionSettings(detectors=("neighbours", "vae"), fused=("neighbours", "vae"))
+    infogan = InfoGanSettings(widths=(8, 8), features=16, max_epochs=1)
+    return Settings(vae=vae, infogan=infogan, detection=detection)
 
 
 def test_figures_are_those_of_counting() -> None:
@@ -247,14 +249,11 @@ def test_made_clips_differ_as_recordings_do_and_faults_do_not_make_them_louder()
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_planted_faults_are_found_better_than_by_the_dense_autoencoder(tmp_path: Path) -> None:
+def test_planted_faults_are_found_better_than_by_either_baseline(tmp_path: Path) -> None:
     """One machine of the made set, at a size at which the others are not; docs/benchmarks.md has the whole."""
-    machines.make_set(tmp_path, ids=1, normal=60, abnormal=20, machines=("valve",))
-    quicker = Settings(vae=VaeSettings(windows_per_epoch=2048), infogan=InfoGanSettings(windows_per_epoch=512))
-    figures = run(LabelledSet(tmp_path), quicker, "cpu", compared=())
-    auc = {
-        name: np.mean([row["auc"] for row in figures["rows"] if row["detector"] == name])
-        for name in (FUSED, BASELINE)
-    }
-    assert auc[FUSED] > auc[BASELINE]
-    assert auc[BASELINE] < 1
+    machines.make_set(tmp_path, ids=1, normal=60, abnormal=20, machines=("pump",))
+    settings = Settings(detection=DetectionSettings(detectors=("mahalanobis",)))
+    figures = run(LabelledSet(tmp_path), settings, "cpu", compared=())
+    auc = {row["detector"]: row["auc"] for row in figures["rows"]}
+    assert list(auc) == ["mahalanobis", "residual", FUSED, BASELINE]
+    assert auc[FUSED] > max(auc["mahalanobis"], auc[BASELINE])

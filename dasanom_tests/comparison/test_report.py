@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from dasanom_assets.comparison.alarms import alarms_of
+from dasanom_assets.comparison.day import usual_threshold
 from dasanom_assets.comparison.figures import EmbeddingMap, Panels, histogram_figure, waterfall_figure
 from dasanom_assets.comparison.pictures import map_thumbnail
 from dasanom_assets.comparison.report import Findings, ReportFiles, cluster_summary, day_report
@@ -28,7 +30,7 @@ QUALITY = {
     "calinski_harabasz": 812.0,
     "davies_bouldin": None,
 }
-THRESHOLDS = {"conformal": 3.0, "gaussian": 2.4, "quantile": 2.9}
+COUNTS = {"10": {"expected": 0.0417, "realised": 0}, "1000": {"expected": 4.17, "realised": 3}}
 
 
 def rows(table: str, columns: dict[str, Any]) -> pa.Table:
@@ -103,7 +105,10 @@ def findings(fibres: tuple[str, ...] = ("north",), channels: int = 40, seconds: 
             "event_id": us_ids,
             "peak_start": [0, 0],
             "score": [5.25, 3.5],
-            "p_value": [5.6e-6, 3.2e-4],
+            "rate_per_km_day": [0.5, 0.001],
+            "rate_low": [0.2, 0.0],
+            "rate_high": [1.1, 0.01],
+            "beyond_reference": [False, True],
             "cluster": [-1, 1],
             "contractor_class": ["digging", None],
             "contractor_probability": [0.91, None],
@@ -155,7 +160,7 @@ def findings(fibres: tuple[str, ...] = ("north",), channels: int = 40, seconds: 
         START + rng.integers(0, seconds, m) * SECOND_NS,
         who,
     )
-    scores = rng.exponential(0.434, 20_000).astype(np.float32)
+    scores = rng.normal(0, 1, 20_000).astype(np.float32)
     return Findings(
         day=DAY,
         hours=seconds / 3600,
@@ -165,8 +170,12 @@ def findings(fibres: tuple[str, ...] = ("north",), channels: int = 40, seconds: 
         matches=pa.concat_tables(matches),
         panels=panels,
         scores=scores,
-        thresholds=THRESHOLDS,
-        deciding="conformal",
+        flagged=scores >= 3,
+        threshold=3.0,
+        budget=1.0,
+        promise="43 km·days of reference on 7 days resolve 0.0233 a km and day.",
+        counts=COUNTS,
+        km_days=43.0,
         labels=rng.choice([-1, 0, 1], len(scores), p=[0.125, 0.6, 0.275]).astype(np.int32),
         outlier_scores=rng.uniform(size=len(scores)).astype(np.float32),
         quality=QUALITY,
@@ -253,10 +262,34 @@ def test_numbers_of_the_day_are_in_the_text(page: Page) -> None:
 
 
 def test_every_event_is_listed_once_with_its_agreement(page: Page) -> None:
-    row = "north-us-0 north 00:03:00 36.0 s 108 to 112 5.25 5.6e-06 noise digging (0.91) both"
+    row = "north-us-0 north 00:03:00 36.0 s 108 to 112 5.25 0.5 (0.2–1.1) noise digging (0.91) both"
     assert row in page.text
     assert "north-co-1 north 00:01:00 12.0 s 128 to 130 – – – walking (0.62) only contractor" in page.text
     assert "north-co-0" not in page.text  # the same event, seen by the contractor
+
+
+def test_rates_are_told_as_far_as_the_reference_goes_and_what_is_rarest_comes_first(
+    day: Findings, report: ReportFiles, page: Page
+) -> None:
+    assert (
+        "north-us-1 north 00:07:00 12.0 s 122 to 124 3.50 rarer than once in 43 km·days 1 – only us" in page.text
+    )
+    first = [page.text.index(f"north-{name}") for name in ("us-1", "us-0", "co-1", "co-2")]
+    assert first == sorted(first)
+    assert b'<td data-value="0.001">rarer than once in 43 km' in report.html  # what the column is sorted by
+    marks = [text for trace in drawn(day)["data"] for text in trace.get("text", ())]
+    assert any(
+        "score 3.50, cluster 1<br>as strong a km and day: rarer than once in 43 km·days" in m for m in marks
+    )
+    assert any("score 5.25, cluster noise<br>as strong a km and day: 0.5 (0.2–1.1)" in m for m in marks)
+
+
+def test_expected_events_stand_beside_those_there_were(day: Findings, page: Page) -> None:
+    assert "The budget for events of ordinary ground is 1 a km and day. 43 km·days of reference" in page.text
+    assert "budget, a km and day expected events events there were 10 0.0417 0 1,000 4.17 3" in page.text
+    short = Page(day_report(replace(day, counts={})).html)
+    assert "too short to count events" in short.text
+    assert "events there were" not in short.text
 
 
 def test_the_page_loads_nothing_and_offers_no_upload(page: Page) -> None:
@@ -314,7 +347,8 @@ def test_boxes_show_each_side_its_own_events(day: Findings) -> None:
 
 
 def drawn(day: Findings) -> dict[str, Any]:
-    alarms = [a for a in alarms_of(day.events, day.contractor_events, day.matches) if a.fibre == "north"]
+    alarms = alarms_of(day.events, day.contractor_events, day.matches, day.km_days)
+    alarms = [alarm for alarm in alarms if alarm.fibre == "north"]
     levels = colour_range(panels.power for panels in day.panels)
     return json.loads(waterfall_figure(day.panels[0], alarms, levels, 10.0).to_json())
 
@@ -332,12 +366,36 @@ def test_a_planted_block_is_marked_where_it_is_by_both_sides() -> None:
         assert {100, 109} <= set(second) <= set(range(99, 111))
 
 
-def test_thresholds_are_lines_with_names_and_counts_are_on_a_log_scale(day: Findings) -> None:
-    figure = histogram_figure(day.scores, THRESHOLDS | {"gaussian": np.inf}, "conformal")
-    assert [shape.x0 for shape in figure.layout.shapes] == [2.9, 3.0]
-    assert [note.text for note in figure.layout.annotations] == ["quantile 2.90", "conformal 3.00 (decides)"]
+def test_the_histogram_shows_anomalies_among_all_windows_and_the_threshold() -> None:
+    scores, flagged = np.array([-1.0, 0, 0, 1, 2, 4, np.nan]), np.array([0, 0, 0, 0, 1, 1, 0], bool)
+    figure = histogram_figure(scores, flagged, 5.0, 10.0)
+    windows, anomalies = figure.data
+    assert windows.x[0] - windows.width[0] / 2 == pytest.approx(-1)
+    assert windows.x[-1] + windows.width[-1] / 2 == pytest.approx(5)
+    assert (windows.y.sum(), anomalies.y.sum()) == (6, 2)
+    np.testing.assert_array_equal(
+        windows.y[anomalies.y > 0], [1, 1]
+    )  # at 2, below the median of thresholds, and 4
+    assert [shape.x0 for shape in figure.layout.shapes] == [5.0]
+    assert [note.text for note in figure.layout.annotations] == ["5.00: budget of 10 a km and day"]
     assert figure.layout.yaxis.type == "log"
-    assert figure.data[0].y.sum() == len(day.scores)
+    assert figure.layout.barmode == "overlay"  # stacked on a log scale, the upper part would look small
+
+
+def test_a_budget_that_lets_nothing_pass_has_no_line_and_is_told(day: Findings) -> None:
+    strict = replace(day, threshold=np.inf, flagged=np.zeros(len(day.scores), bool))
+    assert not histogram_figure(strict.scores, strict.flagged, strict.threshold, strict.budget).layout.shapes
+    page = Page(day_report(strict).html)
+    assert "0 of 20,000 windows (0.00%) are anomalies" in page.text
+    assert "At most places the budget lets nothing pass." in page.text
+
+
+def test_the_threshold_shown_is_the_median_over_channels_and_not_over_windows() -> None:
+    limits = {1: 1.0, 2: 2.0, 3: 6.0}
+    rates = SimpleNamespace(thresholds=lambda budget, fibre, channel: np.full(24, budget * limits[channel]))
+    scores = pa.table({"fibre": ["north"] * 6, "channel": [1, 2, 3, 3, 3, 3]})
+    assert usual_threshold(rates, 10.0, scores) == 20.0
+    assert np.isnan(usual_threshold(rates, 10.0, scores[:0]))
 
 
 def test_a_day_without_the_contractor_says_so(day: Findings) -> None:
@@ -365,6 +423,8 @@ def test_a_day_that_could_not_be_scored_says_so(day: Findings) -> None:
         one_sided(day),
         events=empty("anomaly_events"),
         scores=np.empty(0, np.float32),
+        flagged=np.empty(0, bool),
+        threshold=np.nan,
         labels=np.empty(0, np.int32),
         outlier_scores=np.empty(0, np.float32),
         points=None,
@@ -392,7 +452,7 @@ def test_the_same_findings_give_the_same_bytes(day: Findings, report: ReportFile
 
 def test_events_without_a_match_are_refused(day: Findings) -> None:
     with pytest.raises(ValueError, match="lacks event 'north-us-0': materialize event_matches again"):
-        alarms_of(day.events, day.contractor_events, empty("event_matches"))
+        alarms_of(day.events, day.contractor_events, empty("event_matches"), day.km_days)
 
 
 def test_clusters_are_summed_up_with_noise_last() -> None:

@@ -16,6 +16,7 @@ from dasanom_assets.detection.segments import segment_models, segments_note
 from dasanom_assets.detection.temporal import temporal_terms
 from dasanom_assets.settings import (
     DetectionSettings,
+    ReferenceSettings,
     Settings,
     SpectrogramSettings,
     TrainingSetSettings,
@@ -48,9 +49,8 @@ SETTINGS = Settings(
         windows_per_epoch=1024,
         validation_windows=256,
     ),
-    detection=DetectionSettings(
-        reference_windows=1500, detectors=("neighbours", "bursts", "vae", "latent", "temporal")
-    ),
+    detection=DetectionSettings(detectors=("neighbours", "ranked", "vae", "latent", "temporal")),
+    reference=ReferenceSettings(windows=1500, replicates=60, block_seconds=60),
 )
 KIND = np.array([0, 0, 1, 1, 0, 0, -1, -1])
 TRAINED, QUIET, EVENTFUL = ("2026-01-05", "2026-01-06"), "2026-01-07", "2026-01-08"

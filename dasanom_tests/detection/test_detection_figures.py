@@ -1,4 +1,4 @@
-"""Pictures of a reference fit into an event, and tell of clusters, no clusters, and every threshold."""
+"""Pictures of a reference fit into an event, and tell of clusters, no clusters, and how often there are events."""
 
 import io
 
@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy import stats
 
 from dasanom_assets.detection.clustering import fit_clusters, refit
-from dasanom_assets.detection.figures import LABELLED, calibration, condensed_tree, page
-from dasanom_assets.detection.thresholds import Calibration
+from dasanom_assets.detection.figures import LABELLED, condensed_tree, page, rates_figure
 from dasanom_assets.settings import DetectionSettings
 from dasanom_assets.tables.metadata import LARGEST_PICTURE, thumbnail
 from dasanom_tests.detection.test_clustering import blobs, parameters
-
-THRESHOLDS = {"budget": 6.0, "conformal": 3.0, "gaussian": 2.0, "quantile": 2.5}
+from dasanom_tests.detection.test_rates import made
 
 
 def texts(figure: Figure) -> str:
@@ -50,39 +49,36 @@ def test_no_cluster_is_said_and_drawn_without_colour() -> None:
     assert np.ptp(colours, axis=1).max() == 0
 
 
-@pytest.mark.parametrize("heavy", [False, True])
-def test_every_threshold_is_a_line_with_its_score(heavy: bool) -> None:
-    rng = np.random.default_rng(0)
-    scores = rng.gamma(4, 0.1, 6000) if not heavy else rng.pareto(2, 6000)
-    fused = Calibration.fit(scores, np.inf)
-    figure = calibration(fused, THRESHOLDS, "budget")
-    said = texts(figure).splitlines()
-    assert {"budget: score 6.0, decides", "conformal: score 3.0", "gaussian: score 2.0"} <= set(said)
-    drawn = {line.get_label(): line.get_xdata()[0] for line in figure.axes[0].lines}
-    assert drawn["conformal: score 3.0"] == pytest.approx(fused.threshold("conformal", 1e-3, 0))
-
-
-def test_the_fitted_curve_follows_the_bars_where_there_are_many_windows() -> None:
-    fused = Calibration.fit(np.random.default_rng(0).gamma(4, 0.1, 50_000), np.inf)
-    axes = calibration(fused, THRESHOLDS, "budget").axes[0]
-    bars = np.array([bar.get_height() for bar in axes.patches])
-    (curve,) = (line.get_ydata() for line in axes.lines if line.get_label().startswith("fitted"))
-    many = bars > 300
-    assert many.sum() > 10
-    np.testing.assert_allclose(curve[many], bars[many], rtol=0.2)
-
-
-def test_a_threshold_that_is_never_reached_is_drawn_nowhere() -> None:
-    few = Calibration.fit(np.random.default_rng(0).gamma(4, 0.1, 50), np.inf)  # no tail: nothing beyond 1 in 51
-    figure = calibration(few, THRESHOLDS, "budget")
-    assert "conformal: score 3.0" in texts(figure)
+@pytest.mark.parametrize(("n", "shape"), [(0, 0.0), (5, 0.0), (500, 0.0), (500, 0.3)])
+def test_rates_are_drawn_with_the_events_the_budget_and_what_the_reference_resolves(n: int, shape: float) -> None:
+    rates = made(stats.genpareto.rvs(shape, size=n, random_state=np.random.default_rng(0)), km_days=4.0)
+    figure = rates_figure(rates, 1.0)
+    assert {"budget: 1 a km and day", f"{n} reference events", "90% interval"} <= set(texts(figure).splitlines())
+    assert "Rates of 4 km·days" in texts(figure)
+    of = {line.get_label(): line for line in figure.axes[0].lines}
+    assert of["budget: 1 a km and day"].get_ydata()[0] == 1.0
+    assert of["once in all of the reference"].get_ydata()[0] == 0.25
+    curve = of["events as strong"]
+    np.testing.assert_allclose(curve.get_ydata(), rates.pooled(curve.get_xdata()).rate)
+    assert of[f"{n} reference events"].get_ydata().tolist() == (np.arange(1, n + 1) / 4.0).tolist()
+    low, high = figure.axes[0].get_ylim()
+    assert low < 0.25 < 1 < high
     assert thumbnail(figure)
+
+
+def test_the_tail_is_drawn_as_far_as_the_budget_and_no_further() -> None:
+    rates = made(np.random.default_rng(0).exponential(size=500))
+    curve = next(
+        line for line in rates_figure(rates, 0.01).axes[0].lines if line.get_label() == "events as strong"
+    )
+    assert curve.get_ydata()[-1] < 0.01
+    assert curve.get_xdata()[-1] < rates.thresholds(1e-4, "north", 0)[0]
 
 
 def test_pictures_fit_into_an_event_and_a_page_has_twice_the_dots() -> None:
     for figure in (
         condensed_tree(fit_clusters(blobs(), DetectionSettings())),
-        calibration(Calibration.fit(np.random.default_rng(0).gamma(4, 0.1, 6000), np.inf), THRESHOLDS, "budget"),
+        rates_figure(made(np.random.default_rng(0).exponential(size=6000)), 1.0),
     ):
         small = thumbnail(figure)
         assert len(small) <= LARGEST_PICTURE

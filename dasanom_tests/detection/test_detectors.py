@@ -29,7 +29,7 @@ def test_built_in_detectors_carry_the_name_they_are_found_by(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nieghbours", r"names 'nieghbours': it takes neighbours, bursts, vae, .*or module:Class"),
+        ("nieghbours", r"names 'nieghbours': it takes neighbours, ranked, plain, .*or module:Class"),
         ("no_such_module:Class", "cannot be imported: No module named 'no_such_module'"),
         ("dasanom_assets.detection.latent:Nothing", "cannot be imported"),
         ("dasanom_assets.detection.latent:CENTRES", "module:Class of a Detector"),
@@ -90,16 +90,16 @@ def test_the_detector_of_the_docs_learns_is_stored_and_scores_a_day(ground: Grou
     reference = load_reference(store, save_reference(store, fitted))  # not live: other tests share the line
     scores = with_score(pa.concat_tables(scored(store, EVENTFUL, reference, own)))
     names = [name for name in scores.column_names if name.startswith(("score_", "p_"))]
-    assert names == ["score_neighbours", "score_mahalanobis", "p_neighbours", "p_mahalanobis", "p_value"]
+    assert names == ["score_neighbours", "score_covariance", "p_neighbours", "p_covariance", "p_value"]
     channels, seconds, _ = EVENTS["high"]
-    table = scores.select(["channel", "start", "p_mahalanobis", "is_anomaly"]).to_pandas()
+    table = scores.select(["channel", "start", "p_covariance", "is_anomaly"]).to_pandas()
     second = table.start.astype("int64") // 10**9 - noon(EVENTFUL) // 10**9
     inside = table.channel.between(FIRST + channels.start, FIRST + channels.stop - 1)
     inside &= second.between(seconds.start, seconds.stop - 4)
-    assert table.p_mahalanobis[inside].max() < 1e-4
+    assert table.p_covariance[inside].max() < 1e-4
     assert table.is_anomaly[inside].all()
-    assert 0.3 < table.p_mahalanobis[~inside].median() < 0.7
+    assert 0.3 < table.p_covariance[~inside].median() < 0.7
     levels = np.random.default_rng(0).normal(size=(30, 4, 8)).astype(np.float32)
     some = Windows(WindowBank(levels, np.arange(20), 4), Encoded.empty(4))
-    before, after = (r.detectors["mahalanobis"].score(some) for r in (fitted, reference))
+    before, after = (r.detectors["covariance"].score(some) for r in (fitted, reference))
     np.testing.assert_array_equal(before, after)

@@ -13,6 +13,7 @@ from dasanom_assets.benchmarks import chain
 from dasanom_assets.detection.events import event_id, find_events, taking_part
 from dasanom_assets.detection.explain import ALIKE, CHANCE, SLACK_NS, _edges, _resemblance, explain
 from dasanom_assets.detection.neighbours import Neighbours
+from dasanom_assets.detection.reference import Reference
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import make_bank
 from dasanom_assets.tables.schemas import TIME, mismatch, stack
@@ -31,6 +32,13 @@ from dasanom_tests.detection.conftest import (
     noon,
     write_day,
 )
+
+
+def of_day(store: Store, day: str, reference: Reference) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Windows that take part in events, their labels, and the events."""
+    scores, labels = taking_part(store, day, reference.level)
+    found = find_events(scores, labels, None, reference.rates, reference.level, SETTINGS.window)
+    return scores, labels, found
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +133,8 @@ def test_explanations_keep_their_contract_with_and_without_events(ground: Ground
     stored = ground.store.read_day("event_explanations", EVENTFUL)
     assert mismatch("event_explanations", stored.schema) is None
     np.testing.assert_allclose(np.linalg.norm(stack(stored["profile"]), axis=1), 1, rtol=1e-5)
-    scores, labels = taking_part(ground.store, QUIET, SETTINGS.detection)
-    events = find_events(scores.slice(0, 0), labels.slice(0, 0), None, SETTINGS.detection, SETTINGS.window)
+    scores, _, events = of_day(ground.store, QUIET, ground.reference)
+    events = events.slice(0, 0)
     none, why = explain(ground.store, QUIET, events, scores, ground.reference, SETTINGS)
     assert (none.num_rows, why.num_rows) == (0, 0)
     assert mismatch("event_explanations", why.schema) is None
@@ -146,8 +154,7 @@ def test_channels_with_events_are_in_memory_one_after_the_other(
             del channel
 
     monkeypatch.setattr("dasanom_assets.detection.explain.white_day", watched)
-    scores, labels = taking_part(ground.store, EVENTFUL, SETTINGS.detection)
-    events = find_events(scores, labels, None, SETTINGS.detection, SETTINGS.window)
+    scores, _, events = of_day(ground.store, EVENTFUL, ground.reference)
     found, _ = explain(ground.store, EVENTFUL, events, scores, ground.reference, SETTINGS)
     assert len(read) >= len(EVENTS)
     assert found.equals(ground.store.read_day("anomaly_events", EVENTFUL).replace_schema_metadata())
@@ -155,8 +162,7 @@ def test_channels_with_events_are_in_memory_one_after_the_other(
 
 def test_a_model_without_neighbours_explains_without_normal_windows(ground: Ground) -> None:
     detectors = {k: d for k, d in ground.reference.detectors.items() if k != "neighbours"}
-    scores, labels = taking_part(ground.store, EVENTFUL, SETTINGS.detection)
-    events = find_events(scores, labels, None, SETTINGS.detection, SETTINGS.window)
+    scores, _, events = of_day(ground.store, EVENTFUL, ground.reference)
     other = replace(ground.reference, detectors=detectors)
     _, why = explain(ground.store, EVENTFUL, events, scores, other, SETTINGS)
     assert why["normal_start"].to_pylist() == [[]] * events.num_rows
@@ -206,8 +212,8 @@ def test_an_event_that_began_before_midnight_keeps_its_start_and_gets_its_exact_
 
     write_day(later, day, at_once, began=midnight)
     chain.score(later, day, later, SETTINGS)
-    scores, labels = taking_part(later, day, SETTINGS.detection)
-    events = find_events(scores, labels, None, SETTINGS.detection, SETTINGS.window).slice(0, 1)
+    scores, _, events = of_day(later, day, ground.reference)
+    events = events.slice(0, 1)
     began = pa.array([midnight - 10 * SECOND]).cast(TIME)
     events = events.set_column(events.schema.get_field_index("start"), "start", began)
     (found,) = explain(later, day, events, scores, ground.reference, SETTINGS)[0].to_pylist()
@@ -216,8 +222,8 @@ def test_an_event_that_began_before_midnight_keeps_its_start_and_gets_its_exact_
 
 
 def test_an_event_on_a_channel_that_is_gone_has_no_bands_and_keeps_its_windows_edges(ground: Ground) -> None:
-    scores, labels = taking_part(ground.store, EVENTFUL, SETTINGS.detection)
-    events = find_events(scores, labels, None, SETTINGS.detection, SETTINGS.window).slice(0, 1)
+    scores, _, events = of_day(ground.store, EVENTFUL, ground.reference)
+    events = events.slice(0, 1)
     for name in ("first_channel", "last_channel", "peak_channel"):
         at = events.schema.get_field_index(name)
         events = events.set_column(at, name, pa.array([9000], pa.int32()))

@@ -10,10 +10,10 @@ from sklearn.neighbors import NearestNeighbors
 from dasanom_assets.detection.detectors import Detector, Windows, detector_class
 from dasanom_assets.detection.latent import CENTRES, CORE_NEIGHBOURS
 from dasanom_assets.models.training import Encoded
-from dasanom_assets.settings import DetectionSettings
+from dasanom_assets.settings import DetectionSettings, Settings
 from dasanom_assets.spectrograms.windows import WindowBank
 
-SETTINGS = DetectionSettings(seed=3)
+SETTINGS = Settings(detection=DetectionSettings(seed=3))
 ON_LATENT = ("latent", "kmeans", "dbscan", "isolation_forest")
 FAR = 40
 """The last windows of `fresh`, which lie far from the others."""
@@ -100,7 +100,7 @@ def scaled(mu: np.ndarray) -> np.ndarray:
 
 
 def test_kmeans_is_the_distance_to_scikit_learns_nearest_centre() -> None:
-    means = KMeans(CENTRES, n_init=4, random_state=SETTINGS.seed).fit(scaled(REFERENCE.encoded.mu))
+    means = KMeans(CENTRES, n_init=4, random_state=SETTINGS.detection.seed).fit(scaled(REFERENCE.encoded.mu))
     wanted = means.transform(scaled(fresh().encoded.mu)).min(axis=1)
     np.testing.assert_allclose(fitted("kmeans").score(fresh()), wanted, rtol=0.3)
     assert np.corrcoef(fitted("kmeans").score(fresh()), wanted)[0, 1] > 0.99

@@ -1,9 +1,11 @@
 """Scores lean on their surroundings, what has no score says why, and a model that does not fit is refused."""
 
+import itertools
 import shutil
 import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,16 +13,12 @@ import pyarrow.compute as pc
 import pytest
 
 from dasanom_assets.benchmarks import chain
-from dasanom_assets.detection.detectors import Windows
-from dasanom_assets.detection.fusion import fuse, settled, strength
+from dasanom_assets.detection.conformal import fused
+from dasanom_assets.detection.events import hour_of
 from dasanom_assets.detection.reference import IncompatibleModelError, Reference, needed, require_fit
-from dasanom_assets.detection.scoring import _with_neighbours, thresholds
-from dasanom_assets.detection.support import REACH, ChannelScores, supported
-from dasanom_assets.models.training import Encoded
-from dasanom_assets.settings import BackgroundSettings, Settings, WindowSettings
+from dasanom_assets.detection.support import ChannelScores, reach_channels, supported
+from dasanom_assets.settings import BackgroundSettings, ReferenceSettings, Settings, WindowSettings
 from dasanom_assets.spectrograms.engine import settings_note
-from dasanom_assets.spectrograms.whitening import white_day
-from dasanom_assets.spectrograms.windows import WindowBank
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch, with_score
 from dasanom_assets.tables.store import Store
 from dasanom_tests.detection.conftest import (
@@ -40,12 +38,6 @@ from dasanom_tests.detection.conftest import (
 )
 
 
-def test_each_channel_is_seen_between_its_neighbours() -> None:
-    assert list(_with_neighbours(iter([1, 2, 3]), 1)) == [(1, [2]), (2, [1, 3]), (3, [2])]
-    assert list(_with_neighbours(iter(range(5)), 2))[2] == (2, [0, 1, 3, 4])
-    assert list(_with_neighbours(iter([]), 2)) == []
-
-
 def heard(fibre: str, rate: float) -> SimpleNamespace:
     return SimpleNamespace(fibre=fibre, sampling_rate_hz=rate)
 
@@ -53,9 +45,20 @@ def heard(fibre: str, rate: float) -> SimpleNamespace:
 HEARD = {"fibre": "north", "sampling_rate_hz": 2000.0, "centre_hz": [10.0, 100.0, 990.0]}
 
 
+def model(settings: Settings, grids: list[list[float]], **changes: Any) -> Reference:
+    """A model of nothing, for some settings and bands."""
+    return replace(
+        Reference("v", {}, {}, (), None, 0.0, {}, {}, [], {}, {}),
+        settings=needed(settings),
+        grids=grids,
+        version="abc",
+        **changes,
+    )
+
+
 def test_a_model_for_other_settings_is_refused_and_says_what_to_do() -> None:
     settings = Settings()
-    reference = Reference("v", {}, {}, frozenset(), {}, needed(settings), [HEARD["centre_hz"]], {}, {}, "abc")
+    reference = model(settings, [HEARD["centre_hz"]])
     metadata = {"settings": settings.spectrogram.model_dump(), "grids": [HEARD]}
     require_fit(reference, metadata, settings, "2026-01-05")
     made = {
@@ -79,10 +82,23 @@ def test_a_model_for_other_settings_is_refused_and_says_what_to_do() -> None:
             require_fit(reference, metadata, settings.model_copy(update=change), "2026-01-05")
 
 
+@pytest.mark.parametrize("name", ReferenceSettings.model_fields)
+def test_a_model_of_another_recipe_is_refused_by_name(name: str) -> None:
+    settings = Settings()
+    own = getattr(settings.reference, name)
+    other = own + 1 if isinstance(own, int) else own / 2 + 0.01
+    changed = settings.model_copy(update={"reference": settings.reference.model_copy(update={name: other})})
+    metadata = {"settings": settings.spectrogram.model_dump(), "grids": []}
+    require_fit(model(settings, []), metadata, settings, "2026-01-05")
+    words = rf"reference\.{name} {other} \(model: {own}\)\. Set the recipe back, or run the job train\.$"
+    with pytest.raises(IncompatibleModelError, match=words):
+        require_fit(model(settings, []), metadata, changed, "2026-01-05")
+
+
 def test_a_fibre_whose_bands_are_other_ones_is_refused_and_one_whose_rate_is_a_little_off_is_not() -> None:
     settings = Settings()
     own = [grid["centre_hz"] for grid in settings_note([heard("north", 2000.0)], settings.spectrogram)["grids"]]
-    reference = Reference("v", {}, {}, frozenset(), {}, needed(settings), own, {}, {}, "abc")
+    reference = model(settings, own)
     for rate in (2000.0, 1999.0, 5000.0):  # bands end at 1000 Hz
         note = settings_note([heard("north", 2000.0), heard("south", rate)], settings.spectrogram)
         require_fit(reference, note, settings, "2026-01-05")
@@ -196,29 +212,51 @@ def test_a_model_that_does_not_fit_scores_nothing(ground: Ground) -> None:
         next(scored(ground.store, QUIET, ground.reference, other))
 
 
-def test_a_score_is_the_fusion_of_its_surroundings_and_of_what_adds_up_there(ground: Ground) -> None:
-    scores = ground.store.read_day("anomaly_scores", EVENTFUL)
-    reference = ground.reference
-    calibrations = reference.calibrations["usual"]
+def test_a_model_of_another_recipe_scores_nothing(ground: Ground) -> None:
+    other = SETTINGS.model_copy(
+        update={"reference": SETTINGS.reference.model_copy(update={"support_seconds": 4.0, "density": 0.2})}
+    )
+    words = r"reference\.density 0\.2 \(model: 0\.5\), reference\.support_seconds 4\.0 \(model: 6\.0\)"
+    with pytest.raises(IncompatibleModelError, match=words):
+        next(scored(ground.store, QUIET, ground.reference, other))
+
+
+def of_channel(scores: pa.Table, number: int) -> pa.Table:
+    return scores.filter(pc.and_(pc.equal(scores["channel"], number), pc.is_valid(scores["score"])))
+
+
+def test_a_score_is_the_fusion_of_detectors_and_of_what_is_around(ground: Ground) -> None:
+    scores, reference = ground.store.read_day("anomaly_scores", EVENTFUL), ground.reference
     of = {}
-    for channel in white_day(ground.store, EVENTFUL, SETTINGS.background, SETTINGS.window):
-        if abs(channel.channel - 107) > REACH:
-            continue
-        rows = scores.filter(pc.and_(pc.equal(scores["channel"], channel.channel), pc.is_valid(scores["score"])))
-        start = rows["start"].cast(pa.int64()).to_numpy()
-        raw = np.stack([rows[f"score_{name}"].to_numpy() for name in reference.votes], axis=1)
-        bank = WindowBank(channel.rows, np.searchsorted(channel.start_ns, start), SETTINGS.window.seconds)
-        terms = reference.detectors["bursts"].terms(Windows(bank, Encoded.empty(1)))
-        fused = fuse(calibrations, reference.votes, raw)
-        of[channel.channel] = ChannelScores(FIBRE, channel.channel, start, fused, terms=terms), rows
-    here, rows = of[107]
-    around, _, width = supported(here, [of[number][0] for number in of if number != 107])
-    assert around.shape[1] > 1
-    wanted = calibrations["fused"].p_values(strength(calibrations, settled(calibrations, around, width, 1)))
-    np.testing.assert_allclose(np.log(rows["p_value"].to_numpy()), np.log(wanted), rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(rows["score"].to_numpy(), -np.log10(rows["p_value"].to_numpy()), rtol=1e-5)
-    p = calibrations["vae"].p_values(rows["score_vae"].to_numpy())
-    np.testing.assert_allclose(rows["p_vae"].to_numpy(), p)
+    reach = reach_channels(reference.recipe)
+    for number in range(107 - reach, 107 + reach + 1):
+        rows = of_channel(scores, number)
+        raw = {name: rows[f"score_{name}"].to_numpy() for name in reference.fused}
+        whole = fused({name: reference.conformal[name] for name in reference.fused}, raw)
+        of[number] = ChannelScores(
+            FIBRE, number, rows["start"].cast(pa.int64()).to_numpy(), whole, reference.recipe
+        )
+    rows = of_channel(scores, 107)
+    wanted = supported(of.pop(107), of.values())
+    np.testing.assert_allclose(rows["score"].to_numpy(), wanted, rtol=1e-4, atol=1e-4)
+    for name in ("score", *(f"score_{name}" for name in reference.names)):
+        conformal = reference.conformal[name.removeprefix("score_") if name != "score" else "fused"]
+        p = rows[name.replace("score", "p") if name != "score" else "p_value"].to_numpy()
+        np.testing.assert_allclose(p, conformal.p_values(rows[name].to_numpy()))
+
+
+def test_detectors_outside_the_fusion_have_columns_and_no_say(ground: Ground) -> None:
+    scores, reference = with_score(ground.store.read_day("anomaly_scores", EVENTFUL)), ground.reference
+    assert set(reference.names) > set(reference.fused)
+    assert {f"score_{name}" for name in reference.names} <= set(scores.column_names)
+    only = replace(
+        reference,
+        detectors={name: d for name, d in reference.detectors.items() if name in reference.fused},
+        conformal={name: c for name, c in reference.conformal.items() if name in (*reference.fused, "fused")},
+    )
+    alone = with_score(pa.concat_tables(scored(ground.store, EVENTFUL, only, SETTINGS)))
+    assert alone["score"].equals(scores["score"])
+    assert alone["is_anomaly"].equals(scores["is_anomaly"])
 
 
 def test_channels_are_scored_one_at_a_time(ground: Ground) -> None:
@@ -237,24 +275,29 @@ def scored_at_once(store: Store, day: str) -> int:
         return file.metadata.num_rows * SETTINGS.window.seconds * int(np.prod(GRID.row_shape)) * 4
 
 
-@pytest.mark.parametrize("kind", ["budget", "conformal", "gaussian", "quantile"])
-def test_the_threshold_that_is_chosen_decides(ground: Ground, kind: str) -> None:
-    detection = SETTINGS.detection.model_copy(update={"threshold": kind})
-    limits = thresholds(ground.reference, detection, 5.0)
-    chosen = SETTINGS.model_copy(update={"detection": detection})
+@pytest.mark.parametrize("budget", [1.0, 700.0, 10_000.0])
+def test_the_budget_decides_at_each_place_and_hour(ground: Ground, budget: float) -> None:
+    detection = SETTINGS.detection.model_copy(update={"budget": budget})
+    chosen, rates = SETTINGS.model_copy(update={"detection": detection}), ground.reference.rates
     scores = with_score(pa.concat_tables(scored(ground.store, EVENTFUL, ground.reference, chosen)))
     flagged = scores["is_anomaly"].to_numpy(zero_copy_only=False)
-    np.testing.assert_array_equal(flagged, -np.log10(scores["p_value"].to_numpy()) >= limits[kind])
+    hour = hour_of(scores["start"].cast(pa.int64()).to_numpy())
+    channel, strength = (scores[name].to_numpy() for name in ("channel", "score"))
+    limit = {c: rates.thresholds(budget, FIBRE, c) for c in np.unique(channel)}
+    np.testing.assert_array_equal(flagged, strength >= [limit[c][h] for c, h in zip(channel, hour, strict=True)])
+    some = np.flatnonzero(flagged)[:: max(1, flagged.sum() // 200)]
+    told = rates.at(strength[some], [FIBRE] * len(some), channel[some], hour[some])
+    assert (rates.decisive(told) <= budget).all()
     assert 0 < flagged.mean() < 0.2
 
 
-def test_the_budget_counts_false_alarm_events_a_kilometre_and_day(ground: Ground) -> None:
-    one, four = (
-        thresholds(ground.reference, SETTINGS.detection.model_copy(update={"budget": budget}), 5.0)["budget"]
-        for budget in (1.0, 4.0)
-    )
-    assert one - four == pytest.approx(np.log10(4))
-    windows = 200 * 86_400  # a kilometre of channels 5 m apart, one window a second
-    assert 10**-one == pytest.approx(ground.reference.note["windows_per_alarm"] / windows)
-    wide = thresholds(ground.reference, SETTINGS.detection, 10.0)["budget"]
-    assert one - wide == pytest.approx(np.log10(2))
+def test_a_greater_budget_flags_what_a_smaller_one_does_and_more(ground: Ground) -> None:
+    flagged = []
+    for budget in (0.01, 1.0, 2_000.0, 40_000.0):
+        detection = SETTINGS.detection.model_copy(update={"budget": budget})
+        chosen = SETTINGS.model_copy(update={"detection": detection})
+        scores = with_score(pa.concat_tables(scored(ground.store, EVENTFUL, ground.reference, chosen)))
+        flagged.append(scores["is_anomaly"].to_numpy(zero_copy_only=False))
+    for less, more in itertools.pairwise(flagged):
+        assert (more >= less).all()
+    assert flagged[0].sum() < flagged[-1].sum()

@@ -1,88 +1,147 @@
-"""Means over a window's surroundings: of squares in time or plain, weighted by nearness, blind to gaps."""
-
-from dataclasses import replace
+"""Means over a window's surroundings, weighted by nearness in time and channels, blind to what is missing."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
-from dasanom_assets.detection.support import CHANNEL_WEIGHTS, ChannelScores, supported
+from dasanom_assets.detection.support import ChannelScores, reach_channels, supported, with_support
+from dasanom_assets.settings import ReferenceSettings
 
 SECOND = 1_000_000_000
+RECIPE = ReferenceSettings()
 
 
 def channel(
-    number: int, scores: list[float], first: int = 0, fibre: str = "north", shift: int = 1
+    number: int,
+    scores: list[float] | np.ndarray,
+    at: np.ndarray | None = None,
+    fibre: str = "north",
+    recipe: ReferenceSettings = RECIPE,
+    shift: int = 1,
 ) -> ChannelScores:
-    start = (first + np.arange(len(scores)) * shift) * SECOND
-    return ChannelScores(fibre, number, start, np.array(scores, float), shift * SECOND)
+    start = (np.arange(len(scores)) if at is None else at) * shift * SECOND
+    return ChannelScores(fibre, number, start, np.array(scores, float), recipe, shift * SECOND)
 
 
-def test_alone_it_is_a_gaussian_mean_square_in_time_of_four_seconds() -> None:
-    values = np.random.default_rng(0).exponential(size=60)
-    around, there, _ = supported(channel(5, list(values)), [])
-    assert around.shape == (60, 1)
-    expected = np.sqrt(ndimage.gaussian_filter1d(np.pad(values, 50) ** 2, 4, radius=12)[50:-50])
-    np.testing.assert_allclose(around[12:-12, 0], expected[12:-12])
-    np.testing.assert_allclose(there[12:-12], 1)
-    assert there[0] < 0.6
-    np.testing.assert_allclose(supported(channel(5, [2.0] * 9), [])[0], 2.0)  # also at the ends
+def all_of(grid: np.ndarray, step: int = 1, **more: object) -> np.ndarray:
+    """What surroundings say of windows on a grid, shape (channels, seconds); those that are NaN are not there."""
+    out = np.full(grid.shape, np.nan)
+    rows = [np.flatnonzero(np.isfinite(line)) for line in grid]
+    given = [channel(100 + step * i, grid[i, at], at, **more) for i, at in enumerate(rows)]
+    for i, (_, found) in enumerate(with_support(given, given[0].recipe, step)):
+        out[i, rows[i]] = found
+    return out
 
 
-def test_neighbours_weigh_by_their_distance_and_other_fibres_not_at_all() -> None:
-    here = channel(5, [0.0] * 30)
-    for away, weight in enumerate(CHANNEL_WEIGHTS[1:], 1):
-        for number in (5 - away, 5 + away):
-            score, *_ = supported(here, [channel(number, [1.0] * 30)])
-            np.testing.assert_allclose(score, weight / (1 + weight))
-    far, other = channel(5 + len(CHANNEL_WEIGHTS), [9.0] * 30), channel(6, [9.0] * 30, fibre="south")
-    np.testing.assert_allclose(supported(here, [far, other])[0], 0)
+def smoothed(grid: np.ndarray, seconds: float, channels: float) -> np.ndarray:
+    """A Gaussian filter of what is there, over one of where it is."""
+    there = np.isfinite(grid)
+    radius = int(np.ceil(3 * channels)), int(3 * seconds)
+    total, weight = (
+        ndimage.gaussian_filter(x, (channels, seconds), mode="constant", radius=radius)
+        for x in (np.where(there, grid, 0.0), there.astype(float))
+    )
+    return np.where(there, total / np.where(there, weight, 1), np.nan)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    channels=st.integers(1, 9),
+    seconds=st.integers(1, 70),
+    missing=st.sampled_from([0.0, 0.3]),
+    seed=st.integers(0, 99),
+)
+def test_it_is_a_gaussian_filter_of_time_and_channels_where_gaps_and_ends_have_no_weight(
+    channels: int, seconds: int, missing: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    grid = rng.normal(size=(channels, seconds))
+    grid[rng.random(grid.shape) < missing] = np.nan
+    np.testing.assert_allclose(all_of(grid), smoothed(grid, 6, 1), atol=1e-9)
+
+
+@pytest.mark.parametrize(("seconds", "channels"), [(2.0, 2.0), (6.0, 0.0), (0.0, 1.0), (0.0, 0.0), (4.5, 1.0)])
+def test_the_recipe_says_how_far(seconds: float, channels: float) -> None:
+    grid = np.random.default_rng(0).normal(size=(9, 60))
+    recipe = ReferenceSettings(support_seconds=seconds, support_channels=channels)
+    expected = smoothed(grid, seconds or 1e-9, channels or 1e-9)
+    np.testing.assert_allclose(all_of(grid, recipe=recipe), expected, atol=1e-9)
+    assert reach_channels(recipe) == np.ceil(3 * channels)
+
+
+def test_what_all_say_is_said_everywhere_also_at_the_ends() -> None:
+    np.testing.assert_allclose(all_of(np.full((5, 9), 2.5)), 2.5)
+
+
+def test_windows_of_other_fibres_and_far_channels_say_nothing() -> None:
+    here = channel(105, np.zeros(30))
+    np.testing.assert_array_equal(supported(here, [channel(106, np.full(30, 9.0), fibre="south")]), 0)
+    np.testing.assert_array_equal(supported(here, [channel(109, np.full(30, 9.0))]), 0)
+    assert (supported(here, [channel(108, np.full(30, 9.0))]) > 0).all()
+    south = channel(106, np.full(30, 9.0), fibre="south")
+    for (_, found), alone in zip(with_support([here, south], RECIPE), (0, 9), strict=True):
+        np.testing.assert_allclose(found, alone)
 
 
 def test_groups_of_channels_are_neighbours_by_their_step() -> None:
-    score, *_ = supported(channel(8, [0.0] * 5), [channel(12, [1.0] * 5)], step=4)
-    np.testing.assert_allclose(score, CHANNEL_WEIGHTS[1] / (1 + CHANNEL_WEIGHTS[1]))
+    grid = np.random.default_rng(0).normal(size=(6, 40))
+    np.testing.assert_allclose(all_of(grid, step=4), all_of(grid, step=1))
+    apart = supported(channel(104, np.zeros(9)), [channel(108, np.ones(9))], step=1)
+    np.testing.assert_array_equal(apart, 0)
 
 
-def test_a_gap_in_time_says_nothing() -> None:
-    here = channel(5, [3.0, 3.0])
-    np.testing.assert_allclose(supported(here, [channel(6, [0.0, 0.0], first=100)])[0], [[3.0], [3.0]])
-    assert len(supported(channel(5, []), [here])[0]) == 0
+def test_a_window_without_a_score_stays_without_and_does_not_spread() -> None:
+    scores = np.random.default_rng(0).normal(size=(3, 50))
+    holes = scores.copy()
+    holes[1, 20:24] = np.nan
+    found = [of for _, of in with_support([channel(100 + i, line) for i, line in enumerate(holes)], RECIPE)]
+    assert np.isnan(found[1]).nonzero()[0].tolist() == [20, 21, 22, 23]
+    assert np.isfinite(found[0]).all()
+    np.testing.assert_allclose(np.array(found), all_of(holes))
+    infinite = holes.copy()
+    infinite[1, 20:24] = np.inf
+    other = [of for _, of in with_support([channel(100 + i, line) for i, line in enumerate(infinite)], RECIPE)]
+    np.testing.assert_array_equal(np.array(other), np.array(found))
+
+
+def test_a_channel_without_windows_or_without_scores_is_passed_over() -> None:
+    lines = [
+        channel(100, np.ones(9)),
+        channel(101, []),
+        channel(102, np.full(9, np.nan)),
+        channel(103, np.ones(9)),
+    ]
+    found = [of for _, of in with_support(lines, RECIPE)]
+    assert [len(of) for of in found] == [9, 0, 9, 9]
+    np.testing.assert_allclose(found[0], 1)
+    assert np.isnan(found[2]).all()
 
 
 @pytest.mark.parametrize("shift", [2, 5, 60])
-def test_shifts_of_seconds_lie_on_their_own_grid(shift: int) -> None:
-    score, there, _ = supported(channel(5, [1.0] * 41, shift=shift), [])
-    np.testing.assert_allclose(score, 1.0)
-    assert there[20] == pytest.approx(1)
+def test_seconds_are_seconds_whatever_the_shift(shift: int) -> None:
+    scores = np.random.default_rng(shift).normal(size=80)
+    alone = channel(5, scores, shift=shift, recipe=ReferenceSettings(support_seconds=6.0 * shift))
+    np.testing.assert_allclose(supported(alone, []), supported(channel(5, scores), []))
 
 
 def test_it_does_not_depend_on_what_lies_far_away() -> None:
-    values = list(np.random.default_rng(1).exponential(size=200))
-    whole, *_ = supported(channel(5, values), [])
-    part, *_ = supported(channel(5, values[50:150], first=50), [])
-    np.testing.assert_allclose(part[13:-13], whole[63:137])
+    scores = np.random.default_rng(1).normal(size=200)
+    whole, part = supported(channel(5, scores), []), supported(channel(5, scores[50:150]), [])
+    np.testing.assert_allclose(part[18:-18], whole[68:132])
 
 
-def test_terms_are_plain_means_over_time_and_channels_whatever_their_sign() -> None:
-    rng = np.random.default_rng(2)
-    here, beside = (replace(channel(n, [1.0] * 60), terms=rng.normal(size=(60, 3))) for n in (5, 6))
-    around, *_ = supported(here, [beside])
-    terms = np.stack([here.terms, CHANNEL_WEIGHTS[1] * beside.terms]).sum(axis=0) / (1 + CHANNEL_WEIGHTS[1])
-    expected = ndimage.gaussian_filter1d(terms, 4, axis=0, radius=12)
-    np.testing.assert_allclose(around[12:-12, 1:], expected[12:-12])
-    np.testing.assert_allclose(around[:, 0], 1)
+def test_channels_come_as_they_went_in_and_few_are_in_memory() -> None:
+    asked = 0
 
+    def lines() -> object:
+        nonlocal asked
+        for asked in range(1, 31):
+            yield channel(asked, [float(asked)])
 
-@pytest.mark.parametrize("missing", [(), (2,), (6, 7, 8), (4, 6)])
-def test_width_is_how_much_more_a_mean_spreads_without_some_of_its_channels(missing: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(3)
-    of = {
-        n: replace(channel(n, [1.0] * 40_000), terms=rng.normal(size=(40_000, 1)).astype(np.float32))
-        for n in range(2, 9)
-    }
-    all_there, _, one = supported(of[5], [of[n] for n in of if n != 5])
-    some_there, _, width = supported(of[5], [of[n] for n in of if n != 5 and n not in missing])
-    np.testing.assert_allclose(one[20:-20], 1)
-    assert width[500] == pytest.approx(some_there[:, 1].std() / all_there[:, 1].std(), rel=0.02)
-    assert width[0] > width[500]  # half of the seconds around are missing
+    for i, (one, _) in enumerate(with_support(lines(), RECIPE), 1):
+        assert one.channel == i
+        assert asked <= i + reach_channels(RECIPE) + 1
+    assert i == 30
+    assert list(with_support([], RECIPE)) == []

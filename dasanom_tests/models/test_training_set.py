@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dasanom_assets.models.training_set import SPLITS, build_manifest, days_to_learn, load_bank, split_of
+from dasanom_assets.models.training_set import (
+    SPLITS,
+    WindowIndex,
+    build_manifest,
+    days_to_learn,
+    load_bank,
+    split_of,
+)
 from dasanom_assets.settings import (
     BackgroundSettings,
     Settings,
@@ -153,6 +160,43 @@ def test_splits_share_no_second_and_lose_none_that_is_usable(store: Store) -> No
     # A channel without holes: blocks of ten seconds hold windows at every one of them.
     whole = {t for _, channel, t in set.union(*used) if channel == 8}
     assert whole == {start_of(day) + s * SECOND_NS for day in DAYS for s in range(N_SECONDS)}
+
+
+def test_windows_of_all_splits_are_those_of_each_and_those_across_their_borders(store: Store) -> None:
+    manifest = build_manifest(store, DAYS, SETTINGS)
+    bank, index = load_bank(store, manifest, None)
+    assert bank.window_shape == (8, 3)
+    assert len(bank.rows) <= sum(manifest["channel_seconds"].values())
+
+    def keys(of: WindowIndex) -> list[tuple[str, str, int, int]]:
+        return list(zip(of.day, of.fibre, of.channel.tolist(), of.start_ns.tolist(), strict=True))
+
+    at = {key: i for i, key in enumerate(keys(index))}
+    assert len(at) == len(index)
+    inside = 0
+    for split in SPLITS:
+        some, of = load_bank(store, manifest, split)
+        inside += len(some)
+        for i, key in enumerate(keys(of)):
+            np.testing.assert_array_equal(bank.window(at[key]), some.window(i))
+    whole = (index.fibre == "west") & (index.channel == 8)
+    assert whole.sum() == 2 * (N_SECONDS - 3)  # every second begins one, but for the last
+    across = split_of(index.start_ns, SETTINGS.training_set) != split_of(
+        index.start_ns + 3 * SECOND_NS, SETTINGS.training_set
+    )
+    # Windows across two blocks of the same split are in its bank, too.
+    assert len(index) - inside == across.sum() > 0
+
+
+def test_some_windows_of_an_index_are_given_by_position_or_mask(store: Store) -> None:
+    _, index = load_bank(store, build_manifest(store, DAYS, SETTINGS), None)
+    some = np.array([5, 2, 9])
+    found = index.subset(some)
+    for name in ("fibre", "channel", "start_ns", "day"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(index, name)[some])
+    mask = np.isin(np.arange(len(index)), some)
+    np.testing.assert_array_equal(index.subset(mask).start_ns, index.start_ns[np.sort(some)])
+    assert len(index.subset(np.zeros(len(index), bool))) == 0
 
 
 def test_windows_hold_the_whitened_levels_of_their_place_and_time(store: Store) -> None:

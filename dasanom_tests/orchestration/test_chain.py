@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dasanom_assets.benchmarks.simulated import evaluate_events, evaluate_windows
+from dasanom_assets.comparison.day import day_findings, day_map
+from dasanom_assets.comparison.report import day_report
 from dasanom_assets.definitions import build_defs, defs
+from dasanom_assets.detection.reference import load_reference
 from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.checks import contract_violations
 from dasanom_assets.settings import Settings
@@ -38,11 +42,13 @@ def test_planted_events_are_found_on_a_day_that_was_not_trained_on(line: Line, l
     assert figures["n_positive"] > 200
     assert figures["auc"] >= 0.95, figures
     events = evaluate_events(line.store.read_day("anomaly_events", day), truth(landing, "events", day))
-    assert events["recall"] >= 0.6, events
+    # Of so little reference (two days of eight minutes), a budget of 1 lets only what is far beyond it pass.
+    assert events["n_found"] >= 1, events
+    assert events["false_alarms"] == 0, events
 
 
 def test_all_detectors_score_each_day(line: Line) -> None:
-    names = ("neighbours", "bursts", "vae", "latent", "temporal", "infogan")
+    names = Settings().detection.detectors
     for day in line.days:
         scores = line.store.read_day(
             "anomaly_scores", day, [f"{kind}_{n}" for kind in ("score", "p") for n in names]
@@ -70,9 +76,19 @@ def test_pandas_reads_the_tables_and_an_alarm_leads_to_its_file_and_model(line: 
 def test_the_reference_model_is_drawn_small_in_the_ui_and_large_in_a_report(line: Line) -> None:
     event = line.instance.get_latest_materialization_event(dg.AssetKey("reference_model")).asset_materialization
     folder = f"reports/reference_model/version={event.metadata['version'].value}"
-    for name in ("condensed_tree", "calibration"):
+    for name in ("condensed_tree", "rates"):
         assert event.metadata[name].value.startswith("![](data:image/png;base64,")
         assert line.store.exists(f"{folder}/{name}.png")
+
+
+def test_without_clusters_there_is_a_report_and_no_map(line: Line) -> None:
+    day, reference = line.days[-1], load_reference(line.store)
+    blind = replace(reference, detectors={name: d for name, d in reference.detectors.items() if name != "latent"})
+    assert day_map(line.store, day, reference, Settings().comparison) is not None
+    assert day_map(line.store, day, blind, Settings().comparison) is None
+    findings = day_findings(line.store, day, blind, None, Settings())
+    assert findings.counts == line.store.metadata("anomaly_events", day)["counts"]
+    assert "No window of this day could be placed on the map." in day_report(findings).html.decode()
 
 
 def test_a_scores_lineage_names_its_checkpoint(line: Line) -> None:
@@ -94,6 +110,16 @@ def test_checks_ran_and_passed(line: Line) -> None:
     ]
     assert {e.asset_key.to_user_string() for e in evaluations} >= SCHEMAS.keys()
     assert [f"{e.asset_key}: {e.check_name}" for e in evaluations if e.blocking and not e.passed] == []
+    names = ("promise_stated", "promise_kept", "like_the_training_days")
+    told = {name: [e for e in evaluations if e.check_name == name] for name in names}
+    (stated,) = told["promise_stated"]
+    assert (stated.passed, stated.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "with fewer than 4 days" in stated.description
+    assert {e.description for e in told["promise_kept"]} == {
+        f"scored days that are new to the model: {n}; a verdict needs 3" for n in (0, 1)
+    }
+    known = {e.partition: e.description for e in told["like_the_training_days"]}
+    assert [known[day] == "The model learned from this day." for day in line.days] == [True, True, False]
 
 
 def test_a_report_of_each_day_says_who_flagged_what(line: Line) -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
-from dasanom_assets.orchestration.run import PROJECT, TAG
+from dasanom_assets.detection.promise import ENOUGH_DAYS
+from dasanom_assets.orchestration.run import PROJECT, TAG, _simulate_if_empty
+from dasanom_assets.recordings import simulate
+from dasanom_assets.settings import Settings
 from dasanom_tests.conftest import DAYS, QUICKER
 
 RUN = [sys.executable, "-m", "dasanom_assets.orchestration.run", "--exit"]
@@ -49,6 +52,19 @@ def test_a_second_make_run_beside_the_first_is_refused(environment: dict[str, st
         done = subprocess.run([*RUN, "--port", str(free_port())], env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert "another `make run` is at work" in done.stderr
+
+
+def test_an_empty_landing_gets_days_enough_to_learn_from_and_one_with_threats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(simulate, "main", lambda argv: asked.append(argv))
+    _simulate_if_empty(Settings(data=str(tmp_path)))
+    assert asked == [["--data", str(tmp_path), "--days", str(ENOUGH_DAYS + 1)]]
+    (tmp_path / "landing" / DAYS[0]).mkdir(parents=True)
+    (tmp_path / "landing" / DAYS[0] / "some.bin").write_bytes(b"a delivery")
+    _simulate_if_empty(Settings(data=str(tmp_path)))
+    assert len(asked) == 1
 
 
 @pytest.mark.timeout(300)

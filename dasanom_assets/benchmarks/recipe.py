@@ -1,0 +1,165 @@
+"""How sensitive scores and rates are to each constant of the recipe: half of it, and double.
+
+``python -m dasanom_assets.benchmarks.recipe --out docs/recipe.json`` prints the table of ``docs/recipe.md``. The
+grounds are those that the recipe was chosen on: simulated sites with seeds below 100, and, with ``--street``, the
+part of the recorded street that may be looked at. Networks take no part.
+"""
+
+import argparse
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dasanom_assets.benchmarks import chain
+from dasanom_assets.benchmarks.detection import (
+    FIGURES,
+    Ground,
+    events_within,
+    interval,
+    simulated_ground,
+    street_ground,
+)
+from dasanom_assets.benchmarks.machine import write_figures
+from dasanom_assets.benchmarks.simulated import evaluate_events, evaluate_windows, read_truth
+from dasanom_assets.detection.embedding import embeddings
+from dasanom_assets.detection.inputs import Inputs
+from dasanom_assets.detection.promise import expected_and_realised
+from dasanom_assets.detection.reference import Reference, fit_reference
+from dasanom_assets.detection.scoring import anomaly_scores, cluster_labels
+from dasanom_assets.models.training_set import build_manifest
+from dasanom_assets.models.vae import Vae
+from dasanom_assets.recordings.sites import draw_site
+from dasanom_assets.settings import DetectionSettings, ReferenceSettings, Settings, VaeSettings
+from dasanom_assets.spectrograms.cluster import open_client
+from dasanom_assets.tables.schemas import with_score
+from dasanom_assets.tables.store import Store
+
+CHANGES: dict[str, tuple[float, float]] = {
+    "windows": (5_000, 20_000),
+    "contamination": (0.005, 0.02),
+    "folds": (2, 8),
+    "guard_seconds": (15, 60),
+    "neighbours": (2, 10),
+    "density": (0.25, 1.0),
+    "rank_decay": (0.8, 0.95),
+    "ranked_dimensions": (10, 40),
+    "sharpness": (0.65, 2.6),
+    "soft_dimensions": (4, 16),
+    "spread_quantile": (0.8, 0.95),
+    "support_seconds": (3, 12),
+    "support_channels": (0.5, 2),
+    "extend_share": (0.015, 0.06),
+    "half_height": (0.25, 1.0),
+    "block_seconds": (150, 600),
+    "confidence": (0.8, 0.95),
+    "tail_peaks": (25, 100),
+    "most_shape": (0.15, 0.45),
+    "place_m": (7.5, 30),
+}
+"""What stands for half and double; of a share or a decay, what is left to one is halved or doubled. Not among them
+are sizes that only bound cost or noise (`most_folds`, `rate_channel_seconds`, `replicates`, `least_peaks`) and
+`hourly_from_days`."""
+
+FAMILIES = ("field", "roadside", "wet")
+BUDGET = 1000.0
+
+
+def measure(
+    ground: Ground, recipe: ReferenceSettings, settings: Settings, manifest: dict[str, Any]
+) -> dict[str, Any]:
+    """Fit and score a ground with a recipe; return its figures."""
+    store = Store(str(ground.root))
+    settings = settings.model_copy(update={"reference": recipe})
+    reference = fit_reference(store, manifest, None, "", settings, "cpu")
+    faint = ground.days.get("faint", ground.days.get("planted", ""))
+    counts = expected(store, ground.days["ordinary"], reference, settings)
+    write(store, faint, reference, settings)
+    scores = with_score(store.read_day("anomaly_scores", faint))
+    ranking = evaluate_windows(scores, read_truth(store, faint, "activity"))
+    events = events_within(scores, reference, settings, BUDGET)
+    found = evaluate_events(events, read_truth(store, faint, "events"))
+    return {name: ranking[name] for name in FIGURES} | {
+        "found": found["n_found"],
+        "threats": found["n_threats"],
+        "due": counts["expected"],
+        "there": counts["realised"],
+    }
+
+
+def expected(store: Store, of_day: str, reference: Reference, settings: Settings) -> dict[str, float]:
+    """Return expected and realised events of an ordinary day at the finest budget resolved from `BUDGET` on."""
+    write(store, of_day, reference, settings)
+    counts = expected_and_realised(store, of_day, reference)
+    return next((of for budget, of in counts.items() if budget >= BUDGET), {"expected": np.nan, "realised": 0})
+
+
+def write(store: Store, of_day: str, reference: Reference, settings: Settings) -> None:
+    """Write `anomaly_scores` of a day."""
+    store.write_day("cluster_labels", of_day, cluster_labels(store, of_day, reference))
+    inputs = Inputs([], store, store, None, "cpu")
+    store.write_day("anomaly_scores", of_day, anomaly_scores(store, of_day, reference, settings, inputs))
+
+
+def prepare(ground: Ground, settings: Settings, client: Any) -> dict[str, Any]:
+    """Ingest a ground and return the manifest of its training set; its embeddings come from no trained network."""
+    store = Store(str(ground.root))
+    frames, bands = settings.spectrogram.row_shape
+    vae = Vae(settings.window.seconds * frames, bands, VaeSettings(widths=(2,), latent=1))
+    for of_day in (*ground.learned, *ground.days.values()):
+        chain.ingest(store, of_day, settings, client)
+        store.write_day("embeddings", of_day, embeddings(store, of_day, vae, settings, "cpu"))
+    return build_manifest(store, ground.learned, settings)
+
+
+def summary(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """Return the table in Markdown."""
+    lines = [f"| constant | AUC | AP | partial AUC | found at {BUDGET:g} | realised ÷ due |", "|---" * 6 + "|"]
+    for name, of in rows.items():
+        cells = [interval([one[figure] for one in of]) for figure in FIGURES]
+        found, threats = (sum(one[key] for one in of) for key in ("found", "threats"))
+        due, there = np.nansum([one["due"] for one in of]), sum(one["there"] for one in of)
+        lines.append(f"| {name} | {' | '.join(cells)} | {found} of {threats} | {there} ÷ {due:.1f} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="JSON file to write (default: only the table is printed)")
+    parser.add_argument("--minutes", type=float, default=5, help="of a day (default: %(default)s)")
+    parser.add_argument("--channels", type=int, default=32, help="of each site (default: %(default)s)")
+    parser.add_argument("--street", type=Path, help="folder with the recordings of the street")
+    parser.add_argument("--constants", nargs="+", default=list(CHANGES), help="to change (default: all)")
+    options = parser.parse_args(arguments)
+    settings = Settings().model_copy(update={"detection": DetectionSettings(detectors=("neighbours", "ranked"))})
+    usual = settings.reference
+    recipes = {"as it is": usual}
+    for name in options.constants:
+        for value in CHANGES[name]:
+            changed = {name: type(getattr(usual, name))(value)}
+            recipes[f"`{name}` {value:g}"] = ReferenceSettings(**(usual.model_dump() | changed))
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in recipes}
+    places = [*FAMILIES, *([None] if options.street else [])]
+    for family in places:
+        with ExitStack() as stack:
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dasanom-recipe-")))
+            if family is None:
+                ground = street_ground(options.street, root, 0, held_back=False)
+            else:
+                ground = simulated_ground(draw_site(family, 0, options.channels), root, options.minutes)
+            client = stack.enter_context(open_client(settings.dask))
+            manifest = prepare(ground, settings, client)
+            for name, recipe in recipes.items():
+                rows[name].append(measure(ground, recipe, settings, manifest))
+                print(f"{ground.name}, {name}: {rows[name][-1]}", file=sys.stderr, flush=True)
+        write_figures(options.out, {"rows": rows, "grounds": [name or "street, recorded" for name in places]})
+    print(summary(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""The reference scored by models that have not seen it: folds of days or of stretches of a day."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dasanom_assets.detection.conformal import Conformal, fused
+from dasanom_assets.detection.detectors import Detector, Windows
+from dasanom_assets.detection.support import ChannelScores, with_support
+from dasanom_assets.models.training_set import SPLITS, WindowIndex, split_of, thinned
+from dasanom_assets.settings import ReferenceSettings, Settings, SpectrogramSettings, TrainingSetSettings
+from dasanom_assets.spectrograms.whitening import white_day
+from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank, window_rows
+from dasanom_assets.tables.store import Store
+
+
+class Folds:
+    """Which part of the reference a window belongs to, and what may judge it.
+
+    Each day is a fold where there are enough of them; otherwise days are cut into equal stretches.
+
+    Parameters
+    ----------
+    where : WindowIndex
+        Windows of all days.
+    window_seconds : float
+    recipe : ReferenceSettings
+    """
+
+    def __init__(self, where: WindowIndex, window_seconds: float, recipe: ReferenceSettings) -> None:
+        self.days = sorted(set(where.day.tolist()))
+        self._parts = max(1, -(-recipe.folds // max(len(self.days), 1)))
+        self.n = min(recipe.most_folds, len(self.days)) if self._parts == 1 else self._parts * len(self.days)
+        self._guard = int((recipe.guard_seconds + window_seconds) * SECOND_NS)
+        self._edges = {}
+        for day in self.days:
+            of = where.start_ns[where.day == day]
+            self._edges[day] = np.linspace(of.min(), of.max() + 1, self._parts + 1)
+
+    def of(self, day: str, start_ns: np.ndarray) -> np.ndarray:
+        """Return the fold of windows of a day, int64, shape (n_windows,)."""
+        part = np.clip(np.searchsorted(self._edges[day], start_ns, side="right") - 1, 0, self._parts - 1)
+        return (self.days.index(day) * self._parts + part) % self.n
+
+    def outside(self, fold: int, where: WindowIndex) -> np.ndarray:
+        """Return which windows may teach what judges a fold, bool, shape (n_windows,)."""
+        out = np.ones(len(where), bool)
+        for number, day in enumerate(self.days):
+            for part in range(self._parts):
+                if (number * self._parts + part) % self.n == fold:
+                    begin, end = self._edges[day][part : part + 2]
+                    # Also what lies across midnight, on another day.
+                    out &= (where.start_ns < begin - self._guard) | (where.start_ns >= end + self._guard)
+        return out
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the detectors say of the windows of one channel of a reference day.
+
+    Attributes
+    ----------
+    day, fibre, channel : str, str, int
+    start_ns : numpy.ndarray
+        int64, shape (n_windows,).
+    scores : dict of str to numpy.ndarray
+        float32, shape (n_windows,), by detector; NaN where a window may not be judged by it.
+    """
+
+    day: str
+    fibre: str
+    channel: int
+    start_ns: np.ndarray
+    scores: dict[str, np.ndarray]
+
+
+def listen(
+    store: Store,
+    days: Sequence[str],
+    settings: Settings,
+    folds: Folds,
+    crossed: Sequence[dict[str, Detector]],
+    through_networks: dict[str, Detector],
+    more: Callable[[WindowBank, WindowIndex], dict[str, np.ndarray]],
+    look: Callable[[Windows, WindowIndex], Windows],
+) -> Iterator[Heard]:
+    """Yield what detectors say of the reference days, one channel at a time.
+
+    Parameters
+    ----------
+    store : Store
+    days : sequence of str
+    settings : Settings
+        The training set's own where they matter.
+    folds : Folds
+    crossed : sequence of dict
+        Detectors by name, fitted without each fold.
+    through_networks : dict
+        Detectors that look through networks, by name: they judge windows that these were not trained on.
+    more : callable
+        Returns what detectors ask for beside frames; see `Inputs.of`.
+    look : callable
+        Gives windows that, and what the VAE makes of them.
+    """
+    recipe, blocks = settings.reference, settings.training_set
+    calibration = SPLITS.index("calibration")
+    for number, day in enumerate(days):
+        spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
+        kept = _kept(store, day, number, len(days), recipe)
+        for channel in white_day(store, day, settings.background, settings.window, lambda *key, k=kept: key in k):
+            first = window_rows(channel.start_ns, channel.usable, settings.window)
+            if not len(first):
+                continue
+            start = channel.start_ns[first]
+            bank = make_bank(channel.rows, first, start, spectrogram, settings.window)
+            n = len(start)
+            where = WindowIndex(
+                np.full(n, channel.fibre, object), np.full(n, channel.channel), start, np.full(n, day, object)
+            )
+            scores: dict[str, np.ndarray] = {}
+            fold = folds.of(day, start)
+            windows = Windows(bank)
+            if any(detector.inputs for detector in crossed[0].values()):
+                windows = Windows(bank, more=more(bank, where))
+            for name in crossed[0]:
+                scores[name] = np.full(n, np.nan, np.float32)
+                for one in np.unique(fold):
+                    scores[name][fold == one] = crossed[one][name].score(windows.subset(fold == one))
+            if through_networks:
+                unseen = np.flatnonzero(split_inside(start, settings.window.seconds, blocks) == calibration)
+                seen_through = look(Windows(bank.subset(unseen)), where.subset(unseen))
+                for name, detector in through_networks.items():
+                    scores[name] = np.full(n, np.nan, np.float32)
+                    if len(unseen):
+                        scores[name][unseen] = detector.score(seen_through)
+            yield Heard(day, channel.fibre, channel.channel, start, scores)
+
+
+def _kept(store: Store, day: str, number: int, n_days: int, recipe: ReferenceSettings) -> set[tuple[str, int]]:
+    """Return the channels of a day that are listened to: all, or runs of neighbours that take turns over days."""
+    with store.open_day("spectrograms", day) as file:
+        seconds = file.metadata.num_rows * n_days
+    usual = store.read_day("background", day, ["fibre", "channel"]).to_pylist()
+    channels = sorted((row["fibre"], row["channel"]) for row in usual)
+    return set(thinned(channels, max(1, -(-seconds // recipe.rate_channel_seconds)), number))
+
+
+def split_inside(start_ns: np.ndarray, window_seconds: int, blocks: TrainingSetSettings) -> np.ndarray:
+    """Return the split that the whole of each window lies in, int8, shape (n_windows,); −1 where it is in two."""
+    first = split_of(start_ns, blocks)
+    last = split_of(start_ns + (window_seconds - 1) * SECOND_NS, blocks)
+    return np.where(first == last, first, -1).astype(np.int8)
+
+
+def strengths(
+    heard: Sequence[Heard], conformal: dict[str, Conformal], recipe: ReferenceSettings, shift_ns: int, step: int
+) -> list[np.ndarray]:
+    """Return the score of each window by all detectors and its surroundings, float32, by channel as in `heard`."""
+    out: list[np.ndarray] = []
+    by_day: dict[str, list[Heard]] = {}
+    for one in heard:
+        by_day.setdefault(one.day, []).append(one)
+    for of_day in by_day.values():
+        channels = (
+            ChannelScores(one.fibre, one.channel, one.start_ns, fused(conformal, one.scores), recipe, shift_ns)
+            for one in of_day
+        )
+        out += [strength.astype(np.float32) for _, strength in with_support(channels, recipe, step)]
+    return out

@@ -1,0 +1,105 @@
+"""What the checks say, as plain functions."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dasanom_assets.models import checkpoints
+from dasanom_assets.orchestration.checks import KEPT_DAYS, contract_violations, promise_holds, told_counts
+from dasanom_assets.recordings.landing import shifted
+from dasanom_assets.tables.schemas import SCHEMAS, empty
+from dasanom_assets.tables.store import Store
+
+DAY = "2026-01-30"
+NOON = int(np.datetime64(f"{DAY}T12", "ns").astype(np.int64))
+SCORED = {"channel": 1, "score": -0.5, "p_value": 1.0, "is_anomaly": False, "model_version": "m"}
+TOLD = {
+    "event_id": "e",
+    "score": 3.0,
+    "rate_per_km_day": 0.5,
+    "rate_low": 0.0,
+    "rate_high": 2.0,
+    "n_windows": 1,
+    "beyond_reference": False,
+}
+
+
+def violations(store: Store, table: str, row: dict[str, Any]) -> list[str]:
+    when = {"fibre": "north", "start": NOON, "end": NOON + 1_000_000_000}
+    store.write_day(table, DAY, pa.Table.from_pylist([when | row], SCHEMAS[table]))
+    return contract_violations(store, table, DAY)
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "wrong"),
+    [
+        ("anomaly_scores", SCORED, []),
+        ("anomaly_scores", SCORED | {"score": np.nan}, ["1 values of score are not between -inf and inf"]),
+        ("anomaly_scores", SCORED | {"p_value": 0.0}, ["1 values of p_value are not between 4.94066e-324 and 1"]),
+        ("anomaly_scores", SCORED | {"p_value": 1.5}, ["1 values of p_value are not between 4.94066e-324 and 1"]),
+        ("anomaly_events", TOLD, []),
+        *(
+            ("anomaly_events", TOLD | {name: -0.1}, [f"1 values of {name} are not between 0 and inf"])
+            for name in ("rate_per_km_day", "rate_low", "rate_high")
+        ),
+    ],
+)
+def test_numbers_are_what_they_can_be(tmp_path: Path, table: str, row: dict[str, Any], wrong: list[str]) -> None:
+    assert violations(Store(str(tmp_path)), table, row) == wrong
+
+
+def test_a_promise_is_held_against_recent_days_that_the_model_scored_and_did_not_learn_from(
+    tmp_path: Path,
+) -> None:
+    store = Store(str(tmp_path))
+    counts = {"10": {"expected": 0.25, "realised": 1}}
+
+    def scored(day: str, model: str = "live") -> str:
+        note = {"model_version": model, "vae_version": vae, "counts": counts}
+        store.write_day("anomaly_events", day, empty("anomaly_events"), note)
+        return day
+
+    learned = shifted(DAY, -2)
+    vae = checkpoints.save(store, "vae", {}, {"days": [learned]})
+    wanted = [scored(shifted(DAY, 1 - KEPT_DAYS)), scored(shifted(DAY, -1)), scored(DAY)]
+    for day in (shifted(DAY, -KEPT_DAYS), learned, shifted(DAY, 1)):
+        scored(day)
+    scored(shifted(DAY, -3), "another")
+    assert told_counts(store, DAY) == {day: {10.0: {"expected": 0.25, "realised": 1}} for day in wanted}
+
+
+def counted(*realised: int) -> dict[str, dict[float, dict[str, float]]]:
+    """Return as many days, each with two events due at 100 a km and day, and none at 10 that could be expected."""
+    return {
+        shifted(DAY, i): {10.0: {"expected": 0.0, "realised": 0}, 100.0: {"expected": 2.0, "realised": n}}
+        for i, n in enumerate(realised)
+    }
+
+
+def test_a_promise_holds_up_to_chance_without_the_strongest_day() -> None:
+    """Where 4 are due, 9 or more are there by chance on 2.1 % of all occasions, and 10 or more on 0.8 %."""
+    assert promise_holds(counted(5, 60, 4)) == (
+        True,
+        "2 days, without 2026-01-31, the strongest: 9 events where 4 were due at 100 a km and day",
+    )
+    passed, words = promise_holds(counted(5, 60, 5))
+    assert not passed
+    assert "10 events where 4 were due at 100 a km and day. Look at the events" in words
+    assert promise_holds(counted(0, 0, 0))[0]
+
+
+def test_two_days_are_no_verdict() -> None:
+    assert promise_holds(counted(60, 60)) == (
+        True,
+        "scored days that are new to the model: 2; a verdict needs 3",
+    )
+    assert not promise_holds(counted(60, 60, 60))[0]
+
+
+def test_a_reference_that_resolves_no_budget_breaks_no_promise() -> None:
+    passed, words = promise_holds({day: {} for day in counted(1, 1, 1)})
+    assert passed
+    assert "resolves no budget" in words
