@@ -191,7 +191,7 @@ def run(ground: Ground, settings: Settings, client: Client) -> dict[str, Any]:
     spacing = reference.note["spacing_m"]
     for kind, of_day in ground.days.items():
         if kind == "ordinary":
-            out["cost"] = scoring_cost(store, of_day, settings)
+            out["cost"] = scoring_cost(store, of_day)
             scores = with_score(store.read_day("anomaly_scores", of_day))
             p = scores["p_value"].to_numpy()
             out["windows"] = {"n": len(p)} | {f"{asked:g}": float((p <= asked).mean()) for asked in ASKED}
@@ -314,7 +314,7 @@ def events_within(scores: pa.Table, reference: Reference, settings: Settings, bu
     return find_events(scores, None, None, reference.rates, reference.level, settings.window, group)
 
 
-def scoring_cost(store: Store, of_day: str, settings: Settings) -> dict[str, Any]:
+def scoring_cost(store: Store, of_day: str) -> dict[str, Any]:
     """Score a day in a process of its own; return its seconds by step, channel-seconds and peak memory."""
     command = [sys.executable, "-m", "dasanom_assets.benchmarks.chain", store.url(""), store.url(""), of_day]
     told = subprocess.run(command, check=True, stdout=subprocess.PIPE)
