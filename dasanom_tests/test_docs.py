@@ -13,7 +13,8 @@ PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 LONG = {
     "dasanom_assets.benchmarks.ingest",
     "dasanom_assets.models.process",
-    *(f"dasanom_assets.benchmarks.{name}" for name in ("detection", "recipe", "labelled", "machines", "temporal", "mnist")),
+    *(f"dasanom_assets.benchmarks.{name}" for name in ("detection", "recipe", "labelled", "machines")),
+    *(f"dasanom_assets.benchmarks.{name}" for name in ("temporal", "mnist")),
 }
 
 

@@ -110,10 +110,12 @@ def write_street(
     """Write recordings of the street below ``<root>/landing``, and what is planted below ``<root>/truth``.
 
     Files that follow each other without a gap are joined, up to three minutes a bundle. Without threats, the
-    samples are those of the files. The strength of a threat is the largest ratio, over channels, of the rms of its
-    strongest second to the median rms that the channel's seconds have in all that is written, its mean taken off. Threats pass the same filter as the recordings, so that none betrays itself above 275 Hz, where the ground
-    is silent. In the truth, the extent of a threat in time and channels, and its activity, are where its bursts
-    are within `PRESENT_DB` of its strongest one, whatever its strength; `snr_db` is 20 log10 of the strength.
+    samples are those of the files. The strength of a threat is the largest ratio, over channels, of the rms of
+    its strongest second to the median rms that the channel's seconds have in all that is written, its mean
+    taken off. Threats pass the same filter as the recordings, so that none betrays itself above 275 Hz, where
+    the ground is silent. In the truth, the extent of a threat in time and channels, and its activity, are
+    where its bursts are within `PRESENT_DB` of its strongest one, whatever its strength; `snr_db` is 20 log10
+    of the strength.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """The reference scored by models that have not seen it: folds of days or of stretches of a day."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 
@@ -9,8 +10,16 @@ from dasanom_assets.detection.conformal import Conformal, fused
 from dasanom_assets.detection.detectors import Detector, Windows
 from dasanom_assets.detection.support import ChannelScores, with_support
 from dasanom_assets.models.training_set import SPLITS, WindowIndex, split_of, thinned
-from dasanom_assets.settings import ReferenceSettings, Settings, SpectrogramSettings, TrainingSetSettings
-from dasanom_assets.spectrograms.whitening import white_day
+from dasanom_assets.settings import (
+    BackgroundSettings,
+    ReferenceSettings,
+    Settings,
+    SpectrogramSettings,
+    TrainingSetSettings,
+)
+from dasanom_assets.spectrograms.background import background
+from dasanom_assets.spectrograms.common_level import common_levels
+from dasanom_assets.spectrograms.whitening import Usual, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank, window_rows
 from dasanom_assets.tables.store import Store
 
@@ -75,9 +84,35 @@ class Heard:
     scores: dict[str, np.ndarray]
 
 
+def measured_by_others(store: Store, days: Sequence[str], settings: BackgroundSettings) -> dict[str, Usual]:
+    """Return what each of some days is measured against: the others, as a new day is by those before it.
+
+    The `background` of the first days knows few days or none but themselves, and that of a new day many: by their
+    own, these days would seem stranger, or less strange, than a new one does. As many days take part as the
+    look-back has, the nearest.
+
+    Parameters
+    ----------
+    store : Store
+    days : sequence of str
+    settings : BackgroundSettings
+    """
+    out = {}
+    for day in days:
+
+        def apart(other: str, day: str = day) -> int:
+            return abs((date.fromisoformat(other) - date.fromisoformat(day)).days)
+
+        others = sorted((other for other in days if other != day), key=apart)[: settings.look_back_days]
+        levels, note = background(store, day, settings, others or [day])
+        usual = Usual(levels, note["hour_classes"])
+        out[day] = replace(usual, common=list(common_levels(store, day, settings, usual)))
+    return out
+
+
 def listen(
     store: Store,
-    days: Sequence[str],
+    against: Mapping[str, Usual],
     settings: Settings,
     folds: Folds,
     crossed: Sequence[dict[str, Detector]],
@@ -90,7 +125,8 @@ def listen(
     Parameters
     ----------
     store : Store
-    days : sequence of str
+    against : mapping of str to Usual
+        The days, and what each is measured against.
     settings : Settings
         The training set's own where they matter.
     folds : Folds
@@ -105,10 +141,13 @@ def listen(
     """
     recipe, blocks = settings.reference, settings.training_set
     calibration = SPLITS.index("calibration")
-    for number, day in enumerate(days):
+    for number, (day, usual) in enumerate(against.items()):
         spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
-        kept = _kept(store, day, number, len(days), recipe)
-        for channel in white_day(store, day, settings.background, settings.window, lambda *key, k=kept: key in k):
+        kept = _kept(store, day, number, len(against), recipe)
+        channels = white_day(
+            store, day, settings.background, settings.window, lambda *k, kept=kept: k in kept, against=usual
+        )
+        for channel in channels:
             first = window_rows(channel.start_ns, channel.usable, settings.window)
             if not len(first):
                 continue

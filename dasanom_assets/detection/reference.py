@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from dasanom_assets.detection.clustering import assign, cluster_quality
 from dasanom_assets.detection.conformal import Conformal
-from dasanom_assets.detection.crossfit import Folds, Heard, listen, split_inside, strengths
+from dasanom_assets.detection.crossfit import Folds, Heard, listen, measured_by_others, split_inside, strengths
 from dasanom_assets.detection.detectors import Detector, Windows, detector_class, detector_classes
 from dasanom_assets.detection.events import hour_of, outlines
 from dasanom_assets.detection.inputs import ERROR, FEATURES, Inputs
@@ -136,8 +136,8 @@ def fit_reference(
     """Fit detectors on windows of the training days, and count what these days do.
 
     Nothing is left out for being loud: what recurs is normal, and one strange event costs one in the rate. Each
-    part of the reference is scored by detectors that have not seen it (`crossfit`), and its events are found as
-    those of any day are.
+    part of the reference is scored by detectors, and measured against a background, that have not seen it
+    (`crossfit`), and its events are found as those of any day are.
 
     Parameters
     ----------
@@ -167,7 +167,8 @@ def fit_reference(
         }
     )
     detection, recipe = settings.detection, settings.reference
-    bank, where = load_bank(store, manifest, None)
+    against = measured_by_others(store, manifest["days"], settings.background)
+    bank, where = load_bank(store, manifest, None, against=against)
     some = drawn(where, recipe.windows, settings.window, detection.seed)
     bank, where = bank.subset(some), where.subset(some)
     if not len(bank):
@@ -222,7 +223,7 @@ def fit_reference(
     asked = detector_classes(detection.detectors)
     scoring = {name: detectors[name] for name in classes if name in detectors and name in asked}
     through = {name: of for name, of in scoring.items() if of.network}
-    heard = list(listen(store, manifest["days"], settings, folds, crossed, through, inputs.of, look))
+    heard = list(listen(store, against, settings, folds, crossed, through, inputs.of, look))
     conformal: dict[str, Conformal] = {}
     for name in scoring:
         try:

@@ -4,6 +4,7 @@ Windows a second apart share most of their frames, so whole blocks of time go to
 channel and fibre, and no window reaches over the border of a split.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from dasanom_assets.settings import (
     TrainingSetSettings,
     WindowSettings,
 )
-from dasanom_assets.spectrograms.whitening import healthy_rows, white_day
+from dasanom_assets.spectrograms.whitening import Usual, healthy_rows, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank, window_rows
 from dasanom_assets.tables.store import Store
 
@@ -189,7 +190,12 @@ def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[st
 
 
 def load_bank(
-    store: Store, manifest: dict[str, Any], split: str | None, max_windows: int | None = None, seed: int = 0
+    store: Store,
+    manifest: dict[str, Any],
+    split: str | None,
+    max_windows: int | None = None,
+    seed: int = 0,
+    against: Mapping[str, Usual] | None = None,
 ) -> tuple[WindowBank, WindowIndex]:
     """Load the windows of one split, or of all that is kept, whitened.
 
@@ -206,6 +212,8 @@ def load_bank(
         Draw so many at random, if there are more.
     seed : int
         Of that draw.
+    against : mapping of str to Usual, optional
+        What each day is measured against, in place of its `background`.
 
     Returns
     -------
@@ -241,7 +249,9 @@ def load_bank(
             raise ValueError(f"{day} has changed since the training set was made: materialize training_set again")
         keys = list(_healthy_seconds(store, day, blocks))
         kept = set(thinned(keys, manifest["channel_step"], i))
-        for channel in white_day(store, day, background, window, lambda *key, kept=kept: key in kept):
+        usual = None if against is None else against[day]
+        channels = white_day(store, day, background, window, lambda *k, kept=kept: k in kept, against=usual)
+        for channel in channels:
             inside = channel.usable & np.isin(split_of(channel.start_ns, blocks), wanted)
             first = window_rows(channel.start_ns, inside, window)
             n, end = len(first), filled + int(inside.sum())

@@ -8,7 +8,7 @@ need no more than the histograms of one channel in memory.
 import functools
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -139,7 +139,9 @@ def reference_days(days: list[str], day: str, settings: BackgroundSettings) -> l
     return [d for d in days if oldest <= d < day] or [day]
 
 
-def background(store: Store, day: str, settings: BackgroundSettings) -> tuple[pa.Table, dict[str, Any]]:
+def background(
+    store: Store, day: str, settings: BackgroundSettings, reference: Sequence[str] | None = None
+) -> tuple[pa.Table, dict[str, Any]]:
     """Return median and median absolute deviation per channel and band.
 
     They are taken over the earlier days within the look-back that have spectrograms with the settings of the
@@ -153,6 +155,8 @@ def background(store: Store, day: str, settings: BackgroundSettings) -> tuple[pa
     day : str
         ISO day.
     settings : BackgroundSettings
+    reference : sequence of str, optional
+        Days that make the reference, in place of the earlier ones.
 
     Returns
     -------
@@ -166,7 +170,7 @@ def background(store: Store, day: str, settings: BackgroundSettings) -> tuple[pa
     spectrogram = SpectrogramSettings(**metadata["settings"])
     frames_a_second, bands = spectrogram.row_shape
     classes, step = settings.hour_classes, _step(store, day)
-    candidates = reference_days(store.days("spectrograms"), day, settings)
+    candidates = reference or reference_days(store.days("spectrograms"), day, settings)
     days = [
         d
         for d in candidates

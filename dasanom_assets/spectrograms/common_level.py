@@ -12,7 +12,7 @@ import pyarrow as pa
 from scipy import ndimage
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
-from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.spectrograms.whitening import Usual, WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import Store
@@ -37,7 +37,9 @@ class _Block:
         return [self.channels[i] for i in sorted({int((k + 0.5) * n / SAMPLED) for k in range(SAMPLED)})]
 
 
-def common_levels(store: Store, day: str, settings: BackgroundSettings) -> Iterator[pa.Table]:
+def common_levels(
+    store: Store, day: str, settings: BackgroundSettings, against: Usual | None = None
+) -> Iterator[pa.Table]:
     """Yield the rows of `common_levels` of a day, one table a stretch of `common_channels` channels.
 
     ``level`` is the median over channels of their whitened levels, each the mean of a second's frames, and over
@@ -51,6 +53,8 @@ def common_levels(store: Store, day: str, settings: BackgroundSettings) -> Itera
         ISO day.
     settings : BackgroundSettings
         With ``common_channels`` 0 there is no row.
+    against : Usual, optional
+        Instead of the day's `background`.
     """
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
     bands = spectrogram.row_shape[1]
@@ -58,10 +62,14 @@ def common_levels(store: Store, day: str, settings: BackgroundSettings) -> Itera
     if not settings.common_channels:
         return
     raw = settings.model_copy(update={"common_channels": 0, "own_spread": False})
-    usual = store.read_day("background", day, ["fibre", "channel"])
-    for block in _blocks(usual, settings.common_channels * spectrogram.group_channels):
+    usual = store.read_day("background", day, ["fibre", "channel"]) if against is None else against.levels
+    for block in _blocks(
+        usual.select(["fibre", "channel"]), settings.common_channels * spectrogram.group_channels
+    ):
         wanted = {(block.fibre, channel) for channel in block.sampled}
-        channels = white_day(store, day, raw, WindowSettings(), lambda *key, wanted=wanted: key in wanted)
+        channels = white_day(
+            store, day, raw, WindowSettings(), lambda *key, wanted=wanted: key in wanted, against=against
+        )
         second, level = _level(channels, bands, settings.common_seconds)
         if len(second):
             yield _table(block, second * SECOND_NS, level)

@@ -1,6 +1,6 @@
 """The whitening that makes channels comparable, and which of their seconds can be used."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,26 +144,54 @@ class WhiteChannel:
     unusable: dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Usual:
+    """What a day is measured against, in place of what its tables say.
+
+    Attributes
+    ----------
+    levels : pyarrow.Table
+        Rows of `background`.
+    hour_classes : int
+        Parts of the day that these have.
+    common : sequence of pyarrow.Table
+        Rows of `common_levels`, one table a stretch.
+    """
+
+    levels: pa.Table
+    hour_classes: int
+    common: Sequence[pa.Table] = ()
+
+
 class CommonLevels:
     """What the channels of a stretch share on a day, one stretch in memory at a time.
 
     Parameters
     ----------
     store : Store
-        Must hold `common_levels` of the day.
+        Must hold `common_levels` of the day, unless it is told otherwise.
     day : str
         ISO day.
+    against : Usual, optional
+        Holds the levels instead.
     """
 
-    def __init__(self, store: Store, day: str) -> None:
-        self._store, self._day = store, day
+    def __init__(self, store: Store, day: str, against: Usual | None = None) -> None:
+        self._store, self._day, self._against = store, day, against
         self._last: tuple[str, int, int] | None = None
         columns = ["fibre", "first_channel", "last_channel"]
+        tables = store.iter_day("common_levels", day, columns) if against is None else against.common
         self._stretches = [
-            (group, rows.slice(0, 1).to_pylist()[0].values())
-            for group, rows in enumerate(store.iter_day("common_levels", day, columns))
+            (group, rows.select(columns).slice(0, 1).to_pylist()[0].values())
+            for group, rows in enumerate(tables)
             if rows.num_rows
         ]
+
+    def _rows(self, group: int) -> pa.Table:
+        if self._against is not None:
+            return self._against.common[group]
+        with self._store.open_day("common_levels", self._day) as file:
+            return file.read_row_group(group, ["start", "level"])
 
     def of(self, fibre: str, channel: int, start_ns: np.ndarray) -> np.ndarray:
         """Return the level of the stretch that a channel lies in, 0 where it has none.
@@ -183,8 +211,7 @@ class CommonLevels:
         for group, (name, first, last) in self._stretches:
             if name == fibre and first <= channel <= last:
                 if self._last != (name, first, last):
-                    with self._store.open_day("common_levels", self._day) as file:
-                        rows = file.read_row_group(group, ["start", "level"])
+                    rows = self._rows(group)
                     self._start = rows["start"].cast(pa.int64()).to_numpy()
                     self._level = stack(rows["level"])
                     self._last = (name, first, last)
@@ -204,6 +231,7 @@ def white_day(
     wanted: Callable[[str, int], bool] | None = None,
     *,
     bad: bool = False,
+    against: Usual | None = None,
 ) -> Iterator[WhiteChannel]:
     """Yield the channels of a day that `channel_health` does not call dead or saturated, whitened.
 
@@ -222,6 +250,8 @@ def white_day(
         Says of a fibre and channel whether it is read; all are by default.
     bad : bool
         Whether to yield the others too, without a usable row.
+    against : Usual, optional
+        Instead of the day's `background` and `common_levels`.
 
     Raises
     ------
@@ -233,9 +263,13 @@ def white_day(
     states = row_states(store, day, spectrogram)
     healthy = {key for key, state in states.items() if state not in BAD_STATES}
     clipped = _ClippedSeconds(store, day, spectrogram.group_channels)
-    usual = store.read_day("background", day)
-    classes = store.metadata("background", day).get("hour_classes", 1)
-    common = CommonLevels(store, day) if settings.common_channels and window.scaling == "background" else None
+    if against is None:
+        usual = store.read_day("background", day)
+        classes = store.metadata("background", day).get("hour_classes", 1)
+    else:
+        usual, classes = against.levels, against.hour_classes
+    takes_off = settings.common_channels and window.scaling == "background"
+    common = CommonLevels(store, day, against) if takes_off else None
     keys = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
     levels = dict(zip(keys, zip(stack(usual["median_db"]), stack(usual["mad_db"]), strict=True), strict=True))
 
