@@ -45,6 +45,10 @@ def samples() -> Path:
     return folder
 
 
+BUDGET = "1000"
+"""Of the line: two days of eight minutes resolve no finer one."""
+
+
 @dataclass(frozen=True)
 class Line:
     """A simulated line after `ingest`, `train` (on all days but the last) and `rescore` (on all)."""
@@ -119,6 +123,9 @@ def line(landing: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Li
             for name, value in QUICKER.items():
                 quicker.setenv(name, value)
             assert defs.resolve_job_def("train").execute_in_process(run_config=config, instance=instance).success
-        for day in DAYS:
-            assert defs.resolve_job_def("rescore").execute_in_process(partition_key=day, instance=instance).success
+        with pytest.MonkeyPatch.context() as larger:
+            larger.setenv("DASANOM_DETECTION__BUDGET", BUDGET)
+            for day in DAYS:
+                job = defs.resolve_job_def("rescore")
+                assert job.execute_in_process(partition_key=day, instance=instance).success
         yield Line(root, Store(str(root)), instance)

@@ -6,10 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dasanom_assets.detection.conformal import Conformal, fused
-from dasanom_assets.detection.crossfit import Folds, Heard, split_inside, strengths
+from dasanom_assets.detection.crossfit import Folds, Heard, measured_by_others, split_inside, strengths
 from dasanom_assets.detection.support import ChannelScores, supported
 from dasanom_assets.models.training_set import SPLITS, WindowIndex, split_of
 from dasanom_assets.settings import ReferenceSettings, TrainingSetSettings
+from dasanom_assets.spectrograms.background import background, day_levels
+from dasanom_assets.spectrograms.whitening import white_day
+from dasanom_assets.tables.schemas import stack
+from dasanom_tests.detection.conftest import QUIET, TRAINED, Ground
 
 SECOND = 1_000_000_000
 LENGTH = 8
@@ -130,3 +134,28 @@ def test_strengths_are_the_fusion_and_its_surroundings_day_by_day() -> None:
         here = all_of.pop(at % 3)
         assert found[at].dtype == np.float32
         np.testing.assert_allclose(found[at], supported(here, all_of), rtol=1e-5)
+
+
+def test_reference_days_are_measured_by_the_others_as_a_new_day_is_by_those_before_it(ground: Ground) -> None:
+    store, settings = ground.store, ground.settings
+    against = measured_by_others(store, [*TRAINED, QUIET], settings.background)
+    # The others of the last day are those before it: nothing differs from what its own tables say.
+    own, by_others = (
+        list(white_day(store, QUIET, settings.background, settings.window, against=usual))
+        for usual in (None, against[QUIET])
+    )
+    for one, other in zip(own, by_others, strict=True):
+        np.testing.assert_array_equal(one.rows, other.rows)
+    # The first day is its own reference by its tables, and hears nothing of itself here.
+    first, second = TRAINED
+    (levels, _), other = background(store, first, settings.background, [second]), against[first].levels
+    pair = measured_by_others(store, TRAINED, settings.background)[first].levels
+    np.testing.assert_array_equal(stack(pair["median_db"]), stack(levels["median_db"]))
+    told = stack(day_levels(store, second, settings.background)["median_db"])
+    np.testing.assert_array_equal(stack(pair["median_db"]), told)
+    assert np.abs(stack(other["median_db"]) - stack(store.read_day("background", first)["median_db"])).max() > 0
+    # A single day has no other.
+    alone = measured_by_others(store, [first], settings.background)[first].levels
+    np.testing.assert_array_equal(
+        stack(alone["median_db"]), stack(store.read_day("background", first)["median_db"])
+    )

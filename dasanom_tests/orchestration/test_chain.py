@@ -24,7 +24,7 @@ from dasanom_assets.orchestration.checks import contract_violations
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
-from dasanom_tests.conftest import Line
+from dasanom_tests.conftest import BUDGET, Line
 from dasanom_tests.test_docs import PROJECT, blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -42,9 +42,9 @@ def test_planted_events_are_found_on_a_day_that_was_not_trained_on(line: Line, l
     assert figures["n_positive"] > 200
     assert figures["auc"] >= 0.95, figures
     events = evaluate_events(line.store.read_day("anomaly_events", day), truth(landing, "events", day))
-    # Of so little reference (two days of eight minutes), a budget of 1 lets only what is far beyond it pass.
-    assert events["n_found"] >= 1, events
-    assert events["false_alarms"] == 0, events
+    assert events["recall"] >= 0.5, events
+    # 0.9 are due at a budget of 1000 on 160 m and eight minutes.
+    assert events["false_alarms"] <= 3, events
 
 
 def test_all_detectors_score_each_day(line: Line) -> None:
@@ -134,6 +134,7 @@ def test_a_report_of_each_day_says_who_flagged_what(line: Line) -> None:
 
 def test_a_day_scored_again_is_the_same(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DASANOM_DATA", str(line.root))
+    monkeypatch.setenv("DASANOM_DETECTION__BUDGET", BUDGET)
     day = line.days[-1]
     before = {
         table: line.store.read_day(table, day) for table in ("anomaly_scores", "anomaly_events", "event_matches")
