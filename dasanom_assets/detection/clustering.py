@@ -11,8 +11,8 @@ from typing import Any
 
 import hdbscan
 import numpy as np
-from numba import njit
 from sklearn import metrics
+from sklearn.neighbors import NearestNeighbors
 
 from dasanom_assets.settings import DetectionSettings
 
@@ -20,8 +20,6 @@ ACTIVE_STD = 0.1
 """Dimensions that spread less carry nothing: `Var(mu)` of 0.01 is where a unit of the VAE counts as active."""
 BLOCK = 2048
 """Windows that a thread places at a time."""
-LEAF = 128
-"""Reference windows whose distances are computed together."""
 FINALISTS = 3
 """Candidates, by DBCV, whose stability is looked at."""
 SUBSAMPLES = 5
@@ -43,8 +41,6 @@ class Clusters:
         float32, shape (n, d): the windows it was fitted on, not scaled.
     chosen : dict
         Parameters, and the figures by which they were chosen.
-    leaves : Leaves
-        The scaled points, cut into boxes.
     tree : Tree
         The condensed tree as arrays.
     just_fitted : hdbscan.HDBSCAN or None
@@ -53,7 +49,6 @@ class Clusters:
 
     points: np.ndarray
     chosen: dict[str, Any]
-    leaves: "Leaves"
     tree: "Tree"
     just_fitted: hdbscan.HDBSCAN | None = None
 
@@ -77,21 +72,54 @@ class Clusters:
         centre, scale = self._units
         return (points - centre) / scale
 
+    def nearest(self, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the `k` nearest reference points, nearest first, and their distances in units of the spread.
+
+        Parameters
+        ----------
+        points : numpy.ndarray
+            float32, shape (m, d), not scaled.
+        k : int
+            At most the number of reference points.
+
+        Returns
+        -------
+        index, distance : numpy.ndarray
+            int64 and float64, shape (m, k).
+        """
+        if not len(points):
+            return np.empty((0, k), np.int64), np.empty((0, k))
+        new = self.scaled(points)
+        index = self._search.kneighbors(new, k, return_distance=False)
+        # Matrix products lose the digits of small distances. Summed over dimensions in this order, they have the
+        # bits that hdbscan's core distances have.
+        square = np.zeros(index.shape)
+        for dimension, values in enumerate(self._reference.T):
+            square += (new[:, dimension, None] - values[index]) ** 2
+        order = np.argsort(square, axis=1, kind="stable")
+        return np.take_along_axis(index, order, 1), np.sqrt(np.take_along_axis(square, order, 1))
+
+    @cached_property
+    def _search(self) -> NearestNeighbors:
+        return NearestNeighbors(algorithm="brute").fit(self._reference)
+
+    @cached_property
+    def _reference(self) -> np.ndarray:
+        return self.scaled(self.points)
+
     @cached_property
     def _units(self) -> tuple[np.ndarray, np.ndarray]:
         return _centre_and_scale(self.points)
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the arrays and the JSON-able values that `restore` needs; to fit again would take seconds."""
-        return {"points": self.points, "order": self.leaves.order} | asdict(self.tree), self.chosen
+        return {"points": self.points} | asdict(self.tree), self.chosen
 
     @staticmethod
     def restore(tensors: dict[str, np.ndarray], values: dict[str, Any]) -> "Clusters":
         """Undo `state`."""
         arrays = dict(tensors)
-        points, order = arrays.pop("points"), arrays.pop("order")
-        centre, scale = _centre_and_scale(points)
-        return Clusters(points, values, Leaves.of((points - centre) / scale, order), Tree(**arrays))
+        return Clusters(arrays.pop("points"), values, Tree(**arrays))
 
 
 def candidates(n: int) -> Iterator[dict[str, Any]]:
@@ -215,10 +243,7 @@ def _labels(fitted: hdbscan.HDBSCAN) -> np.ndarray:
 def refit(points: np.ndarray, parameters: dict[str, Any]) -> Clusters:
     """Fit HDBSCAN with given parameters; the same points and parameters give the same clusters."""
     fitted = _fit_to_predict(points, parameters)
-    data = fitted.prediction_data_
-    # A walk through hdbscan's own tree: what is near stays together.
-    order = np.array(data.tree.get_arrays()[1], np.int64)
-    return Clusters(points, parameters, Leaves.of(data.raw_data, order), Tree.of(fitted), fitted)
+    return Clusters(points, parameters, Tree.of(fitted), fitted)
 
 
 def _centre_and_scale(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -288,10 +313,9 @@ def assign(clusters: Clusters, points: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _assign(clusters: Clusters, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not np.isfinite(points).all():
         raise ValueError("latent means that are not finite have no place among clusters")
-    min_samples, tree, leaves = clusters.chosen["min_samples"], clusters.tree, clusters.leaves
+    min_samples, tree = clusters.chosen["min_samples"], clusters.tree
     k = min(2 * min_samples, len(clusters.points))
-    index, square = _nearest(clusters.scaled(points), leaves.coordinates, leaves.low, leaves.high, k)
-    index, distance = leaves.order[index], np.sqrt(square)
+    index, distance = clusters.nearest(points, k)
     if not clusters.n_clusters:
         return np.full(len(points), -1), np.zeros(len(points)), distance[:, min(min_samples, k) - 1]
 
@@ -316,95 +340,6 @@ def _assign(clusters: Clusters, points: np.ndarray) -> tuple[np.ndarray, np.ndar
     label = tree.label[cluster - tree.root]
     top = tree.label_lam[np.maximum(label, 0)]
     return label, np.where(label >= 0, np.minimum(top, lam) / top, 0.0), score
-
-
-@njit(nogil=True, cache=True)
-def _nearest(
-    points: np.ndarray, coordinates: np.ndarray, low: np.ndarray, high: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `k` nearest reference points, nearest first, and the squares of their distances.
-
-    The sum over dimensions is taken in the order in which scikit-learn's trees take it, so distances have the same
-    bits, and a box is never farther than what is in it.
-
-    Parameters
-    ----------
-    points : numpy.ndarray
-        float64, shape (m, d).
-    coordinates, low, high : numpy.ndarray
-        See `Leaves`.
-    k : int
-        At most the number of reference points.
-
-    Returns
-    -------
-    index, square : numpy.ndarray
-        int64 and float64, shape (m, k); the place is that in `Leaves.order`.
-    """
-    m, d = points.shape
-    index, square = np.zeros((m, k), np.int64), np.full((m, k), np.inf)
-    some, box = np.empty(LEAF), np.empty(len(coordinates))
-    for i in range(m):
-        box[:] = 0.0
-        for a in range(d):
-            x = points[i, a]
-            for leaf in range(len(box)):
-                below, above = low[a, leaf] - x, x - high[a, leaf]
-                gap = below if below > above else above
-                box[leaf] += gap**2 if gap > 0 else 0.0
-        for leaf in np.argsort(box):
-            worst, near = square[i, k - 1], True
-            if box[leaf] > worst:
-                break
-            some[:] = 0.0
-            for a in range(d):
-                x, y = points[i, a], coordinates[leaf, a]
-                for j in range(LEAF):
-                    some[j] += (x - y[j]) ** 2
-                if a % 4 == 3:
-                    near = False
-                    for j in range(LEAF):
-                        near |= some[j] < worst
-                    if not near:
-                        break
-            if not near:
-                continue
-            for j in range(LEAF):
-                if some[j] < worst:
-                    at = k - 1
-                    while at > 0 and square[i, at - 1] > some[j]:
-                        square[i, at], index[i, at] = square[i, at - 1], index[i, at - 1]
-                        at -= 1
-                    square[i, at], index[i, at] = some[j], leaf * LEAF + j
-                    worst = square[i, k - 1]
-    return index, square
-
-
-@dataclass(frozen=True)
-class Leaves:
-    """Reference points that lie together, `LEAF` at a time.
-
-    ``coordinates`` has the shape (leaves, d, LEAF), the last leaf filled up with infinity; ``low`` and ``high``,
-    of shape (d, leaves), are the corners of a leaf's box; ``order`` gives the reference point of a place.
-    """
-
-    coordinates: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    order: np.ndarray
-
-    @staticmethod
-    def of(points: np.ndarray, order: np.ndarray) -> "Leaves":
-        """Cut points, float64, shape (n, d), into boxes; `order` has neighbours together."""
-        points, first = points[order], np.arange(0, len(order), LEAF)
-        filled = np.full((len(first) * LEAF, points.shape[1]), np.inf)
-        filled[: len(points)] = points
-        return Leaves(
-            np.ascontiguousarray(filled.reshape(len(first), LEAF, -1).transpose(0, 2, 1)),
-            np.ascontiguousarray(np.minimum.reduceat(points, first).T),
-            np.ascontiguousarray(np.maximum.reduceat(points, first).T),
-            order,
-        )
 
 
 @dataclass(frozen=True)
