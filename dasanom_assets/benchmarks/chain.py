@@ -16,7 +16,8 @@ from dasanom_assets.benchmarks.machine import kilobytes
 from dasanom_assets.detection.embedding import embeddings
 from dasanom_assets.detection.events import end_of_day_before, find_events, taking_part
 from dasanom_assets.detection.explain import explain
-from dasanom_assets.detection.reference import fit_reference, load_reference, save_reference
+from dasanom_assets.detection.fitting import fit_reference
+from dasanom_assets.detection.reference import load_reference, save_reference
 from dasanom_assets.detection.scoring import anomaly_scores, cluster_labels
 from dasanom_assets.detection.segments import segment_models, segments_note
 from dasanom_assets.detection.temporal import temporal_terms

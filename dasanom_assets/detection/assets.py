@@ -28,7 +28,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
     def segment_models(
         context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
     ) -> dg.MaterializeResult:
-        """A small Gaussian mixture of every minute of a channel; days older than ``keep_days`` are removed."""
+        """A Gaussian of every minute of a channel; days older than ``keep_days`` are removed."""
         from dasanom_assets.detection.segments import drop_old_models, segments_note
         from dasanom_assets.detection.segments import segment_models as compute
 
@@ -100,8 +100,9 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         It names the VAE it belongs to, and is what scoring follows: the live reference model is the live model.
         """
         from dasanom_assets.detection import figures
+        from dasanom_assets.detection.fitting import fit_reference
         from dasanom_assets.detection.promise import promise
-        from dasanom_assets.detection.reference import NAME, fit_reference, save_reference
+        from dasanom_assets.detection.reference import NAME, save_reference
         from dasanom_assets.models import checkpoints
         from dasanom_assets.models.training import load_vae, resolve_device
 

@@ -24,32 +24,56 @@ from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank
 from dasanom_assets.tables.store import Store
 
 
+@dataclass(frozen=True)
 class Folds:
     """Which part of the reference a window belongs to, and what may judge it.
 
-    Each day is a fold where there are enough of them; otherwise days are cut into equal stretches.
-
-    Parameters
+    Attributes
     ----------
-    where : WindowIndex
-        Windows of all days.
-    window_seconds : float
-    recipe : ReferenceSettings
+    edges : dict of str to numpy.ndarray
+        By day, float64, shape (parts + 1,), ns since 1970 UTC: where its parts begin and end.
+    n : int
+        Parts of the reference.
+    guard_ns : int
+        What lies nearer to a part than this does not teach what judges it.
     """
 
-    def __init__(self, where: WindowIndex, window_seconds: float, recipe: ReferenceSettings) -> None:
-        self.days = sorted(set(where.day.tolist()))
-        self._parts = max(1, -(-recipe.folds // max(len(self.days), 1)))
-        self.n = min(recipe.most_folds, len(self.days)) if self._parts == 1 else self._parts * len(self.days)
-        self._guard = int((recipe.guard_seconds + window_seconds) * SECOND_NS)
-        self._edges = {}
-        for day in self.days:
-            of = where.start_ns[where.day == day]
-            self._edges[day] = np.linspace(of.min(), of.max() + 1, self._parts + 1)
+    edges: dict[str, np.ndarray]
+    n: int
+    guard_ns: int
+
+    @staticmethod
+    def of_windows(where: WindowIndex, window_seconds: float, recipe: ReferenceSettings) -> "Folds":
+        """Cut the reference: each day is a part where there are enough of them; otherwise days are cut equally.
+
+        Parameters
+        ----------
+        where : WindowIndex
+            Windows of all days.
+        window_seconds : float
+        recipe : ReferenceSettings
+        """
+        days = sorted(set(where.day.tolist()))
+        parts = max(1, -(-recipe.folds // max(len(days), 1)))
+        edges = {}
+        for day in days:
+            start = where.start_ns[where.day == day]
+            edges[day] = np.linspace(start.min(), start.max() + 1, parts + 1)
+        n = min(recipe.most_folds, len(days)) if parts == 1 else parts * len(days)
+        return Folds(edges, n, int((recipe.guard_seconds + window_seconds) * SECOND_NS))
+
+    @property
+    def days(self) -> list[str]:
+        """The reference days, ascending."""
+        return sorted(self.edges)
+
+    @property
+    def _parts(self) -> int:
+        return len(next(iter(self.edges.values()))) - 1
 
     def of(self, day: str, start_ns: np.ndarray) -> np.ndarray:
         """Return the fold of windows of a day, int64, shape (n_windows,)."""
-        part = np.clip(np.searchsorted(self._edges[day], start_ns, side="right") - 1, 0, self._parts - 1)
+        part = np.clip(np.searchsorted(self.edges[day], start_ns, side="right") - 1, 0, self._parts - 1)
         return (self.days.index(day) * self._parts + part) % self.n
 
     def outside(self, fold: int, where: WindowIndex) -> np.ndarray:
@@ -58,9 +82,34 @@ class Folds:
         for number, day in enumerate(self.days):
             for part in range(self._parts):
                 if (number * self._parts + part) % self.n == fold:
-                    begin, end = self._edges[day][part : part + 2]
+                    begin, end = self.edges[day][part : part + 2]
                     # Also what lies across midnight, on another day.
-                    out &= (where.start_ns < begin - self._guard) | (where.start_ns >= end + self._guard)
+                    out &= (where.start_ns < begin - self.guard_ns) | (where.start_ns >= end + self.guard_ns)
+        return out
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """Detectors that judge the reference days: each was fitted without the part that it judges.
+
+    Attributes
+    ----------
+    folds : Folds
+    detectors : list of dict
+        For each part, detectors by name. Those that look through networks are not among them.
+    """
+
+    folds: Folds
+    detectors: list[dict[str, Detector]]
+
+    def score(self, name: str, windows: Windows, day: str, start_ns: np.ndarray) -> np.ndarray:
+        """Return what a detector says of windows of a reference day, float32, shape (n_windows,)."""
+        part = self.folds.of(day, start_ns)
+        out = np.empty(len(windows), np.float32)
+        for number in np.unique(part):
+            here = part == number
+            mine = windows if here.all() else windows.subset(here)
+            out[here] = self.detectors[number][name].score(mine)
         return out
 
 
@@ -114,8 +163,7 @@ def listen(
     store: Store,
     against: Mapping[str, Usual],
     settings: Settings,
-    folds: Folds,
-    crossed: Sequence[dict[str, Detector]],
+    crossed: CrossFitted,
     through_networks: dict[str, Detector],
     more: Callable[[WindowBank, WindowIndex], dict[str, np.ndarray]],
     look: Callable[[Windows, WindowIndex], Windows],
@@ -129,9 +177,7 @@ def listen(
         The days, and what each is measured against.
     settings : Settings
         The training set's own where they matter.
-    folds : Folds
-    crossed : sequence of dict
-        Detectors by name, fitted without each fold.
+    crossed : CrossFitted
     through_networks : dict
         Detectors that look through networks, by name: they judge windows that these were not trained on.
     more : callable
@@ -158,14 +204,11 @@ def listen(
                 np.full(n, channel.fibre, object), np.full(n, channel.channel), start, np.full(n, day, object)
             )
             scores: dict[str, np.ndarray] = {}
-            fold = folds.of(day, start)
             windows = Windows(bank)
-            if any(detector.inputs for detector in crossed[0].values()):
+            if any(detector.inputs for detector in crossed.detectors[0].values()):
                 windows = Windows(bank, more=more(bank, where))
-            for name in crossed[0]:
-                scores[name] = np.full(n, np.nan, np.float32)
-                for one in np.unique(fold):
-                    scores[name][fold == one] = crossed[one][name].score(windows.subset(fold == one))
+            for name in crossed.detectors[0]:
+                scores[name] = crossed.score(name, windows, day, start)
             if through_networks:
                 unseen = np.flatnonzero(split_inside(start, settings.window.seconds, blocks) == calibration)
                 seen_through = look(Windows(bank.subset(unseen)), where.subset(unseen))

@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.detection.events import hour_of, outlines
-from dasanom_assets.detection.rates import poisson_ratio
-from dasanom_assets.detection.reference import DAY_NS, Reference
+from dasanom_assets.detection.rates import exposure, poisson_ratio
+from dasanom_assets.detection.reference import Reference
 from dasanom_assets.settings import WindowSettings
-from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import with_score
 from dasanom_assets.tables.store import Store
 
@@ -101,7 +100,7 @@ def expected_and_realised(store: Store, day: str, reference: Reference) -> dict[
     """
     rates, window = reference.rates, WindowSettings(**reference.settings["window"])
     columns = ["fibre", "channel", "start", "score", "invalid"]
-    some, exposure = [], 0.0
+    some, km_days = [], 0.0
     spacing = reference.note["spacing_m"]
     step = reference.settings["spectrogram"]["group_channels"]
     usual = float(np.median(list(spacing.values())))
@@ -109,7 +108,7 @@ def expected_and_realised(store: Store, day: str, reference: Reference) -> dict[
         if not (rows := with_score(rows)).num_rows:
             continue
         metres = spacing.get(rows["fibre"][0].as_py(), usual) * step
-        exposure += rows.num_rows * metres / 1000 * window.shift_seconds * SECOND_NS / DAY_NS
+        km_days += exposure(rows.num_rows, metres, window.shift_seconds)
         some.append(rows.filter(pa.array(rows["score"].to_numpy() >= reference.level)))
     budgets = [budget for budget in BUDGETS if budget >= rates.finest]
     if not some:
@@ -122,7 +121,7 @@ def expected_and_realised(store: Store, day: str, reference: Reference) -> dict[
     return {
         budget: {
             # There are no more events than the reference has at all.
-            "expected": min(budget, len(rates.strength) / rates.km_days) * exposure,
+            "expected": min(budget, len(rates.strength) / rates.km_days) * km_days,
             "realised": int((rates.decisive(told) <= budget).sum()),
         }
         for budget in budgets

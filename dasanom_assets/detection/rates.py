@@ -41,6 +41,11 @@ class Tail(NamedTuple):
         return self.rate * stats.genpareto.sf(strength - self.start, self.shape, scale=self.scale)
 
 
+def exposure(n_windows: Any, spacing_m: float, shift_seconds: int) -> Any:
+    """Return the kilometre-days that windows stand for, one every `shift_seconds` on rows `spacing_m` apart."""
+    return n_windows * spacing_m / 1000 * shift_seconds / 86_400
+
+
 @dataclass(frozen=True)
 class Rates:
     """The events of cross-fitted reference ground.

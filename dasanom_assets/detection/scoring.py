@@ -136,7 +136,7 @@ def _scored(
         n = len(start)
         where = WindowIndex(np.full(n, channel.fibre), np.full(n, channel.channel), start, np.full(n, day))
         windows = Windows(bank, latent, rows["outlier"].to_numpy(), inputs.of(bank, where))
-        by_name = {name: reference.detectors[name].score(windows) for name in names}
+        by_name = reference.score(windows, day, start)
         scores = np.stack(list(by_name.values()), axis=1)
         whole = fused(of_fusion, by_name)
         yield rows, scores, invalid, ChannelScores(channel.fibre, channel.channel, start, whole, recipe, shift)

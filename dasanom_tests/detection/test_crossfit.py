@@ -47,7 +47,7 @@ def test_a_window_is_judged_once_and_by_none_that_has_heard_what_is_near(
     days: int, begin: int, minutes: int, folds: int, guard: float, seed: int
 ) -> None:
     where = index(days, begin, min(60 * minutes, 86_400 - begin), max(1, minutes // 5), seed)
-    found = Folds(where, LENGTH, recipe(folds=folds, guard_seconds=guard))
+    found = Folds.of_windows(where, LENGTH, recipe(folds=folds, guard_seconds=guard))
     judged = np.full(len(where), -1)
     for day in found.days:
         of = where.day == day
@@ -69,7 +69,7 @@ def test_a_window_is_judged_once_and_by_none_that_has_heard_what_is_near(
 @pytest.mark.parametrize(("days", "n"), [(4, 4), (5, 5), (8, 8), (9, 8), (30, 8)])
 def test_from_enough_days_on_a_fold_is_days(days: int, n: int) -> None:
     where = index(days, 40_000, 600, 10)
-    found = Folds(where, LENGTH, recipe())
+    found = Folds.of_windows(where, LENGTH, recipe())
     assert found.n == n
     of_day = {day: set(found.of(day, where.start_ns[where.day == day])) for day in found.days}
     assert all(len(folds) == 1 for folds in of_day.values())
@@ -81,7 +81,7 @@ def test_from_enough_days_on_a_fold_is_days(days: int, n: int) -> None:
 @pytest.mark.parametrize(("days", "folds", "n"), [(1, 4, 4), (2, 4, 4), (3, 4, 6), (1, 9, 9)])
 def test_few_days_are_cut_into_stretches_of_equal_length(days: int, folds: int, n: int) -> None:
     where = index(days, 36_000, 4000, 1)
-    found = Folds(where, LENGTH, recipe(folds=folds))
+    found = Folds.of_windows(where, LENGTH, recipe(folds=folds))
     assert found.n == n
     for day in found.days:
         start = np.sort(where.start_ns[where.day == day])
@@ -95,7 +95,7 @@ def test_few_days_are_cut_into_stretches_of_equal_length(days: int, folds: int, 
 
 def test_what_lies_across_midnight_does_not_teach() -> None:
     where = index(4, 0, 86_400, 5)  # day after day without a gap
-    found = Folds(where, LENGTH, recipe())
+    found = Folds.of_windows(where, LENGTH, recipe())
     second, start = where.day == found.days[1], where.start_ns // SECOND
     outside = found.outside(1, where)
     midnight = start[second].min() // 86_400 * 86_400

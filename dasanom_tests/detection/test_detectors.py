@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from dasanom_assets.detection.detectors import BUILT_IN, Detector, Windows, detector_class, detector_classes
-from dasanom_assets.detection.reference import fit_reference, load_reference, save_reference
+from dasanom_assets.detection.fitting import fit_reference
+from dasanom_assets.detection.reference import load_reference, save_reference
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.training import Encoded, load_vae
 from dasanom_assets.settings import Settings

@@ -17,7 +17,7 @@ from dasanom_assets.detection.events import (
     outlines,
     taking_part,
 )
-from dasanom_assets.detection.reference import count_events
+from dasanom_assets.detection.fitting import count_events
 from dasanom_assets.settings import ReferenceSettings, Settings, WindowSettings
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch
 from dasanom_assets.tables.store import Store

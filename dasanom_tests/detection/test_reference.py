@@ -12,15 +12,9 @@ import pyarrow as pa
 import pytest
 
 from dasanom_assets.detection.detectors import Detector, Windows
+from dasanom_assets.detection.fitting import drawn, fit_reference, spacings
 from dasanom_assets.detection.promise import promise
-from dasanom_assets.detection.reference import (
-    Reference,
-    drawn,
-    fit_reference,
-    load_reference,
-    save_reference,
-    spacings,
-)
+from dasanom_assets.detection.reference import Reference, load_reference, save_reference
 from dasanom_assets.models.checkpoints import CheckpointError, load, save
 from dasanom_assets.models.training import load_vae
 from dasanom_assets.models.training_set import WindowIndex, build_manifest
@@ -145,6 +139,11 @@ def test_a_reference_survives_storage(ground: Ground, tmp_path: Path) -> None:
         for one, other in zip(conformal.state(), after.conformal[name].state(), strict=True):
             np.testing.assert_equal(one, other)
     np.testing.assert_equal(before.rates.state(), after.rates.state())
+    np.testing.assert_equal(vars(before.crossed.folds), vars(after.crossed.folds))
+    for own, stored in zip(before.crossed.detectors, after.crossed.detectors, strict=True):
+        assert list(own) == list(stored) == ["neighbours", "ranked", "temporal"]
+        for name, detector in own.items():
+            np.testing.assert_equal(detector.state(), stored[name].state())
     with pytest.raises(CheckpointError, match="run the job train first"):
         load_reference(store)
 

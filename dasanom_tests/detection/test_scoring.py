@@ -14,16 +14,26 @@ import pytest
 
 from dasanom_assets.benchmarks import chain
 from dasanom_assets.detection.conformal import fused
+from dasanom_assets.detection.crossfit import CrossFitted, Folds
 from dasanom_assets.detection.events import hour_of
+from dasanom_assets.detection.fitting import fit_reference
 from dasanom_assets.detection.reference import IncompatibleModelError, Reference, needed, require_fit
 from dasanom_assets.detection.support import ChannelScores, reach_channels, supported
-from dasanom_assets.settings import BackgroundSettings, ReferenceSettings, Settings, WindowSettings
+from dasanom_assets.models.training_set import build_manifest
+from dasanom_assets.settings import (
+    BackgroundSettings,
+    DetectionSettings,
+    ReferenceSettings,
+    Settings,
+    WindowSettings,
+)
 from dasanom_assets.spectrograms.engine import settings_note
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch, with_score
 from dasanom_assets.tables.store import Store
 from dasanom_tests.detection.conftest import (
     CHANNELS,
     EVENTFUL,
+    EVENTS,
     FIBRE,
     FIRST,
     GRID,
@@ -31,6 +41,7 @@ from dasanom_tests.detection.conftest import (
     SECOND,
     SECONDS,
     SETTINGS,
+    TRAINED,
     Ground,
     noon,
     scored,
@@ -48,7 +59,7 @@ HEARD = {"fibre": "north", "sampling_rate_hz": 2000.0, "centre_hz": [10.0, 100.0
 def model(settings: Settings, grids: list[list[float]], **changes: Any) -> Reference:
     """A model of nothing, for some settings and bands."""
     return replace(
-        Reference("v", {}, {}, (), None, 0.0, {}, {}, [], {}, {}),
+        Reference("v", {}, CrossFitted(Folds({}, 0, 0), []), {}, (), None, 0.0, {}, {}, [], {}, {}),
         settings=needed(settings),
         grids=grids,
         version="abc",
@@ -257,6 +268,22 @@ def test_detectors_outside_the_fusion_have_columns_and_no_say(ground: Ground) ->
     alone = with_score(pa.concat_tables(scored(ground.store, EVENTFUL, only, SETTINGS)))
     assert alone["score"].equals(scores["score"])
     assert alone["is_anomaly"].equals(scores["is_anomaly"])
+
+
+def test_a_day_that_was_learned_is_judged_by_detectors_that_have_not_seen_it(ground: Ground, later: Store) -> None:
+    manifest = build_manifest(later, [*TRAINED, EVENTFUL], SETTINGS)
+    settings = SETTINGS.model_copy(update={"detection": DetectionSettings(detectors=("neighbours", "ranked"))})
+    reference = fit_reference(later, manifest, None, "", settings, "cpu")
+    crossed = with_score(pa.concat_tables(scored(later, EVENTFUL, reference)))
+    knowing = replace(reference, crossed=CrossFitted(Folds({}, 0, 0), []))
+    in_sample = with_score(pa.concat_tables(scored(later, EVENTFUL, knowing)))
+    channels, seconds, _ = EVENTS["high"]
+    start = crossed["start"].cast(pa.int64()).to_numpy() - noon(EVENTFUL)
+    channel = crossed["channel"].to_numpy() - FIRST
+    planted = (channel == channels.start + 1) & (start >= seconds.start * SECOND) & (start < seconds.stop * SECOND)
+    for name in ("score_neighbours", "score_ranked", "score"):
+        assert crossed[name].to_numpy()[planted].max() > 1.2 * in_sample[name].to_numpy()[planted].max()
+    assert reference.crossed.folds.days == [*TRAINED, EVENTFUL]
 
 
 def test_channels_are_scored_one_at_a_time(ground: Ground) -> None:
