@@ -340,7 +340,6 @@ class TemporalSettings(_Section):
     )
     frames_a_second: int = Field(2, ge=1, description="frames are averaged to so many a second, at most")
     dimensions: int = Field(10, ge=1, description="coefficients kept of the cosine transform over bands, at most")
-    components: int = Field(4, ge=1, description="Gaussian components of a segment's mixture, at most")
     days: int = Field(7, ge=1, description="earlier days that a segment is held against at the same time of day")
     weeks: int = Field(8, ge=1, description="weeks that days of the same weekday or type are taken from")
     least_days: int = Field(

@@ -18,8 +18,8 @@ from sklearn.decomposition import PCA
 from dasanom_assets.benchmarks.autoencoder import Autoencoder, vectors
 from dasanom_assets.detection.conformal import Conformal, fused
 from dasanom_assets.detection.detectors import Detector, Windows, detector_class, detector_classes
+from dasanom_assets.detection.gaussians import Gaussians, divergence, fit_gaussians
 from dasanom_assets.detection.inputs import ERROR, FEATURES
-from dasanom_assets.detection.mixtures import Mixtures, divergence, fit_mixtures
 from dasanom_assets.detection.neighbours import SMALLEST, Mahalanobis
 from dasanom_assets.models.infogan_training import encode_gan, train_infogan
 from dasanom_assets.models.training import Encoded, encode_bank, train_vae
@@ -49,7 +49,7 @@ BASELINE = "dense_autoencoder"
 FUSED = "fused"
 TEMPORAL = "temporal"
 TEMPORAL_DIMENSIONS = 10
-"""Principal components of whitened frames that a clip's mixture is fitted in."""
+"""Principal components of whitened frames that a clip's Gaussian is fitted in."""
 TRAIN_SHARE, VALIDATION_SHARE = 0.7, 0.1
 """Of the normal clips that are not held out; the rest sets thresholds."""
 LEAST_NORMAL = 4
@@ -356,9 +356,9 @@ def score_group(
     )
 
     def by_frames() -> tuple[float, np.ndarray]:
-        mixtures = clip_mixtures(levels, parts.train, usual, settings.background)
+        models, of_model = clip_models(levels, parts.train, usual, settings.background)
         fitted = time.perf_counter()
-        return fitted, clip_divergences(mixtures, parts.train, seen, len(levels))[of_clip]
+        return fitted, clip_divergences(models, of_model, parts.train, seen, len(levels))[of_clip]
 
     def by_detector(of: type[Detector]) -> tuple[float, np.ndarray]:
         detector = of.fit(reference, settings)
@@ -407,16 +407,16 @@ def score_group(
     return GroupScores(parts, out, seconds, len(learned))
 
 
-def clip_mixtures(
+def clip_models(
     levels: list[np.ndarray], train: np.ndarray, usual: Usual, background: BackgroundSettings
-) -> tuple[Mixtures, np.ndarray]:
-    """Fit a Gaussian mixture to the whitened frames of each channel of each clip.
+) -> tuple[Gaussians, np.ndarray]:
+    """Fit a Gaussian to the whitened frames of each channel of each clip.
 
     Frames are seen by their principal components, which are those of the training clips.
 
     Returns
     -------
-    mixtures : Mixtures
+    models : Gaussians
         One a channel of a clip.
     of_clip : numpy.ndarray
         int64, of the same length: positions of their clips.
@@ -429,21 +429,20 @@ def clip_mixtures(
     frames = np.full((len(lanes), max(map(len, lanes)), pca.n_components_), np.nan, np.float32)
     for row, lane in zip(frames, lanes, strict=True):
         row[: len(lane)] = pca.transform(lane)
-    return fit_mixtures(frames), of_clip
+    return fit_gaussians(frames), of_clip
 
 
 def clip_divergences(
-    mixtures: tuple[Mixtures, np.ndarray], train: np.ndarray, seen: np.ndarray, n_clips: int
+    models: Gaussians, of_clip: np.ndarray, train: np.ndarray, seen: np.ndarray, n_clips: int
 ) -> np.ndarray:
     """Return the least symmetric divergence of each clip from those learned from, nats, NaN for clips not seen.
 
     Of several channels it is the mean.
     """
-    fitted, of_clip = mixtures
-    reference = fitted[np.isin(of_clip, train)]
+    reference = models[np.isin(of_clip, train)]
     out = np.full(n_clips, np.nan)
     for i in seen:
-        out[i] = np.nanmean(divergence(fitted[of_clip == i][:, None], reference[None]).min(axis=1))
+        out[i] = np.nanmean(divergence(models[of_clip == i][:, None], reference[None]).min(axis=1))
     return out
 
 

@@ -14,14 +14,9 @@ import numpy as np
 import pyarrow as pa
 from scipy.fft import dct
 
-from dasanom_assets.detection.mixtures import Mixtures, Prepared, fit_mixtures, paired_divergence
+from dasanom_assets.detection.gaussians import Gaussians, divergence, fit_gaussians
 from dasanom_assets.detection.streams import in_order
-from dasanom_assets.settings import (
-    Settings,
-    SpectrogramSettings,
-    TemporalSettings,
-    WindowSettings,
-)
+from dasanom_assets.settings import Settings, SpectrogramSettings, TemporalSettings, WindowSettings
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
@@ -40,7 +35,7 @@ class Segments:
     channel : int
     start_ns : numpy.ndarray
         int64, shape (n,), ns since 1970 UTC, ascending.
-    models : Mixtures
+    models : Gaussians
         Of shape (n,).
     n_frames : numpy.ndarray
         int32, shape (n,): frames that a model was fitted on.
@@ -49,14 +44,14 @@ class Segments:
     fibre: str
     channel: int
     start_ns: np.ndarray
-    models: Mixtures
+    models: Gaussians
     n_frames: np.ndarray
 
 
 def segments_note(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     """Return the metadata of `segment_models`: what makes its models comparable with those of another day."""
     temporal = settings.temporal.model_dump(mode="json")
-    names = ("segment_seconds", "shift_seconds", "frames_a_second", "dimensions", "components")
+    names = ("segment_seconds", "shift_seconds", "frames_a_second", "dimensions")
     return {
         "spectrogram": store.metadata("spectrograms", day)["settings"],
         "background": settings.background.model_dump(mode="json"),
@@ -80,7 +75,7 @@ def segment_models(store: Store, day: str, settings: Settings) -> Iterator[pa.Ta
     """
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
     d, temporal = min(settings.temporal.dimensions, spectrogram.row_shape[1]), settings.temporal
-    none = Mixtures(np.empty((0, temporal.components)), *np.empty((2, 0, temporal.components, d)))
+    none = Gaussians(*np.empty((2, 0, d), np.float32))
     empty = Segments("", 0, np.empty(0, np.int64), none, np.empty(0, np.int32))
     yield models_table(empty, np.empty(0, np.float32), temporal)
     channels = white_day(store, day, settings.background, WindowSettings())
@@ -101,11 +96,11 @@ def models_of_channels(
         From one channel number to the next: the size of groups of channels.
     """
     cut = ((channel.fibre, channel.channel, *segment_frames(channel, settings)) for channel in channels)
-    found = in_order(lambda some: _Fitted.of(*some, settings.components), (some for some in cut if len(some[2])))
+    fitted = in_order(lambda parts: _fitted(*parts), (parts for parts in cut if len(parts[2])))
     gap, reach = settings.neighbour_gap * step, (settings.neighbour_gap + settings.neighbours) * step
-    for here, around in _with_those_around(found, reach):
-        far = [other for other in around if abs(other.segments.channel - here.segments.channel) > gap]
-        yield models_table(here.segments, _to_neighbours(here, far), settings)
+    for here, around in _with_those_around(fitted, reach):
+        far = [other for other in around if abs(other.channel - here.channel) > gap]
+        yield models_table(here, _to_neighbours(here, far), settings)
 
 
 def segment_frames(channel: WhiteChannel, settings: TemporalSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -175,28 +170,21 @@ def cosine_basis(bands: int, dimensions: int) -> np.ndarray:
     return dct(np.eye(bands), type=2, norm="ortho", axis=0)[:dimensions].astype(np.float32)
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    segments: Segments
-    prepared: Prepared
-
-    @staticmethod
-    def of(fibre: str, channel: int, start: np.ndarray, frames: np.ndarray, components: int) -> "_Fitted":
-        models = fit_mixtures(frames, components, chained=True)
-        n_frames = np.isfinite(frames[:, :, 0]).sum(axis=1, dtype=np.int32)
-        return _Fitted(Segments(fibre, channel, start * SECOND_NS, models, n_frames), Prepared.of(models))
+def _fitted(fibre: str, channel: int, start: np.ndarray, frames: np.ndarray) -> Segments:
+    n_frames = np.isfinite(frames[:, :, 0]).sum(axis=1, dtype=np.int32)
+    return Segments(fibre, channel, start * SECOND_NS, fit_gaussians(frames), n_frames)
 
 
-def _with_those_around(items: Iterable[_Fitted], reach: int) -> Iterator[tuple[_Fitted, list[_Fitted]]]:
+def _with_those_around(items: Iterable[Segments], reach: int) -> Iterator[tuple[Segments, list[Segments]]]:
     """Yield each channel with the others of its fibre within a reach; no more are kept in memory."""
 
-    def near(a: _Fitted, b: _Fitted) -> bool:
-        return a.segments.fibre == b.segments.fibre and abs(a.segments.channel - b.segments.channel) <= reach
+    def near(a: Segments, b: Segments) -> bool:
+        return a.fibre == b.fibre and abs(a.channel - b.channel) <= reach
 
-    held: list[_Fitted] = []
+    held: list[Segments] = []
     waiting = 0  # the first of those held that has not been yielded
 
-    def ready(until: _Fitted | None) -> Iterator[tuple[_Fitted, list[_Fitted]]]:
+    def ready(until: Segments | None) -> Iterator[tuple[Segments, list[Segments]]]:
         nonlocal waiting
         while waiting < len(held) and (until is None or not near(held[waiting], until)):
             here = held[waiting]
@@ -212,38 +200,30 @@ def _with_those_around(items: Iterable[_Fitted], reach: int) -> Iterator[tuple[_
     yield from ready(None)
 
 
-def _to_neighbours(here: _Fitted, others: list[_Fitted]) -> np.ndarray:
+def _to_neighbours(here: Segments, others: list[Segments]) -> np.ndarray:
     """Return the median divergence from other channels at the same time, float32; NaN where there is none."""
-    start = here.segments.start_ns
-    found = np.full((max(len(others), 1), len(start)), np.nan, np.float32)
-    for row, other in zip(found, others, strict=False):
-        _, left, right = np.intersect1d(start, other.segments.start_ns, assume_unique=True, return_indices=True)
-        row[left] = paired_divergence(here.prepared, other.prepared, left, right)
-    return _nanmedian(found)
-
-
-def _nanmedian(values: np.ndarray) -> np.ndarray:
-    """Return the median over the first axis of what is not NaN; NaN where nothing is."""
-    there = np.isfinite(values).any(axis=0)
-    out = np.full(values.shape[1], np.nan, np.float32)
-    out[there] = np.nanmedian(values[:, there], axis=0)
+    start = here.start_ns
+    each = np.full((len(others), len(start)), np.nan, np.float32)
+    for row, other in zip(each, others, strict=True):
+        _, left, right = np.intersect1d(start, other.start_ns, assume_unique=True, return_indices=True)
+        row[left] = divergence(here.models[left], other.models[right])
+    there = np.isfinite(each).any(axis=0)
+    out = np.full(len(start), np.nan, np.float32)
+    out[there] = np.nanmedian(each[:, there], axis=0)
     return out
 
 
 def models_table(segments: Segments, to_neighbours: np.ndarray, settings: TemporalSettings) -> pa.Table:
     """Return the rows of `segment_models` of one channel; `to_neighbours` is float32, shape (n,)."""
-    n, models = len(segments.start_ns), segments.models
+    n, dimensions = len(segments.start_ns), segments.models.means.shape[1]
     return pa.table(
         {
             "fibre": pa.array(np.full(n, segments.fibre, object), pa.string()),
             "channel": pa.array(np.full(n, segments.channel, np.int32)),
             "start": pa.array(segments.start_ns, pa.int64()).cast(TIME),
             "end": pa.array(segments.start_ns + settings.segment_seconds * SECOND_NS, pa.int64()).cast(TIME),
-            **{
-                name: vector(values, int(np.prod(values.shape[1:])))
-                for name in ("weights", "means", "variances")
-                for values in (getattr(models, name),)
-            },
+            "means": vector(segments.models.means, dimensions),
+            "variances": vector(segments.models.variances, dimensions),
             "n_frames": pa.array(segments.n_frames, pa.int32()),
             "to_neighbours": pa.array(to_neighbours, pa.float32()),
         }

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from dasanom_assets.detection.conformal import Conformal
 from dasanom_assets.detection.detectors import Detector, Tensors, Windows
-from dasanom_assets.detection.mixtures import Mixtures, Prepared, least_divergence, paired_divergence
+from dasanom_assets.detection.gaussians import Gaussians, divergence, least_divergence
 from dasanom_assets.detection.streams import in_order
 from dasanom_assets.settings import Settings, TemporalSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -49,28 +49,28 @@ class History:
     ----------
     start : numpy.ndarray
         int64, shape (n,): first second of each segment since 1970, UTC.
-    models : Mixtures
+    models : Gaussians
         Of shape (n,).
     to_neighbours : numpy.ndarray
         float32, shape (n,): median divergence from the channels around.
     """
 
     start: np.ndarray
-    models: Mixtures
+    models: Gaussians
     to_neighbours: np.ndarray
 
-    def __getitem__(self, some: np.ndarray | slice) -> "History":
-        """Return some of the segments."""
-        return History(self.start[some], self.models[some], self.to_neighbours[some])
+    def __getitem__(self, index: np.ndarray | slice) -> "History":
+        """Return the segments that an index selects."""
+        return History(self.start[index], self.models[index], self.to_neighbours[index])
 
     @staticmethod
     def joined(parts: "list[History]") -> "History":
         """Return the segments of several days as one."""
-        models = (np.concatenate([getattr(p.models, name) for p in parts]) for name in Mixtures.__annotations__)
+        means, variances = ([getattr(part.models, name) for part in parts] for name in ("means", "variances"))
         return History(
-            np.concatenate([p.start for p in parts]),
-            Mixtures(*models),
-            np.concatenate([p.to_neighbours for p in parts]),
+            np.concatenate([part.start for part in parts]),
+            Gaussians(np.concatenate(means), np.concatenate(variances)),
+            np.concatenate([part.to_neighbours for part in parts]),
         )
 
 
@@ -151,7 +151,7 @@ def channel_terms(today: History, earlier: History, calendar: Calendar) -> np.nd
     today : History
         Ascending in time.
     earlier : History
-        Reference segments of earlier days.
+        Reference segments of earlier days, ascending in time.
     calendar : Calendar
 
     Returns
@@ -161,13 +161,14 @@ def channel_terms(today: History, earlier: History, calendar: Calendar) -> np.nd
     """
     settings = calendar.settings
     out = np.full((len(today.start), len(TERMS)), np.nan, np.float32)
+    if not len(today.start):
+        return out
     out[:, 0] = _previous(today, earlier, settings.segment_seconds)
 
     local, past = (local_seconds(h.start, settings.time_zone) for h in (today, earlier))
     if (np.diff(past) < 0).any():  # the hour that clocks show twice
         order = np.argsort(past, kind="stable")
         past, earlier = past[order], earlier[order]
-    segments, known = Prepared.of(today.models), Prepared.of(earlier.models)
     slack = settings.slack_segments * settings.shift_seconds
     of_day = local // DAY_SECONDS
     for number in np.unique(of_day):
@@ -180,14 +181,14 @@ def channel_terms(today: History, earlier: History, calendar: Calendar) -> np.nd
             np.searchsorted(past, same_time - slack),
             np.searchsorted(past, same_time + slack, side="right"),
         )
-        least = least_divergence(segments[at], known, first, last)
+        least = least_divergence(today.models[at], earlier.models, first, last)
         of_days, of_weeks = (least[:, np.isin(lags, some)] for some in (daily, weekly))
         out[at, 1] = np.fmin.reduce(of_days, axis=1, initial=np.nan)
         enough = np.isfinite(of_weeks).sum(axis=1) >= settings.least_days
         out[at, 2] = np.where(enough, np.fmin.reduce(of_weeks, axis=1, initial=np.nan), out[at, 1])
 
     to_neighbours = earlier.to_neighbours
-    recent = past >= local.min() - settings.days * DAY_SECONDS if len(local) else np.zeros(len(past), bool)
+    recent = past >= local.min() - settings.days * DAY_SECONDS
     for hour in np.unique(local // 3600 % 24):
         some = to_neighbours[recent & (past // 3600 % 24 == hour) & np.isfinite(to_neighbours)]
         at = np.flatnonzero(local // 3600 % 24 == hour)
@@ -197,26 +198,20 @@ def channel_terms(today: History, earlier: History, calendar: Calendar) -> np.nd
 
 def _previous(today: History, earlier: History, length: int) -> np.ndarray:
     """Return the divergence from the last segment that ended before, at most one length ago."""
-    near = earlier.start >= today.start.min(initial=0) - 2 * length
-    both = History.joined([earlier[near], today])
-    order = np.argsort(both.start, kind="stable")
-    before = np.searchsorted(both.start[order], today.start - length, side="right") - 1
-    some = np.flatnonzero(before >= 0)
-    some = some[both.start[order[before[some]]] >= today.start[some] - 2 * length]
+    past = History.joined([earlier[earlier.start >= today.start[0] - 2 * length], today])
+    last = np.searchsorted(past.start, today.start - length, side="right") - 1
+    there = last >= 0
+    there[there] = past.start[last[there]] >= today.start[there] - 2 * length
     out = np.full(len(today.start), np.nan, np.float32)
-    models = Prepared.of(both.models)
-    out[some] = paired_divergence(models, models, some + near.sum(), order[before[some]])
+    out[there] = divergence(today.models[there], past.models[last[there]])
     return out
 
 
 def reference_days(store: Store, day: str, settings: TemporalSettings) -> list[str]:
     """Return the earlier days, within the look-back, whose segment models are comparable with those of `day`."""
-    note, oldest = (
-        store.metadata("segment_models", day),
-        date.fromisoformat(day) - timedelta(settings.look_back_days),
-    )
-    days = [d for d in store.days("segment_models") if str(oldest) <= d < day]
-    return [d for d in days if store.metadata("segment_models", d) == note]
+    note = store.metadata("segment_models", day)
+    first, last = (str(date.fromisoformat(day) - timedelta(days=n)) for n in (settings.look_back_days, 1))
+    return [d for d in store.days("segment_models", first, last) if store.metadata("segment_models", d) == note]
 
 
 def temporal_terms(store: Store, day: str, settings: TemporalSettings) -> Iterator[pa.Table]:
@@ -275,15 +270,13 @@ def stored_segments(
     store: Store, day: str, wanted: tuple[str, int] | None = None
 ) -> Iterator[tuple[tuple[str, int], str, History]]:
     """Yield fibre and channel, day and segments of the channels of `segment_models`, or of one of them."""
-    columns = ["fibre", "channel", "start", "weights", "means", "variances", "to_neighbours"]
+    columns = ["fibre", "channel", "start", "means", "variances", "to_neighbours"]
     with store.open_day("segment_models", day) as file:
         for group, key in enumerate(group_keys(file.metadata)):
             if key is None or wanted not in (None, key):
                 continue
             rows = file.read_row_group(group, columns)
-            weights, means, variances = (stack(rows[name]) for name in ("weights", "means", "variances"))
-            shape = (*weights.shape, -1)
-            models = Mixtures(weights, means.reshape(shape), variances.reshape(shape))
+            models = Gaussians(stack(rows["means"]), stack(rows["variances"]))
             start = rows["start"].cast(pa.int64()).to_numpy() // SECOND_NS
             yield key, day, History(start, models, rows["to_neighbours"].to_numpy())
 
@@ -395,13 +388,6 @@ class DayTerms:
             there = first + beyond < last
             out[there] = np.fmax(out[there], terms[first[there] + beyond])
         return out
-
-
-def terms_of_windows(
-    store: Store, day: str, fibre: str, channel: int, start_ns: np.ndarray, end_ns: np.ndarray
-) -> np.ndarray:
-    """Return the terms of some windows of one channel; see `DayTerms.of`, which opens the day once for many."""
-    return DayTerms(store, day).of(fibre, channel, start_ns, end_ns)
 
 
 class Temporal(Detector):

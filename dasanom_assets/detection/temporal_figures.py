@@ -9,7 +9,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dasanom_assets.detection.mixtures import divergence
+from dasanom_assets.detection.gaussians import divergence
 from dasanom_assets.detection.segments import cosine_basis
 from dasanom_assets.detection.temporal import TABLE, TERMS, History, needed_days, standing_out, stored_segments
 from dasanom_assets.settings import Settings, SpectrogramSettings
@@ -108,5 +108,5 @@ def _levels(axes: Axes, store: Store, day: str, key: tuple[str, int], start: int
 
 
 def _level(axes: Axes, segment: History, basis: np.ndarray, name: str, colour: str) -> None:
-    for weights, means in zip(segment.models.weights, segment.models.means, strict=True):
-        axes.plot(weights @ means @ basis, np.arange(1, basis.shape[1] + 1), color=colour, label=name)
+    for means in segment.models.means:
+        axes.plot(means @ basis, np.arange(1, basis.shape[1] + 1), color=colour, label=name)

@@ -176,10 +176,7 @@ def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[st
         )
     return {
         "days": days,
-        "digests": {
-            day: {table: store.digest(store.day_path(table, day)) for table in TABLES} | _marks(store, day)
-            for day in days
-        },
+        "digests": {day: {table: store.content_digest(table, day) for table in TABLES} for day in days},
         "spectrogram": made_with[days[0]],
         "window": settings.window.model_dump(mode="json"),
         "background": settings.background.model_dump(),
@@ -245,7 +242,7 @@ def load_bank(
         )
     ]
     for i, day in enumerate(manifest["days"]):
-        if _marks(store, day).items() - manifest["digests"][day].items():
+        if any(store.content_digest(table, day) != known for table, known in manifest["digests"][day].items()):
             raise ValueError(f"{day} has changed since the training set was made: materialize training_set again")
         keys = list(_healthy_seconds(store, day, blocks))
         kept = set(thinned(keys, manifest["channel_step"], i))
@@ -298,9 +295,3 @@ def thinned(channels: list[tuple[str, int]], step: int, day: int) -> list[tuple[
     run = max(1, min(RUN_CHANNELS, len(channels) // step))
     runs = [channels[i : i + run] for i in range(0, len(channels), run)]
     return [key for some in runs[int(day * GOLDEN * step) % step :: step] for key in some]
-
-
-def _marks(store: Store, day: str) -> dict[str, str]:
-    """Return digests that show whether a day was replaced, without reading all of it."""
-    small = {table: store.digest(store.day_path(table, day)) for table in TABLES if table != "spectrograms"}
-    return small | {"spectrograms_footer": store.footer_digest("spectrograms", day)}

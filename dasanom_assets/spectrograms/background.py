@@ -126,17 +126,17 @@ def histograms_note(store: Store, day: str, settings: BackgroundSettings) -> dic
     metadata = store.metadata("spectrograms", day)
     return {
         "settings_digest": metadata["settings_digest"],
-        "spectrograms": store.footer_digest("spectrograms", day),
+        "spectrograms": store.content_digest("spectrograms", day),
         "hour_classes": settings.hour_classes,
         "step_db": _step(store, day),
         "bands": SpectrogramSettings(**metadata["settings"]).row_shape[1],
     }
 
 
-def reference_days(days: list[str], day: str, settings: BackgroundSettings) -> list[str]:
-    """Return the days of `days` that are the reference of `day`: the latest earlier ones, or itself if first."""
-    oldest = str(date.fromisoformat(day) - timedelta(days=settings.look_back_days))
-    return [d for d in days if oldest <= d < day] or [day]
+def reference_days(store: Store, day: str, settings: BackgroundSettings) -> list[str]:
+    """Return the days that are the reference of `day`: those of the look-back before it, or itself if first."""
+    first, last = (str(date.fromisoformat(day) - timedelta(days=n)) for n in (settings.look_back_days, 1))
+    return store.days("spectrograms", first, last) or [day]
 
 
 def background(
@@ -170,7 +170,7 @@ def background(
     spectrogram = SpectrogramSettings(**metadata["settings"])
     frames_a_second, bands = spectrogram.row_shape
     classes, step = settings.hour_classes, _step(store, day)
-    candidates = reference or reference_days(store.days("spectrograms"), day, settings)
+    candidates = reference or reference_days(store, day, settings)
     days = [
         d
         for d in candidates

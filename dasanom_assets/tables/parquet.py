@@ -5,9 +5,10 @@ its footer is written anew: whoever joins them moves bytes and nothing else.
 """
 
 import functools
+import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -18,6 +19,10 @@ from numba import njit
 
 METADATA_KEY = b"dasanom"
 """Schema metadata: one JSON object with the settings and inputs behind a table."""
+DIGEST_KEY = b"dasanom.digest"
+"""Footer: SHA-256 of all that precedes it, so of the rows as they are stored and of nothing else."""
+RECORD_KEY = b"dasanom.made_of"
+"""Footer: what the step read that made the table; see `provenance`."""
 MAGIC = b"PAR1"
 ROW_GROUP_ROWS = 1 << 20
 """A longer table is written as several row groups."""
@@ -53,6 +58,27 @@ def writer_options(schema: pa.Schema, *, dictionaries: bool = True) -> dict[str,
 def with_note(schema: pa.Schema, metadata: dict[str, Any] | None) -> pa.Schema:
     """Return `schema` with `metadata` as JSON under `METADATA_KEY`, and nothing else."""
     return schema.with_metadata({METADATA_KEY: json.dumps(metadata or {}, sort_keys=True, default=str).encode()})
+
+
+class HashingSink:
+    """A file that is written to, and the SHA-256 of what was written so far."""
+
+    closed = False
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink, self._hash = sink, hashlib.sha256()
+
+    def write(self, content: bytes | memoryview) -> int:
+        """Write bytes and return their number."""
+        self._hash.update(content)
+        return self._sink.write(content)
+
+    def flush(self) -> None:
+        """Do nothing: the owner of the file flushes it."""
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 as hexadecimal digits."""
+        return self._hash.hexdigest().encode()
 
 
 class RowGroupWriter:
@@ -211,7 +237,12 @@ def encode(table: pa.Table) -> bytes:
     return writer.close()
 
 
-def join(sink: BinaryIO, parts: Iterable[bytes], metadata: dict[str, Any] | None = None) -> int:
+def join(
+    sink: BinaryIO,
+    parts: Iterable[bytes],
+    metadata: dict[str, Any] | None = None,
+    record: Callable[[], dict[bytes, bytes]] = dict,
+) -> int:
     """Write Parquet files as one, without decoding them, and return its number of rows.
 
     Parameters
@@ -222,13 +253,16 @@ def join(sink: BinaryIO, parts: Iterable[bytes], metadata: dict[str, Any] | None
         Parquet files of one schema; their order is that of the rows. At least one.
     metadata : dict, optional
         JSON-serialisable; replaces that of the parts.
+    record : callable
+        Called once all parts are written: what else the footer holds.
 
     Raises
     ------
     ValueError
         Where there is no part, one is no Parquet file, or its columns are not those of the first.
     """
-    sink.write(MAGIC)
+    hashing = HashingSink(sink)
+    hashing.write(MAGIC)
     end, n_rows = len(MAGIC), 0
     first, schema = None, pa.schema([])
     groups: list[bytes] = []  # as bytes they are a fiftieth of the size of the objects
@@ -244,16 +278,24 @@ def join(sink: BinaryIO, parts: Iterable[bytes], metadata: dict[str, Any] | None
             groups.append(bytes(group.to_bytes()))
             n_rows += group.num_rows
         body = memoryview(part)[len(MAGIC) : len(part) - 8 - _footer_size(part)]
-        sink.write(body)
+        hashing.write(body)
         end += len(body)
     if first is None:
         raise ValueError("there is no part to join")
-    noted = io.BytesIO()
-    pq.write_metadata(with_note(schema, metadata), noted)
-    first.key_value_metadata = read_footer(noted.getvalue()).key_value_metadata
+    keys = {DIGEST_KEY: hashing.digest()} | record()
+    first.key_value_metadata = _key_values(with_note(schema, metadata)) + [
+        pair for pair in _key_values(pa.schema([], keys)) if pair.key in keys
+    ]
     first.num_rows = n_rows
     sink.write(footer_bytes(first, groups))
     return n_rows
+
+
+def _key_values(schema: pa.Schema) -> list[Any]:
+    """Return keys and values as they stand in the footer of a file of a schema."""
+    sink = io.BytesIO()
+    pq.write_metadata(schema, sink)
+    return read_footer(sink.getvalue()).key_value_metadata
 
 
 def _schema(part: bytes) -> pa.Schema:

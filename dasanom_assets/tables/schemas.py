@@ -74,7 +74,6 @@ SCHEMAS: dict[str, pa.Schema] = {
     "segment_models": pa.schema(
         [
             *_INTERVAL,
-            ("weights", VECTOR),
             ("means", VECTOR),
             ("variances", VECTOR),
             ("n_frames", pa.int32()),

@@ -11,7 +11,6 @@ import fcntl
 import fnmatch
 import glob
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -225,11 +224,11 @@ class Store:
         """Return the path of a day of a table, relative to the root."""
         return f"tables/{table}/day={day}/{table}.parquet"
 
-    def days(self, table: str) -> list[str]:
-        """Return the days that a table has, sorted."""
+    def days(self, table: str, first: str = "", last: str = "9999") -> list[str]:
+        """Return the days that a table has, sorted, from `first` to `last`."""
         names = self.folders(f"tables/{table}")
         days = [name.removeprefix("day=") for name in names if name.startswith("day=")]
-        return [day for day in days if self.has_day(table, day)]
+        return [day for day in days if first <= day <= last and self.exists(self.day_path(table, day))]
 
     def has_day(self, table: str, day: str) -> bool:
         """Whether the day of the table has been materialized."""
@@ -270,16 +269,15 @@ class Store:
             raise ValueError(wrong)
         schema = parquet.with_note(first.schema, metadata)
         n_rows = 0
-        with (
-            self._replacing(self.day_path(table, day)) as sink,
-            pq.ParquetWriter(sink, schema, **parquet.writer_options(schema)) as writer,
-        ):
-            while first is not None:
-                writer.write_table(
-                    first.replace_schema_metadata(schema.metadata), row_group_size=parquet.ROW_GROUP_ROWS
-                )
-                n_rows += first.num_rows
-                first = next(batches, None)
+        with self._replacing(self.day_path(table, day)) as file:
+            sink = parquet.HashingSink(file)
+            with pq.ParquetWriter(sink, schema, **parquet.writer_options(schema)) as writer:
+                while first is not None:
+                    rows_of_schema = first.replace_schema_metadata(schema.metadata)
+                    writer.write_table(rows_of_schema, row_group_size=parquet.ROW_GROUP_ROWS)
+                    n_rows += first.num_rows
+                    first = next(batches, None)
+                writer.add_key_value_metadata({parquet.DIGEST_KEY: sink.digest()} | self._record(table, day))
         return n_rows
 
     def write_day_parts(
@@ -311,7 +309,11 @@ class Store:
         if wrong := mismatch(table, pq.read_schema(pa.BufferReader(first))):
             raise ValueError(wrong)
         with self._replacing(self.day_path(table, day)) as sink:
-            return parquet.join(sink, itertools.chain([first], parts), metadata)
+            return parquet.join(sink, itertools.chain([first], parts), metadata, lambda: self._record(table, day))
+
+    def _record(self, table: str, day: str) -> dict[bytes, bytes]:
+        """Return what the footer of a table says of how it was made: nothing, where no step makes it."""
+        return {}
 
     def drop_day(self, table: str, day: str) -> None:
         """Remove a day of a table; nothing happens where it is not there."""
@@ -353,15 +355,14 @@ class Store:
         """Return what `write_day` was given as metadata, from an open file."""
         return json.loads((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
 
-    def footer_digest(self, table: str, day: str) -> str:
-        """Return a SHA-256 that changes where a day was replaced by other rows, without reading all of it.
+    def content_digest(self, table: str, day: str) -> str:
+        """Return the SHA-256 of the rows of a day as they are stored, from its footer; raises as `open_day`."""
+        return self.footer(table, day)[parquet.DIGEST_KEY].decode()
 
-        The footer of a Parquet file holds size and place of each of its column chunks.
-        """
+    def footer(self, table: str, day: str) -> dict[bytes, bytes]:
+        """Return the keys and values in the footer of a day; raises as `open_day`."""
         with self.open_day(table, day) as file:
-            footer = io.BytesIO()
-            file.metadata.write_metadata_file(footer)
-        return hashlib.sha256(footer.getvalue()).hexdigest()
+            return file.metadata.metadata
 
     def digest(self, path: str) -> str:
         """Return the SHA-256 of a file, as hexadecimal digits."""

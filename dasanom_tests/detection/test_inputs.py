@@ -9,7 +9,7 @@ from dasanom_assets.detection.detectors import Detector
 from dasanom_assets.detection.gan import InfoGan
 from dasanom_assets.detection.inputs import Inputs, _every
 from dasanom_assets.detection.neighbours import Neighbours
-from dasanom_assets.detection.temporal import TABLE, TERMS, Temporal, terms_of_windows
+from dasanom_assets.detection.temporal import TABLE, TERMS, DayTerms, Temporal
 from dasanom_assets.models.checkpoints import CheckpointError
 from dasanom_assets.models.training_set import WindowIndex
 from dasanom_assets.spectrograms.windows import WindowBank
@@ -48,9 +48,7 @@ def test_terms_of_several_days_and_channels_come_in_the_order_of_the_windows(gro
     assert list(found) == [TABLE]
     assert found[TABLE].shape == (len(rows), len(TERMS))
     for (day, channel, _), start, terms in zip(rows, where.start_ns, found[TABLE], strict=True):
-        one = terms_of_windows(
-            ground.store, day, FIBRE, channel, np.array([start]), np.array([start + 4 * SECOND])
-        )
+        one = DayTerms(ground.store, day).of(FIBRE, channel, np.array([start]), np.array([start + 4 * SECOND]))
         np.testing.assert_array_equal(terms, one[0])
     assert np.isfinite(found[TABLE]).any()
 

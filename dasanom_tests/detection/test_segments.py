@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.detection.mixtures import divergence, fit_mixtures
+from dasanom_assets.detection.gaussians import divergence, fit_gaussians
 from dasanom_assets.detection.segments import (
     Segments,
     band_features,
@@ -95,9 +95,10 @@ def test_every_channel_is_fitted_and_held_against_those_beyond_its_own_event() -
     models = {}
     for channel in channels:
         key = (channel.fibre, channel.channel)
-        models[key] = fit_mixtures(segment_frames(channel, TEMPORAL)[1], 4, chained=True)
+        models[key] = fit_gaussians(segment_frames(channel, TEMPORAL)[1])
         rows = by_channel[key]
-        np.testing.assert_array_equal(stack(rows["means"]).reshape(-1, 4, 10), models[key].means)
+        np.testing.assert_array_equal(stack(rows["means"]), models[key].means)
+        np.testing.assert_array_equal(stack(rows["variances"]), models[key].variances)
         assert rows["n_frames"].to_pylist() == [120] * len(rows)
     others = [100, 101, 109, 110, 111]  # of 105, at more than 3 and at most 7 channels
     expected = np.median([divergence(models["north", 105], models["north", n]) for n in others], axis=0)
@@ -110,9 +111,7 @@ def test_models_are_kept_for_as_many_days_as_the_setting_says(tmp_path: Path) ->
     store = Store(str(tmp_path))
     frames = np.random.default_rng(0).normal(size=(1, 50, 3))
     for day in ("2026-01-01", "2026-01-02", "2026-01-03", "2026-01-09"):
-        rows = Segments(
-            "north", 1, np.array([START * SECOND_NS]), fit_mixtures(frames, 2), np.array([50], np.int32)
-        )
+        rows = Segments("north", 1, np.array([START * SECOND_NS]), fit_gaussians(frames), np.array([50], np.int32))
         store.write_day("segment_models", day, models_table(rows, np.zeros(1, np.float32), TemporalSettings()))
     assert drop_old_models(store, "2026-01-03", keep_days=1) == ["2026-01-01"]
     assert store.days("segment_models") == ["2026-01-02", "2026-01-03", "2026-01-09"]

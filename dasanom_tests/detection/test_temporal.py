@@ -10,12 +10,13 @@ import pytest
 
 from dasanom_assets.detection.conformal import Conformal
 from dasanom_assets.detection.detectors import detector_class
-from dasanom_assets.detection.mixtures import Mixtures, divergence, fit_mixtures
+from dasanom_assets.detection.gaussians import Gaussians, divergence, fit_gaussians
 from dasanom_assets.detection.segments import Segments, models_table
 from dasanom_assets.detection.temporal import (
     MIN_SCORES,
     TERMS,
     Calendar,
+    DayTerms,
     History,
     Temporal,
     channel_terms,
@@ -25,14 +26,13 @@ from dasanom_assets.detection.temporal import (
     standing_out,
     stored_segments,
     temporal_terms,
-    terms_of_windows,
 )
 from dasanom_assets.settings import SpectrogramSettings, TemporalSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, mismatch
 from dasanom_assets.tables.store import Store
 
-SETTINGS = TemporalSettings(components=2, dimensions=3)
+SETTINGS = TemporalSettings(dimensions=3)
 NOTE = {"spectrogram": SpectrogramSettings().model_dump(mode="json"), "segments": {}}
 DAY = "2026-03-04"  # a Wednesday
 
@@ -45,8 +45,8 @@ def day_before(day: str, n: int) -> str:
     return str(date.fromisoformat(day) - timedelta(days=n))
 
 
-def models(n: int, seed: int, shift: float = 0.0) -> Mixtures:
-    return fit_mixtures(np.random.default_rng(seed).normal(shift, size=(n, 40, 3)), 2)
+def models(n: int, seed: int, shift: float = 0.0) -> Gaussians:
+    return fit_gaussians(np.random.default_rng(seed).normal(shift, size=(n, 40, 3)))
 
 
 def write(
@@ -92,7 +92,9 @@ def test_terms_are_what_their_definitions_say_segment_by_segment(store: Store) -
     for lag in range(5):
         write(store, day_before(DAY, lag), to_neighbours=[3.0, 1.0, 1.5, 8.0, 1.2][lag])
     found = terms(store)
-    today = stored(store, DAY)
+    today, written = stored(store, DAY), models(20, second(DAY) % 10_007 + 8)
+    np.testing.assert_array_equal(today.models.means, written.means)
+    np.testing.assert_array_equal(today.models.variances, written.variances)
     expected = np.full(20, np.nan)
     expected[2:] = divergence(today.models[2:], today.models[:-2])
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-5)
@@ -209,6 +211,8 @@ def test_the_segment_before_may_lie_on_the_day_before_but_not_long_ago(store: St
     np.testing.assert_allclose(found[:, 0], divergence(today.models, earlier.models[-1:]), rtol=1e-5)
     write(store, DAY, "00:02", n=2)
     assert np.isnan(terms(store)[:, 0]).all()
+    later = History(today.start + np.array([0, 600]), today.models, today.to_neighbours)
+    assert np.isnan(channel_terms(later, later[:0], Calendar.of([], SETTINGS))[:, 0]).all()
 
 
 def test_the_usual_divergence_of_neighbours_is_that_of_the_hour() -> None:
@@ -217,6 +221,7 @@ def test_the_usual_divergence_of_neighbours_is_that_of_the_hour() -> None:
     today = History(start + 86_400, models(6, 2), np.full(6, 4, np.float32))
     calendar = Calendar.of([day_before(DAY, 1)], SETTINGS)
     np.testing.assert_allclose(channel_terms(today, earlier, calendar)[:, 3], [3, 3, -2, -2, np.nan, np.nan])
+    assert channel_terms(today[:0], earlier, calendar).shape == (0, 4)
 
 
 def test_a_window_has_the_largest_terms_of_the_segments_that_overlap_it(store: Store) -> None:
@@ -232,12 +237,13 @@ def test_a_window_has_the_largest_terms_of_the_segments_that_overlap_it(store: S
     }
     store.write_day("temporal_terms", DAY, pa.table(columns, schema=SCHEMAS["temporal_terms"]))
     begin = (second(DAY) + np.array([0, 22, 23, 59, 112, 120, 295])) * SECOND_NS
-    found = terms_of_windows(store, DAY, "north", 3, begin, begin + 8 * SECOND_NS)
+    of_day = DayTerms(store, DAY)
+    found = of_day.of("north", 3, begin, begin + 8 * SECOND_NS)
     nan = np.nan
     expected = [[1, nan, 7], [1, nan, 7], [5, nan, 7], [5, 9, 7], [2, 9, nan], [nan] * 3, [8, 8, 8]]
     np.testing.assert_array_equal(found, [[*row, nan] for row in expected])
-    assert np.isnan(terms_of_windows(store, DAY, "north", 4, begin, begin + SECOND_NS)).all()
-    assert terms_of_windows(store, DAY, "north", 3, begin[:0], begin[:0]).shape == (0, 4)
+    assert np.isnan(of_day.of("north", 4, begin, begin + SECOND_NS)).all()
+    assert of_day.of("north", 3, begin[:0], begin[:0]).shape == (0, 4)
     assert standing_out(store, DAY) == ("north", 3, second(DAY) + 300)
 
 

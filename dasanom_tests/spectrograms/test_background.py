@@ -253,9 +253,12 @@ def test_days_with_other_settings_are_no_reference(tmp_path: Path) -> None:
     assert background(store, "2026-01-06", BackgroundSettings())[1]["days"] == ["2026-01-06"]
 
 
-def test_the_look_back_is_bounded() -> None:
-    days = [f"2026-01-{d:02d}" for d in range(1, 20)]
-    assert reference_days(days, "2026-01-19", BackgroundSettings(look_back_days=3)) == days[15:18]
+def test_the_look_back_is_bounded(tmp_path: Path) -> None:
+    store, days = Store(str(tmp_path)), [f"2026-01-{d:02d}" for d in range(14, 20)]
+    for day in days:
+        write(store, day, 10.0)
+    assert reference_days(store, "2026-01-19", BackgroundSettings(look_back_days=3)) == days[2:5]
+    assert reference_days(store, "2026-01-14", BackgroundSettings(look_back_days=3)) == ["2026-01-14"]
 
 
 def test_a_day_without_spectrograms_says_what_to_do(tmp_path: Path) -> None:
