@@ -31,7 +31,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from distributed import Client
 
-from dasanom_assets.benchmarks import chain, street
+from dasanom_assets import chain
+from dasanom_assets.benchmarks import street
 from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.benchmarks.simulated import (
     GUARD_CHANNELS,
@@ -200,7 +201,7 @@ def run(ground: Ground, settings: Settings, client: Client) -> dict[str, Any]:
                 for budget, count in expected_and_realised(store, of_day, reference).items()
             ]
             continue
-        chain.score(store, of_day, store, settings)
+        chain.score(store, of_day, settings)
         scores = with_score(store.read_day("anomaly_scores", of_day))
         activity = read_truth(store, of_day, "activity")
         if kind in ("faint", "usual"):
@@ -316,7 +317,7 @@ def events_within(scores: pa.Table, reference: Reference, settings: Settings, bu
 
 def scoring_cost(store: Store, of_day: str) -> dict[str, Any]:
     """Score a day in a process of its own; return its seconds by step, channel-seconds and peak memory."""
-    command = [sys.executable, "-m", "dasanom_assets.benchmarks.chain", store.url(""), store.url(""), of_day]
+    command = [sys.executable, "-m", "dasanom_assets.benchmarks.cost", store.url(""), store.url(""), of_day]
     told = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     return json.loads(told.stdout)
 

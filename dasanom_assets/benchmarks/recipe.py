@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dasanom_assets.benchmarks import chain
+from dasanom_assets import chain
 from dasanom_assets.benchmarks.detection import (
     FIGURES,
     Ground,
@@ -134,6 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=5, help="of a day (default: %(default)s)")
     parser.add_argument("--channels", type=int, default=32, help="of each site (default: %(default)s)")
     parser.add_argument("--street", type=Path, help="folder with the recordings of the street")
+    parser.add_argument("--families", nargs="*", default=list(FAMILIES), help="of sites (default: %(default)s)")
     parser.add_argument("--constants", nargs="+", default=list(CHANGES), help="to change (default: all)")
     options = parser.parse_args(arguments)
     settings = Settings().model_copy(update={"detection": DetectionSettings(detectors=("neighbours", "ranked"))})
@@ -144,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
             changed = {name: type(getattr(usual, name))(value)}
             recipes[f"`{name}` {value:g}"] = ReferenceSettings(**(usual.model_dump() | changed))
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in recipes}
-    places = [*FAMILIES, *([None] if options.street else [])]
+    places = [*options.families, *([None] if options.street else [])]
     for family in places:
         with ExitStack() as stack:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dasanom-recipe-")))

@@ -41,7 +41,7 @@ def reference_map(store: Store, reference: Reference) -> tuple[np.ndarray, dict[
         return np.empty((0, 0)), {}
     points = reference.latent.clusters.scaled(reference.latent.clusters.points)
     points = points[np.linspace(0, len(points) - 1, min(len(points), MAP_REFERENCE)).astype(int)]
-    version = checkpoints.live(store, MAP_NAME)
+    version = checkpoints.latest(store, MAP_NAME)
     if version is not None:
         tensors, description = checkpoints.load(store, MAP_NAME, version)
         if description["reference_model"] == reference.version:
@@ -49,7 +49,7 @@ def reference_map(store: Store, reference: Reference) -> tuple[np.ndarray, dict[
     coordinates = {k: fit_map(points, k) for k in (2, 3)}
     tensors = {f"map{k}": values for k, values in coordinates.items()}
     version = checkpoints.save(store, MAP_NAME, tensors, {"reference_model": reference.version})
-    checkpoints.set_live(store, MAP_NAME, version)
+    checkpoints.set_latest(store, MAP_NAME, version)
     return points, coordinates
 
 
@@ -126,6 +126,12 @@ def day_panels(store: Store, day: str, settings: Settings) -> list[Panels]:
     ]
 
 
+def recorded_hours(recordings: pa.Table) -> float:
+    """Return how many hours the recordings of a day last, all fibres together."""
+    spans = pc.subtract(*(recordings[name].cast(pa.int64()) for name in ("end", "start")))
+    return (pc.sum(spans).as_py() or 0) / 3.6e12
+
+
 def usual_threshold(rates: Rates, budget: float, scores: pa.Table) -> float:
     """Return the median over channels and hours of the thresholds of a budget; NaN without rows of `scores`."""
     places = scores.group_by(["fibre", "channel"]).aggregate([]).to_pylist()
@@ -157,8 +163,7 @@ def day_findings(
     mu = stack(store.read_day("embeddings", day, ["mu"])["mu"])
     some = np.linspace(0, len(label) - 1, min(len(label), QUALITY_WINDOWS)).astype(int)
     placed = mu[some] if reference.latent is None else reference.latent.clusters.scaled(mu[some])
-    spans = pc.subtract(*(table["recordings"][name].cast(pa.int64()) for name in ("end", "start")))
-    hours = (pc.sum(spans).as_py() or 0) / 3.6e12
+    hours = recorded_hours(table["recordings"])
     contractor = table["contractor_scores"]
     both_sides = contractor.num_rows > 0
     who = agreement.who_flagged(scores, contractor, settings.comparison)

@@ -1,6 +1,6 @@
 """What scoring needs beside the networks: fitted detectors, and how often reference ground does as much."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,11 +115,6 @@ class Reference:
         return self.detectors.get("latent")  # type: ignore[return-value]
 
 
-def needed(settings: Settings) -> dict[str, Any]:
-    """Return the settings in force of the sections `NEEDED`."""
-    return {name: getattr(settings, name).model_dump(mode="json") for name in NEEDED}
-
-
 def save_reference(store: Store, reference: Reference) -> str:
     """Store a reference model and return its version; making it live is a separate step."""
     tensors: dict[str, np.ndarray] = {
@@ -181,7 +176,7 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
     """
     version = version or checkpoints.live(store, NAME)
     if version is None:
-        raise checkpoints.CheckpointError("there is no reference model yet: run the job train first")
+        raise checkpoints.CheckpointError("there is no live model yet: run the job train first")
     tensors, d = checkpoints.load(store, NAME, version)
 
     def below(prefix: str) -> dict[str, np.ndarray]:
@@ -233,7 +228,30 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
         ) from error
 
 
-def require_fit(reference: Reference, metadata: dict[str, Any], settings: Settings, day: str) -> None:
+def promote(store: Store, version: str) -> dict[str, str]:
+    """Make a reference model, and the networks that it was fitted with, those that score; return their versions.
+
+    Raises
+    ------
+    checkpoints.CheckpointError
+        Where one of them is not there or damaged; what was live stays live.
+    """
+    _, description = checkpoints.load(store, NAME, version)
+    versions = {NAME: version, "vae": description["vae_version"], "infogan": description["infogan_version"]}
+    if versions["vae"]:
+        versions["training_set"] = checkpoints.load(store, "vae", versions["vae"])[1]["training_set"]
+    versions = {name: version for name, version in versions.items() if version}
+    checkpoints.set_live(store, versions)
+    return versions
+
+
+def require_fit(
+    reference: Reference,
+    metadata: dict[str, Any],
+    settings: Settings,
+    day: str,
+    sections: Sequence[str] = NEEDED,
+) -> None:
     """Refuse to score a day with a model that was made by another recipe, for other settings or other bands.
 
     Settings alone do not make the bands: those of a fibre end at half of its sampling rate.
@@ -246,26 +264,30 @@ def require_fit(reference: Reference, metadata: dict[str, Any], settings: Settin
     settings : Settings
         Those in force.
     day : str
+    sections : sequence of str
+        That must be the same.
 
     Raises
     ------
     IncompatibleModelError
         Naming what differs, and what to do.
     """
-    have = needed(settings) | {"spectrogram": metadata["settings"]}
-    for section, wanted in reference.settings.items():
-        if differs := [key for key in wanted if have[section].get(key) != wanted[key]]:
+    have = {"spectrogram": metadata["settings"]} | {
+        name: getattr(settings, name).model_dump(mode="json") for name in sections if name != "spectrogram"
+    }
+    for section in sections:
+        wanted = reference.settings[section]
+        if differs := [key for key, value in have[section].items() if wanted.get(key) != value]:
             names = ", ".join(
-                f"{section}.{key} {have[section].get(key)} (model: {wanted[key]})" for key in differs
+                f"{section}.{key} {have[section][key]} (model: {wanted.get(key)})" for key in differs
             )
-            do = (
-                ""
+            remedy = (
+                "Set the recipe back"
                 if section == "reference"
-                else "Materialize the day's spectrograms with the model's settings, or "
+                else "Materialize the day's spectrograms with the model's settings"
             )
             raise IncompatibleModelError(
-                f"reference model {reference.version} does not fit {day}: {names}. "
-                + (do + "run the job train." if do else "Set the recipe back, or run the job train.")
+                f"reference model {reference.version} does not fit {day}: {names}. {remedy}, or run the job train."
             )
     for grid in metadata["grids"]:
         hz = np.array(grid["centre_hz"])

@@ -64,7 +64,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         days = config.days or days_to_learn(store, datetime.now(UTC).date().isoformat())
         manifest = build_manifest(store, days, settings)
         version = checkpoints.save(store, "training_set", {}, manifest)
-        checkpoints.set_live(store, "training_set", version)
+        checkpoints.set_latest(store, "training_set", version)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(checkpoints.digest(store, "training_set", version)),
             metadata={
@@ -128,7 +128,7 @@ def _trained(
     """
     from dasanom_assets.models import checkpoints
 
-    version = checkpoints.require_live(store, "training_set", "materialize training_set first")
+    version = checkpoints.require_latest(store, "training_set", "materialize training_set first")
     command = [sys.executable, "-m", "dasanom_assets.models.process", network, "--data", store.url("")]
     command += ["--training-set", version, "--device", device, "--settings", settings.model_dump_json()]
     try:

@@ -1,11 +1,12 @@
 """Models in the data root: safetensors and JSON, versioned by what they hold. No pickle, no torch.
 
-A version is written tensors first, then their description, and is made live by a pointer: a killed writer leaves
-the model that was live before.
+A version is written tensors first, then their description, and is made the latest by a pointer: a killed writer
+leaves the one that was before. What scores is the live set: one pointer to versions that belong together.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from safetensors.numpy import save as serialize_tensors
 from dasanom_assets.tables.store import Store
 
 VERSION_DIGITS = 16
+LIVE = "models/live.json"
+"""The one pointer to what scores."""
 
 
 class CheckpointError(RuntimeError):
@@ -23,7 +26,7 @@ class CheckpointError(RuntimeError):
 
 
 def save(store: Store, name: str, tensors: dict[str, Any], description: dict[str, Any]) -> str:
-    """Store a model and return its version; making it live is a separate step.
+    """Store a model and return its version; making it the latest, or live, is a separate step.
 
     Saving the same content again gives the same version.
 
@@ -89,8 +92,8 @@ def digest(store: Store, name: str, version: str) -> str:
     return f"sha256:{_note(store, name, version)['digest']}"
 
 
-def set_live(store: Store, name: str, version: str) -> None:
-    """Make a version the one that others follow.
+def set_latest(store: Store, name: str, version: str) -> None:
+    """Make a version the one that the next step of a training takes.
 
     Raises
     ------
@@ -101,23 +104,52 @@ def set_live(store: Store, name: str, version: str) -> None:
     store.write_json(_pointer(name), {"version": version})
 
 
-def live(store: Store, name: str) -> str | None:
-    """Return the live version, or None where none was ever made live."""
+def latest(store: Store, name: str) -> str | None:
+    """Return the version that was made last, or None where none ever was."""
     return store.read_json(_pointer(name))["version"] if store.exists(_pointer(name)) else None
 
 
-def require_live(store: Store, name: str, remedy: str) -> str:
-    """Return the live version.
+def require_latest(store: Store, name: str, remedy: str) -> str:
+    """Return the version that was made last.
 
     Raises
     ------
     CheckpointError
         Where there is none, with `remedy` as what to do.
     """
-    version = live(store, name)
+    version = latest(store, name)
     if version is None:
-        raise CheckpointError(f"there is no live {name} yet: {remedy}")
+        raise CheckpointError(f"there is no {name} yet: {remedy}")
     return version
+
+
+def set_live(store: Store, versions: Mapping[str, str]) -> None:
+    """Make models that belong together those that score.
+
+    Parameters
+    ----------
+    store : Store
+    versions : mapping of str to str
+        Version by kind of model: ``reference_model`` and what it was fitted with.
+
+    Raises
+    ------
+    CheckpointError
+        Where one of them cannot be loaded; the pointer stays as it was.
+    """
+    for name, version in versions.items():
+        load(store, name, version)
+    store.write_json(LIVE, dict(versions))
+
+
+def live_set(store: Store) -> dict[str, str]:
+    """Return the versions that score, by kind of model; none where nothing was promoted yet."""
+    return store.read_json(LIVE) if store.exists(LIVE) else {}
+
+
+def live(store: Store, name: str) -> str | None:
+    """Return the version of a kind of model that scores, or None where there is none."""
+    return live_set(store).get(name)
 
 
 def _folder(name: str, version: str) -> str:
@@ -125,7 +157,7 @@ def _folder(name: str, version: str) -> str:
 
 
 def _pointer(name: str) -> str:
-    return f"models/{name}/live.json"
+    return f"models/{name}/latest.json"
 
 
 def _note(store: Store, name: str, version: str) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def train_network(
         raise
     version = network.save(store, trained, {"training_set": training_set, "days": manifest["days"]})
     if trained.usable:
-        checkpoints.set_live(store, name, version)
+        checkpoints.set_latest(store, name, version)
     figures = network.figures(trained, validation)
     _write_page(store, page, name, trained, figures, finished=True)
     unfinished.discard()
@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             training_set = options.training_set
             if training_set == "live":
-                training_set = checkpoints.require_live(store, "training_set", "materialize training_set first")
+                training_set = checkpoints.require_latest(store, "training_set", "materialize training_set first")
             version, metadata = train_network(
                 store,
                 options.network,

@@ -6,30 +6,13 @@ A day is one run and one process: its steps share what they have loaded, and two
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-INGEST = (
-    "recordings",
-    "channel_health",
-    "clipped_seconds",
-    "spectrograms",
-    "level_histograms",
-    "background",
-    "common_levels",
-    "segment_models",
-    "temporal_terms",
-)
-TRAIN = ("training_set", "vae_checkpoint", "infogan_checkpoint", "reference_model")
+from dasanom_assets import chain
+
+INGEST = tuple(table for step in chain.INGEST for table in step.tables)
+TRAIN = ("training_set", "vae_checkpoint", "infogan_checkpoint", "reference_model", "live_model")
 RESCORE = (
     "temporal_terms",  # again: what raised an alarm on the days before is known by now
-    "embeddings",
-    "cluster_labels",
-    "anomaly_scores",
-    "contractor_scores",
-    "anomaly_events",
-    "event_explanations",
-    "contractor_events",
-    "event_matches",
-    "embedding_map",
-    "contractor_comparison",
+    *(table for step in (*chain.SCORE, *chain.COMPARE) for table in step.tables),
 )
 
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,17 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunSta
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster_graphql import DagsterGraphQLClient
 
+from dasanom_assets import chain
 from dasanom_assets.models import checkpoints
-from dasanom_assets.orchestration.schedules import rescored
 from dasanom_assets.orchestration.summary import summary
-from dasanom_assets.recordings.landing import (
-    delivered,
-    delivered_days,
-    ingested_from,
-    landing_days,
-    landing_digest,
-    recordings_notes,
-    shifted,
-)
+from dasanom_assets.recordings.landing import delivered_days, landing_days, recordings_notes
 from dasanom_assets.settings import Settings
+from dasanom_assets.tables.assets import STALE_ONLY
+from dasanom_assets.tables.provenance import Step
 from dasanom_assets.tables.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
-TAG = {"dasanom/started_by": "make run"}
+TAG = {"dasanom/started_by": "make run", STALE_ONLY: "true"}
 UNFINISHED = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -191,12 +185,12 @@ class Chain:
         """Run `ingest`, `train` and `rescore` where their results are missing; return whether any failed."""
         days = self.days()
         self.say(f"{len(days)} days in landing/: {', '.join(days)}")
-        todo = [day for day in days if not self.ingested(day)]
-        failed = self.launch("ingest", todo)
-        # A recording that runs past midnight is of the next day too, as the ingest of its own has told by now.
+        failed = self.launch("ingest", [day for day in days if self.stale(day, chain.INGEST)])
+        # A recording that runs past midnight is of the next day too, as the ingest of its own has told by now; and
+        # of two days that were ingested at once, the later one may have been before the earlier one was there.
         days = self.days()
-        if late := [day for day in days if day not in todo and not self.ingested(day)]:
-            failed |= self.launch("ingest", late)
+        if again := [day for day in days if self.stale(day, chain.INGEST)]:
+            failed |= self.launch("ingest", again)
         ready = [day for day in days if self.store.has_day("background", day)]
         if not ready:
             self.say("no day could be ingested: see quarantine/ for the reasons")
@@ -209,17 +203,20 @@ class Chain:
         live = checkpoints.live(self.store, "reference_model")
         if live is None:
             return True
-        todo = [day for day in ready if not rescored(self.store, day, live)]
-        return self.launch("rescore", todo) | failed
+        for _ in range(2):  # an event over midnight goes on on a day that may have been scored at the same time
+            todo = [day for day in ready if self.stale(day, (*chain.SCORE, *chain.COMPARE))]
+            failed |= self.launch("rescore", todo)
+            if failed or not todo:
+                break
+        return failed
 
     def days(self) -> list[str]:
         """Return the days that have recordings, as far as ingests have told."""
         return delivered_days(self.store, recordings_notes(self.store, self.store.days("recordings")))
 
-    def ingested(self, day: str) -> bool:
-        """Whether the day's tables were made from the files that lie in landing now."""
-        files = delivered(self.store, day, recordings_notes(self.store, [shifted(day, -1)]))
-        return ingested_from(self.store, day) == landing_digest(files)
+    def stale(self, day: str, steps: Iterable[Step]) -> bool:
+        """Whether some tables of a day are not what they would be now."""
+        return bool(chain.stale(self.store, day, Settings(), steps))
 
     def launch(self, job: str, days: list[str] | list[None], config: dict[str, Any] | None = None) -> bool:
         """Submit one run a day, follow them to their ends, and return whether any failed."""

@@ -6,29 +6,14 @@ from datetime import date, timedelta
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from dasanom_assets.comparison.assets import MADE_FROM, REPORTS
+from dasanom_assets import chain
 from dasanom_assets.models import checkpoints
-from dasanom_assets.recordings.landing import ingested_from, shifted
+from dasanom_assets.settings import Settings
+from dasanom_assets.tables.assets import STALE_ONLY
 from dasanom_assets.tables.store import Store
 
 LOOK_BACK_DAYS = 7
 """Days that a tick looks back on: a late delivery or a new model reaches them without anybody asking."""
-
-
-def rescored(store: Store, day: str, live: str) -> bool:
-    """Whether a day's report is there, by a version of the model, and of the recordings as they are now."""
-    report = f"{REPORTS}/day={day}/{MADE_FROM}"
-    if not store.exists(report) or (delivery := ingested_from(store, day)) is None:
-        return False
-    made, before = store.read_json(report), shifted(day, -1)
-    events = store.metadata("anomaly_events", before) if store.has_day("anomaly_events", before) else {}
-    wanted = {
-        "model_version": live,
-        "landing_digest": delivery,
-        # What began on the day before goes on, as far as the same model has scored it.
-        "before": events.get("at_midnight", "") if events.get("model_version") == live else "",
-    }
-    return all(made.get(name) == value for name, value in wanted.items())
 
 
 def last_days(today: date, ready: Iterable[str], first_day: date) -> list[str]:
@@ -58,20 +43,28 @@ def build_schedules(rescore: UnresolvedAssetJobDefinition, first_day: date) -> l
         description="Scores each of the last days that the live model has not scored as it is now.",
     )
     def daily_rescoring(
-        context: dg.ScheduleEvaluationContext, store: dg.ResourceParam[Store]
+        context: dg.ScheduleEvaluationContext,
+        store: dg.ResourceParam[Store],
+        settings: dg.ResourceParam[Settings],
     ) -> list[dg.RunRequest] | dg.SkipReason:
         live = checkpoints.live(store, "reference_model")
         if live is None:
-            return dg.SkipReason("There is no reference model yet: run the job train once.")
+            return dg.SkipReason("There is no live model yet: run the job train once.")
         tick = context.scheduled_execution_time
         ready = set(store.days("spectrograms")) & set(store.days("background"))
-        # A day whose ingest is not through would be scored from the tables of before.
-        whole = [day for day in last_days(tick.date(), ready, first_day) if ingested_from(store, day)]
-        todo = [day for day in whole if not rescored(store, day, live)]
-        if not todo:
-            return dg.SkipReason(
-                f"Every day of the last {LOOK_BACK_DAYS} that has spectrograms is scored by the live model {live}."
-            )
-        return [dg.RunRequest(run_key=f"{tick.isoformat()}:{day}", partition_key=day) for day in todo]
+        todo: list[dg.RunRequest] = []
+        waiting: list[str] = []
+        for day in last_days(tick.date(), ready, first_day):
+            if reasons := list(chain.stale(store, day, settings, chain.INGEST).values()):
+                waiting.append(f"{day} waits for its ingest: {reasons[0]}.")
+            elif reasons := list(chain.stale(store, day, settings, (*chain.SCORE, *chain.COMPARE)).values()):
+                context.log.info(f"{day}: {reasons[0]}")
+                tags = {STALE_ONLY: "true", "dasanom/reason": reasons[0]}
+                todo.append(dg.RunRequest(run_key=f"{tick.isoformat()}:{day}", partition_key=day, tags=tags))
+        if todo:
+            return todo
+        every = "Every other day" if waiting else "Every day"
+        scored = f"{every} of the last {LOOK_BACK_DAYS} that has spectrograms is scored by the live model {live}."
+        return dg.SkipReason(" ".join([scored, *waiting]))
 
     return [daily_rescoring]

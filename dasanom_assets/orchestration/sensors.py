@@ -1,5 +1,6 @@
 """The landing folder, watched."""
 
+import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -8,7 +9,10 @@ from datetime import date
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from dasanom_assets import chain
 from dasanom_assets.recordings.landing import delivered, delivered_days, landing_digest, recordings_notes
+from dasanom_assets.settings import Settings
+from dasanom_assets.tables.assets import STALE_ONLY
 from dasanom_assets.tables.store import Store
 
 SETTLE_SECONDS = 60.0
@@ -28,6 +32,8 @@ class Delivery:
     day : str
     digest : str
         Of names, sizes and times of change; see `recordings.landing.landing_digest`.
+    stale : str
+        Why tables of its ingest are not what they would be now; empty where they are.
     files, size : int
         Number of files and their bytes.
     newest : float
@@ -36,23 +42,22 @@ class Delivery:
 
     day: str
     digest: str
+    stale: str
     files: int
     size: int
     newest: float
 
 
 def deliveries_to_ingest(
-    deliveries: list[Delivery], done: dict[str, str], asked: dict[str, str], busy: set[str], now: float
+    deliveries: list[Delivery], asked: dict[str, str], busy: set[str], now: float
 ) -> tuple[list[Delivery], str]:
     """Decide what a tick asks for.
 
     Parameters
     ----------
     deliveries : list of Delivery
-    done : dict
-        Day to the digest of the delivery that its `recordings` were made from.
     asked : dict
-        Day to the digest that an earlier tick asked for: one that failed is not asked for again.
+        Day to the `mark` that an earlier tick asked for: one that failed is not asked for again.
     busy : set of str
         Days that a run is ingesting or waiting to.
     now : float
@@ -65,7 +70,7 @@ def deliveries_to_ingest(
     why_not : str
         What to say where there is nothing to do.
     """
-    changed = [d for d in deliveries if d.files and d.digest not in (done.get(d.day), asked.get(d.day))]
+    changed = [d for d in deliveries if d.files and d.stale and mark(d) != asked.get(d.day)]
     settled = [d for d in changed if now - d.newest >= SETTLE_SECONDS]
     free = [d for d in settled if d.day not in busy]
     if free:
@@ -75,6 +80,11 @@ def deliveries_to_ingest(
     if changed:
         return [], f"Files of {', '.join(d.day for d in changed)} changed less than {SETTLE_SECONDS:.0f} s ago."
     return [], f"All {len(deliveries)} days of landing/ are as they were when last ingested or asked for."
+
+
+def mark(delivery: Delivery) -> str:
+    """Return what changes where a day is to be asked for once more: its files, or why it is stale."""
+    return hashlib.sha256(f"{delivery.digest} {delivery.stale}".encode()).hexdigest()[:16]
 
 
 def build_sensors(ingest: UnresolvedAssetJobDefinition, first_day: date) -> list[dg.SensorDefinition]:
@@ -87,7 +97,9 @@ def build_sensors(ingest: UnresolvedAssetJobDefinition, first_day: date) -> list
         description="Reports deliveries below landing/ and asks for the ingest of days that are new or changed.",
     )
     def new_recordings(
-        context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]
+        context: dg.SensorEvaluationContext,
+        store: dg.ResourceParam[Store],
+        settings: dg.ResourceParam[Settings],
     ) -> dg.SensorResult | dg.SkipReason:
         asked: dict[str, str] = json.loads(context.cursor or "{}")
         notes = recordings_notes(store, store.days("recordings")[-DAYS_WATCHED:])
@@ -96,10 +108,11 @@ def build_sensors(ingest: UnresolvedAssetJobDefinition, first_day: date) -> list
         for day in watched:
             files = delivered(store, day, notes)
             newest = max((f["modified"] for f in files), default=0.0)
-            deliveries.append(
-                Delivery(day, landing_digest(files), len(files), sum(f["size"] for f in files), newest)
-            )
-        done = {day: note.get("landing_digest", "") for day, note in notes.items()}
+            # Older days are history: new settings or code reach them by hand, new files as they come.
+            steps = chain.INGEST if day in watched[-DAYS_A_TICK:] else chain.INGEST[:1]
+            stale = next(iter(chain.stale(store, day, settings, steps).values()), "") if files else ""
+            size = sum(f["size"] for f in files)
+            deliveries.append(Delivery(day, landing_digest(files), stale, len(files), size, newest))
         unfinished = dg.RunsFilter(
             job_name=ingest.name,
             statuses=[
@@ -110,12 +123,15 @@ def build_sensors(ingest: UnresolvedAssetJobDefinition, first_day: date) -> list
             ],
         )
         busy = {run.tags.get("dagster/partition", "") for run in context.instance.get_runs(unfinished)}
-        todo, why_not = deliveries_to_ingest(deliveries, done, asked, busy, time.time())
+        todo, why_not = deliveries_to_ingest(deliveries, asked, busy, time.time())
         if not todo:
             return dg.SkipReason(why_not)
-        asked = {day: digest for day, digest in asked.items() if day in watched}
+        asked = {day: known for day, known in asked.items() if day in watched}
         return dg.SensorResult(
-            run_requests=[dg.RunRequest(partition_key=d.day) for d in todo],
+            run_requests=[
+                dg.RunRequest(partition_key=d.day, tags={STALE_ONLY: "true", "dasanom/reason": d.stale})
+                for d in todo
+            ],
             asset_events=[
                 dg.AssetMaterialization(
                     "raw_recordings",
@@ -124,7 +140,7 @@ def build_sensors(ingest: UnresolvedAssetJobDefinition, first_day: date) -> list
                 )
                 for d in todo
             ],
-            cursor=json.dumps(asked | {d.day: d.digest for d in todo}, sort_keys=True),
+            cursor=json.dumps(asked | {d.day: mark(d) for d in todo}, sort_keys=True),
         )
 
     return [new_recordings]

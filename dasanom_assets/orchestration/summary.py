@@ -2,7 +2,7 @@
 
 import pyarrow.compute as pc
 
-from dasanom_assets.comparison.assets import REPORTS
+from dasanom_assets.comparison.steps import REPORTS
 from dasanom_assets.tables.store import Store
 
 COLUMNS = ("day", "windows", "flagged", "our events", "contractor's", "both", "only us", "only contractor")

@@ -83,12 +83,6 @@ def catalogue_day(store: Store, day: str) -> Catalogue:
     return _catalogue(store, tail + rows, reasons)
 
 
-def content_digest(recordings: pa.Table) -> str:
-    """Return a digest of the rows of `recordings` by what is in their files, wherever and whenever these lie."""
-    files = zip(recordings["path"].to_pylist(), recordings["sha256"].to_pylist(), strict=True)
-    return hashlib.sha256("".join(f"{path}\t{sha256}\n" for path, sha256 in files).encode()).hexdigest()
-
-
 def past_midnight(recordings: pa.Table, day: str) -> list[str]:
     """Return the paths of a day's own recordings that go on after its end: they are of the next day too.
 

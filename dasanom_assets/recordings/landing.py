@@ -50,15 +50,6 @@ def delivered(store: Store, day: str, notes: Mapping[str, dict[str, Any]]) -> li
     return own + [f for f in landing_files(store, before) if f["path"] in late] if late else own
 
 
-def ingested_from(store: Store, day: str) -> str | None:
-    """Return the digest of the delivery that a day's `background` is of; None where that is an older one."""
-    if not (store.has_day("recordings", day) and store.has_day("background", day)):
-        return None
-    recordings, background = (store.metadata(table, day) for table in ("recordings", "background"))
-    same = recordings.get("content_digest") == background.get("content_digest")
-    return recordings.get("landing_digest") if same else None
-
-
 def shifted(day: str, days: int) -> str:
     """Return the ISO day that is some days later."""
     return (date.fromisoformat(day) + timedelta(days=days)).isoformat()

@@ -3,11 +3,12 @@
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 from pydantic import Field
 
 from dasanom_assets.settings import Settings
-from dasanom_assets.tables.metadata import LoggedProgress, day_metadata, image
+from dasanom_assets.spectrograms import steps
+from dasanom_assets.tables.assets import step_asset
+from dasanom_assets.tables.metadata import image
 from dasanom_assets.tables.store import Store
 
 GROUP = "spectrograms"
@@ -25,114 +26,44 @@ class RepresentationsConfig(dg.Config):
 
 def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.AssetsDefinition]:
     """Return the assets of this stage, one partition a recording day."""
-
-    @dg.asset(deps=["recordings"], partitions_def=days, group_name=GROUP, kinds={"python", "dask", "parquet"})
-    def spectrograms(
-        context: dg.AssetExecutionContext,
-        store: dg.ResourceParam[Store],
-        settings: dg.ResourceParam[Settings],
-        dask: dg.ResourceParam[Any],
-    ) -> dg.MaterializeResult:
-        """Levels of bands in dB: one row a second and channel, on a grid of UTC seconds."""
-        from dasanom_assets.recordings.catalogue import adjoining
-        from dasanom_assets.recordings.signal import stretches
-        from dasanom_assets.spectrograms.engine import rows_expected, settings_note, spectrogram_parts, unfit
-        from dasanom_assets.spectrograms.figures import day_thumbnail
-
-        day = context.partition_key
-        around = adjoining(store, day)
-        signals = stretches(store, pa.concat_tables([store.read_day("recordings", day), around]))
-        left_out = sorted({reason for s in signals if (reason := unfit(s, settings.spectrogram))})
-        for reason in left_out:
-            context.log.warning(f"left out: {reason}")
-        signals = [s for s in signals if not unfit(s, settings.spectrogram)]
-        note = settings_note(signals, settings.spectrogram) | {
-            "left_out": left_out,
-            "adjoining": around["path"].to_pylist(),
-            "content_digest": store.metadata("recordings", day).get("content_digest"),
-        }
-        context.log.info(f"{len(dask.nthreads())} workers; their dashboard: {dask.dashboard_link}")
-        total = rows_expected(signals, settings.spectrogram, day)
-        with LoggedProgress(context.log.info, total, "channel-seconds") as progress:
-            parts = spectrogram_parts(signals, settings.spectrogram, day, dask, progress.update)
-            rows = store.write_day_parts("spectrograms", day, parts, note)
-        picture = day_thumbnail(store, day)
-        return dg.MaterializeResult(
-            metadata={
-                **day_metadata(store, "spectrograms", day, rows),
-                "channel_seconds": rows,
-                "channel_seconds_per_second": round(progress.rate),
-                "settings": note["settings"],
-                "left_out": left_out,
-                **({"picture": dg.MetadataValue.md(image(picture))} if picture else {}),
-            }
-        )
-
-    @dg.asset(deps=[spectrograms], partitions_def=days, group_name=GROUP, kinds={"python", "parquet"})
-    def level_histograms(
-        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
-    ) -> dg.MaterializeResult:
-        """How often each level occurs in each channel and band: a day's sketch, for the background."""
-        from dasanom_assets.spectrograms.background import histograms_note
-        from dasanom_assets.spectrograms.background import level_histograms as compute
-
-        day = context.partition_key
-        note = histograms_note(store, day, settings.background)
-        rows = store.write_day("level_histograms", day, compute(store, day, settings.background), note)
-        return dg.MaterializeResult(metadata=day_metadata(store, "level_histograms", day, rows))
-
+    kinds = {"python", "parquet"}
     look_back = dg.TimeWindowPartitionMapping(
         start_offset=-look_back_days, end_offset=0, allow_nonexistent_upstream_partitions=True
     )
+    tables = [
+        step_asset(
+            steps.spectrograms,
+            days,
+            group=GROUP,
+            deps=["recordings"],
+            kinds={*kinds, "dask"},
+            describe={"spectrograms": _levels},
+            resources={
+                "dask": lambda context: context.resources.dask,
+                "warn": lambda context: context.log.warning,
+                "say": lambda context: context.log.info,
+            },
+        ),
+        step_asset(steps.level_histograms, days, group=GROUP, deps=["spectrograms"], kinds=kinds),
+        step_asset(
+            steps.background,
+            days,
+            group=GROUP,
+            deps=["spectrograms", dg.AssetDep("level_histograms", partition_mapping=look_back)],
+            kinds=kinds,
+            describe={"background": _usual},
+        ),
+        step_asset(
+            steps.common_levels,
+            days,
+            group=GROUP,
+            deps=["channel_health", "spectrograms", "background"],
+            kinds=kinds,
+        ),
+    ]
 
     @dg.asset(
-        deps=[spectrograms, dg.AssetDep(level_histograms, partition_mapping=look_back)],
-        partitions_def=days,
-        group_name=GROUP,
-        kinds={"python", "parquet"},
-    )
-    def background(
-        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
-    ) -> dg.MaterializeResult:
-        """Median and MAD per channel and band over the days before, without what was flagged there."""
-        from dasanom_assets.spectrograms.background import background as compute
-        from dasanom_assets.spectrograms.figures import background_thumbnail
-
-        day = context.partition_key
-        table, note = compute(store, day, settings.background)
-        note["content_digest"] = store.metadata("spectrograms", day).get("content_digest")
-        rows = store.write_day("background", day, table, note)
-        picture = background_thumbnail(store, day)
-        return dg.MaterializeResult(
-            metadata={
-                **day_metadata(store, "background", day, rows),
-                "reference_days": note["days"],
-                "own_reference_channels": len(note["own_reference"]),
-                "flagged_channel_seconds": sum(note["flagged"].values()),
-                "channels_always_flagged": len(note["flagged_kept"]),
-                "hour_classes": note["hour_classes"],
-                **({"picture": dg.MetadataValue.md(image(picture))} if picture else {}),
-            }
-        )
-
-    @dg.asset(
-        deps=["channel_health", spectrograms, background],
-        partitions_def=days,
-        group_name=GROUP,
-        kinds={"python", "parquet"},
-    )
-    def common_levels(
-        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
-    ) -> dg.MaterializeResult:
-        """What all channels of a stretch share, second by second: wind and drift, which are no events."""
-        from dasanom_assets.spectrograms.common_level import common_levels as compute
-
-        day = context.partition_key
-        rows = store.write_day("common_levels", day, compute(store, day, settings.background))
-        return dg.MaterializeResult(metadata=day_metadata(store, "common_levels", day, rows))
-
-    @dg.asset(
-        deps=["recordings", "channel_health", spectrograms, background, common_levels],
+        deps=["recordings", "channel_health", "spectrograms", "background", "common_levels"],
         partitions_def=days,
         group_name=GROUP,
         kinds={"python"},
@@ -166,4 +97,31 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             }
         )
 
-    return [spectrograms, level_histograms, background, common_levels, representations]
+    return [*tables, representations]
+
+
+def _levels(store: Store, day: str, settings: Settings) -> dict[str, Any]:
+    from dasanom_assets.spectrograms.figures import day_thumbnail
+
+    note = store.metadata("spectrograms", day)
+    picture = day_thumbnail(store, day)
+    return {
+        "settings": note["settings"],
+        "left_out": note["left_out"],
+        **({"picture": dg.MetadataValue.md(image(picture))} if picture else {}),
+    }
+
+
+def _usual(store: Store, day: str, settings: Settings) -> dict[str, Any]:
+    from dasanom_assets.spectrograms.figures import background_thumbnail
+
+    note = store.metadata("background", day)
+    picture = background_thumbnail(store, day)
+    return {
+        "reference_days": note["days"],
+        "own_reference_channels": len(note["own_reference"]),
+        "flagged_channel_seconds": sum(note["flagged"].values()),
+        "channels_always_flagged": len(note["flagged_kept"]),
+        "hour_classes": note["hour_classes"],
+        **({"picture": dg.MetadataValue.md(image(picture))} if picture else {}),
+    }

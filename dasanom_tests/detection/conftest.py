@@ -9,11 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dasanom_assets.benchmarks import chain
+from dasanom_assets import chain
 from dasanom_assets.detection.reference import Reference, load_reference
 from dasanom_assets.detection.scoring import anomaly_scores
-from dasanom_assets.detection.segments import segment_models, segments_note
-from dasanom_assets.detection.temporal import temporal_terms
 from dasanom_assets.settings import (
     DetectionSettings,
     ReferenceSettings,
@@ -23,9 +21,8 @@ from dasanom_assets.settings import (
     VaeSettings,
     WindowSettings,
 )
-from dasanom_assets.spectrograms.background import background, histograms_note, level_histograms
-from dasanom_assets.spectrograms.common_level import common_levels
 from dasanom_assets.spectrograms.engine import rows_table
+from dasanom_assets.tables.provenance import STEPS, Day
 from dasanom_assets.tables.schemas import SCHEMAS, empty
 from dasanom_assets.tables.store import Store
 
@@ -92,23 +89,23 @@ def write_day(
     }
     channels = range(FIRST, FIRST + CHANNELS)
     rows = (rows_table(FIBRE, c, start, own) for c, own in zip(channels, power, strict=True))
-    store.write_day("spectrograms", day, rows, note)
+    made_by_hand(store, "spectrograms", day).write("spectrograms", rows, note)
     states = [
         dict.fromkeys(SCHEMAS["channel_health"].names, 0.0)
         | {"fibre": FIBRE, "channel": c, "state": (health or {}).get(c, "ok")}
         for c in channels
     ]
-    store.write_day("channel_health", day, pa.Table.from_pylist(states, SCHEMAS["channel_health"]))
+    health_table = pa.Table.from_pylist(states, SCHEMAS["channel_health"])
+    made_by_hand(store, "channel_health", day).write("channel_health", health_table)
     for table in ("recordings", "clipped_seconds"):
-        store.write_day(table, day, empty(table))
-    background_note = histograms_note(store, day, SETTINGS.background)
-    store.write_day("level_histograms", day, level_histograms(store, day, SETTINGS.background), background_note)
-    store.write_day("background", day, *background(store, day, SETTINGS.background))
-    store.write_day("common_levels", day, common_levels(store, day, SETTINGS.background))
-    store.write_day(
-        "segment_models", day, segment_models(store, day, SETTINGS), segments_note(store, day, SETTINGS)
-    )
-    store.write_day("temporal_terms", day, temporal_terms(store, day, SETTINGS.temporal))
+        made_by_hand(store, table, day).write(table, empty(table))
+    for step in chain.INGEST[3:]:
+        step(store, day, SETTINGS)
+
+
+def made_by_hand(store: Store, table: str, day: str) -> Day:
+    """A day to write a table of, as if its step had made it."""
+    return Day(store, day, SETTINGS, STEPS[table])
 
 
 def scored(store: Store, day: str, reference: Reference, settings: Settings = SETTINGS) -> Iterator[pa.Table]:
@@ -147,7 +144,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
         write_day(store, day, plant if day == EVENTFUL else None)
     chain.train(store, TRAINED, SETTINGS, lambda line: None)
     for day in (QUIET, EVENTFUL):
-        chain.score(store, day, store, SETTINGS)
+        chain.score(store, day, SETTINGS)
     return Ground(root, store, load_reference(store))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dasanom_assets.benchmarks import chain
+from dasanom_assets import chain
 from dasanom_assets.detection.drift import (
     LEAST_BLOCKS,
     MOST_DISTANCE,
@@ -27,7 +27,7 @@ RETRAIN = "run the job train with recent days and rescore"
 
 def of_day(store: Store, day: str, change: Change) -> Drift:
     write_day(store, day, change)
-    chain.score(store, day, store, SETTINGS)
+    chain.score(store, day, SETTINGS)
     return drift(store, day, load_reference(store), SETTINGS)
 
 

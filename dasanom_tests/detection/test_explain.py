@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dasanom_assets.benchmarks import chain
+from dasanom_assets import chain
 from dasanom_assets.detection.events import event_id, find_events, taking_part
 from dasanom_assets.detection.explain import ALIKE, CHANCE, SLACK_NS, _edges, _resemblance, explain
 from dasanom_assets.detection.neighbours import Neighbours
@@ -211,7 +211,7 @@ def test_an_event_that_began_before_midnight_keeps_its_start_and_gets_its_exact_
         power[5:8, :20, :, :2] += 15
 
     write_day(later, day, at_once, began=midnight)
-    chain.score(later, day, later, SETTINGS)
+    chain.score(later, day, SETTINGS)
     scores, _, events = of_day(later, day, ground.reference)
     events = events.slice(0, 1)
     began = pa.array([midnight - 10 * SECOND]).cast(TIME)

@@ -363,12 +363,12 @@ def write_loud(store: Store, decibels: float = 15.0, channel: int = 0) -> None:
 
 def flagged(reference: Reference, store: Store, day: str, budget: float | None = None) -> np.ndarray:
     """Which windows, shape (channels, seconds), are anomalies at what the reference resolves."""
-    from dasanom_assets.benchmarks import chain
-    from dasanom_assets.models.checkpoints import live, set_live
+    from dasanom_assets import chain
+    from dasanom_assets.models.checkpoints import live_set, set_live
 
     version = save_reference(store, reference)
-    before = live(store, "reference_model")
-    set_live(store, "reference_model", version)
+    before = live_set(store)
+    set_live(store, before | {"reference_model": version})
     settings = SETTINGS.model_copy(
         update={
             "detection": DetectionSettings(
@@ -380,9 +380,9 @@ def flagged(reference: Reference, store: Store, day: str, budget: float | None =
     if store.has_day("embeddings", day):
         rows = pa.concat_tables(scored(store, day, load_reference(store), settings))
     else:
-        chain.score(store, day, store, settings)
+        chain.score(store, day, settings)
         rows = store.read_day("anomaly_scores", day)
-    set_live(store, "reference_model", before)
+    set_live(store, before)
     rows = with_score(rows)
     out = np.zeros((CHANNELS, SECONDS), bool)
     second = (rows["start"].cast(pa.int64()).to_numpy() - noon(day)) // SECOND

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from dasanom_assets.benchmarks import chain
+from dasanom_assets import chain
 from dasanom_assets.detection.conformal import fused
 from dasanom_assets.detection.crossfit import CrossFitted, Folds
 from dasanom_assets.detection.events import hour_of
 from dasanom_assets.detection.fitting import fit_reference
-from dasanom_assets.detection.reference import IncompatibleModelError, Reference, needed, require_fit
+from dasanom_assets.detection.reference import NEEDED, IncompatibleModelError, Reference, require_fit
 from dasanom_assets.detection.support import ChannelScores, reach_channels, supported
 from dasanom_assets.models.training_set import build_manifest
 from dasanom_assets.settings import (
@@ -43,6 +43,7 @@ from dasanom_tests.detection.conftest import (
     SETTINGS,
     TRAINED,
     Ground,
+    made_by_hand,
     noon,
     scored,
     write_day,
@@ -60,7 +61,7 @@ def model(settings: Settings, grids: list[list[float]], **changes: Any) -> Refer
     """A model of nothing, for some settings and bands."""
     return replace(
         Reference("v", {}, CrossFitted(Folds({}, 0, 0), []), {}, (), None, 0.0, {}, {}, [], {}, {}),
-        settings=needed(settings),
+        settings={name: getattr(settings, name).model_dump(mode="json") for name in NEEDED},
         grids=grids,
         version="abc",
         **changes,
@@ -141,7 +142,8 @@ def broken(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> pa.Table
     rows = store.read_day("spectrograms", DAY).filter(~gone)
     note = store.metadata("spectrograms", DAY)
     parts = [rows.filter(pc.equal(rows["channel"], c)) for c in range(FIRST, FIRST + CHANNELS)]
-    store.write_day("spectrograms", DAY, iter(part.replace_schema_metadata() for part in parts), note)
+    parts = (part.replace_schema_metadata() for part in parts)
+    made_by_hand(store, "spectrograms", DAY).write("spectrograms", parts, note)
     clipped = {
         "fibre": FIBRE,
         "channel": 103,
@@ -149,8 +151,11 @@ def broken(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> pa.Table
         "end": at(CLIPPED + 1),
         "clipped_fraction": 0.1,
     }
-    store.write_day("clipped_seconds", DAY, pa.Table.from_pylist([clipped], SCHEMAS["clipped_seconds"]))
-    chain.score(store, DAY, store, SETTINGS)
+    clipped_table = pa.Table.from_pylist([clipped], SCHEMAS["clipped_seconds"])
+    made_by_hand(store, "clipped_seconds", DAY).write("clipped_seconds", clipped_table)
+    for step in chain.INGEST[3:]:
+        step(store, DAY, SETTINGS)
+    chain.score(store, DAY, SETTINGS)
     return store.read_day("anomaly_scores", DAY)
 
 

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors import safe_open
 
-from dasanom_assets.models.checkpoints import CheckpointError, digest, live, load, require_live, save, set_live
+from dasanom_assets.models.checkpoints import (
+    CheckpointError,
+    digest,
+    latest,
+    load,
+    require_latest,
+    save,
+    set_latest,
+)
 from dasanom_assets.tables.store import Store
 
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(7, np.int64)}
@@ -97,7 +105,7 @@ def test_the_files_are_plain_safetensors_and_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_damage_is_noticed_and_never_made_live(store: Store, file: str, damage: str) -> None:
     good = save(store, "net", TENSORS, {})
-    set_live(store, "net", good)
+    set_latest(store, "net", good)
     version = save(store, "net", TENSORS, NOTE)
     path = f"models/net/{version}/{file}"
     content = bytearray(store.read_bytes(path))
@@ -111,8 +119,8 @@ def test_damage_is_noticed_and_never_made_live(store: Store, file: str, damage: 
     with pytest.raises(CheckpointError, match=version):
         load(store, "net", version)
     with pytest.raises(CheckpointError):
-        set_live(store, "net", version)
-    assert live(store, "net") == good
+        set_latest(store, "net", version)
+    assert latest(store, "net") == good
 
 
 def test_saving_again_heals_a_damaged_model(store: Store) -> None:
@@ -123,22 +131,22 @@ def test_saving_again_heals_a_damaged_model(store: Store) -> None:
 
 
 def test_the_live_model_is_the_one_that_was_named_not_the_newest(store: Store) -> None:
-    assert live(store, "net") is None
+    assert latest(store, "net") is None
     with pytest.raises(CheckpointError, match="no live net yet: train one first"):
-        require_live(store, "net", "train one first")
+        require_latest(store, "net", "train one first")
     old, new = save(store, "net", TENSORS, {"n": 1}), save(store, "net", TENSORS, {"n": 2})
-    set_live(store, "net", new)
-    set_live(store, "net", old)
-    assert live(store, "net") == require_live(store, "net", "") == old
+    set_latest(store, "net", new)
+    set_latest(store, "net", old)
+    assert latest(store, "net") == require_latest(store, "net", "") == old
     save(store, "net", TENSORS, {"n": 3})
-    assert live(store, "net") == old
+    assert latest(store, "net") == old
 
 
 def test_what_is_not_there_cannot_be_loaded_or_made_live(store: Store) -> None:
-    for attempt in (load, digest, set_live):
+    for attempt in (load, digest, set_latest):
         with pytest.raises(CheckpointError, match="no net 0123"):
             attempt(store, "net", "0123")
-    assert live(store, "net") is None
+    assert latest(store, "net") is None
 
 
 def test_a_description_that_is_not_json_is_refused_before_anything_is_written(store: Store) -> None:
@@ -149,11 +157,11 @@ def test_a_description_that_is_not_json_is_refused_before_anything_is_written(st
 
 SAVE_FOR_EVER = """
 import sys, itertools, numpy as np
-from dasanom_assets.models.checkpoints import save, set_live
+from dasanom_assets.models.checkpoints import save, set_latest
 from dasanom_assets.tables.store import Store
 store = Store(sys.argv[1])
 for n in itertools.count(int(sys.argv[2])):
-    set_live(store, "net", save(store, "net", {"w": np.full((400, 500), n, float)}, {"n": n}))
+    set_latest(store, "net", save(store, "net", {"w": np.full((400, 500), n, float)}, {"n": n}))
 """
 
 
@@ -164,12 +172,12 @@ def test_a_killed_writer_leaves_a_live_model_that_loads(tmp_path: Path) -> None:
     for first in (0, 1_000_000, 2_000_000):
         before = version
         with subprocess.Popen([sys.executable, "-c", SAVE_FOR_EVER, str(tmp_path), str(first)]) as writer:
-            while live(store, "net") == before:
+            while latest(store, "net") == before:
                 assert writer.poll() is None
                 time.sleep(0.01)
             time.sleep(rng.uniform(0.0, 0.2))
             writer.kill()
-        version = live(store, "net")
+        version = latest(store, "net")
         tensors, description = load(store, "net", version)
         assert description["n"] >= first
         assert (tensors["w"] == description["n"]).all()

@@ -219,7 +219,7 @@ def test_its_own_process_trains_it_on_the_live_training_set_and_draws_it(tmp_pat
     store = prepared(tmp_path)
     small = '{"widths": [4], "features": 8, "batch": 16, "max_epochs": 5}'
     assert main(["infogan", "--data", store.full(""), "--device", "cpu", "--settings", small]) == 0
-    model = load_infogan(store, checkpoints.require_live(store, "infogan", ""))
+    model = load_infogan(store, checkpoints.require_latest(store, "infogan", ""))
     assert model.levels == (BackgroundSettings().clip_low, BackgroundSettings().clip_high)
     names = {Path(file["path"]).name for file in store.listing("reports/training/infogan")}
     assert names == {"index.html", "losses.png", "samples.png"}

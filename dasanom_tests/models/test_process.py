@@ -48,7 +48,7 @@ def prepared(root: Path) -> Store:
     for day in DAYS:
         write_day(store, day)
     version = checkpoints.save(store, "training_set", {}, build_manifest(store, DAYS, SETTINGS))
-    checkpoints.set_live(store, "training_set", version)
+    checkpoints.set_latest(store, "training_set", version)
     return store
 
 
@@ -91,7 +91,7 @@ def test_from_a_command_line_a_network_is_trained_drawn_and_made_live(store: Sto
     child = train(store, VAE)
     said, _ = child.communicate(timeout=240)
     assert child.returncode == 0, said
-    version = checkpoints.live(store, "vae")
+    version = checkpoints.latest(store, "vae")
     assert f"vae {version}" in said
     assert "epoch 3 of 3" in said
     assert "reports/training/vae/index.html" in said
@@ -115,7 +115,7 @@ def test_a_training_told_to_end_goes_on_to_the_very_checkpoint_of_one_that_was_n
     assert child.returncode == INTERRUPTED, said
     assert "run it again with the same settings" in said
     assert len(states(store)) == 1
-    assert checkpoints.live(store, "vae") is None
+    assert checkpoints.latest(store, "vae") is None
     assert ": interrupted</h1>" in page(store)
     assert 'http-equiv="refresh"' not in page(store)
 
@@ -126,7 +126,7 @@ def test_a_training_told_to_end_goes_on_to_the_very_checkpoint_of_one_that_was_n
     assert "epoch 1 of 6" not in said
     whole = prepared(tmp_path / "whole")
     assert train(whole, settings).wait(240) == 0
-    assert checkpoints.live(store, "vae") == checkpoints.live(whole, "vae") is not None
+    assert checkpoints.latest(store, "vae") == checkpoints.latest(whole, "vae") is not None
 
 
 def test_what_goes_wrong_is_said_and_other_settings_begin_anew(store: Store) -> None:
@@ -153,7 +153,7 @@ def test_a_collapsed_network_is_stored_but_not_made_live(store: Store) -> None:
     said = child.communicate(timeout=240)[0]
     assert child.returncode == 0, said
     assert "0 of 4 units active" in said
-    assert checkpoints.live(store, "vae") is None
+    assert checkpoints.latest(store, "vae") is None
     (version,) = (name for name in store.folders("models/vae") if name != "unfinished")
     assert checkpoints.load(store, "vae", version)[1]["collapsed"]
 
@@ -163,7 +163,7 @@ def test_dagster_trains_in_a_process_that_tells_it_all(store: Store) -> None:
     said = child.communicate(timeout=240)[0]
     assert child.returncode == 0, said
     told = json.loads(next(line for line in said.splitlines() if line.startswith("TOLD "))[5:])
-    version = checkpoints.live(store, "vae")
+    version = checkpoints.latest(store, "vae")
     assert told["version"] == version
     assert told["data_version"] == checkpoints.digest(store, "vae", version)
     assert told["torch"] is False
@@ -209,7 +209,7 @@ def test_when_dagsters_step_is_ended_the_training_saves_and_leaves(number: signa
     said = step.communicate(timeout=240)[0]
     assert step.returncode != 0, said
     assert len(states(store)) == 1
-    assert checkpoints.live(store, "vae") is None
+    assert checkpoints.latest(store, "vae") is None
 
 
 class Instead(dg.PipesSubprocessClient):

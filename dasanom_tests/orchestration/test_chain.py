@@ -21,7 +21,8 @@ from dasanom_assets.definitions import build_defs, defs
 from dasanom_assets.detection.reference import load_reference
 from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.checks import contract_violations
-from dasanom_assets.settings import Settings
+from dasanom_assets.settings import DetectionSettings, Settings
+from dasanom_assets.tables.provenance import read_record
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 from dasanom_tests.conftest import BUDGET, Line
@@ -92,11 +93,19 @@ def test_without_clusters_there_is_a_report_and_no_map(line: Line) -> None:
 
 
 def test_a_scores_lineage_names_its_checkpoint(line: Line) -> None:
-    digest = checkpoints.digest(line.store, "vae", checkpoints.live(line.store, "vae"))
-    event = line.instance.get_latest_materialization_event(dg.AssetKey("vae_checkpoint"))
-    assert event.asset_materialization.tags["dagster/data_version"] == digest
-    records = line.instance.fetch_materializations(dg.AssetKey("embeddings"), limit=1).records
-    assert records[0].asset_materialization.tags["dagster/input_data_version/vae_checkpoint"] == digest
+    def tags(asset: str) -> dict[str, str]:
+        return (
+            line.instance.fetch_materializations(dg.AssetKey(asset), limit=1).records[0].asset_materialization.tags
+        )
+
+    of = {name: checkpoints.digest(line.store, name, v) for name, v in checkpoints.live_set(line.store).items()}
+    assert tags("vae_checkpoint")["dagster/data_version"] == of["vae"]
+    assert tags("reference_model")["dagster/input_data_version/vae_checkpoint"] == of["vae"]
+    assert tags("live_model")["dagster/data_version"] == of["reference_model"]
+    assert tags("embeddings")["dagster/input_data_version/live_model"] == of["reference_model"]
+    for table in ("embeddings", "anomaly_scores", "contractor_comparison"):
+        digest, _ = read_record(line.store, table, line.days[-1])
+        assert tags(table)["dagster/data_version"] == f"sha256:{digest}"
 
 
 def test_checks_ran_and_passed(line: Line) -> None:
@@ -145,7 +154,8 @@ def test_a_day_scored_again_is_the_same(line: Line, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_schedule_asks_for_days_that_the_live_model_has_not_scored(line: Line) -> None:
-    built = build_defs(Settings(data=str(line.root)), {"store": line.store})
+    settings = Settings(data=str(line.root), detection=DetectionSettings(budget=float(BUDGET)))
+    built = build_defs(settings, {"store": line.store})
     schedule = built.resolve_schedule_def("daily_rescoring")
 
     def tick(day: int):
@@ -153,32 +163,31 @@ def test_the_schedule_asks_for_days_that_the_live_model_has_not_scored(line: Lin
             instance=line.instance,
             scheduled_execution_time=datetime(2026, 1, day, 3, tzinfo=UTC),
             repository_def=built.get_repository_def(),
-            resources={"store": line.store},
+            resources={"store": line.store, "settings": settings},
         )
         return schedule.evaluate_tick(context)
 
     assert "is scored by the live model" in tick(8).skip_message
-    pointer, live = "models/reference_model/live.json", checkpoints.live(line.store, "reference_model")
+    live = checkpoints.live_set(line.store)
     try:
-        line.store.write_json(pointer, {"version": "another"})
+        line.store.write_json(checkpoints.LIVE, live | {"reference_model": "another"})
         requests = tick(8).run_requests
     finally:
-        line.store.write_json(pointer, {"version": live})
+        line.store.write_json(checkpoints.LIVE, live)
     assert [r.partition_key for r in requests] == list(line.days)
+    assert "the live model is another, was" in requests[0].tags["dasanom/reason"]
     assert requests[0].run_key == f"2026-01-08T03:00:00+00:00:{line.days[0]}"
     assert {r.job_name or "rescore" for r in requests} == {"rescore"}
 
-    day = line.days[1]
-    before, note = line.store.read_day("recordings", day), line.store.metadata("recordings", day)
-    try:
-        line.store.write_day("recordings", day, before, note | {"landing_digest": "of more files"})
-        assert [r.partition_key for r in tick(8).run_requests] == [day]
-        line.store.write_day("recordings", day, before, note | {"content_digest": "of more files"})
-        assert tick(8).skip_message  # its ingest is not through
-    finally:
-        line.store.write_day("recordings", day, before, note)
-    assert note["landing_digest"]
-    assert tick(8).skip_message
+    report = line.root / f"reports/contractor_comparison/day={line.days[1]}/made_of.json"
+    kept = report.rename(report.with_suffix(".kept"))
+    assert [r.partition_key for r in tick(8).run_requests] == [line.days[1]]
+    kept.rename(report)
+    events = line.root / line.store.day_path("background", line.days[1])
+    kept = events.rename(events.with_suffix(".kept"))
+    assert tick(8).skip_message  # its ingest is not through
+    kept.rename(events)
+    assert "is scored by the live model" in tick(8).skip_message
 
 
 def test_a_model_made_for_other_settings_is_refused(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,10 @@ def test_the_sensor_reports_deliveries_and_asks_for_their_ingest(tmp_path: Path)
 
         def tick(cursor: str | None):
             context = dg.build_sensor_context(
-                instance, cursor=cursor, definitions=built, resources={"store": store}
+                instance,
+                cursor=cursor,
+                definitions=built,
+                resources={"store": store, "settings": Settings(data=str(tmp_path))},
             )
             return sensor.evaluate_tick(context)
 

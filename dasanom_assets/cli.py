@@ -1,0 +1,136 @@
+"""The one command, `dasanom`: each of its parts is a function of a stage, called with what was typed."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+PROJECT = Path(__file__).resolve().parents[1]
+BENCHMARKS = (
+    *("detection", "recipe", "street", "temporal", "clustering", "ingest", "training"),
+    *("machines", "labelled", "mnist", "simulated", "cost"),
+)
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+Days = Annotated[list[str] | None, typer.Argument(help="ISO days, as 2026-01-05", metavar="[DAY]...")]
+app = typer.Typer(
+    help="Find what is unusual in distributed acoustic sensing recordings.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False)
+
+
+def set_home() -> Path:
+    """Set DAGSTER_HOME where it is not: a folder of its own beside the project, with the project's dagster.yaml."""
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(PROJECT / ".dagster")))
+    home.mkdir(parents=True, exist_ok=True)
+    link = home / "dagster.yaml"
+    if home.resolve() != PROJECT and not link.exists() and (PROJECT / "dagster.yaml").exists():
+        link.symlink_to(PROJECT / "dagster.yaml")
+    return home
+
+
+@app.command()
+def run(
+    port: Annotated[int, typer.Option(help="of the UI on 127.0.0.1")] = 3000,
+    exit_: Annotated[bool, typer.Option("--exit", help="stop the UI once everything is materialized")] = False,
+) -> None:
+    """Materialize what is missing, and serve the UI."""
+    from dasanom_assets.orchestration import run as chain
+
+    set_home()
+    raise typer.Exit(chain.run(port, keep=not exit_))
+
+
+@app.command(context_settings=PASSED_ON, add_help_option=False)
+def simulate(context: typer.Context) -> None:
+    """Simulate recordings of a line, and the truth about them: dasanom simulate --help."""
+    from dasanom_assets.recordings import simulate as simulator
+
+    raise typer.Exit(simulator.main(context.args))
+
+
+@app.command()
+def train(days: Days = None) -> None:
+    """Learn what is normal from some days, all whole ones by default, and make it the live model."""
+    config = {"ops": {"training_set": {"config": {"days": days or []}}}}
+    raise typer.Exit(_execute("train", run_config=config))
+
+
+@app.command()
+def score(days: Days = None) -> None:
+    """Ingest, score and report days, all in landing/ by default, as far as they are stale."""
+    from dasanom_assets.recordings.landing import landing_days
+    from dasanom_assets.settings import Settings
+    from dasanom_assets.tables.assets import STALE_ONLY
+    from dasanom_assets.tables.store import Store
+
+    status = 0
+    for day in days or landing_days(Store(Settings().data)):
+        for job in ("ingest", "rescore"):
+            status = _execute(job, partition_key=day, tags={STALE_ONLY: "true"}) or status
+    raise typer.Exit(status)
+
+
+@app.command()
+def inspect(file: Annotated[Path, typer.Argument(help="a recording", exists=False)]) -> None:
+    """Say what a file is taken for, or why it is refused."""
+    from dasanom_assets.recordings.catalogue import catalogue_files
+    from dasanom_assets.tables.store import Store
+
+    if not file.is_file():
+        console.print(f"{file} is no file")
+        raise typer.Exit(1)
+    found = catalogue_files(Store(str(file.resolve().parent)), [file.name])
+    for refusal in found.refused:
+        console.print(f"refused: {refusal.reason}")
+    table = Table(show_header=False, box=None)
+    for row in found.recordings.to_pylist():
+        for name, value in row.items():
+            table.add_row(name, "; ".join(value) if isinstance(value, list) else str(value))
+    console.print(table)
+    raise typer.Exit(0 if found.recordings.num_rows else 1)
+
+
+@app.command()
+def doctor(port: Annotated[int, typer.Option(help="of the UI on 127.0.0.1")] = 3000) -> None:
+    """Say what is misconfigured or missing, and the fix; the exit status is 1 where there is something."""
+    from dasanom_assets.orchestration.doctor import examine
+
+    findings = list(examine(port))
+    for finding in findings:
+        console.print(f"[bold]{finding.problem}[/bold]\n  {finding.remedy}", soft_wrap=True)
+    if not findings:
+        console.print("Nothing is wrong that could be seen from here.")
+    raise typer.Exit(1 if findings else 0)
+
+
+@app.command(context_settings=PASSED_ON, add_help_option=False)
+def bench(context: typer.Context, name: Annotated[str, typer.Argument(help=", ".join(BENCHMARKS))]) -> None:
+    """Run a benchmark with its own options: dasanom bench detection --help."""
+    if name not in BENCHMARKS:
+        console.print(f"there is no benchmark {name}: {', '.join(BENCHMARKS)}")
+        raise typer.Exit(2)
+    raise typer.Exit(import_module(f"dasanom_assets.benchmarks.{name}").main(context.args))
+
+
+def _execute(job: str, **how: Any) -> int:
+    """Run a job in this process, recorded where `dasanom run` shows it; return the exit status."""
+    from dagster import DagsterInstance
+
+    from dasanom_assets.definitions import defs
+
+    set_home()
+    with DagsterInstance.get() as instance:
+        done = defs.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False, **how)
+    return 0 if done.success else 1
+
+
+def main() -> None:
+    """Run the command."""
+    app()

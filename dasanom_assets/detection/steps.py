@@ -1,0 +1,128 @@
+"""Steps of the detection stage, each defined once: assets, benchmarks, tests and notebooks call these."""
+
+from collections.abc import Callable
+from typing import Any
+
+from dasanom_assets.models import checkpoints
+from dasanom_assets.tables.provenance import Day, step
+from dasanom_assets.tables.store import Store
+
+WHITENING = (
+    *("background.common_channels", "background.own_spread", "background.scale_floor_db"),
+    *("background.clip_low", "background.clip_high"),
+)
+"""Settings that levels are whitened by."""
+SEGMENTS = tuple(
+    f"temporal.{name}"
+    for name in (
+        *("segment_seconds", "shift_seconds", "min_share", "frames_a_second", "dimensions"),
+        *("neighbour_gap", "neighbours"),
+    )
+)
+TERMS = (
+    *("temporal.segment_seconds", "temporal.shift_seconds", "temporal.days", "temporal.weeks"),
+    *("temporal.least_days", "temporal.slack_segments", "temporal.time_zone", "temporal.holidays"),
+)
+INPUTS = ("spectrograms", "background", "channel_health", "clipped_seconds", "common_levels")
+"""What must be as it would be now before a day is scored."""
+
+
+def live_model(store: Store, day: str) -> dict[str, str | None]:
+    """Return the version of the model that scores."""
+    return {"the live model": checkpoints.live(store, "reference_model")}
+
+
+@step("segment_models", settings=(*WHITENING, *SEGMENTS))
+def segment_models(day: Day) -> None:
+    """One Gaussian for each minute of each channel, and how unlike it is to the channels around."""
+    from dasanom_assets.detection.segments import segment_models as compute
+    from dasanom_assets.detection.segments import segments_note
+
+    note = segments_note(day, day.iso, day.settings)
+    day.write("segment_models", compute(day, day.iso, day.settings), note)
+
+
+@step("temporal_terms", settings=TERMS, feedback=("anomaly_events",))
+def temporal_terms(day: Day) -> None:
+    """How unlike a segment is to the one before, the same time of earlier days and weeks, and its neighbours.
+
+    What raised an alarm on earlier days is not held against.
+    """
+    from dasanom_assets.detection.temporal import needed_days
+    from dasanom_assets.detection.temporal import temporal_terms as compute
+
+    settings = day.settings.temporal
+    note = {"reference_days": needed_days(day, day.iso, settings)}
+    day.write("temporal_terms", compute(day, day.iso, settings), note)
+
+
+@step("embeddings", settings=("window", *WHITENING), inputs=live_model)
+def embeddings(day: Day, device: str, progress: Callable[[int], Any] | None = None) -> None:
+    """Latent mean and variance, reconstruction error and KL of every window."""
+    from dasanom_assets.detection.embedding import embeddings as compute
+    from dasanom_assets.detection.reference import WINDOWS, require_fit
+    from dasanom_assets.models.training import load_vae, resolve_device
+
+    day.require_fresh(*INPUTS)
+    reference = _reference(day)
+    require_fit(reference, day.note("spectrograms"), day.settings, day.iso, WINDOWS)
+    vae = load_vae(day.models, reference.vae_version)
+    tables = compute(day, day.iso, vae, day.settings, resolve_device(device), progress)
+    day.write("embeddings", tables, _versions(reference))
+
+
+@step("cluster_labels", inputs=live_model)
+def cluster_labels(day: Day) -> None:
+    """Nearest cluster of the reference, and GLOSH outlier score, of every window."""
+    from dasanom_assets.detection.scoring import cluster_labels as compute
+
+    day.require_fresh("embeddings")
+    reference = _reference(day)
+    day.write("cluster_labels", compute(day, day.iso, reference), _versions(reference))
+
+
+@step("anomaly_scores", settings=("window", "reference", "detection.budget", *WHITENING), inputs=live_model)
+def anomaly_scores(day: Day, device: str) -> None:
+    """Score and p-value of every window by each detector and by all together."""
+    from dasanom_assets.detection.scoring import anomaly_scores as compute
+    from dasanom_assets.models.training import resolve_device
+
+    day.require_fresh(*INPUTS, "embeddings", "cluster_labels")
+    reference = _reference(day)
+    inputs = reference.inputs(day, day.models, resolve_device(device))
+    note = _versions(reference) | {"budget": day.settings.detection.budget}
+    day.write("anomaly_scores", compute(day, day.iso, reference, day.settings, inputs), note)
+
+
+@step("anomaly_events", "event_explanations", settings=("window", *WHITENING), inputs=live_model)
+def anomaly_events(day: Day) -> None:
+    """Windows that belong together in time and along the fibre, and why each event is one."""
+    from dasanom_assets.detection.events import end_of_day_before, find_events, taking_part
+    from dasanom_assets.detection.explain import explain
+    from dasanom_assets.detection.promise import expected_and_realised
+
+    day.require_fresh("anomaly_scores", "cluster_labels")
+    reference = _reference(day)
+    note = day.note("anomaly_scores")
+    contractor = day.read("contractor_scores") if day.has_day("contractor_scores", day.iso) else None
+    rates, level = reference.rates, reference.level
+    scores, labels = taking_part(day, day.iso, level)
+    before = end_of_day_before(day, day.iso, note, level)
+    group = reference.settings["spectrogram"]["group_channels"]
+    events = find_events(scores, labels, contractor, rates, level, day.settings.window, group, before)
+    events, explanations = explain(day, day.iso, events, scores, reference, day.settings)
+    counts = expected_and_realised(day, day.iso, reference)
+    note |= {"counts": {f"{budget:g}": numbers for budget, numbers in counts.items()}}
+    day.write("event_explanations", explanations, note)
+    day.write("anomaly_events", events, note)
+
+
+def _reference(day: Day) -> Any:
+    """Return the live model as it was when the step began."""
+    from dasanom_assets.detection.reference import load_reference
+
+    return load_reference(day.models, day.inputs["the live model"])
+
+
+def _versions(reference: Any) -> dict[str, str]:
+    return {"model_version": reference.version, "vae_version": reference.vae_version}

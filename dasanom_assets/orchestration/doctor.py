@@ -1,0 +1,200 @@
+"""What is misconfigured or missing on a machine, and how to put it right."""
+
+import fcntl
+import importlib.util
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from dasanom_assets.models import checkpoints
+from dasanom_assets.recordings.landing import landing_days, landing_files
+from dasanom_assets.settings import Settings, unknown_variables
+from dasanom_assets.tables.store import Store
+
+LEAST_FREE = 2 << 30
+"""Bytes that should be free where the data root lies: a day is written beside the old one."""
+AHEAD_SECONDS = 120
+"""A file that changed so much later than now was written by a clock that is ahead of this one."""
+LOOKED_AT = 2_000
+"""Newest files of landing/ that are opened, at most."""
+READERS = {
+    "segyio": (".sgy", ".segy"),
+    "obspy": (".mseed", ".miniseed"),
+    "xarray": (".nc", ".netcdf"),
+}
+"""What DASCore reads formats with that it does not bring along, by the endings of their files."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong, and what puts it right."""
+
+    problem: str
+    remedy: str
+
+
+def examine(port: int, environment: Mapping[str, str] | None = None) -> Iterator[Finding]:
+    """Yield what is wrong with the settings, the machine and the data root.
+
+    Parameters
+    ----------
+    port : int
+        That the UI would take.
+    environment : mapping, optional
+        Variables; those of the process by default.
+    """
+    variables = os.environ if environment is None else environment
+    yield from _home(variables)
+    for name, nearest in unknown_variables(variables).items():
+        meant = f": rename it to {nearest}, or unset it" if nearest else ": unset it"
+        yield Finding(f"{name} is no setting", f"docs/engineers.md lists all{meant}")
+    yield from _port(port)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for one in error.errors():
+            if "no setting" in one["msg"]:
+                continue
+            name = "DASANOM_" + "__".join(str(part).upper() for part in one["loc"])
+            message = one["msg"].removeprefix("Value error, ")
+            yield Finding(f"{name}: {message} (it is {one['input']!r})", "change the variable, or unset it")
+        return
+    store = Store(settings.data)
+    checks: tuple[Callable[[Store], Iterator[Finding]], ...] = (_landing, _clock, _readers, _disk, _leftovers)
+    for check in checks:
+        yield from check(store)
+    yield from _model(store, settings)
+
+
+def _home(variables: Mapping[str, str]) -> Iterator[Finding]:
+    home = variables.get("DAGSTER_HOME")
+    if not home:
+        yield Finding(
+            "DAGSTER_HOME is not set: Dagster would forget its runs",
+            "export DAGSTER_HOME=<absolute path of a folder that holds dagster.yaml>; make run and dasanom do it",
+        )
+    elif not Path(home).is_absolute() or not Path(home).is_dir():
+        yield Finding(f"DAGSTER_HOME {home} is no folder by an absolute path", f"mkdir -p {home}, or change it")
+    elif not (Path(home) / "dagster.yaml").exists():
+        yield Finding(
+            f"DAGSTER_HOME {home} has no dagster.yaml: telemetry would be on, and limits off",
+            f"ln -s <project>/dagster.yaml {home}/dagster.yaml",
+        )
+
+
+def _port(port: int) -> Iterator[Finding]:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            remedy = f"stop the program that has it, or take another: dasanom run --port {port + 1}"
+            yield Finding(f"port {port} of 127.0.0.1 is in use", remedy)
+
+
+def _landing(store: Store) -> Iterator[Finding]:
+    if not store.is_local:
+        return
+    root = Path(store.full("landing"))
+    if not root.exists():
+        yield Finding(f"there is no {root}", f"mkdir -p {root}/<YYYY-MM-DD>, and put recordings there")
+        return
+    try:
+        days = sorted(root.iterdir(), reverse=True)
+    except OSError as error:
+        yield Finding(f"{root} cannot be listed: {error.strerror}", f"make it a folder that you can read: {root}")
+        return
+    known = set(landing_days(store))
+    looked_at = 0
+    for folder in days:
+        if folder.name not in known and not folder.name.startswith("."):
+            yield Finding(f"{folder} is no recording day", "name day folders YYYY-MM-DD, and put files into them")
+            continue
+        try:
+            files = [file for file in folder.rglob("*") if not file.is_dir()] if looked_at < LOOKED_AT else []
+        except OSError as error:
+            yield Finding(f"{folder} cannot be listed: {error.strerror}", f"chmod -R a+rX {folder}")
+            continue
+        for file in files:
+            looked_at += 1
+            try:
+                if not file.is_file():
+                    raise FileNotFoundError(2, "it is no regular file, or a link to nothing")
+                with open(file, "rb") as opened:
+                    opened.read(1)
+            except OSError as error:
+                yield Finding(f"{file} cannot be read: {error.strerror}", f"deliver it again, or chmod a+r {file}")
+
+
+def _clock(store: Store) -> Iterator[Finding]:
+    now = time.time()
+    for day in landing_days(store)[-7:]:
+        ahead = [file for file in landing_files(store, day) if file["modified"] > now + AHEAD_SECONDS]
+        if ahead:
+            seconds = max(file["modified"] for file in ahead) - now
+            yield Finding(
+                f"{ahead[0]['path']} changed {seconds / 60:.0f} minutes in the future: one clock is ahead",
+                "set the clocks by NTP; until then the sensor takes the day for one that is still being delivered",
+            )
+
+
+def _readers(store: Store) -> Iterator[Finding]:
+    endings = {
+        Path(file["path"]).suffix.lower() for day in landing_days(store)[-7:] for file in landing_files(store, day)
+    }
+    for module, own in READERS.items():
+        if endings & set(own) and importlib.util.find_spec(module) is None:
+            yield Finding(f"landing/ holds {', '.join(own)}, and no {module} to read it", f"pip install {module}")
+
+
+def _disk(store: Store) -> Iterator[Finding]:
+    if not store.is_local:
+        return
+    folder = Path(store.full(""))
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE:
+        yield Finding(
+            f"{free / 1e9:.2g} GB are free where {folder} lies, less than {LEAST_FREE / 1e9:.2g}",
+            "free some, or move the data root and set DASANOM_DATA",
+        )
+
+
+def _leftovers(store: Store) -> Iterator[Finding]:
+    if not store.is_local:
+        return
+    for partial in sorted(Path(store.full("")).glob("tables/*/day=*/.*.partial")):
+        with open(partial, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue  # somebody is writing it
+        yield Finding(f"{partial} was left by a writer that was killed", f"rm {partial}, or materialize the day")
+
+
+def _model(store: Store, settings: Settings) -> Iterator[Finding]:
+    version = checkpoints.live(store, "reference_model")
+    if version is None:
+        if landing_days(store):
+            yield Finding("there is no live model: no day can be scored", "run the job train, or dasanom train")
+        return
+    try:
+        _, description = checkpoints.load(store, "reference_model", version)
+    except checkpoints.CheckpointError as error:
+        yield Finding(str(error), "go back to another: materialize live_model with its version, or dasanom train")
+        return
+    for section in ("window", "background", "reference"):
+        now = getattr(settings, section).model_dump(mode="json")
+        for name, value in description["settings"][section].items():
+            if now.get(name) != value:
+                yield Finding(
+                    f"the live model {version} was made with {section}.{name} {value}, which is {now.get(name)} now",
+                    f"DASANOM_{section.upper()}__{name.upper()}={value}, or dasanom train",
+                )

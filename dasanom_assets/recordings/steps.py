@@ -1,0 +1,40 @@
+"""Steps of the recordings stage, each defined once: assets, benchmarks, tests and notebooks call these."""
+
+from collections.abc import Callable
+
+from dasanom_assets.recordings.landing import delivered, landing_digest, recordings_notes, shifted
+from dasanom_assets.tables.provenance import Day, step, warning
+from dasanom_assets.tables.store import Store
+
+
+def files_in_landing(store: Store, day: str) -> dict[str, str | None]:
+    """Return a digest of names, sizes and times of the files that a day is made of."""
+    files = delivered(store, day, recordings_notes(store, [shifted(day, -1)]))
+    return {f"the digest of the files in landing/{day}": landing_digest(files)[:12]}
+
+
+@step("recordings", inputs=files_in_landing)
+def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
+    """Catalogue of the day's readable files; refused ones go to `quarantine/` with a reason."""
+    from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight, write_quarantine
+
+    found = catalogue_day(day, day.iso)
+    write_quarantine(day, day.iso, found.refused)
+    for refusal in found.refused:
+        warn(f"refused {refusal.path}: {refusal.reason}")
+    note = {
+        "past_midnight": past_midnight(found.recordings, day.iso),
+        "refused": [[refusal.path, refusal.reason] for refusal in found.refused],
+    }
+    day.write("recordings", found.recordings, note)
+
+
+@step("channel_health", "clipped_seconds")
+def channel_health(day: Day) -> None:
+    """Seconds, level and state (ok, dead, saturated, noisy) of every channel, and where samples are clipped."""
+    from dasanom_assets.recordings import health
+    from dasanom_assets.recordings.signal import stretches
+
+    table, clipped = health.channel_health(stretches(day, day.read("recordings")))
+    day.write("clipped_seconds", clipped)
+    day.write("channel_health", table)

@@ -1,0 +1,70 @@
+"""The one command: it does what it is told, and says what it can do."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dasanom_assets.cli import BENCHMARKS, app, set_home
+from dasanom_assets.settings import Settings
+from dasanom_tests.recordings.test_catalogue import deliver
+
+runner = CliRunner()
+
+
+def test_help_names_the_parts() -> None:
+    shown = runner.invoke(app, ["--help"])
+    assert shown.exit_code == 0
+    for name in ("run", "simulate", "train", "score", "inspect", "doctor", "bench"):
+        assert f" {name} " in shown.output
+
+
+def test_a_recording_is_inspected(tmp_path: Path) -> None:
+    path = deliver(tmp_path, "2026-01-05", "north_20260105T100000")
+    shown = runner.invoke(app, ["inspect", str(tmp_path / path)])
+    assert shown.exit_code == 0
+    assert "north" in shown.output
+    assert "sampling_rate_hz" in shown.output
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"", "the file is empty"), (b"abc", "not a recording of any known")])
+def test_a_file_that_is_none_says_why(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "foreign.h5").write_bytes(content)
+    shown = runner.invoke(app, ["inspect", str(tmp_path / "foreign.h5")])
+    assert shown.exit_code == 1
+    assert f"refused: {reason}" in shown.output
+    missing = runner.invoke(app, ["inspect", str(tmp_path / "nowhere.h5")])
+    assert (missing.exit_code, "is no file" in missing.output) == (1, True)
+
+
+def test_the_doctor_tells_by_its_exit_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASANOM_DATA", str(tmp_path))
+    monkeypatch.setenv("DASANOM_WINDOW__SECOND", "6")
+    shown = runner.invoke(app, ["doctor"])
+    assert shown.exit_code == 1
+    assert "DASANOM_WINDOW__SECOND is no setting" in shown.output
+    assert "rename it to DASANOM_WINDOW__SECONDS" in shown.output.replace("\n", " ")
+
+
+def test_an_unknown_variable_is_an_error_that_names_the_nearest_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASANOM_DETECTION__BUDGTE", "3")
+    with pytest.raises(ValueError, match=r"DASANOM_DETECTION__BUDGTE is no setting: did you mean DASANOM_DETECTION__BUDGET\?"):
+        Settings()
+
+
+def test_options_are_passed_on_to_the_simulator_and_to_benchmarks(tmp_path: Path) -> None:
+    done = runner.invoke(
+        app, ["simulate", "--data", str(tmp_path), "--days", "1", "--minutes", "0.2", "--channels", "4"]
+    )
+    assert done.exit_code == 0, done.output
+    assert list((tmp_path / "landing" / "2026-01-05").glob("*.bin"))
+    for name in BENCHMARKS:
+        assert runner.invoke(app, ["bench", name, "--help"]).exit_code == 0, name
+    assert runner.invoke(app, ["bench", "nothing"]).exit_code == 2
+
+
+def test_dagster_has_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    home = set_home()
+    assert (home / "dagster.yaml").read_text().startswith("# Set DAGSTER_HOME")
+    assert set_home() == home
