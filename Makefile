@@ -5,7 +5,7 @@ PORT ?= 3000
 BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' constraints.txt)
 
-export DAGSTER_HOME ?= $(CURDIR)
+export DAGSTER_HOME ?= $(CURDIR)/.dagster
 # Two runs at once share the cores; training, which runs alone, takes all of them itself.
 export OMP_NUM_THREADS ?= 1
 # Waiting threads sleep: spinning ones make training twenty times slower beside one busy process.
@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: run test lint pictures install clean
 
 run: $(VENV)/.installed
-	$(BIN)/dasanom-run --port $(PORT)
+	$(BIN)/dasanom run --port $(PORT)
 
 # File by file, in order: the long ones are in the middle, and short ones fill the end.
 test: $(VENV)/.installed-dev

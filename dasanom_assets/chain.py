@@ -77,8 +77,8 @@ def ingest(store: Store, day: str, settings: Settings, client: "Client") -> None
 
 def train(store: Store, days: Iterable[str], settings: Settings, say: Callable[[str], Any]) -> str:
     """Train the networks and fit a reference model on some days; return its version, which is live then."""
-    from dasanom_assets.detection.fitting import fit_reference
-    from dasanom_assets.detection.reference import promote, save_reference
+    from dasanom_assets.detection.reference.fitting import fit_reference
+    from dasanom_assets.detection.reference.model import promote, save_reference
     from dasanom_assets.models.infogan_training import save_infogan, train_infogan
     from dasanom_assets.models.training import load_vae, resolve_device, save_vae, train_vae
     from dasanom_assets.models.training_set import build_manifest, load_bank

@@ -11,7 +11,7 @@ from rich.table import Table
 
 PROJECT = Path(__file__).resolve().parents[1]
 BENCHMARKS = (
-    *("detection", "recipe", "street", "temporal", "clustering", "ingest", "training"),
+    *("detection", "recipe", "temporal", "clustering", "ingest", "training"),
     *("machines", "labelled", "mnist", "simulated", "cost"),
 )
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -26,12 +26,13 @@ console = Console(highlight=False)
 
 
 def set_home() -> Path:
-    """Set DAGSTER_HOME where it is not: a folder of its own beside the project, with the project's dagster.yaml."""
-    home = Path(os.environ.setdefault("DAGSTER_HOME", str(PROJECT / ".dagster")))
+    """Set DAGSTER_HOME where it is not, to a folder of its own, and link the project's dagster.yaml into it."""
+    project = PROJECT if (PROJECT / "dagster.yaml").exists() else Path.cwd()
+    home = Path(os.environ.setdefault("DAGSTER_HOME", str(project / ".dagster")))
     home.mkdir(parents=True, exist_ok=True)
     link = home / "dagster.yaml"
-    if home.resolve() != PROJECT and not link.exists() and (PROJECT / "dagster.yaml").exists():
-        link.symlink_to(PROJECT / "dagster.yaml")
+    if home.resolve() != project and not link.exists() and (project / "dagster.yaml").exists():
+        link.symlink_to(project / "dagster.yaml")
     return home
 
 
@@ -134,3 +135,7 @@ def _execute(job: str, **how: Any) -> int:
 def main() -> None:
     """Run the command."""
     app()
+
+
+if __name__ == "__main__":
+    main()

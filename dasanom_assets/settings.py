@@ -5,9 +5,11 @@ A setting is changed by an environment variable, ``DASANOM_`` and its path joine
 and passed on as values; nothing below reads the environment.
 """
 
+import difflib
 import hashlib
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -396,6 +398,8 @@ class DaskSettings(_Section):
     )
 
 
+NO_SETTINGS = ("DASANOM_SAMPLES", "DASANOM_STREET", "DASANOM_UPDATE_GOLDEN")
+"""Variables that only the tests read."""
 ORIGINAL: dict[str, Any] = {
     "spectrogram": {
         "mel_scale": "slaney",
@@ -410,6 +414,20 @@ ORIGINAL: dict[str, Any] = {
 }
 """The settings of 2021: 512 samples of a frame and hop at 2000 Hz, min and max of each 10 s window, 64 × 64, taken
 for probabilities."""
+
+
+def unknown_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that look like settings and are none, and the nearest setting of each, or nothing."""
+    known = [*NO_SETTINGS]
+    for name, field in Settings.model_fields.items():
+        known.append(f"DASANOM_{name}".upper())
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            known += [f"DASANOM_{name}__{leaf}".upper() for leaf in field.annotation.model_fields]
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, 1, 0.6)), "")
+        for name in sorted(environment)
+        if name.startswith("DASANOM_") and name not in known
+    }
 
 
 class _Preset(PydanticBaseSettingsSource):
@@ -458,6 +476,13 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the preset below what is set by argument or environment."""
         return init_settings, env_settings, _Preset(settings_cls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: Any) -> Any:
+        for name, nearest in unknown_variables(os.environ).items():
+            raise ValueError(f"{name} is no setting" + (f": did you mean {nearest}?" if nearest else ""))
+        return values
 
     @model_validator(mode="after")
     def _together(self) -> "Settings":

@@ -9,12 +9,20 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 LONG = {
-    "dasanom_assets.benchmarks.ingest",
-    "dasanom_assets.models.process",
-    *(f"dasanom_assets.benchmarks.{name}" for name in ("detection", "recipe", "labelled", "machines")),
-    *(f"dasanom_assets.benchmarks.{name}" for name in ("temporal", "mnist")),
+    *(
+        "dasanom_assets.models.process",
+        "ingest",
+        "detection",
+        "recipe",
+        "labelled",
+        "machines",
+        "temporal",
+        "mnist",
+    ),
+    "clustering",
+    "training",
 }
 
 

@@ -24,9 +24,9 @@ from dasanom_assets.comparison.agreement import (
     who_flagged,
     window_agreement,
 )
-from dasanom_assets.detection.clustering import cluster_quality, fit_clusters
-from dasanom_assets.detection.components import SLACK, components, members
-from dasanom_assets.detection.latent import CENTRES, density_scan
+from dasanom_assets.detection.detectors.clustering import cluster_quality, fit_clusters
+from dasanom_assets.detection.detectors.latent import CENTRES, density_scan
+from dasanom_assets.detection.events.components import SLACK, components, members
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import detectors_in, empty, stack, with_score

@@ -16,11 +16,11 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from dasanom_assets.benchmarks.autoencoder import Autoencoder, vectors
-from dasanom_assets.detection.conformal import Conformal, fused
-from dasanom_assets.detection.detectors import Detector, Windows, detector_class, detector_classes
-from dasanom_assets.detection.gaussians import Gaussians, divergence, fit_gaussians
-from dasanom_assets.detection.inputs import ERROR, FEATURES
-from dasanom_assets.detection.neighbours import SMALLEST, Mahalanobis
+from dasanom_assets.detection.calibration.conformal import Conformal, fused
+from dasanom_assets.detection.detectors.base import Detector, Windows, detector_class, detector_classes
+from dasanom_assets.detection.detectors.neighbours import SMALLEST, Mahalanobis
+from dasanom_assets.detection.minutes.gaussians import Gaussians, divergence, fit_gaussians
+from dasanom_assets.detection.reference.inputs import ERROR, FEATURES
 from dasanom_assets.models.infogan_training import encode_gan, train_infogan
 from dasanom_assets.models.training import Encoded, encode_bank, train_vae
 from dasanom_assets.recordings.labelled_sets import Clip, Layout

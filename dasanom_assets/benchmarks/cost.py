@@ -4,6 +4,7 @@
 of another, and prints seconds by step, channel-seconds and peak memory as JSON.
 """
 
+import argparse
 import json
 import sys
 
@@ -13,9 +14,13 @@ from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Score one day and print what it cost; return the exit status."""
-    data, models, day = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, meaning in {"data": "data root of the day", "models": "of the live model", "day": "ISO day"}.items():
+        parser.add_argument(name, help=meaning)
+    options = parser.parse_args(arguments)
+    data, models, day = options.data, options.models, options.day
     store = Store(data)
     seconds = chain.score(store, day, Settings(), Store(models))
     with store.open_day("spectrograms", day) as file:

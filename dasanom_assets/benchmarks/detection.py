@@ -43,12 +43,12 @@ from dasanom_assets.benchmarks.simulated import (
     read_truth,
     window_truth,
 )
-from dasanom_assets.detection.conformal import fused
-from dasanom_assets.detection.events import find_events, hour_of
-from dasanom_assets.detection.promise import expected_and_realised
-from dasanom_assets.detection.rates import poisson_ratio
-from dasanom_assets.detection.reference import Reference, load_reference
-from dasanom_assets.detection.support import ChannelScores, with_support
+from dasanom_assets.detection.calibration.conformal import fused
+from dasanom_assets.detection.calibration.rates import poisson_ratio
+from dasanom_assets.detection.events.outlines import find_events, hour_of
+from dasanom_assets.detection.events.support import ChannelScores, with_support
+from dasanom_assets.detection.reference.model import Reference, load_reference
+from dasanom_assets.detection.reference.promise import expected_and_realised
 from dasanom_assets.recordings.simulate import ACTIVITY, simulate
 from dasanom_assets.recordings.sites import FAMILIES, Line, draw_site, with_threats, without_threats
 from dasanom_assets.settings import DetectionSettings, Settings

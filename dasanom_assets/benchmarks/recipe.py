@@ -26,10 +26,10 @@ from dasanom_assets.benchmarks.detection import (
 from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.benchmarks.simulated import evaluate_events, evaluate_windows, read_truth
 from dasanom_assets.detection.embedding import embeddings
-from dasanom_assets.detection.fitting import fit_reference
-from dasanom_assets.detection.inputs import Inputs
-from dasanom_assets.detection.promise import expected_and_realised
-from dasanom_assets.detection.reference import Reference
+from dasanom_assets.detection.reference.fitting import fit_reference
+from dasanom_assets.detection.reference.inputs import Inputs
+from dasanom_assets.detection.reference.model import Reference
+from dasanom_assets.detection.reference.promise import expected_and_realised
 from dasanom_assets.detection.scoring import anomaly_scores, cluster_labels
 from dasanom_assets.models.training_set import build_manifest
 from dasanom_assets.models.vae import Vae

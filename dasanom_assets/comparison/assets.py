@@ -104,7 +104,7 @@ def _map(store: Store, day: str, settings: Settings) -> dict[str, Any]:
 
     from dasanom_assets.comparison.day import map_of, reference_map
     from dasanom_assets.comparison.pictures import map_thumbnail
-    from dasanom_assets.detection.reference import load_reference
+    from dasanom_assets.detection.reference.model import load_reference
 
     path = steps.map_path(day)
     if not store.exists(path):

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dasanom_assets.detection.components import SLACK, components, members
-from dasanom_assets.detection.events import KEY, ORDER, THREATS, event_id
+from dasanom_assets.detection.events.components import SLACK, components, members
+from dasanom_assets.detection.events.outlines import KEY, ORDER, THREATS, event_id
 from dasanom_assets.recordings.bundle import SIDECAR, contractor_files, read_sidecar
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS

@@ -11,10 +11,10 @@ from dasanom_assets.comparison.contractor import threat
 from dasanom_assets.comparison.figures import EmbeddingMap, Panels
 from dasanom_assets.comparison.maps import MIN_POINTS, fit_map, place
 from dasanom_assets.comparison.report import Findings
-from dasanom_assets.detection.clustering import QUALITY_WINDOWS, cluster_quality
-from dasanom_assets.detection.promise import promise
-from dasanom_assets.detection.rates import Rates
-from dasanom_assets.detection.reference import Reference
+from dasanom_assets.detection.calibration.rates import Rates
+from dasanom_assets.detection.detectors.clustering import QUALITY_WINDOWS, cluster_quality
+from dasanom_assets.detection.reference.model import Reference
+from dasanom_assets.detection.reference.promise import promise
 from dasanom_assets.models import checkpoints
 from dasanom_assets.settings import ComparisonSettings, Settings
 from dasanom_assets.tables.schemas import stack, with_score

@@ -46,7 +46,7 @@ def embedding_map(day: Day) -> None:
     import pyarrow.parquet as pq
 
     from dasanom_assets.comparison.day import day_map, map_table
-    from dasanom_assets.detection.reference import load_reference
+    from dasanom_assets.detection.reference.model import load_reference
 
     day.require_fresh("embeddings", "anomaly_scores")
     reference = load_reference(day.models, day.inputs["the live model"])
@@ -73,7 +73,7 @@ def contractor_comparison(day: Day) -> None:
 
     from dasanom_assets.comparison.day import day_findings, map_of, reference_map
     from dasanom_assets.comparison.report import day_report
-    from dasanom_assets.detection.reference import load_reference
+    from dasanom_assets.detection.reference.model import load_reference
 
     day.require_fresh("anomaly_events", "event_matches")
     reference = load_reference(day.models, day.inputs["the live model"])

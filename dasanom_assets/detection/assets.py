@@ -68,10 +68,10 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
 
         It names the networks it belongs to. What scores is the live model, which `live_model` promotes.
         """
-        from dasanom_assets.detection import figures
-        from dasanom_assets.detection.fitting import fit_reference
-        from dasanom_assets.detection.promise import promise
-        from dasanom_assets.detection.reference import NAME, save_reference
+        from dasanom_assets.detection.reference import figures
+        from dasanom_assets.detection.reference.fitting import fit_reference
+        from dasanom_assets.detection.reference.model import NAME, save_reference
+        from dasanom_assets.detection.reference.promise import promise
         from dasanom_assets.models import checkpoints
         from dasanom_assets.models.training import load_vae, resolve_device
 
@@ -129,7 +129,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
 
         Materialized after the checks of what was trained. With an earlier version in its config, it goes back.
         """
-        from dasanom_assets.detection.reference import NAME, promote
+        from dasanom_assets.detection.reference.model import NAME, promote
         from dasanom_assets.models import checkpoints
 
         before = checkpoints.live(store, NAME)
@@ -208,13 +208,13 @@ def _versions(store: Store, day: str, settings: Settings) -> dict[str, Any]:
 
 def _dropped(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     """Drop segment models that are no longer looked back on, and say of which days."""
-    from dasanom_assets.detection.segments import drop_old_models
+    from dasanom_assets.detection.minutes.segments import drop_old_models
 
     return {"days_dropped": drop_old_models(store, day, settings.temporal.keep_days)}
 
 
 def _terms(store: Store, day: str, settings: Settings) -> dict[str, Any]:
-    from dasanom_assets.detection.temporal_figures import day_terms
+    from dasanom_assets.detection.minutes.figures import day_terms
 
     told: dict[str, Any] = {"reference_days": store.metadata("temporal_terms", day)["reference_days"]}
     if figure := day_terms(store, day, settings):
@@ -227,7 +227,7 @@ def _terms(store: Store, day: str, settings: Settings) -> dict[str, Any]:
 def _clusters(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     import numpy as np
 
-    from dasanom_assets.detection.clustering import cluster_quality
+    from dasanom_assets.detection.detectors.clustering import cluster_quality
     from dasanom_assets.tables.schemas import stack
 
     labels = store.read_day("cluster_labels", day, ["label"])["label"].to_numpy()
@@ -251,8 +251,8 @@ def _flagged(store: Store, day: str, settings: Settings) -> dict[str, Any]:
 
 
 def _strongest(store: Store, day: str, settings: Settings) -> dict[str, Any]:
-    from dasanom_assets.detection.promise import in_words
-    from dasanom_assets.detection.reference import load_reference
+    from dasanom_assets.detection.reference.model import load_reference
+    from dasanom_assets.detection.reference.promise import in_words
 
     note = store.metadata("anomaly_events", day)
     km_days = load_reference(store, note["model_version"]).rates.km_days

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from dasanom_assets.detection.events import event_id
-from dasanom_assets.detection.neighbours import Neighbours
-from dasanom_assets.detection.reference import Reference
+from dasanom_assets.detection.detectors.neighbours import Neighbours
+from dasanom_assets.detection.events.outlines import event_id
+from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.settings import Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank

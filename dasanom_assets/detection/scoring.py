@@ -7,14 +7,14 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from dasanom_assets.detection.clustering import assign
-from dasanom_assets.detection.conformal import fused
-from dasanom_assets.detection.detectors import Windows
-from dasanom_assets.detection.events import hour_of
-from dasanom_assets.detection.inputs import Inputs
-from dasanom_assets.detection.reference import Reference, require_fit
-from dasanom_assets.detection.streams import ahead
-from dasanom_assets.detection.support import ChannelScores, with_support
+from dasanom_assets.detection.calibration.conformal import fused
+from dasanom_assets.detection.detectors.base import Windows
+from dasanom_assets.detection.detectors.clustering import assign
+from dasanom_assets.detection.events.outlines import hour_of
+from dasanom_assets.detection.events.support import ChannelScores, with_support
+from dasanom_assets.detection.minutes.streams import ahead
+from dasanom_assets.detection.reference.inputs import Inputs
+from dasanom_assets.detection.reference.model import Reference, require_fit
 from dasanom_assets.models.training import Encoded
 from dasanom_assets.models.training_set import WindowIndex
 from dasanom_assets.settings import Settings, SpectrogramSettings

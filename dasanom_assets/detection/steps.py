@@ -35,8 +35,8 @@ def live_model(store: Store, day: str) -> dict[str, str | None]:
 @step("segment_models", settings=(*WHITENING, *SEGMENTS))
 def segment_models(day: Day) -> None:
     """One Gaussian for each minute of each channel, and how unlike it is to the channels around."""
-    from dasanom_assets.detection.segments import segment_models as compute
-    from dasanom_assets.detection.segments import segments_note
+    from dasanom_assets.detection.minutes.segments import segment_models as compute
+    from dasanom_assets.detection.minutes.segments import segments_note
 
     note = segments_note(day, day.iso, day.settings)
     day.write("segment_models", compute(day, day.iso, day.settings), note)
@@ -48,8 +48,8 @@ def temporal_terms(day: Day) -> None:
 
     What raised an alarm on earlier days is not held against.
     """
-    from dasanom_assets.detection.temporal import needed_days
-    from dasanom_assets.detection.temporal import temporal_terms as compute
+    from dasanom_assets.detection.minutes.temporal import needed_days
+    from dasanom_assets.detection.minutes.temporal import temporal_terms as compute
 
     settings = day.settings.temporal
     note = {"reference_days": needed_days(day, day.iso, settings)}
@@ -60,7 +60,7 @@ def temporal_terms(day: Day) -> None:
 def embeddings(day: Day, device: str, progress: Callable[[int], Any] | None = None) -> None:
     """Latent mean and variance, reconstruction error and KL of every window."""
     from dasanom_assets.detection.embedding import embeddings as compute
-    from dasanom_assets.detection.reference import WINDOWS, require_fit
+    from dasanom_assets.detection.reference.model import WINDOWS, require_fit
     from dasanom_assets.models.training import load_vae, resolve_device
 
     day.require_fresh(*INPUTS)
@@ -97,9 +97,9 @@ def anomaly_scores(day: Day, device: str) -> None:
 @step("anomaly_events", "event_explanations", settings=("window", *WHITENING), inputs=live_model)
 def anomaly_events(day: Day) -> None:
     """Windows that belong together in time and along the fibre, and why each event is one."""
-    from dasanom_assets.detection.events import end_of_day_before, find_events, taking_part
+    from dasanom_assets.detection.events.outlines import end_of_day_before, find_events, taking_part
     from dasanom_assets.detection.explain import explain
-    from dasanom_assets.detection.promise import expected_and_realised
+    from dasanom_assets.detection.reference.promise import expected_and_realised
 
     day.require_fresh("anomaly_scores", "cluster_labels")
     reference = _reference(day)
@@ -119,7 +119,7 @@ def anomaly_events(day: Day) -> None:
 
 def _reference(day: Day) -> Any:
     """Return the live model as it was when the step began."""
-    from dasanom_assets.detection.reference import load_reference
+    from dasanom_assets.detection.reference.model import load_reference
 
     return load_reference(day.models, day.inputs["the live model"])
 

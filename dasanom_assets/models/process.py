@@ -1,6 +1,6 @@
 """Train one network in a process of its own: from a command line, or started by Dagster through Pipes.
 
-``python -m dasanom_assets.models.process vae`` trains on the live training set of the data root and makes live
+``python -m dasanom_assets.models.process vae`` trains on the latest training set of the data root and makes
 what came of it. Pictures are drawn anew as epochs end, below ``reports/training/``. SIGINT and SIGTERM end it
 with status 75, its state kept, and the same command goes on from there; after a kill, from the last epoch.
 """
@@ -50,7 +50,7 @@ class Trained(Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether the network may be made live."""
+        """Whether the network may be the latest one."""
 
     def lines(self) -> list[str]:
         """Return each epoch in one line of text."""
@@ -96,7 +96,7 @@ def train_network(
     say: Callable[[str], object],
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[str, dict[str, Any]]:
-    """Train a network on a stored training set, store it, and make it live where it is usable.
+    """Train a network on a stored training set, store it, and make it the latest where it is usable.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=NETWORKS)
     parser.add_argument("--data", help="data root (default: DASANOM_DATA)")
-    parser.add_argument("--training-set", default="live", help="its version (default: the live one)")
+    parser.add_argument("--training-set", default="latest", help="its version (default: the latest)")
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:<n> (default: DASANOM_DEVICE)")
     parser.add_argument(
         "--settings", type=json.loads, default={}, help="what differs, as in '{\"max_epochs\": 20}'"
@@ -197,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
         parent = os.getppid()
         try:
             training_set = options.training_set
-            if training_set == "live":
+            if training_set == "latest":
                 training_set = checkpoints.require_latest(store, "training_set", "materialize training_set first")
             version, metadata = train_network(
                 store,

@@ -112,7 +112,7 @@ def promise_holds(counts: Mapping[str, Mapping[float, Mapping[str, float]]]) -> 
     counts : mapping
         Of each day, by budget; see `told_counts`.
     """
-    from dasanom_assets.detection.promise import kept
+    from dasanom_assets.detection.reference.promise import kept
 
     if len(counts) < LEAST_DAYS:
         return True, f"scored days that are new to the model: {len(counts)}; a verdict needs {LEAST_DAYS}"
@@ -207,8 +207,8 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
     ) -> dg.AssetCheckResult:
         """The reference can keep the budget: all detectors are fitted, on days enough, and rates reach so far."""
-        from dasanom_assets.detection.promise import promise
-        from dasanom_assets.detection.reference import load_reference
+        from dasanom_assets.detection.reference.model import load_reference
+        from dasanom_assets.detection.reference.promise import promise
 
         reference = load_reference(store)
         told = promise(reference, settings.detection.budget)
@@ -241,8 +241,8 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         settings: dg.ResourceParam[Settings],
     ) -> dg.AssetCheckResult:
         """P-values of ordinary windows are uniform and levels are where they were; if not, it is time to train."""
-        from dasanom_assets.detection.drift import drift
-        from dasanom_assets.detection.reference import load_reference
+        from dasanom_assets.detection.reference.drift import drift
+        from dasanom_assets.detection.reference.model import load_reference
 
         day = context.partition_key
         note = store.metadata("anomaly_scores", day)

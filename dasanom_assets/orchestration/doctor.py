@@ -195,6 +195,6 @@ def _model(store: Store, settings: Settings) -> Iterator[Finding]:
         for name, value in description["settings"][section].items():
             if now.get(name) != value:
                 yield Finding(
-                    f"the live model {version} was made with {section}.{name} {value}, which is {now.get(name)} now",
+                    f"the live model was made with {section}.{name} {value}, which is {now.get(name)} now",
                     f"DASANOM_{section.upper()}__{name.upper()}={value}, or dasanom train",
                 )

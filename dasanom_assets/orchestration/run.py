@@ -1,6 +1,5 @@
 """`make run`: the whole chain through Dagster's own jobs, with the UI to watch it in."""
 
-import argparse
 import fcntl
 import os
 import signal
@@ -42,35 +41,33 @@ class RunError(RuntimeError):
     """What stops `make run`, in words that say what to do next."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the chain and keep the UI until it is interrupted; return the exit status."""
-    parser = argparse.ArgumentParser(prog="dasanom-run", description=__doc__)
-    parser.add_argument("--port", type=int, default=3000, help="port of the UI on 127.0.0.1 (default: 3000)")
-    parser.add_argument("--exit", action="store_true", help="stop the UI once everything is materialized")
-    options = parser.parse_args(argv)
-    os.environ.setdefault("DAGSTER_HOME", str(PROJECT))
+def run(port: int, *, keep: bool) -> int:
+    """Run the chain, keep the UI until it is interrupted or nothing is left to do; return the exit status.
+
+    DAGSTER_HOME must be set.
+    """
     settings = Settings()
     # SIGTERM ends the servers too, and SIGINT where a shell that started this in the background ignores it.
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.default_int_handler)
     try:
-        _require_free(options.port)
+        _require_free(port)
         with _only_one(), DagsterInstance.get() as instance:
             _simulate_if_empty(settings)
             _drop_leftovers(instance)
-            with user_interface(options.port) as client:
-                failed = Chain(instance, client, Store(settings.data), options.port).materialize()
+            with user_interface(port) as client:
+                failed = Chain(instance, client, Store(settings.data), port).materialize()
                 print("\n" + summary(Store(settings.data)), flush=True)
-                print(f"\nThe UI is on http://127.0.0.1:{options.port}", flush=True)
-                if not options.exit:
+                print(f"\nThe UI is on http://127.0.0.1:{port}", flush=True)
+                if keep:
                     print("Ctrl-C stops it.", flush=True)
                     signal.pause()
         return 1 if failed else 0
     except RunError as error:
-        print(f"make run: {error}", file=sys.stderr)
+        print(f"dasanom run: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. What was materialized stays; `make run` goes on from there.")
+        print("\nStopped. What was materialized stays; run again, and it goes on from there.")
         return 130
 
 
@@ -283,7 +280,3 @@ def _reason(failure: StepFailureData) -> str:
         return failure.user_failure_data.description
     error = failure.error
     return (error.cause or error).message.strip() if error else "no error was told"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

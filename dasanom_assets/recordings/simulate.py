@@ -428,7 +428,7 @@ def _append(path: Path, values: np.ndarray) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Simulate days of a line; return the exit status."""
     usual = Line.model_fields
-    parser = argparse.ArgumentParser(prog="dasanom-simulate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="dasanom simulate", description=__doc__)
     add = parser.add_argument
     add("--data", help="data root, a local folder (default: DASANOM_DATA, or data/ beside pyproject.toml)")
     add("--first-day", type=date.fromisoformat, default=date(2026, 1, 5), help="first day (default: %(default)s)")
@@ -466,7 +466,7 @@ def main(argv: list[str] | None = None) -> int:
                 simulate(of, its_days, root, contractor=not options.no_contractor, force=True, progress=bar.update)
         except OSError as error:
             bar.close()
-            print(f"dasanom-simulate: {error}", file=sys.stderr)
+            print(f"dasanom simulate: {error}", file=sys.stderr)
             return 1
     what = (
         f"{len(days)} days of fibre {line.fibre}, {len(line.channels)} channels and {line.minutes:g} minutes each"

@@ -29,8 +29,8 @@ from dasanom_assets.benchmarks.clips import (
     split,
     vae_settings,
 )
-from dasanom_assets.detection.detectors import Windows
-from dasanom_assets.detection.neighbours import Neighbours
+from dasanom_assets.detection.detectors.base import Windows
+from dasanom_assets.detection.detectors.neighbours import Neighbours
 from dasanom_assets.recordings.labelled_sets import Clip, Group
 from dasanom_assets.settings import (
     DetectionSettings,

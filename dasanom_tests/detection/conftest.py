@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from dasanom_assets import chain
-from dasanom_assets.detection.reference import Reference, load_reference
+from dasanom_assets.detection.reference.model import Reference, load_reference
 from dasanom_assets.detection.scoring import anomaly_scores
 from dasanom_assets.settings import (
     DetectionSettings,

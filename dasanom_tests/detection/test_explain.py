@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from dasanom_assets import chain
-from dasanom_assets.detection.events import event_id, find_events, taking_part
+from dasanom_assets.detection.detectors.neighbours import Neighbours
+from dasanom_assets.detection.events.outlines import event_id, find_events, taking_part
 from dasanom_assets.detection.explain import ALIKE, CHANCE, SLACK_NS, _edges, _resemblance, explain
-from dasanom_assets.detection.neighbours import Neighbours
-from dasanom_assets.detection.reference import Reference
+from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import make_bank
 from dasanom_assets.tables.schemas import TIME, mismatch, stack

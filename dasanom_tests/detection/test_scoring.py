@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pytest
 
 from dasanom_assets import chain
-from dasanom_assets.detection.conformal import fused
-from dasanom_assets.detection.crossfit import CrossFitted, Folds
-from dasanom_assets.detection.events import hour_of
-from dasanom_assets.detection.fitting import fit_reference
-from dasanom_assets.detection.reference import NEEDED, IncompatibleModelError, Reference, require_fit
-from dasanom_assets.detection.support import ChannelScores, reach_channels, supported
+from dasanom_assets.detection.calibration.conformal import fused
+from dasanom_assets.detection.events.outlines import hour_of
+from dasanom_assets.detection.events.support import ChannelScores, reach_channels, supported
+from dasanom_assets.detection.reference.crossfit import CrossFitted, Folds
+from dasanom_assets.detection.reference.fitting import fit_reference
+from dasanom_assets.detection.reference.model import NEEDED, IncompatibleModelError, Reference, require_fit
 from dasanom_assets.models.training_set import build_manifest
 from dasanom_assets.settings import (
     BackgroundSettings,

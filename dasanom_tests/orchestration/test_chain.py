@@ -18,7 +18,7 @@ from dasanom_assets.benchmarks.simulated import evaluate_events, evaluate_window
 from dasanom_assets.comparison.day import day_findings, day_map
 from dasanom_assets.comparison.report import day_report
 from dasanom_assets.definitions import build_defs, defs
-from dasanom_assets.detection.reference import load_reference
+from dasanom_assets.detection.reference.model import load_reference
 from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.checks import contract_violations
 from dasanom_assets.settings import DetectionSettings, Settings

@@ -14,7 +14,7 @@ from dasanom_assets.orchestration import doctor
 from dasanom_assets.orchestration.doctor import Finding, examine
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
-from dasanom_tests.conftest import free_port
+from dasanom_tests.orchestration.test_run import free_port
 from dasanom_tests.recordings.test_catalogue import deliver
 
 DAY = "2026-01-05"
@@ -30,7 +30,9 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("DASANOM_DATA", str(tmp_path))
     store, settings = Store(str(tmp_path)), Settings()
-    made_with = {name: getattr(settings, name).model_dump(mode="json") for name in ("window", "background", "reference")}
+    made_with = {
+        name: getattr(settings, name).model_dump(mode="json") for name in ("window", "background", "reference")
+    }
     version = checkpoints.save(store, "reference_model", {}, {"settings": made_with})
     checkpoints.set_live(store, {"reference_model": version})
     return tmp_path

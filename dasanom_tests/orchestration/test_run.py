@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
-from dasanom_assets.detection.promise import ENOUGH_DAYS
+from dasanom_assets.detection.reference.promise import ENOUGH_DAYS
 from dasanom_assets.orchestration.run import PROJECT, TAG, _simulate_if_empty
 from dasanom_assets.recordings import simulate
 from dasanom_assets.settings import Settings
 from dasanom_tests.conftest import DAYS, QUICKER
 
-RUN = [sys.executable, "-m", "dasanom_assets.orchestration.run", "--exit"]
+RUN = [sys.executable, "-m", "dasanom_assets.cli", "run", "--exit"]
 
 
 def free_port() -> int:

@@ -1,0 +1,1 @@
+"""Detectors: each gives every window a score, and learns from reference windows."""

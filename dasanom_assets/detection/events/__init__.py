@@ -1,0 +1,1 @@
+"""Windows that belong together: support from around, connected windows, events."""

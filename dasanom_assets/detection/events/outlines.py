@@ -1,0 +1,317 @@
+"""Events: windows that belong together in time and along the fibre, found alike on a day and on the reference."""
+
+import hashlib
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dasanom_assets.detection.calibration.rates import Rates
+from dasanom_assets.detection.events.components import SLACK, basins, links, members
+from dasanom_assets.recordings.landing import shifted
+from dasanom_assets.settings import ReferenceSettings, WindowSettings
+from dasanom_assets.spectrograms.windows import SECOND_NS
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, with_score
+from dasanom_assets.tables.store import Store
+
+ORDER = [("start", "ascending"), ("fibre", "ascending"), ("first_channel", "ascending")]
+"""How events are sorted."""
+
+KEY = ["fibre", "channel", "start"]
+
+LOOK_BACK_NS = 1800 * SECOND_NS
+"""What an event of a day may have had before midnight; one that is longer begins there."""
+
+THREATS = ("digging", "walking", "cutting", "machine")
+"""The contractor's classes that are alarms, as its columns ``p_<class>`` name them."""
+
+TOUCHES_NS = 8 * SECOND_NS
+"""Windows that end within this before midnight may touch one that begins after it."""
+
+HOUR_NS = 3600 * SECOND_NS
+
+
+def event_id(fibre: str, start_ns: int, first_channel: int, last_channel: int) -> str:
+    """Return the id of an event: the same place and time have the same id whenever they are found again."""
+    text = f"{fibre}\t{start_ns}\t{first_channel}\t{last_channel}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Outline(NamedTuple):
+    """An event among windows: positions of all its windows, of those that it reaches over, and of its peak."""
+
+    windows: np.ndarray
+    extent: np.ndarray
+    peak: int
+
+
+def outlines(
+    rows: pa.Table, level: float, recipe: ReferenceSettings, window: WindowSettings, group_channels: int = 1
+) -> list[Outline]:
+    """Return the events that windows form.
+
+    Windows from a level on that touch in time or along the fibre belong together, up to where the score falls
+    between two peaks below the recipe's `half_height` of the lower one, counted from the level. An event reaches
+    over those of its windows that are above the same share of its own peak.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Has `fibre`, `channel`, `start` and `score`: windows at least as strange as `level`.
+    level : float
+    recipe : ReferenceSettings
+    window : WindowSettings
+    group_channels : int
+        Channels that a row stands for.
+    """
+    height = np.maximum(rows["score"].to_numpy().astype(np.float64) - level, 0)
+    reach = int(SLACK * window.shift_seconds * SECOND_NS)
+    found = []
+    for at in members(basins(height, links(rows, reach, group_channels), recipe.half_height)):
+        peak = int(at[height[at].argmax()])
+        found.append(Outline(at, at[height[at] >= recipe.half_height * height[peak]], peak))
+    return found
+
+
+def find_events(
+    scores: pa.Table,
+    labels: pa.Table | None,
+    contractor: pa.Table | None,
+    rates: Rates,
+    level: float,
+    window: WindowSettings,
+    group_channels: int = 1,
+    before: pa.Table | None = None,
+) -> pa.Table:
+    """Return the rows of `anomaly_events` of a day: the `outlines` whose peak is an anomaly.
+
+    An event begins at the end of its first window and ends at the beginning of its last, so that it is not longer
+    than its cause by a window at each end.
+
+    Parameters
+    ----------
+    scores : pyarrow.Table
+        Rows of `anomaly_scores`.
+    labels : pyarrow.Table or None
+        Rows of `cluster_labels`, one for each of `scores` in the same order.
+    contractor : pyarrow.Table or None
+        Rows of `contractor_scores`.
+    rates : Rates
+        How often the reference does as much.
+    level : float
+        The score from which a window can be part of an event; see `Reference.level`.
+    window : WindowSettings
+    group_channels : int
+        Channels that a row of `scores` stands for, from its own number on.
+    before : pyarrow.Table, optional
+        Rows of `anomaly_scores` of the end of the day before: an event that began there is told whole, but for its
+        peak, which is that of the day, and events that ended there are left out.
+
+    Raises
+    ------
+    ValueError
+        Where `labels` are of other windows.
+    """
+    scores = with_score(scores)
+    if labels is not None and not labels.select(KEY).equals(scores.select(KEY)):
+        raise ValueError("cluster_labels are of other windows than anomaly_scores: materialize both again")
+    if not (n_today := scores.num_rows):
+        return empty("anomaly_events")
+    if before is not None and before.num_rows:
+        before = with_score(before)
+        common = [name for name in scores.column_names if name in before.column_names]
+        scores = pa.concat_tables([scores.select(common), before.select(common)])
+    step, length = window.shift_seconds * SECOND_NS, window.seconds * SECOND_NS
+    taking_part = np.flatnonzero(scores["score"].to_numpy() >= level)  # NaN does not
+    # By time and channel, so that the first of equal peaks is the same one whatever the order of the rows.
+    taking_part = taking_part[np.lexsort([scores[name].take(taking_part) for name in ("channel", "start")])]
+    taken = scores.take(taking_part)
+    flagged = taken["is_anomaly"].to_numpy(zero_copy_only=False)
+    fibre, version = (taken[name].to_pylist() for name in ("fibre", "model_version"))
+    channel, score = (taken[name].to_numpy() for name in ("channel", "score"))
+    start = taken["start"].cast(pa.int64()).to_numpy()
+    today = taking_part < n_today
+    # No window lies across midnight: the last before it and the first after it are as near as two in a row.
+    near = start + np.where(today, 0, length - step)
+    placed = taken.set_column(taken.column_names.index("start"), "start", pa.array(near).cast(TIME))
+    cluster = None if labels is None else labels["label"].to_numpy()[np.minimum(taking_part, max(n_today - 1, 0))]
+    view = _ContractorsView(contractor)
+    rows: list[dict[str, Any]] = []
+    for at, extent, _ in outlines(placed, level, rates.recipe, window, group_channels):
+        mine = at[today[at]]
+        if not today[extent].any() or not flagged[peak := _peak(mine, score, channel, start)]:
+            continue
+        first_channel, last_channel = int(channel[extent].min()), int(channel[extent].max()) + group_channels - 1
+        begin, end = cause(int(start[extent].min()), int(start[extent].max()), window)
+        kind, probability = view.of(fibre[peak], begin, end, first_channel, last_channel)
+        rows.append(
+            {
+                "fibre": fibre[peak],
+                "event_id": event_id(fibre[peak], begin, first_channel, last_channel),
+                "start": begin,
+                "end": end,
+                "first_channel": first_channel,
+                "last_channel": last_channel,
+                "peak_start": int(start[peak]),
+                "peak_channel": int(channel[peak]),
+                "score": float(score[peak]),
+                "n_windows": len(at),
+                "cluster": None if cluster is None else _most_frequent(cluster[mine]),
+                "contractor_class": kind,
+                "contractor_probability": probability,
+                "model_version": version[peak],
+            }
+        )
+    if not rows:
+        return empty("anomaly_events")
+    _rate(rows, rates)
+    return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]).sort_by(ORDER)
+
+
+def _rate(rows: list[dict[str, Any]], rates: Rates) -> None:
+    """Say of each event how often the reference does as much, at its place and hour."""
+    strength, fibre, channel = ([row[name] for row in rows] for name in ("score", "fibre", "peak_channel"))
+    hour = np.array([hour_of(row["peak_start"]) for row in rows])
+    told = rates.at(np.array(strength), fibre, np.array(channel), hour)
+    names = ("rate_per_km_day", "rate_low", "rate_high", "beyond_reference")
+    for i, row in enumerate(rows):
+        row |= {name: values[i].item() for name, values in zip(names, told, strict=True)}
+
+
+def hour_of(start_ns: Any) -> Any:
+    """Return the hour of the UTC day, 0 to 23, of times in ns since 1970."""
+    return start_ns // HOUR_NS % 24
+
+
+def cause(first_ns: int, last_ns: int, window: WindowSettings) -> tuple[int, int]:
+    """Return begin and end of what windows from a first to a last one hold, ns since 1970.
+
+    The first window that notices it has it at its end, the last at its beginning; where they are fewer than all
+    that overlap it, it is about their middle.
+    """
+    step, length = window.shift_seconds * SECOND_NS, window.seconds * SECOND_NS
+    early = min(length - step, (last_ns - first_ns + length - step) // 2)
+    return first_ns + early, last_ns + length - early
+
+
+def _peak(at: np.ndarray, score: np.ndarray, channel: np.ndarray, start: np.ndarray) -> int:
+    """Return the strongest of the windows `at`: of those that reach the largest score there is, the middle one."""
+    top = at[score[at] == score[at].max()]
+    off_channel, off_time = (np.abs(x[top] - np.median(x[top])) for x in (channel, start - start[top[0]]))
+    return int(top[np.lexsort((off_time, off_channel))[0]])
+
+
+def taking_part(store: Store, day: str, level: float) -> tuple[pa.Table, pa.Table]:
+    """Return the rows of `anomaly_scores` of a day that can be part of an event, and their `cluster_labels`.
+
+    Read one channel at a time: of a day, few windows are unusual.
+
+    Raises
+    ------
+    ValueError
+        Where `cluster_labels` are of other windows.
+    """
+    some, labels = [empty_scores(store, day)], [empty("cluster_labels")]
+    labelled = (rows for rows in store.iter_day("cluster_labels", day) if rows.num_rows)
+    for rows in store.iter_day("anomaly_scores", day):
+        if not (rows := with_score(rows)).num_rows:
+            continue
+        label = next(labelled, None)
+        if label is None or not label.select(KEY).equals(rows.select(KEY)):
+            raise ValueError("cluster_labels are of other windows than anomaly_scores: materialize both again")
+        unusual = pc.greater_equal(rows["score"], level)
+        some.append(rows.filter(unusual))
+        labels.append(label.filter(unusual))
+    return pa.concat_tables(some).replace_schema_metadata(), pa.concat_tables(labels).replace_schema_metadata()
+
+
+def at_midnight(scores: pa.Table | None, day: str) -> str:
+    """Return a digest of the windows at the end of a day, where what they are part of may go on the next day.
+
+    It is empty where none of them reaches midnight: the next day's events are the same without them.
+
+    Parameters
+    ----------
+    scores : pyarrow.Table or None
+        Rows of `anomaly_scores`, those that can be part of an event: see `taking_part`, `end_of_day_before`.
+    day : str
+        ISO day, at whose end it is.
+    """
+    midnight = int((np.datetime64(day, "ns") + np.timedelta64(1, "D")).astype(np.int64))
+    if scores is None or not scores.num_rows:
+        return ""
+    late = scores.filter(pc.greater_equal(scores["start"].cast(pa.int64()), midnight - LOOK_BACK_NS))
+    if not pc.any(pc.greater(late["end"].cast(pa.int64()), midnight - TOUCHES_NS)).as_py():
+        return ""
+    rows = late.select([*KEY, "score", "is_anomaly"]).sort_by([(name, "ascending") for name in KEY])
+    return hashlib.sha256(repr(rows.to_pydict()).encode()).hexdigest()[:16]
+
+
+def empty_scores(store: Store, day: str) -> pa.Table:
+    """Return no rows of `anomaly_scores`, with the columns of a day."""
+    with store.open_day("anomaly_scores", day) as file:
+        return file.schema_arrow.empty_table()
+
+
+def end_of_day_before(store: Store, day: str, note: dict[str, Any], level: float) -> pa.Table | None:
+    """Return what `taking_part` would of the end of the day before, or None where another model scored it.
+
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day.
+    note : dict
+        Metadata of the day's `anomaly_scores`.
+    level : float
+        See `find_events`.
+    """
+    yesterday = shifted(day, -1)
+    if not store.has_day("anomaly_scores", yesterday):
+        return None
+    if store.metadata("anomaly_scores", yesterday)["model_version"] != note["model_version"]:
+        return None
+    midnight = int(np.datetime64(day, "ns").astype(np.int64))
+    late = pc.field("start") >= pa.scalar(midnight - LOOK_BACK_NS, pa.int64()).cast(TIME)
+    unusual = pc.field("score") >= level
+    tables = [rows.filter(late & unusual) for rows in store.iter_day("anomaly_scores", yesterday)]
+    return pa.concat_tables(tables)
+
+
+def _most_frequent(labels: np.ndarray) -> int:
+    names, count = np.unique(labels, return_counts=True)
+    return int(names[count.argmax()])
+
+
+class _ContractorsView:
+    """What the contractor says of a stretch of time and channels; `contractor` are rows of `contractor_scores`."""
+
+    def __init__(self, contractor: pa.Table | None) -> None:
+        self._fibres: dict[str, tuple[np.ndarray, ...]] = {}
+        if contractor is None or not contractor.num_rows:
+            return
+        fibre = contractor["fibre"].to_numpy(zero_copy_only=False)
+        start, end = (contractor[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+        channel = contractor["channel"].to_numpy()
+        p = np.stack([contractor[f"p_{name}"].to_numpy() for name in THREATS], axis=1)
+        for name in np.unique(fibre):
+            rows = np.flatnonzero(fibre == name)
+            rows = rows[np.argsort(start[rows], kind="stable")]
+            self._fibres[name] = start[rows], end[rows], channel[rows], p[rows]
+
+    def of(
+        self, fibre: str, begin: int, end: int, first_channel: int, last_channel: int
+    ) -> tuple[str | None, float | None]:
+        """Return the most probable threat and its probability, or None where the contractor has no rows."""
+        if fibre not in self._fibres:
+            return None, None
+        start, stop, channel, p = self._fibres[fibre]
+        longest = int((stop - start).max())
+        some = slice(*np.searchsorted(start, [begin - longest, end]))
+        inside = (stop[some] > begin) & (channel[some] >= first_channel) & (channel[some] <= last_channel)
+        # Rows of power alone have no probabilities.
+        largest = np.max(p[some][inside], axis=0, initial=-np.inf, where=np.isfinite(p[some][inside]))
+        if not np.isfinite(largest).any():
+            return None, None
+        return THREATS[largest.argmax()], float(largest.max())

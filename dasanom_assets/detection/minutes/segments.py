@@ -1,0 +1,239 @@
+"""What a channel sounds like, a minute at a time: the table `segment_models`.
+
+A segment's frames are whitened bands, averaged to a few a second, of which the first coefficients of the
+orthonormal cosine transform over bands are kept. That needs no training, so the models of all days can be compared
+whatever network is live.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.fft import dct
+
+from dasanom_assets.detection.minutes.gaussians import Gaussians, divergence, fit_gaussians
+from dasanom_assets.detection.minutes.streams import in_order
+from dasanom_assets.settings import Settings, SpectrogramSettings, TemporalSettings, WindowSettings
+from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.spectrograms.windows import SECOND_NS
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+from dasanom_assets.tables.store import Store
+
+TABLE = "segment_models"
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The segments of one channel on one day.
+
+    Attributes
+    ----------
+    fibre : str
+    channel : int
+    start_ns : numpy.ndarray
+        int64, shape (n,), ns since 1970 UTC, ascending.
+    models : Gaussians
+        Of shape (n,).
+    n_frames : numpy.ndarray
+        int32, shape (n,): frames that a model was fitted on.
+    """
+
+    fibre: str
+    channel: int
+    start_ns: np.ndarray
+    models: Gaussians
+    n_frames: np.ndarray
+
+
+def segments_note(store: Store, day: str, settings: Settings) -> dict[str, Any]:
+    """Return the metadata of `segment_models`: what makes its models comparable with those of another day."""
+    temporal = settings.temporal.model_dump(mode="json")
+    names = ("segment_seconds", "shift_seconds", "frames_a_second", "dimensions")
+    return {
+        "spectrogram": store.metadata("spectrograms", day)["settings"],
+        "background": settings.background.model_dump(mode="json"),
+        "segments": {name: temporal[name] for name in names},
+    }
+
+
+def segment_models(store: Store, day: str, settings: Settings) -> Iterator[pa.Table]:
+    """Yield the rows of `segment_models` of a day, one table a channel, in bounded memory.
+
+    Segments start on multiples of the shift since 1970. One that lies across midnight belongs to the day that most
+    of it is in.
+
+    Parameters
+    ----------
+    store : Store
+        Must hold what `white_day` needs.
+    day : str
+        ISO day.
+    settings : Settings
+    """
+    spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
+    d, temporal = min(settings.temporal.dimensions, spectrogram.row_shape[1]), settings.temporal
+    none = Gaussians(*np.empty((2, 0, d), np.float32))
+    empty = Segments("", 0, np.empty(0, np.int64), none, np.empty(0, np.int32))
+    yield models_table(empty, np.empty(0, np.float32), temporal)
+    channels = white_day(store, day, settings.background, WindowSettings())
+    yield from models_of_channels(channels, temporal, spectrogram.group_channels)
+
+
+def models_of_channels(
+    channels: Iterable[WhiteChannel], settings: TemporalSettings, step: int = 1
+) -> Iterator[pa.Table]:
+    """Yield the rows of `segment_models` of channels that have a segment, one table each.
+
+    Parameters
+    ----------
+    channels : iterable of WhiteChannel
+        By fibre and ascending; as many as are neighbours of one are in memory, by their models.
+    settings : TemporalSettings
+    step : int
+        From one channel number to the next: the size of groups of channels.
+    """
+    cut = ((channel.fibre, channel.channel, *segment_frames(channel, settings)) for channel in channels)
+    fitted = in_order(lambda parts: _fitted(*parts), (parts for parts in cut if len(parts[2])))
+    gap, reach = settings.neighbour_gap * step, (settings.neighbour_gap + settings.neighbours) * step
+    for here, around in _with_those_around(fitted, reach):
+        far = [other for other in around if abs(other.channel - here.channel) > gap]
+        yield models_table(here, _to_neighbours(here, far), settings)
+
+
+def segment_frames(channel: WhiteChannel, settings: TemporalSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a channel into segments.
+
+    Parameters
+    ----------
+    channel : WhiteChannel
+    settings : TemporalSettings
+
+    Returns
+    -------
+    start : numpy.ndarray
+        int64, shape (n,): first second of each segment that has enough of its seconds, since 1970.
+    frames : numpy.ndarray
+        float32, shape (n, frames a segment, dimensions), NaN where missing: a view, of overlapping segments.
+    """
+    second = channel.start_ns // SECOND_NS
+    if not len(second):
+        return second, np.empty((0, 1, 1), np.float32)
+    length, shift = settings.segment_seconds, settings.shift_seconds
+    features = band_features(channel.rows, settings)
+    features[~channel.usable] = np.nan
+    rate = features.shape[1]
+    first = (second[0] - length) // shift * shift + shift
+    grid = np.full((second[-1] + length + 1 - first, *features.shape[1:]), np.nan, np.float32)
+    grid[second - first] = features
+    there = np.concatenate([[0], np.cumsum(np.isfinite(grid[:, 0, 0]))])
+    at = np.arange(0, len(grid) - length + 1, shift)
+    enough = there[at + length] - there[at] >= settings.min_share * length
+    views = np.lib.stride_tricks.sliding_window_view(grid.reshape(-1, grid.shape[2]), length * rate, axis=0)
+    views = views[:: shift * rate].swapaxes(1, 2)
+    # A slice is no copy, and most days have no gap between their first segment and their last.
+    some = np.flatnonzero(enough)
+    whole = len(some) > 0 and some[-1] - some[0] + 1 == len(some)
+    return first + at[some], views[some[0] : some[-1] + 1] if whole else views[some]
+
+
+def band_features(rows: np.ndarray, settings: TemporalSettings) -> np.ndarray:
+    """Return averages of frames, by their first coefficients of an orthonormal cosine transform over bands.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        float32, shape (n_rows, frames a second, bands): whitened levels.
+    settings : TemporalSettings
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape (n_rows, averages a second, dimensions); NaN where a frame is missing.
+    """
+    slots, bands = rows.shape[1:]
+    projected = rows @ cosine_basis(bands, settings.dimensions).T
+    parts = np.array_split(projected, min(settings.frames_a_second, slots), axis=1)
+    missing = np.isnan(rows[:, -1, 0]).any()  # the grid leaves the last place of some rows empty
+    with np.errstate(invalid="ignore"):
+        means = (
+            np.nansum(part, axis=1) / np.isfinite(part).sum(axis=1) if missing else part.mean(axis=1)
+            for part in parts
+        )
+        return np.stack(list(means), axis=1).astype(np.float32, copy=False)
+
+
+def cosine_basis(bands: int, dimensions: int) -> np.ndarray:
+    """Return the first rows of the orthonormal DCT-II, float32, shape (at most dimensions, bands)."""
+    return dct(np.eye(bands), type=2, norm="ortho", axis=0)[:dimensions].astype(np.float32)
+
+
+def _fitted(fibre: str, channel: int, start: np.ndarray, frames: np.ndarray) -> Segments:
+    n_frames = np.isfinite(frames[:, :, 0]).sum(axis=1, dtype=np.int32)
+    return Segments(fibre, channel, start * SECOND_NS, fit_gaussians(frames), n_frames)
+
+
+def _with_those_around(items: Iterable[Segments], reach: int) -> Iterator[tuple[Segments, list[Segments]]]:
+    """Yield each channel with the others of its fibre within a reach; no more are kept in memory."""
+
+    def near(a: Segments, b: Segments) -> bool:
+        return a.fibre == b.fibre and abs(a.channel - b.channel) <= reach
+
+    held: list[Segments] = []
+    waiting = 0  # the first of those held that has not been yielded
+
+    def ready(until: Segments | None) -> Iterator[tuple[Segments, list[Segments]]]:
+        nonlocal waiting
+        while waiting < len(held) and (until is None or not near(held[waiting], until)):
+            here = held[waiting]
+            while not near(held[0], here):
+                held.pop(0)
+                waiting -= 1
+            yield here, [other for other in held if other is not here and near(other, here)]
+            waiting += 1
+
+    for item in items:
+        yield from ready(item)
+        held.append(item)
+    yield from ready(None)
+
+
+def _to_neighbours(here: Segments, others: list[Segments]) -> np.ndarray:
+    """Return the median divergence from other channels at the same time, float32; NaN where there is none."""
+    start = here.start_ns
+    each = np.full((len(others), len(start)), np.nan, np.float32)
+    for row, other in zip(each, others, strict=True):
+        _, left, right = np.intersect1d(start, other.start_ns, assume_unique=True, return_indices=True)
+        row[left] = divergence(here.models[left], other.models[right])
+    there = np.isfinite(each).any(axis=0)
+    out = np.full(len(start), np.nan, np.float32)
+    out[there] = np.nanmedian(each[:, there], axis=0)
+    return out
+
+
+def models_table(segments: Segments, to_neighbours: np.ndarray, settings: TemporalSettings) -> pa.Table:
+    """Return the rows of `segment_models` of one channel; `to_neighbours` is float32, shape (n,)."""
+    n, dimensions = len(segments.start_ns), segments.models.means.shape[1]
+    return pa.table(
+        {
+            "fibre": pa.array(np.full(n, segments.fibre, object), pa.string()),
+            "channel": pa.array(np.full(n, segments.channel, np.int32)),
+            "start": pa.array(segments.start_ns, pa.int64()).cast(TIME),
+            "end": pa.array(segments.start_ns + settings.segment_seconds * SECOND_NS, pa.int64()).cast(TIME),
+            "means": vector(segments.models.means, dimensions),
+            "variances": vector(segments.models.variances, dimensions),
+            "n_frames": pa.array(segments.n_frames, pa.int32()),
+            "to_neighbours": pa.array(to_neighbours, pa.float32()),
+        }
+    ).select(SCHEMAS[TABLE].names)
+
+
+def drop_old_models(store: Store, day: str, keep_days: int) -> list[str]:
+    """Remove the days of `segment_models` that lie more than `keep_days` before a day, and return them."""
+    oldest = str(date.fromisoformat(day) - timedelta(days=keep_days))
+    old = [d for d in store.days(TABLE) if d < oldest]
+    for d in old:
+        store.drop_day(TABLE, d)
+    return old

@@ -1,0 +1,141 @@
+"""Whether a day is still like those that the model learned from, so that its p-values mean what they say."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from dasanom_assets.detection.reference.model import Reference
+from dasanom_assets.settings import BackgroundSettings, Settings
+from dasanom_assets.spectrograms.background import day_levels
+from dasanom_assets.spectrograms.windows import SECOND_NS
+from dasanom_assets.tables.schemas import stack, with_score
+from dasanom_assets.tables.store import Store
+
+APART_CHANNELS = 3
+"""Windows lean on those of the next channels: of so many channels, one is looked at."""
+SMALL = 0.01
+"""A p-value whose share among quiet windows is looked at by itself: alarms are made of the small ones."""
+
+LEAST_BLOCKS = 200
+"""With fewer independent windows, chance alone moves their p-values as far as what is told here."""
+MOST_DISTANCE = 0.2
+"""Distance of the p-values from uniform ones up to which the day counts as known."""
+MOST_SHIFT_MADS, MOST_SPREAD = 1.0, 1.6
+"""How far the levels of a fibre may move, in usual spreads, and how many times more or less they may spread."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far a day is from what the model knows.
+
+    Attributes
+    ----------
+    figures : dict
+        ``windows``: windows that hardly depend on each other. ``distance``: the largest difference between the
+        share of p-values below any number and that number (Kolmogorov–Smirnov), 0 to 1. ``share_below_0.01``. By
+        fibre, ``background_shift_db/<fibre>``, ``background_shift_mads/<fibre>``
+        and ``background_spread/<fibre>``: how far what is usual on the day is from what was on the training days,
+        with and without its sign, and how many times as much it spreads; with ``level`` in place of
+        ``background``: the day's own levels. They are medians over channels of medians over bands; fibres that the
+        model has not learned from have none. Numbers that nothing stands behind are left out.
+    reasons : list of str
+        What is beyond its tolerance, in words.
+    """
+
+    figures: dict[str, float]
+    reasons: list[str]
+
+    @property
+    def sentence(self) -> str:
+        """What to do."""
+        if self.reasons:
+            return (
+                f"{'; '.join(self.reasons)}. Look at the interrogator's settings; if this is how the line is now, "
+                "run the job train with recent days and rescore."
+            )
+        return "The day is like those that the model learned from: nothing to do."
+
+
+def drift(store: Store, day: str, reference: Reference, settings: Settings) -> Drift:
+    """Compare a scored day with what its model learned from.
+
+    P-values are uniform as long as the day is like the reference. Tolerances are effect sizes, not
+    significance: of millions of windows the least difference would be significant.
+
+    Parameters
+    ----------
+    store : Store
+        Must hold `anomaly_scores`, `background` and `spectrograms` of the day.
+    day : str
+        ISO day.
+    reference : Reference
+        The one that scored the day.
+    settings : Settings
+    """
+    figures, reasons = _of_p_values(independent_p_values(store, day, settings))
+    tables = {
+        "background": store.read_day("background", day),
+        "level": day_levels(store, day, settings.background),
+    }
+    for fibre in sorted(set(reference.usual["fibre"].tolist())):
+        for name, what in (("background", "what is usual on"), ("level", "the day's levels on")):
+            if found := _moved(tables[name], reference.usual, fibre, settings.background):
+                figures |= {f"{name}_{figure}/{fibre}": value for figure, value in found.items()}
+                decibels, mads, spread = found.values()
+                if mads > MOST_SHIFT_MADS:
+                    reasons.append(f"{what} {fibre} moved by {mads:.1f} MADs (in sum {decibels:+.1f} dB)")
+                if not 1 / MOST_SPREAD < spread < MOST_SPREAD:
+                    reasons.append(f"{what} {fibre} spread {spread:.1f} times as much")
+    return Drift(figures, reasons)
+
+
+def independent_p_values(store: Store, day: str, settings: Settings) -> np.ndarray:
+    """Return p-values of windows that hardly depend on each other, float64, shape (n_windows,).
+
+    One window is taken every two lengths of a window, on every `APART_CHANNELS`-th channel.
+    """
+    group, length = settings.spectrogram.group_channels, settings.window.seconds * SECOND_NS
+    taken = [np.empty(0)]
+    for rows in store.iter_day("anomaly_scores", day, ["channel", "start", "p_value", "invalid"]):
+        if not (rows := with_score(rows)).num_rows or rows["channel"][0].as_py() // group % APART_CHANNELS:
+            continue
+        start = rows["start"].cast(pa.int64()).to_numpy()
+        _, one = np.unique(start // (2 * length), return_index=True)
+        taken.append(rows["p_value"].to_numpy()[one])
+    return np.concatenate(taken)
+
+
+def distance_from_uniform(p_value: np.ndarray) -> float:
+    """Return the Kolmogorov–Smirnov distance of p-values from the uniform distribution, 0 to 1."""
+    p, n = np.sort(p_value), len(p_value)
+    return float(max((np.arange(1, n + 1) / n - p).max(), (p - np.arange(n) / n).max()))
+
+
+def _of_p_values(p_value: np.ndarray) -> tuple[dict[str, float], list[str]]:
+    figures, reasons = {"windows": float(len(p_value))}, []
+    if len(p_value) >= LEAST_BLOCKS:
+        small = float((p_value <= SMALL).mean())
+        figures |= {"distance": distance_from_uniform(p_value), f"share_below_{SMALL:g}": small}
+        if figures["distance"] > MOST_DISTANCE:
+            side = "lower" if np.median(p_value) < 0.5 else "higher"
+            reasons.append(f"p-values are {side} than they should be, by {figures['distance']:.2f}")
+    return figures, reasons
+
+
+def _moved(
+    of_day: pa.Table, usual: dict[str, np.ndarray], fibre: str, settings: BackgroundSettings
+) -> dict[str, float] | None:
+    """Compare the channels of a fibre with what the model knows of them; None where it knows none."""
+    own, known = of_day["fibre"].to_numpy(zero_copy_only=False) == fibre, usual["fibre"] == fibre
+    _, here, there = np.intersect1d(
+        of_day["channel"].to_numpy()[own], usual["channel"][known], assume_unique=True, return_indices=True
+    )
+    if not len(here):
+        return None
+    median, mad = (stack(of_day[name])[own][here] for name in ("median_db", "mad_db"))
+    usual_median, usual_mad = (usual[name][known][there] for name in ("median_db", "mad_db"))
+    spread, usual_spread = (1.4826 * x + settings.scale_floor_db for x in (mad, usual_mad))
+    moved = median - usual_median
+    parts = {"shift_db": moved, "shift_mads": np.abs(moved) / usual_spread, "spread": spread / usual_spread}
+    return {name: float(np.median(np.nanmedian(part, axis=1))) for name, part in parts.items()}

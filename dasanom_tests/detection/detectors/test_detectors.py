@@ -1,0 +1,106 @@
+"""Detectors are found by name, one of one's own by module and class, and the example of the docs is one."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dasanom_assets.detection.detectors.base import BUILT_IN, Detector, Windows, detector_class, detector_classes
+from dasanom_assets.detection.reference.fitting import fit_reference
+from dasanom_assets.detection.reference.model import load_reference, save_reference
+from dasanom_assets.models import checkpoints
+from dasanom_assets.models.training import Encoded, load_vae
+from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms.windows import WindowBank
+from dasanom_assets.tables.schemas import with_score
+from dasanom_tests.detection.conftest import EVENTFUL, EVENTS, FIRST, SETTINGS, Ground, noon, scored
+from dasanom_tests.test_docs import PROJECT, blocks
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_detectors_carry_the_name_they_are_found_by(name: str) -> None:
+    assert detector_class(name).name == name
+    assert issubclass(detector_class(name), Detector)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nieghbours", r"names 'nieghbours': it takes neighbours, ranked, plain, .*or module:Class"),
+        ("no_such_module:Class", "cannot be imported: No module named 'no_such_module'"),
+        ("dasanom_assets.detection.detectors.latent:Nothing", "cannot be imported"),
+        ("dasanom_assets.detection.detectors.latent:CENTRES", "module:Class of a Detector"),
+        ("dasanom_assets.settings:Settings", "module:Class of a Detector"),
+        ("json", "module:Class of a Detector"),
+    ],
+)
+def test_what_is_no_detector_is_refused_and_says_what_is(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        detector_class(name)
+
+
+def test_two_detectors_of_one_name_are_refused() -> None:
+    assert list(detector_classes(["vae", "neighbours"])) == ["vae", "neighbours"]
+    with pytest.raises(ValueError, match="same name"):
+        detector_classes(["vae", "dasanom_assets.detection.detectors.latent:Likelihood"])
+
+
+@pytest.mark.parametrize("as_mask", [False, True])
+def test_a_subset_of_windows_keeps_all_that_belongs_to_them(as_mask: bool) -> None:
+    rng = np.random.default_rng(0)
+    n, some = 10, np.array([1, 4, 7])
+    bank = WindowBank(rng.normal(size=(14, 2, 3)).astype(np.float32), np.arange(n), 4)
+    numbers = rng.normal(size=(4, n, 2)).astype(np.float32)
+    encoded = Encoded(numbers[0], numbers[1], numbers[2, :, 0], numbers[3, :, 0])
+    windows = Windows(bank, encoded, numbers[0, :, 1], {"more": numbers[1]})
+    found = windows.subset(np.isin(np.arange(n), some) if as_mask else some)
+    assert len(found) == 3
+    np.testing.assert_array_equal(found.bank.window(1), bank.window(4))
+    np.testing.assert_array_equal(found.encoded.mu, encoded.mu[some])
+    np.testing.assert_array_equal(found.encoded.kl, encoded.kl[some])
+    np.testing.assert_array_equal(found.outlier, windows.outlier[some])
+    np.testing.assert_array_equal(found.more["more"], numbers[1][some])
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """The example of the docs on Python's path, and the settings that its one line makes."""
+    page = PROJECT / "docs" / "detectors.md"
+    (program,), (line,) = blocks(page, "python"), blocks(page, "dotenv")
+    (tmp_path / "my_module.py").write_text(program)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name, value = line.strip().split("=", 1)
+    with monkeypatch.context() as environment:
+        environment.setenv(name, *shlex.split(value))
+        detectors = Settings().detection.detectors
+    changed = SETTINGS.detection.model_copy(update={"detectors": detectors})
+    yield SETTINGS.model_copy(update={"detection": changed})
+    sys.modules.pop("my_module", None)
+
+
+def test_the_detector_of_the_docs_learns_is_stored_and_scores_a_day(ground: Ground, own: Settings) -> None:
+    assert own.detection.detectors == ("neighbours", "my_module:MyDetector")
+    store, vae_version = ground.store, ground.reference.vae_version
+    trained = checkpoints.load(store, "vae", vae_version)[1]
+    manifest = checkpoints.load(store, "training_set", trained["training_set"])[1]
+    fitted = fit_reference(store, manifest, load_vae(store, vae_version), vae_version, own, "cpu")
+    reference = load_reference(store, save_reference(store, fitted))  # not live: other tests share the line
+    scores = with_score(pa.concat_tables(scored(store, EVENTFUL, reference, own)))
+    names = [name for name in scores.column_names if name.startswith(("score_", "p_"))]
+    assert names == ["score_neighbours", "score_covariance", "p_neighbours", "p_covariance", "p_value"]
+    channels, seconds, _ = EVENTS["high"]
+    table = scores.select(["channel", "start", "p_covariance", "is_anomaly"]).to_pandas()
+    second = table.start.astype("int64") // 10**9 - noon(EVENTFUL) // 10**9
+    inside = table.channel.between(FIRST + channels.start, FIRST + channels.stop - 1)
+    inside &= second.between(seconds.start, seconds.stop - 4)
+    assert table.p_covariance[inside].max() < 1e-4
+    assert table.is_anomaly[inside].all()
+    assert 0.3 < table.p_covariance[~inside].median() < 0.7
+    levels = np.random.default_rng(0).normal(size=(30, 4, 8)).astype(np.float32)
+    some = Windows(WindowBank(levels, np.arange(20), 4), Encoded.empty(4))
+    before, after = (r.detectors["covariance"].score(some) for r in (fitted, reference))
+    np.testing.assert_array_equal(before, after)
