@@ -1,5 +1,6 @@
 """What the README and the docs tell people to type works as written."""
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -48,6 +49,20 @@ def test_a_command_of_the_docs_exists(command: str) -> None:
     done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_the_reference_is_that_of_the_code() -> None:
+    spec = importlib.util.spec_from_file_location("make_reference", PROJECT / "docs" / "make_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert made.reference() == made.PAGE.read_text(), "run: .venv/bin/python docs/make_reference.py"
+
+
+def test_no_sentence_of_the_docs_is_too_long_to_be_read_once() -> None:
+    done = subprocess.run([sys.executable, PROJECT / "docs" / "check_style.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_docs_have_commands_and_their_links_lead_somewhere() -> None:

@@ -6,7 +6,6 @@ import sys
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster._core.errors import DagsterPipesExecutionError
 from pydantic import BaseModel, Field
 
 from dasanom_assets.settings import InfoGanSettings, Settings, VaeSettings
@@ -133,7 +132,7 @@ def _trained(
     command += ["--training-set", version, "--device", device, "--settings", settings.model_dump_json()]
     try:
         return pipes.run(context=context, command=command).get_materialize_result()
-    except DagsterPipesExecutionError as error:
+    except dg.DagsterError as error:
         raise dg.Failure(_why_ended(context.asset_key.to_user_string(), str(error))) from error
 
 

@@ -3,8 +3,9 @@
 A day is one run and one process: its steps share what they have loaded, and two days at once are two runs.
 """
 
+from typing import Any
+
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from dasanom_assets import chain
 
@@ -16,10 +17,10 @@ RESCORE = (
 )
 
 
-def build_jobs() -> list[UnresolvedAssetJobDefinition]:
+def build_jobs() -> list[Any]:
     """Return `ingest`, `train` and `rescore`."""
 
-    def job(name: str, assets: tuple[str, ...], description: str) -> UnresolvedAssetJobDefinition:
+    def job(name: str, assets: tuple[str, ...], description: str) -> Any:
         selection = dg.AssetSelection.assets(*assets)
         return dg.define_asset_job(name, selection, description=description, executor_def=dg.in_process_executor)
 

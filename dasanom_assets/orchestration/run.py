@@ -14,7 +14,6 @@ from typing import Any
 
 import requests
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
-from dagster._core.execution.plan.objects import StepFailureData
 from dagster_graphql import DagsterGraphQLClient
 
 from dasanom_assets import chain
@@ -182,11 +181,12 @@ class Chain:
         """Run `ingest`, `train` and `rescore` where their results are missing; return whether any failed."""
         days = self.days()
         self.say(f"{len(days)} days in landing/: {', '.join(days)}")
-        failed = self.launch("ingest", [day for day in days if self.stale(day, chain.INGEST)])
+        todo = [day for day in days if self.stale(day, chain.INGEST)]
+        failed = self.launch("ingest", todo)
         # A recording that runs past midnight is of the next day too, as the ingest of its own has told by now; and
         # of two days that were ingested at once, the later one may have been before the earlier one was there.
         days = self.days()
-        if again := [day for day in days if self.stale(day, chain.INGEST)]:
+        if again := [day for day in days if not (failed and day in todo) and self.stale(day, chain.INGEST)]:
             failed |= self.launch("ingest", again)
         ready = [day for day in days if self.store.has_day("background", day)]
         if not ready:
@@ -274,7 +274,7 @@ class Chain:
         print(f"{seconds // 60:3d}:{seconds % 60:02d}  {line}", flush=True)
 
 
-def _reason(failure: StepFailureData) -> str:
+def _reason(failure: Any) -> str:
     """Return why a step failed, without the stack, which is in the log of the run."""
     if failure.user_failure_data and failure.user_failure_data.description:
         return failure.user_failure_data.description

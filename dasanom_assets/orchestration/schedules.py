@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from dasanom_assets import chain
 from dasanom_assets.models import checkpoints
@@ -32,7 +32,7 @@ def last_days(today: date, ready: Iterable[str], first_day: date) -> list[str]:
     return [day for day in sorted(ready) if day in window and day >= first_day.isoformat()]
 
 
-def build_schedules(rescore: UnresolvedAssetJobDefinition, first_day: date) -> list[dg.ScheduleDefinition]:
+def build_schedules(rescore: Any, first_day: date) -> list[dg.ScheduleDefinition]:
     """Return `daily_rescoring`."""
 
     @dg.schedule(

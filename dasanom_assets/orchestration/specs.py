@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from dasanom_assets.tables.columns import description
 from dasanom_assets.tables.schemas import SCHEMAS
 
 CODE_VERSION = "8"
@@ -21,6 +22,10 @@ def described(asset: dg.AssetsDefinition | dg.AssetSpec) -> dg.AssetsDefinition 
 def _described(spec: dg.AssetSpec) -> dg.AssetSpec:
     schema = SCHEMAS.get(spec.key.to_user_string())
     if schema is not None:
-        columns = [dg.TableColumn(field.name, str(field.type)) for field in schema]
+        table = spec.key.to_user_string()
+        columns = [
+            dg.TableColumn(field.name, str(field.type), description=description(table, field.name))
+            for field in schema
+        ]
         spec = spec.merge_attributes(metadata={"dagster/column_schema": dg.TableSchema(columns)})
     return spec.replace_attributes(owners=OWNERS, code_version=spec.code_version or CODE_VERSION)

@@ -242,6 +242,7 @@ def join(
     parts: Iterable[bytes],
     metadata: dict[str, Any] | None = None,
     record: Callable[[], dict[bytes, bytes]] = dict,
+    describe: Callable[[pa.Schema], pa.Schema] = lambda schema: schema,
 ) -> int:
     """Write Parquet files as one, without decoding them, and return its number of rows.
 
@@ -255,6 +256,8 @@ def join(
         JSON-serialisable; replaces that of the parts.
     record : callable
         Called once all parts are written: what else the footer holds.
+    describe : callable
+        Adds to the schema what its columns mean.
 
     Raises
     ------
@@ -283,7 +286,7 @@ def join(
     if first is None:
         raise ValueError("there is no part to join")
     keys = {DIGEST_KEY: hashing.digest()} | record()
-    first.key_value_metadata = _key_values(with_note(schema, metadata)) + [
+    first.key_value_metadata = _key_values(describe(with_note(schema, metadata))) + [
         pair for pair in _key_values(pa.schema([], keys)) if pair.key in keys
     ]
     first.num_rows = n_rows

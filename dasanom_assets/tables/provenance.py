@@ -142,6 +142,10 @@ class Day(Store):
         self._read: dict[str, dict[str, str | None]] = {}
         self._listed: dict[str, list[Any]] = {}
 
+    def __reduce__(self) -> Any:
+        """Reach Dask's workers as the plain store: what they read is files, which the catalogue names."""
+        return _itself, (self._store,)
+
     def read(self, table: str, columns: list[str] | None = None) -> pa.Table:
         """Return this day of a table; raises as `Store.open_day`."""
         return self.read_day(table, self.iso, columns)
@@ -350,6 +354,10 @@ def narrowed(settings: Settings, names: Iterable[str]) -> Settings:
                     del part.__dict__[leaf]
             out.__dict__[section] = part
     return out
+
+
+def _itself(store: Store) -> Store:
+    return store
 
 
 def _record_path(report: str, day: str) -> str:

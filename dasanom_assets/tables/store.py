@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dasanom_assets.tables import parquet
+from dasanom_assets.tables.columns import described
 from dasanom_assets.tables.parquet import METADATA_KEY
 from dasanom_assets.tables.schemas import mismatch
 
@@ -267,7 +268,7 @@ class Store:
         first = next(batches)
         if wrong := mismatch(table, first.schema):
             raise ValueError(wrong)
-        schema = parquet.with_note(first.schema, metadata)
+        schema = described(table, parquet.with_note(first.schema, metadata))
         n_rows = 0
         with self._replacing(self.day_path(table, day)) as file:
             sink = parquet.HashingSink(file)
@@ -309,7 +310,10 @@ class Store:
         if wrong := mismatch(table, pq.read_schema(pa.BufferReader(first))):
             raise ValueError(wrong)
         with self._replacing(self.day_path(table, day)) as sink:
-            return parquet.join(sink, itertools.chain([first], parts), metadata, lambda: self._record(table, day))
+            parts = itertools.chain([first], parts)
+            return parquet.join(
+                sink, parts, metadata, lambda: self._record(table, day), lambda schema: described(table, schema)
+            )
 
     def _record(self, table: str, day: str) -> dict[bytes, bytes]:
         """Return what the footer of a table says of how it was made: nothing, where no step makes it."""

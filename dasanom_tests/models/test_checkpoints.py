@@ -18,10 +18,13 @@ from dasanom_assets.models.checkpoints import (
     CheckpointError,
     digest,
     latest,
+    live,
+    live_set,
     load,
     require_latest,
     save,
     set_latest,
+    set_live,
 )
 from dasanom_assets.tables.store import Store
 
@@ -130,9 +133,9 @@ def test_saving_again_heals_a_damaged_model(store: Store) -> None:
     assert load(store, "net", version)[1] == NOTE
 
 
-def test_the_live_model_is_the_one_that_was_named_not_the_newest(store: Store) -> None:
+def test_the_latest_model_is_the_one_that_was_named_not_the_newest(store: Store) -> None:
     assert latest(store, "net") is None
-    with pytest.raises(CheckpointError, match="no live net yet: train one first"):
+    with pytest.raises(CheckpointError, match="no net yet: train one first"):
         require_latest(store, "net", "train one first")
     old, new = save(store, "net", TENSORS, {"n": 1}), save(store, "net", TENSORS, {"n": 2})
     set_latest(store, "net", new)
@@ -140,6 +143,21 @@ def test_the_live_model_is_the_one_that_was_named_not_the_newest(store: Store) -
     assert latest(store, "net") == require_latest(store, "net", "") == old
     save(store, "net", TENSORS, {"n": 3})
     assert latest(store, "net") == old
+
+
+def test_models_that_belong_together_are_made_live_at_once_or_not_at_all(store: Store) -> None:
+    assert live_set(store) == {}
+    first = {name: save(store, name, TENSORS, {"of": name}) for name in ("net", "other")}
+    set_live(store, first)
+    assert live_set(store) == first
+    assert live(store, "other") == first["other"]
+    assert live(store, "third") is None
+    newer = save(store, "net", TENSORS, {"n": 2})
+    with pytest.raises(CheckpointError, match="no other 0123"):
+        set_live(store, {"net": newer, "other": "0123"})
+    assert live_set(store) == first
+    set_live(store, {"net": newer})
+    assert live_set(store) == {"net": newer}  # what does not belong to it is not live with it
 
 
 def test_what_is_not_there_cannot_be_loaded_or_made_live(store: Store) -> None:

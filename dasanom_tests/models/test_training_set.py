@@ -285,8 +285,7 @@ def test_the_manifest_is_json_and_the_same_each_time(store: Store) -> None:
     assert json.loads(json.dumps(manifest)) == manifest
     assert manifest["days"] == DAYS
     assert manifest["spectrogram"] == GRID.model_dump()
-    path = store.day_path("spectrograms", DAYS[0])
-    assert manifest["digests"][DAYS[0]]["spectrograms"] == store.digest(path)
+    assert manifest["digests"][DAYS[0]]["spectrograms"] == store.content_digest("spectrograms", DAYS[0])
     read_back: dict[str, Any] = json.loads(json.dumps(manifest))
     assert len(load_bank(store, read_back, "validation")[0]) > 0
 

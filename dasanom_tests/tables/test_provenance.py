@@ -1,5 +1,6 @@
 """A step leaves in its table what it read, and a table says why it would be another one now."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,13 @@ def deep(settings: Any, path: str) -> Any:
     for name in path.split("."):
         settings = getattr(settings, name)
     return settings
+
+
+def test_a_day_reaches_workers_as_the_plain_store(store: Store) -> None:
+    day = Day(store, DAYS[0], SETTINGS, STEPS["event_matches"])
+    there = pickle.loads(pickle.dumps(day))
+    assert type(there) is Store
+    assert there.read_day("channel_health", DAYS[0]).num_rows == 1
 
 
 def test_settings_are_flattened_to_what_a_note_can_hold() -> None:

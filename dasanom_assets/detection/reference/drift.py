@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from scipy import stats
 
 from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.settings import BackgroundSettings, Settings
@@ -106,17 +107,11 @@ def independent_p_values(store: Store, day: str, settings: Settings) -> np.ndarr
     return np.concatenate(taken)
 
 
-def distance_from_uniform(p_value: np.ndarray) -> float:
-    """Return the Kolmogorov–Smirnov distance of p-values from the uniform distribution, 0 to 1."""
-    p, n = np.sort(p_value), len(p_value)
-    return float(max((np.arange(1, n + 1) / n - p).max(), (p - np.arange(n) / n).max()))
-
-
 def _of_p_values(p_value: np.ndarray) -> tuple[dict[str, float], list[str]]:
     figures, reasons = {"windows": float(len(p_value))}, []
     if len(p_value) >= LEAST_BLOCKS:
         small = float((p_value <= SMALL).mean())
-        figures |= {"distance": distance_from_uniform(p_value), f"share_below_{SMALL:g}": small}
+        figures |= {"distance": float(stats.kstest(p_value, "uniform").statistic), f"share_below_{SMALL:g}": small}
         if figures["distance"] > MOST_DISTANCE:
             side = "lower" if np.median(p_value) < 0.5 else "higher"
             reasons.append(f"p-values are {side} than they should be, by {figures['distance']:.2f}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch.distributions import Independent, Normal, kl_divergence
 
-from dasanom_assets.detection import gaussians
+from dasanom_assets.detection.minutes import gaussians
 from dasanom_assets.detection.minutes.gaussians import (
     BLOCK,
     FLOOR,

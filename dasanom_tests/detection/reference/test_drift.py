@@ -5,7 +5,6 @@ from dataclasses import replace
 import dagster as dg
 import numpy as np
 import pytest
-from scipy import stats
 
 from dasanom_assets import chain
 from dasanom_assets.detection.reference.drift import (
@@ -13,7 +12,6 @@ from dasanom_assets.detection.reference.drift import (
     MOST_DISTANCE,
     Drift,
     _of_p_values,
-    distance_from_uniform,
     drift,
     independent_p_values,
 )
@@ -101,12 +99,6 @@ def test_a_fibre_that_the_model_has_not_learned_from_has_no_levels_to_compare(gr
     found = drift(ground.store, QUIET, replace(ground.reference, usual=others), SETTINGS)
     assert not [name for name in found.figures if "/" in name]
     assert not [reason for reason in found.reasons if "p-values" not in reason]
-
-
-def test_the_distance_is_that_of_kolmogorov_and_smirnov() -> None:
-    for seed in range(5):
-        p = np.random.default_rng(seed).beta(0.7, 1.2, 300)
-        assert distance_from_uniform(p) == pytest.approx(stats.kstest(p, "uniform").statistic)
 
 
 @pytest.mark.parametrize(
