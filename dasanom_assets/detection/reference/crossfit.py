@@ -9,6 +9,7 @@ import numpy as np
 from dasanom_assets.detection.calibration.conformal import Conformal, fused
 from dasanom_assets.detection.detectors.base import Detector, Windows
 from dasanom_assets.detection.events.support import ChannelScores, with_support
+from dasanom_assets.detection.minutes.streams import in_order
 from dasanom_assets.models.training_set import SPLITS, WindowIndex, split_of, thinned
 from dasanom_assets.settings import (
     BackgroundSettings,
@@ -19,7 +20,7 @@ from dasanom_assets.settings import (
 )
 from dasanom_assets.spectrograms.background import background
 from dasanom_assets.spectrograms.common_level import common_levels
-from dasanom_assets.spectrograms.whitening import Usual, white_day
+from dasanom_assets.spectrograms.whitening import Usual, WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank, window_rows
 from dasanom_assets.tables.store import Store
 
@@ -187,28 +188,24 @@ def listen(
     """
     recipe, blocks = settings.reference, settings.training_set
     calibration = SPLITS.index("calibration")
+    # What is read from tables meanwhile is read by one thread.
+    asking = any(detector.inputs for detector in crossed.detectors[0].values())
+    apply: Callable[..., Iterator[Heard | None]] = map if asking else in_order
     for number, (day, usual) in enumerate(against.items()):
         spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
         kept = _kept(store, day, number, len(against), recipe)
-        channels = white_day(
-            store, day, settings.background, settings.window, lambda *k, kept=kept: k in kept, against=usual
-        )
-        for channel in channels:
+
+        def judge(channel: WhiteChannel, day: str = day, made: SpectrogramSettings = spectrogram) -> Heard | None:
             first = window_rows(channel.start_ns, channel.usable, settings.window)
             if not len(first):
-                continue
-            start = channel.start_ns[first]
-            bank = make_bank(channel.rows, first, start, spectrogram, settings.window)
-            n = len(start)
+                return None
+            start, n = channel.start_ns[first], len(first)
+            bank = make_bank(channel.rows, first, start, made, settings.window)
             where = WindowIndex(
                 np.full(n, channel.fibre, object), np.full(n, channel.channel), start, np.full(n, day, object)
             )
-            scores: dict[str, np.ndarray] = {}
-            windows = Windows(bank)
-            if any(detector.inputs for detector in crossed.detectors[0].values()):
-                windows = Windows(bank, more=more(bank, where))
-            for name in crossed.detectors[0]:
-                scores[name] = crossed.score(name, windows, day, start)
+            windows = Windows(bank, more=more(bank, where)) if asking else Windows(bank)
+            scores = {name: crossed.score(name, windows, day, start) for name in crossed.detectors[0]}
             if through_networks:
                 unseen = np.flatnonzero(split_inside(start, settings.window.seconds, blocks) == calibration)
                 seen_through = look(Windows(bank.subset(unseen)), where.subset(unseen))
@@ -216,7 +213,12 @@ def listen(
                     scores[name] = np.full(n, np.nan, np.float32)
                     if len(unseen):
                         scores[name][unseen] = detector.score(seen_through)
-            yield Heard(day, channel.fibre, channel.channel, start, scores)
+            return Heard(day, channel.fibre, channel.channel, start, scores)
+
+        channels = white_day(
+            store, day, settings.background, settings.window, lambda *k, kept=kept: k in kept, against=usual
+        )
+        yield from (heard for heard in apply(judge, channels) if heard is not None)
 
 
 def _kept(store: Store, day: str, number: int, n_days: int, recipe: ReferenceSettings) -> set[tuple[str, int]]:
