@@ -35,23 +35,25 @@ INGEST: tuple[Step, ...] = (
 )
 """From recordings to temporal terms, in their order."""
 SCORE: tuple[Step, ...] = (
+    comparison.contractor_scores,
     detection.embeddings,
     detection.cluster_labels,
     detection.anomaly_scores,
     detection.anomaly_events,
 )
-"""From embeddings to events, in their order."""
+"""From embeddings to events, in their order; events carry the contractor's word."""
 COMPARE: tuple[Step, ...] = (
-    comparison.contractor_scores,
     comparison.contractor_events,
     comparison.event_matches,
     comparison.embedding_map,
     comparison.contractor_comparison,
 )
-"""From the contractor's files to the report, in their order."""
+"""From the contractor's alarms to the report, in their order."""
 
 
-def stale(store: Store, day: str, settings: Settings, steps: Iterable[Step]) -> dict[str, str]:
+def stale(
+    store: Store, day: str, settings: Settings, steps: Iterable[Step], fresh: Freshness | None = None
+) -> dict[str, str]:
     """Return why tables of a day would be others if they were made now, in words, by table.
 
     Parameters
@@ -62,8 +64,10 @@ def stale(store: Store, day: str, settings: Settings, steps: Iterable[Step]) -> 
     settings : Settings
     steps : iterable of Step
         Whose tables are asked for: `INGEST`, `SCORE`, `COMPARE`.
+    fresh : Freshness, optional
+        Asked, for several days one after the other, in place of one of its own.
     """
-    fresh = Freshness(store, settings)
+    fresh = fresh or Freshness(store, settings)
     reasons = {table: fresh.stale(table, day) for step in steps for table in step.tables}
     return {table: reason for table, reason in reasons.items() if reason}
 

@@ -31,6 +31,8 @@ def set_home() -> Path:
     home = Path(os.environ.setdefault("DAGSTER_HOME", str(project / ".dagster")))
     home.mkdir(parents=True, exist_ok=True)
     link = home / "dagster.yaml"
+    if link.is_symlink() and not link.exists():  # the project was moved
+        link.unlink()
     if home.resolve() != project and not link.exists() and (project / "dagster.yaml").exists():
         link.symlink_to(project / "dagster.yaml")
     return home
@@ -66,13 +68,21 @@ def train(days: Days = None) -> None:
 @app.command()
 def score(days: Days = None) -> None:
     """Ingest, score and report days, all in landing/ by default, as far as they are stale."""
-    from dasanom_assets.recordings.landing import landing_days
+    from dasanom_assets.recordings.landing import delivered_days, recordings_notes
     from dasanom_assets.settings import Settings
     from dasanom_assets.tables.assets import STALE_ONLY
     from dasanom_assets.tables.store import Store
 
-    status = 0
-    for day in days or landing_days(Store(Settings().data)):
+    status, settings = 0, Settings()
+    store = Store(settings.data)
+    first = settings.first_day.isoformat()
+    known = [
+        day for day in delivered_days(store, recordings_notes(store, store.days("recordings"))) if day >= first
+    ]
+    if unknown := sorted(set(days or []) - set(known)):
+        console.print(f"{', '.join(unknown)}: no recordings, or before DASANOM_FIRST_DAY {first}")
+        raise typer.Exit(2)
+    for day in days or known:
         for job in ("ingest", "rescore"):
             status = _execute(job, partition_key=day, tags={STALE_ONLY: "true"}) or status
     raise typer.Exit(status)
@@ -103,6 +113,7 @@ def doctor(port: Annotated[int, typer.Option(help="of the UI on 127.0.0.1")] = 3
     """Say what is misconfigured or missing, and the fix; the exit status is 1 where there is something."""
     from dasanom_assets.orchestration.doctor import examine
 
+    set_home()
     findings = list(examine(port))
     for finding in findings:
         console.print(f"[bold]{finding.problem}[/bold]\n  {finding.remedy}", soft_wrap=True)
@@ -134,6 +145,9 @@ def _execute(job: str, **how: Any) -> int:
 
 def main() -> None:
     """Run the command."""
+    # Two runs at once share the cores, and waiting threads sleep: spinning ones hold up who works beside them.
+    for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}.items():
+        os.environ.setdefault(name, value)
     app()
 
 

@@ -36,7 +36,12 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
     )
     with_day_before = dg.TimeWindowPartitionMapping(start_offset=-1, allow_nonexistent_upstream_partitions=True)
     segment_models = step_asset(
-        steps.segment_models, days, group=GROUP, deps=WHITENED, kinds=tables, describe={"segment_models": _dropped}
+        steps.segment_models,
+        days,
+        group=GROUP,
+        deps=WHITENED,
+        kinds=tables,
+        resources={"keep_days": lambda context: context.resources.settings.temporal.keep_days},
     )
     temporal_terms = step_asset(
         steps.temporal_terms,
@@ -204,13 +209,6 @@ def _windows_bar(context: dg.AssetExecutionContext) -> Any:
 
 def _versions(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     return store.metadata("embeddings", day)
-
-
-def _dropped(store: Store, day: str, settings: Settings) -> dict[str, Any]:
-    """Drop segment models that are no longer looked back on, and say of which days."""
-    from dasanom_assets.detection.minutes.segments import drop_old_models
-
-    return {"days_dropped": drop_old_models(store, day, settings.temporal.keep_days)}
 
 
 def _terms(store: Store, day: str, settings: Settings) -> dict[str, Any]:

@@ -27,19 +27,24 @@ INPUTS = ("spectrograms", "background", "channel_health", "clipped_seconds", "co
 """What must be as it would be now before a day is scored."""
 
 
-def live_model(store: Store, day: str) -> dict[str, str | None]:
+def live_model(store: Store, models: Store, day: str) -> dict[str, str | None]:
     """Return the version of the model that scores."""
-    return {"the live model": checkpoints.live(store, "reference_model")}
+    return {"the live model": checkpoints.live(models, "reference_model")}
 
 
-@step("segment_models", settings=(*WHITENING, *SEGMENTS))
-def segment_models(day: Day) -> None:
-    """One Gaussian for each minute of each channel, and how unlike it is to the channels around."""
+@step("segment_models", settings=(*WHITENING, *SEGMENTS), keeps="temporal.keep_days")
+def segment_models(day: Day, keep_days: int | None = None) -> None:
+    """One Gaussian for each minute of each channel, and how unlike it is to the channels around.
+
+    Days that lie more than `keep_days` back are dropped; none by default.
+    """
+    from dasanom_assets.detection.minutes.segments import drop_old_models, segments_note
     from dasanom_assets.detection.minutes.segments import segment_models as compute
-    from dasanom_assets.detection.minutes.segments import segments_note
 
     note = segments_note(day, day.iso, day.settings)
     day.write("segment_models", compute(day, day.iso, day.settings), note)
+    if keep_days is not None:
+        drop_old_models(day, day.iso, keep_days)
 
 
 @step("temporal_terms", settings=TERMS, feedback=("anomaly_events",))
@@ -56,7 +61,7 @@ def temporal_terms(day: Day) -> None:
     day.write("temporal_terms", compute(day, day.iso, settings), note)
 
 
-@step("embeddings", settings=("window", *WHITENING), inputs=live_model)
+@step("embeddings", settings=("window", "background"), inputs=live_model)
 def embeddings(day: Day, device: str, progress: Callable[[int], Any] | None = None) -> None:
     """Latent mean and variance, reconstruction error and KL of every window."""
     from dasanom_assets.detection.embedding import embeddings as compute
@@ -81,7 +86,7 @@ def cluster_labels(day: Day) -> None:
     day.write("cluster_labels", compute(day, day.iso, reference), _versions(reference))
 
 
-@step("anomaly_scores", settings=("window", "reference", "detection.budget", *WHITENING), inputs=live_model)
+@step("anomaly_scores", settings=("window", "background", "reference", "detection.budget"), inputs=live_model)
 def anomaly_scores(day: Day, device: str) -> None:
     """Score and p-value of every window by each detector and by all together."""
     from dasanom_assets.detection.scoring import anomaly_scores as compute

@@ -132,7 +132,9 @@ def _trained(
     command += ["--training-set", version, "--device", device, "--settings", settings.model_dump_json()]
     try:
         return pipes.run(context=context, command=command).get_materialize_result()
-    except dg.DagsterError as error:
+    except Exception as error:
+        if type(error).__name__ != "DagsterPipesExecutionError":  # which Dagster does not export
+            raise
         raise dg.Failure(_why_ended(context.asset_key.to_user_string(), str(error))) from error
 
 

@@ -207,10 +207,11 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
     ) -> dg.AssetCheckResult:
         """The reference can keep the budget: all detectors are fitted, on days enough, and rates reach so far."""
-        from dasanom_assets.detection.reference.model import load_reference
+        from dasanom_assets.detection.reference.model import NAME, load_reference
         from dasanom_assets.detection.reference.promise import promise
 
-        reference = load_reference(store)
+        fitted = checkpoints.require_latest(store, NAME, "materialize reference_model first")
+        reference = load_reference(store, fitted)
         told = promise(reference, settings.detection.budget)
         return dg.AssetCheckResult(
             passed=not told.warning,

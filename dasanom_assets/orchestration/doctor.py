@@ -65,7 +65,14 @@ def examine(port: int, environment: Mapping[str, str] | None = None) -> Iterator
             message = one["msg"].removeprefix("Value error, ")
             yield Finding(f"{name}: {message} (it is {one['input']!r})", "change the variable, or unset it")
         return
-    store = Store(settings.data)
+    try:
+        store = Store(settings.data)
+    except (ValueError, ImportError) as error:
+        yield Finding(
+            f"the data root {settings.data.split('://')[0]}://… cannot be opened: {error}",
+            "pip install what it names, or set DASANOM_DATA",
+        )
+        return
     checks: tuple[Callable[[Store], Iterator[Finding]], ...] = (_landing, _clock, _readers, _disk, _leftovers)
     for check in checks:
         yield from check(store)
@@ -171,18 +178,18 @@ def _leftovers(store: Store) -> Iterator[Finding]:
     if not store.is_local:
         return
     for partial in sorted(Path(store.full("")).glob("tables/*/day=*/.*.partial")):
-        with open(partial, "rb") as file:
-            try:
+        try:
+            with open(partial, "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue  # somebody is writing it
+        except OSError:  # somebody is writing it, or has written it by now
+            continue
         yield Finding(f"{partial} was left by a writer that was killed", f"rm {partial}, or materialize the day")
 
 
 def _model(store: Store, settings: Settings) -> Iterator[Finding]:
     version = checkpoints.live(store, "reference_model")
     if version is None:
-        if landing_days(store):
+        if store.days("background"):
             yield Finding("there is no live model: no day can be scored", "run the job train, or dasanom train")
         return
     try:

@@ -12,7 +12,7 @@ from dasanom_assets import chain
 INGEST = tuple(table for step in chain.INGEST for table in step.tables)
 TRAIN = ("training_set", "vae_checkpoint", "infogan_checkpoint", "reference_model", "live_model")
 RESCORE = (
-    "temporal_terms",  # again: what raised an alarm on the days before is known by now
+    "temporal_terms",  # again, where what raised an alarm on the days before has become known
     *(table for step in (*chain.SCORE, *chain.COMPARE) for table in step.tables),
 )
 

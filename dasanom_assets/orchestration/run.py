@@ -22,7 +22,7 @@ from dasanom_assets.orchestration.summary import summary
 from dasanom_assets.recordings.landing import delivered_days, landing_days, recordings_notes
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.assets import STALE_ONLY
-from dasanom_assets.tables.provenance import Step
+from dasanom_assets.tables.provenance import Freshness, Step
 from dasanom_assets.tables.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -181,12 +181,12 @@ class Chain:
         """Run `ingest`, `train` and `rescore` where their results are missing; return whether any failed."""
         days = self.days()
         self.say(f"{len(days)} days in landing/: {', '.join(days)}")
-        todo = [day for day in days if self.stale(day, chain.INGEST)]
+        todo = self.stale(days, chain.INGEST)
         failed = self.launch("ingest", todo)
         # A recording that runs past midnight is of the next day too, as the ingest of its own has told by now; and
         # of two days that were ingested at once, the later one may have been before the earlier one was there.
         days = self.days()
-        if again := [day for day in days if not (failed and day in todo) and self.stale(day, chain.INGEST)]:
+        if again := self.stale((day for day in days if not (failed and day in todo)), chain.INGEST):
             failed |= self.launch("ingest", again)
         ready = [day for day in days if self.store.has_day("background", day)]
         if not ready:
@@ -201,7 +201,7 @@ class Chain:
         if live is None:
             return True
         for _ in range(2):  # an event over midnight goes on on a day that may have been scored at the same time
-            todo = [day for day in ready if self.stale(day, (*chain.SCORE, *chain.COMPARE))]
+            todo = self.stale(ready, (*chain.SCORE, *chain.COMPARE))
             failed |= self.launch("rescore", todo)
             if failed or not todo:
                 break
@@ -211,9 +211,11 @@ class Chain:
         """Return the days that have recordings, as far as ingests have told."""
         return delivered_days(self.store, recordings_notes(self.store, self.store.days("recordings")))
 
-    def stale(self, day: str, steps: Iterable[Step]) -> bool:
-        """Whether some tables of a day are not what they would be now."""
-        return bool(chain.stale(self.store, day, Settings(), steps))
+    def stale(self, days: Iterable[str], steps: Iterable[Step]) -> list[str]:
+        """Return the days some tables of which are not what they would be now."""
+        settings, steps = Settings(), tuple(steps)
+        fresh = Freshness(self.store, settings)
+        return [day for day in days if chain.stale(self.store, day, settings, steps, fresh)]
 
     def launch(self, job: str, days: list[str] | list[None], config: dict[str, Any] | None = None) -> bool:
         """Submit one run a day, follow them to their ends, and return whether any failed."""

@@ -10,6 +10,7 @@ from dasanom_assets import chain
 from dasanom_assets.models import checkpoints
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.assets import STALE_ONLY
+from dasanom_assets.tables.provenance import Freshness
 from dasanom_assets.tables.store import Store
 
 LOOK_BACK_DAYS = 7
@@ -54,10 +55,13 @@ def build_schedules(rescore: Any, first_day: date) -> list[dg.ScheduleDefinition
         ready = set(store.days("spectrograms")) & set(store.days("background"))
         todo: list[dg.RunRequest] = []
         waiting: list[str] = []
+        fresh = Freshness(store, settings)
         for day in last_days(tick.date(), ready, first_day):
-            if reasons := list(chain.stale(store, day, settings, chain.INGEST).values()):
+            if reasons := list(chain.stale(store, day, settings, chain.INGEST, fresh).values()):
                 waiting.append(f"{day} waits for its ingest: {reasons[0]}.")
-            elif reasons := list(chain.stale(store, day, settings, (*chain.SCORE, *chain.COMPARE)).values()):
+            elif reasons := list(
+                chain.stale(store, day, settings, (*chain.SCORE, *chain.COMPARE), fresh).values()
+            ):
                 context.log.info(f"{day}: {reasons[0]}")
                 tags = {STALE_ONLY: "true", "dasanom/reason": reasons[0]}
                 todo.append(dg.RunRequest(run_key=f"{tick.isoformat()}:{day}", partition_key=day, tags=tags))

@@ -13,6 +13,7 @@ from dasanom_assets import chain
 from dasanom_assets.recordings.landing import delivered, delivered_days, landing_digest, recordings_notes
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.assets import STALE_ONLY
+from dasanom_assets.tables.provenance import Freshness
 from dasanom_assets.tables.store import Store
 
 SETTLE_SECONDS = 60.0
@@ -104,13 +105,13 @@ def build_sensors(ingest: Any, first_day: date) -> list[dg.SensorDefinition]:
         asked: dict[str, str] = json.loads(context.cursor or "{}")
         notes = recordings_notes(store, store.days("recordings")[-DAYS_WATCHED:])
         watched = [day for day in delivered_days(store, notes) if day >= first_day.isoformat()][-DAYS_WATCHED:]
-        deliveries = []
+        deliveries, fresh = [], Freshness(store, settings)
         for day in watched:
             files = delivered(store, day, notes)
             newest = max((f["modified"] for f in files), default=0.0)
             # Older days are history: new settings or code reach them by hand, new files as they come.
             steps = chain.INGEST if day in watched[-DAYS_A_TICK:] else chain.INGEST[:1]
-            stale = next(iter(chain.stale(store, day, settings, steps).values()), "") if files else ""
+            stale = next(iter(chain.stale(store, day, settings, steps, fresh).values()), "") if files else ""
             size = sum(f["size"] for f in files)
             deliveries.append(Delivery(day, landing_digest(files), stale, len(files), size, newest))
         unfinished = dg.RunsFilter(

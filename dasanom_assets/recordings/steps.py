@@ -7,10 +7,10 @@ from dasanom_assets.tables.provenance import Day, step, warning
 from dasanom_assets.tables.store import Store
 
 
-def files_in_landing(store: Store, day: str) -> dict[str, str | None]:
-    """Return a digest of names, sizes and times of the files that a day is made of."""
+def files_in_landing(store: Store, models: Store, day: str) -> dict[str, str | None]:
+    """Return a digest of names, sizes and times of the files that a day is made of; None where there are none."""
     files = delivered(store, day, recordings_notes(store, [shifted(day, -1)]))
-    return {f"the digest of the files in landing/{day}": landing_digest(files)[:12]}
+    return {f"the digest of the files in landing/{day}": landing_digest(files)[:12] if files else None}
 
 
 @step("recordings", inputs=files_in_landing)

@@ -100,7 +100,10 @@ def _why(context: dg.AssetExecutionContext, step: Step, store: Store, day: str, 
     if context.run.tags.get(STALE_ONLY) != "true":
         return "asked for"
     fresh = Freshness(store, settings)
-    return next((reason for table in step.tables if (reason := fresh.stale(table, day))), "")
+    reasons = [fresh.stale(table, day) for table in step.tables]
+    if context.job_name == "rescore":  # by now the alarms of the days before are known
+        reasons += [fresh.fed_back(table, day) for table in step.tables]
+    return next(filter(None, reasons), "")
 
 
 def _rows(store: Store, table: str, day: str) -> dict[str, Any]:

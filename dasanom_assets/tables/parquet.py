@@ -20,7 +20,7 @@ from numba import njit
 METADATA_KEY = b"dasanom"
 """Schema metadata: one JSON object with the settings and inputs behind a table."""
 DIGEST_KEY = b"dasanom.digest"
-"""Footer: SHA-256 of all that precedes it, so of the rows as they are stored and of nothing else."""
+"""Footer: SHA-256 of all that precedes it, which is the rows as they are stored, and of the note on them."""
 RECORD_KEY = b"dasanom.made_of"
 """Footer: what the step read that made the table; see `provenance`."""
 MAGIC = b"PAR1"
@@ -76,9 +76,11 @@ class HashingSink:
     def flush(self) -> None:
         """Do nothing: the owner of the file flushes it."""
 
-    def digest(self) -> bytes:
-        """Return the SHA-256 as hexadecimal digits."""
-        return self._hash.hexdigest().encode()
+    def digest(self, note: bytes) -> bytes:
+        """Return the SHA-256 of what was written and of a note, as hexadecimal digits."""
+        whole = self._hash.copy()
+        whole.update(note)
+        return whole.hexdigest().encode()
 
 
 class RowGroupWriter:
@@ -285,8 +287,9 @@ def join(
         end += len(body)
     if first is None:
         raise ValueError("there is no part to join")
-    keys = {DIGEST_KEY: hashing.digest()} | record()
-    first.key_value_metadata = _key_values(describe(with_note(schema, metadata))) + [
+    noted = with_note(schema, metadata)
+    keys = {DIGEST_KEY: hashing.digest(noted.metadata[METADATA_KEY])} | record()
+    first.key_value_metadata = _key_values(describe(noted)) + [
         pair for pair in _key_values(pa.schema([], keys)) if pair.key in keys
     ]
     first.num_rows = n_rows

@@ -30,8 +30,10 @@ info, warning = (getattr(logging.getLogger("dasanom"), level) for level in ("inf
 STEPS: dict[str, "Step"] = {}
 """The step that makes each table or report, by its name; filled by the ``steps`` module of each stage."""
 
-Inputs = Callable[[Store, str], Mapping[str, str | None]]
-"""From the store that holds what is read and an ISO day to what a step depends on besides tables, in words."""
+Inputs = Callable[[Store, Store, str], Mapping[str, str | None]]
+"""From the store, that of the models and an ISO day to what a step depends on besides tables, in words.
+
+What is None is no longer there, and counts as unchanged: recordings may go once they are in the tables."""
 
 
 class StaleError(RuntimeError):
@@ -57,6 +59,9 @@ class Step:
         Tables whose earlier days flow back into this one.
     inputs : callable
         What it depends on besides tables and settings; see `Inputs`.
+    keeps : str
+        The setting that says for how many days its tables are kept; empty: for ever. Those that are older than the
+        newest by more are not missed.
     """
 
     tables: tuple[str, ...]
@@ -65,6 +70,7 @@ class Step:
     code: str
     feedback: tuple[str, ...]
     inputs: Inputs
+    keeps: str = ""
 
     def __call__(
         self, store: Store, day: str, settings: Settings, models: Store | None = None, **more: Any
@@ -89,7 +95,7 @@ class Step:
         return self.compute.__doc__
 
 
-def nothing_else(store: Store, day: str) -> Mapping[str, str | None]:
+def nothing_else(store: Store, models: Store, day: str) -> Mapping[str, str | None]:
     """Return that a step depends on tables and settings only."""
     return {}
 
@@ -100,11 +106,12 @@ def step(
     code: str = "1",
     feedback: tuple[str, ...] = (),
     inputs: Inputs = nothing_else,
+    keeps: str = "",
 ) -> Callable[[Callable[..., None]], Step]:
     """Declare a function as the step that makes some tables; see `Step`."""
 
     def declared(compute: Callable[..., None]) -> Step:
-        made = Step(tables, compute, settings, code, feedback, inputs)
+        made = Step(tables, compute, settings, code, feedback, inputs, keeps)
         STEPS.update(dict.fromkeys(tables, made))
         return made
 
@@ -136,7 +143,7 @@ class Day(Store):
         self.models = models or store
         self._in_force = settings
         self.settings = narrowed(settings, step.settings)
-        self.inputs = dict(step.inputs(self.models, day))
+        self.inputs = dict(step.inputs(store, self.models, day))
         self._step = step
         self._named = flattened(self.settings, step.settings)
         self._read: dict[str, dict[str, str | None]] = {}
@@ -175,14 +182,16 @@ class Day(Store):
         self.write_json(_record_path(report, self.iso), {"digest": hashlib.sha256(content).hexdigest(), **record})
 
     def require_fresh(self, *tables: str) -> None:
-        """Refuse to go on from tables of this day that are stale.
+        """Refuse to go on from tables of this day that are stale for a reason of this day.
+
+        What other days have become meanwhile is no reason to stop: two days may be at work at once.
 
         Raises
         ------
         StaleError
             Naming the tables, why they are stale, and what to do.
         """
-        fresh = Freshness(self._store, self._in_force, self.models)
+        fresh = Freshness(self._store, self._in_force, self.models, within_day=True)
         reasons = {table: reason for table in tables if (reason := fresh.stale(table, self.iso))}
         if reasons:
             why = "; ".join(dict.fromkeys(reasons.values()))
@@ -194,20 +203,24 @@ class Day(Store):
         try:
             file = super().open_day(table, day)
         except MissingDayError:
-            self._read.setdefault(table, {})[day] = None
+            self._note(table, day, None)
             raise
-        self._read.setdefault(table, {})[day] = file.metadata.metadata.get(parquet.DIGEST_KEY, b"").decode()
+        self._note(table, day, file.metadata.metadata.get(parquet.DIGEST_KEY, b"").decode())
         return file
 
     def has_day(self, table: str, day: str) -> bool:  # noqa: D102
         there = super().has_day(table, day)
         if not there:
-            self._read.setdefault(table, {})[day] = None
+            self._note(table, day, None)
         return there
+
+    def _note(self, table: str, day: str, digest: str | None) -> None:
+        # What was read first counts: rows may be of it, where the table was replaced meanwhile.
+        self._read.setdefault(table, {}).setdefault(day, digest)
 
     def days(self, table: str, first: str = "", last: str = "9999") -> list[str]:  # noqa: D102
         found = super().days(table, first, last)
-        self._listed[table] = [first, last, found]
+        self._listed.setdefault(table, [first, last, found])
         return found
 
     def _record(self, table: str, day: str) -> dict[bytes, bytes]:
@@ -237,18 +250,23 @@ class Freshness:
         Those in force.
     models : Store, optional
         Where the live model lies; by default the same store.
+    within_day : bool
+        Whether what other days have become is passed over.
     """
 
     store: Store
     settings: Settings
     models: Store | None = None
+    within_day: bool = False
     _footers: dict[tuple[str, str], tuple[str, dict[str, Any]] | None] = field(default_factory=dict)
     _answers: dict[tuple[str, str], str] = field(default_factory=dict)
+    _all_days: dict[str, list[str]] = field(default_factory=dict)
 
     def stale(self, table: str, day: str) -> str:
         """Return in words why a table or report of a day is not what it would be now; empty where it is.
 
-        A table is stale, too, where one that it was made of is.
+        A table is stale, too, where one of the same day that it was made of is. Tables of other days count once
+        they are replaced.
         """
         key = table, day
         if key not in self._answers:
@@ -260,7 +278,7 @@ class Freshness:
         made_by = STEPS.get(table)
         footer = self._footer(table, day)
         if footer is None:
-            return f"{table} of {day} is not there"
+            return "" if self._dropped(table, day) else f"{table} of {day} is not there"
         if made_by is None:
             return ""
         record = footer[1]
@@ -270,21 +288,49 @@ class Freshness:
             return f"the code of {table} is {made_by.code}, was {record['code']}"
         if changed := differences(flattened(self.settings, made_by.settings), record["settings"]):
             return changed
-        if changed := differences(made_by.inputs(self.models or self.store, day), record["inputs"]):
+        inputs = made_by.inputs(self.store, self.models or self.store, day)
+        there = {name: value for name, value in inputs.items() if value is not None}
+        if changed := differences(there, {name: record["inputs"].get(name) for name in there}):
             return f"{changed}, for {table} of {day}"
-        for name, (first, last, known) in record["listed"].items():
-            found = self.store.days(name, first, last)
-            if unlike := sorted(set(found) ^ set(known)):
+        for name, (first, last, known) in {} if self.within_day else record["listed"].items():
+            found = self._days(name, first, last)
+            if unlike := [other for other in sorted(set(found) ^ set(known)) if not self._dropped(name, other)]:
                 return f"{name} of {unlike[0]} {'is new' if unlike[0] in found else 'is gone'}"
         for name, days in record["read"].items():
             for other, digest in days.items():
+                if self._dropped(name, other) or (self.within_day and other != day):
+                    continue
                 now = self._footer(name, other)
                 if (now and now[0]) != digest:
                     happened = "is gone" if now is None else "is new" if digest is None else "was replaced"
                     return f"{name} of {other} {happened}"
-                if now and (why := self.stale(name, other)):
+                if now and other == day and (why := self.stale(name, other)):
                     return why
         return ""
+
+    def fed_back(self, table: str, day: str) -> str:
+        """Return in words what flows back into a table of a day and has changed; empty where nothing has."""
+        footer = self._footer(table, day)
+        for name, days in (footer[1].get("feedback", {}) if footer else {}).items():
+            for other, digest in days.items():
+                now = self._footer(name, other)
+                if (now and now[0]) != digest:
+                    return f"{name} of {other} flows back, and is another one"
+        return ""
+
+    def _days(self, table: str, first: str, last: str) -> list[str]:
+        if table not in self._all_days:
+            self._all_days[table] = self.store.days(table)
+        return [day for day in self._all_days[table] if first <= day <= last]
+
+    def _dropped(self, table: str, day: str) -> bool:
+        """Whether a day lies too far back for the table to be kept."""
+        made_by = STEPS.get(table)
+        if made_by is None or not made_by.keeps:
+            return False
+        kept = flattened(self.settings, (made_by.keeps,))[made_by.keeps]
+        newest = max(self._days(table, "", "9999"), default=day)
+        return day < str(date.fromisoformat(newest) - timedelta(days=kept))
 
     def _footer(self, table: str, day: str) -> tuple[str, dict[str, Any]] | None:
         """Return the digest of a table or report and what it was made of; None where it is not there."""

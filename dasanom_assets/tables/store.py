@@ -278,7 +278,9 @@ class Store:
                     writer.write_table(rows_of_schema, row_group_size=parquet.ROW_GROUP_ROWS)
                     n_rows += first.num_rows
                     first = next(batches, None)
-                writer.add_key_value_metadata({parquet.DIGEST_KEY: sink.digest()} | self._record(table, day))
+                writer.add_key_value_metadata(
+                    {parquet.DIGEST_KEY: sink.digest(schema.metadata[METADATA_KEY])} | self._record(table, day)
+                )
         return n_rows
 
     def write_day_parts(
@@ -360,8 +362,8 @@ class Store:
         return json.loads((file.schema_arrow.metadata or {}).get(METADATA_KEY, b"{}"))
 
     def content_digest(self, table: str, day: str) -> str:
-        """Return the SHA-256 of the rows of a day as they are stored, from its footer; raises as `open_day`."""
-        return self.footer(table, day)[parquet.DIGEST_KEY].decode()
+        """Return the SHA-256 of the rows and note of a day, from its footer; raises as `open_day`."""
+        return self.footer(table, day).get(parquet.DIGEST_KEY, b"").decode()
 
     def footer(self, table: str, day: str) -> dict[bytes, bytes]:
         """Return the keys and values in the footer of a day; raises as `open_day`."""

@@ -28,7 +28,7 @@ from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.checks import contract_violations
 from dasanom_assets.settings import DetectionSettings, Settings
 from dasanom_assets.tables.assets import STALE_ONLY
-from dasanom_assets.tables.provenance import STEPS, Freshness, read_record
+from dasanom_assets.tables.provenance import STEPS, Day, Freshness, read_record
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 from dasanom_tests.conftest import BUDGET, Line
@@ -345,9 +345,22 @@ def test_a_touched_recording_makes_its_day_stale_and_what_looks_back_on_it(line:
     mine = chain.stale(store, second, settings, STEPS_OF_A_DAY)
     assert mine.keys() == {table for step in STEPS_OF_A_DAY for table in step.tables}
     assert f"the digest of the files in landing/{second} is " in mine["recordings"]
+    assert chain.stale(store, last, settings, STEPS_OF_A_DAY) == {}  # until the day is another one
+    rows = store.read_day("level_histograms", second)
+    day = Day(store, second, settings, STEPS["level_histograms"])
+    day.write("level_histograms", rows.slice(0, rows.num_rows - 1), store.metadata("level_histograms", second))
     later = chain.stale(store, last, settings, STEPS_OF_A_DAY)
-    assert {"background", "common_levels", "temporal_terms", "anomaly_scores"} <= later.keys()
+    assert later["background"] == f"level_histograms of {second} was replaced"
+    assert {"common_levels", "temporal_terms", "anomaly_scores", "contractor_comparison"} <= later.keys()
     assert not {"channel_health", "spectrograms", "level_histograms", "contractor_events"} & later.keys()
+    assert chain.stale(store, first, settings, STEPS_OF_A_DAY) == {}
+
+
+def test_recordings_may_be_taken_away_once_they_are_in_the_tables(line: Line, tmp_path: Any) -> None:
+    store, settings = copied(line, tmp_path)
+    shutil.rmtree(tmp_path / "landing")
+    for day in line.days:
+        assert chain.stale(store, day, settings, STEPS_OF_A_DAY) == {}
 
 
 def test_only_what_is_missing_is_made_again_and_the_day_is_the_same_to_the_byte(
@@ -381,7 +394,7 @@ def test_going_back_to_a_model_makes_stale_what_it_has_not_scored(line: Line, tm
     live = checkpoints.live_set(store)
     store.write_json(checkpoints.LIVE, live | {"reference_model": "older"})
     reasons = chain.stale(store, line.days[0], settings, chain.SCORE)
-    assert set(reasons) == {table for step in chain.SCORE for table in step.tables}
+    assert set(reasons) == {table for step in chain.SCORE for table in step.tables} - {"contractor_scores"}
     assert reasons["embeddings"].startswith(f"the live model is older, was {live['reference_model']}")
     assert chain.stale(store, line.days[0], settings, chain.INGEST) == {}
 

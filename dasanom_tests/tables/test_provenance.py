@@ -25,7 +25,7 @@ from dasanom_assets.tables.store import Store
 
 DAYS = ("2026-01-05", "2026-01-06", "2026-01-07")
 SETTINGS = Settings()
-DELIVERY = {"files": "a"}
+DELIVERY: dict[str, str | None] = {"files": "a"}
 
 
 def rows(n: int) -> pa.Table:
@@ -59,7 +59,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
         day.require_fresh("event_matches")
         day.write("contractor_events", empty("contractor_events"), {"n": day.read("event_matches").num_rows})
 
-    def inputs(store: Store, day: str) -> dict[str, str | None]:
+    def inputs(store: Store, models: Store, day: str) -> dict[str, str | None]:
         return DELIVERY
 
     steps = (
@@ -105,6 +105,8 @@ def test_a_table_that_was_replaced_makes_stale_what_reads_it_and_the_same_rows_d
     STEPS["channel_health"](store, DAYS[1], SETTINGS, n=2)
     for day in DAYS[1:]:
         assert reason(store, "event_matches", day) == f"channel_health of {DAYS[1]} was replaced"
+        within = Freshness(store, SETTINGS, within_day=True).stale("event_matches", day)
+        assert bool(within) == (day == DAYS[1])
     assert reason(store, "event_matches", DAYS[0]) == ""
     assert reason(store, "contractor_events", DAYS[1]) == f"channel_health of {DAYS[1]} was replaced"
 
@@ -117,10 +119,28 @@ def test_what_comes_late_or_goes_is_named(store: Store) -> None:
     assert reason(store, "event_matches", DAYS[1]) == f"channel_health of {DAYS[1]} is gone"
 
 
+def test_days_that_are_not_kept_so_long_are_not_missed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = STEPS["channel_health"]
+    kept = Step(
+        *(getattr(old, f) for f in ("tables", "compute", "settings", "code", "feedback", "inputs")),
+        "temporal.keep_days",
+    )
+    monkeypatch.setitem(STEPS, "channel_health", kept)
+    store.drop_day("channel_health", DAYS[1])
+    assert reason(store, "channel_health", DAYS[1]) == f"channel_health of {DAYS[1]} is not there"
+    kept(store, "2026-04-01", SETTINGS)
+    assert reason(store, "channel_health", DAYS[1]) == ""
+    assert {reason(store, "event_matches", day) for day in DAYS} == {""}
+    assert reason(store, "channel_health", "2026-03-31") == "channel_health of 2026-03-31 is not there"
+
+
 def test_what_flows_back_makes_nothing_stale(store: Store) -> None:
     store.write_day("contractor_events", DAYS[0], empty("contractor_events"), {"n": 99})
     store.drop_day("contractor_events", DAYS[1])
     assert reason(store, "event_matches", DAYS[2]) == ""
+    fed_back = Freshness(store, SETTINGS).fed_back("event_matches", DAYS[2])
+    assert fed_back == f"contractor_events of {DAYS[0]} flows back, and is another one"
+    assert Freshness(store, SETTINGS).fed_back("event_matches", DAYS[0]) == ""
 
 
 def test_settings_that_a_step_names_count_and_others_do_not(store: Store) -> None:
@@ -135,6 +155,8 @@ def test_settings_that_a_step_names_count_and_others_do_not(store: Store) -> Non
 def test_other_inputs_and_other_code_count(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(DELIVERY, "files", "b")
     assert reason(store, "event_matches", DAYS[0]) == f"files is b, was a, for channel_health of {DAYS[0]}"
+    monkeypatch.setitem(DELIVERY, "files", None)  # taken away
+    assert reason(store, "event_matches", DAYS[0]) == ""
     monkeypatch.setitem(DELIVERY, "files", "a")
     old = STEPS["event_matches"]
     newer = Step(old.tables, old.compute, old.settings, "2", old.feedback, old.inputs)
