@@ -21,7 +21,7 @@ def sentences(text: str) -> Iterator[str]:
     text = re.sub(r"`[^`]*`", "Code", text)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     for paragraph in re.split(r"\n\s*\n|\n\s*[-*\d]+[.)]?\s", text):
-        yield from re.split(r"(?<=[.?!:;])\s+(?=[^a-z])", " ".join(paragraph.split()))
+        yield from re.split(r"(?<=[.?!])\s+(?=[^a-z])", " ".join(paragraph.split()))
 
 
 def main() -> int:
