@@ -15,14 +15,9 @@ from typing import Any
 import numpy as np
 
 from dasanom_assets import chain
-from dasanom_assets.benchmarks.detection import (
-    FIGURES,
-    Ground,
-    events_within,
-    interval,
-    simulated_ground,
-    street_ground,
-)
+from dasanom_assets.benchmarks.detection import events_within
+from dasanom_assets.benchmarks.detection_tables import FIGURES, interval
+from dasanom_assets.benchmarks.grounds import Ground, simulated_ground, street_ground
 from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.benchmarks.simulated import evaluate_events, evaluate_windows, read_truth
 from dasanom_assets.detection.embedding import embeddings
@@ -60,10 +55,13 @@ CHANGES: dict[str, tuple[float, float]] = {
     "tail_peaks": (25, 100),
     "most_shape": (0.15, 0.45),
     "place_m": (7.5, 30),
+    "most_folds": (4, 16),
+    "rate_channel_seconds": (5_000_000, 20_000_000),
+    "replicates": (100, 400),
+    "least_peaks": (5, 20),
+    "hourly_from_days": (7, 28),
 }
-"""What stands for half and double; of a share or a decay, what is left to one is halved or doubled. Not among them
-are sizes that only bound cost or noise (`most_folds`, `rate_channel_seconds`, `replicates`, `least_peaks`) and
-`hourly_from_days`."""
+"""What stands for half and double; of a share or a decay, what is left to one is halved or doubled."""
 
 FAMILIES = ("field", "roadside", "wet")
 BUDGET = 1000.0
@@ -82,10 +80,10 @@ def measure(
     scores = with_score(store.read_day("anomaly_scores", faint))
     ranking = evaluate_windows(scores, read_truth(store, faint, "activity"))
     events = events_within(scores, reference, settings, BUDGET)
-    found = evaluate_events(events, read_truth(store, faint, "events"))
+    detected = evaluate_events(events, read_truth(store, faint, "events"))
     return {name: ranking[name] for name in FIGURES} | {
-        "found": found["n_found"],
-        "threats": found["n_threats"],
+        "found": detected["n_found"],
+        "threats": detected["n_threats"],
         "due": counts["expected"],
         "there": counts["realised"],
     }
@@ -95,7 +93,8 @@ def expected(store: Store, of_day: str, reference: Reference, settings: Settings
     """Return expected and realised events of an ordinary day at the finest budget resolved from `BUDGET` on."""
     write(store, of_day, reference, settings)
     counts = expected_and_realised(store, of_day, reference)
-    return next((of for budget, of in counts.items() if budget >= BUDGET), {"expected": np.nan, "realised": 0})
+    resolved = (count for budget, count in counts.items() if budget >= BUDGET)
+    return next(resolved, {"expected": np.nan, "realised": 0})
 
 
 def write(store: Store, of_day: str, reference: Reference, settings: Settings) -> None:
@@ -119,11 +118,11 @@ def prepare(ground: Ground, settings: Settings, client: Any) -> dict[str, Any]:
 def summary(rows: dict[str, list[dict[str, Any]]]) -> str:
     """Return the table in Markdown."""
     lines = [f"| constant | AUC | AP | partial AUC | found at {BUDGET:g} | realised ÷ due |", "|---" * 6 + "|"]
-    for name, of in rows.items():
-        cells = [interval([one[figure] for one in of]) for figure in FIGURES]
-        found, threats = (sum(one[key] for one in of) for key in ("found", "threats"))
-        due, there = np.nansum([one["due"] for one in of]), sum(one["there"] for one in of)
-        lines.append(f"| {name} | {' | '.join(cells)} | {found} of {threats} | {there} ÷ {due:.1f} |")
+    for name, by_ground in rows.items():
+        cells = [interval([row[figure] for row in by_ground]) for figure in FIGURES]
+        detected, threats = (sum(row[key] for row in by_ground) for key in ("found", "threats"))
+        due, there = np.nansum([row["due"] for row in by_ground]), sum(row["there"] for row in by_ground)
+        lines.append(f"| {name} | {' | '.join(cells)} | {detected} of {threats} | {there} ÷ {due:.1f} |")
     return "\n".join(lines)
 
 
@@ -150,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
         with ExitStack() as stack:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dasanom-recipe-")))
             if family is None:
-                ground = street_ground(options.street, root, 0, held_back=False)
+                ground = street_ground(options.street, root, "street, recorded", 0, held_back=False, counted=True)
             else:
                 ground = simulated_ground(draw_site(family, 0, options.channels), root, options.minutes)
             client = stack.enter_context(open_client(settings.dask))

@@ -1,25 +1,15 @@
 """The benchmark of detection plants what it says, judges what it should, and writes tables from its figures."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from dasanom_assets.benchmarks.detection import (
-    FAINT_DB,
-    LEARNED,
-    USUAL_DB,
-    change_level,
-    day,
-    events_within,
-    interval,
-    off_nuisances,
-    rank_all,
-    simulated_ground,
-    strength_of,
-    summary,
-)
+from dasanom_assets.benchmarks.detection import events_within, main, off_nuisances, rank_all, strength_of
+from dasanom_assets.benchmarks.detection_tables import interval, summary
+from dasanom_assets.benchmarks.grounds import FAINT_DB, LEARNED, USUAL_DB, change_level, day, simulated_ground
 from dasanom_assets.benchmarks.recipe import CHANGES
 from dasanom_assets.benchmarks.simulated import read_truth
 from dasanom_assets.recordings.simulate import ACTIVITY, EVENTS, simulate
@@ -153,8 +143,10 @@ def test_the_tables_add_up_the_grounds() -> None:
             "cost": {"channel_seconds": 100, "seconds": {"scores": 0.1}, "peak_mb": 500.0},
         }
 
-    text = summary([ground("a", 0.9, 4), ground("b", 0.8, 8)])
-    assert "| plain | 0.850 (0.800–0.900) | 0.500 (0.500–0.500) | 0.700 (0.700–0.700) |" in text
+    sound = {"ground": "made machines", "ranking": {"made sound": {"plain": {"auc": 0.9, "partial_auc": 0.8}}}}
+    text = summary([ground("a", 0.9, 4), ground("b", 0.8, 8), sound])
+    assert "| plain | 2 | 0.850 (0.800–0.900) | 0.500 (0.500–0.500) | 0.700 (0.700–0.700) |" in text
+    assert "| plain | 1 | 0.900 (0.900–0.900) | – | 0.800 (0.800–0.800) |" in text
     assert "| 100 | 10.0 | 12 | 1.20 (0.62–2.10) |" in text  # scipy: exact Poisson interval of 12
     assert "| faint | the finest resolved | 6 of 8 | 4 | 1.0 | 0 |" in text
     assert "| a | 0.1 | 20 | 2.00 | 0.00 |" in text
@@ -175,3 +167,11 @@ def test_each_constant_of_the_recipe_can_be_halved_and_doubled() -> None:
             kind = type(getattr(usual, name))
             ReferenceSettings(**(usual.model_dump() | {name: kind(value)}))
     assert len(ReferenceSettings.model_fields) <= 25
+
+
+def test_grounds_that_are_measured_already_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {"ground": "made machines 7", "ranking": {"made sound": {"plain": {"auc": 0.9, "partial_auc": 0.8}}}}
+    out = tmp_path / "detection.json"
+    out.write_text(json.dumps({"grounds": [figures]}))
+    assert main(["--families", "--sound", "7", "--resume", "--out", str(out)]) == 0
+    assert "| plain | 1 | 0.900 (0.900–0.900) | – | 0.800 (0.800–0.800) |" in capsys.readouterr().out
