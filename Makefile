@@ -25,6 +25,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/typos
 	$(BIN)/python docs/check_style.py
 
 # The pictures of the README, from the reports that `make run` made.

@@ -17,13 +17,15 @@ STREET_BUDGET = 1000.0
 def summary(grounds: Sequence[dict[str, Any]]) -> str:
     """Return the tables in Markdown: the ranking of scores, then rates and events where a ground has them."""
     lines = _ranking(grounds)
+    if scored := [ground for ground in grounds if "found" in ground]:
+        lines += [*_threats(scored), ""]
+        left_out = {name: reason for ground in scored for name, reason in ground["left_out"].items()}
+        lines += [f"Left out somewhere: {name}, {reason}." for name, reason in left_out.items()]
     if full := [ground for ground in grounds if "counts" in ground]:
-        lines += [*_windows(full), "", *_rates(full), "", *_threats(full)]
+        lines += [*_windows(full), "", *_rates(full)]
         pace = [ground["cost"]["channel_seconds"] / sum(ground["cost"]["seconds"].values()) for ground in full]
         peak = max(ground["cost"]["peak_mb"] for ground in full)
         lines += ["", f"Scoring: {interval(pace, 0)} channel-seconds a second, peak memory {peak:.0f} MB."]
-        left_out = {name: reason for ground in full for name, reason in ground["left_out"].items()}
-        lines += [f"Left out somewhere: {name}, {reason}." for name, reason in left_out.items()]
     return "\n".join(lines)
 
 

@@ -17,20 +17,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numba import njit
 
+from dasanom_assets.tables.footer import (
+    FORMAT,
+    MAGIC,
+    body,
+    footer_bytes,
+    read_footer,
+    shift,
+    thrift_bytes,
+    varint,
+)
+
 METADATA_KEY = b"dasanom"
 """Schema metadata: one JSON object with the settings and inputs behind a table."""
 DIGEST_KEY = b"dasanom.digest"
 """Footer: SHA-256 of all that precedes it, which is the rows as they are stored, and of the note on them."""
 RECORD_KEY = b"dasanom.made_of"
 """Footer: what the step read that made the table; see `provenance`."""
-MAGIC = b"PAR1"
 ROW_GROUP_ROWS = 1 << 20
 """A longer table is written as several row groups."""
 ZSTD_LEVEL = 1
 RLE, BYTE_STREAM_SPLIT = 3, 9
 """Numbers of encodings in the format."""
-ENCODINGS = 2
-"""Number of the field of a column's metadata that lists them; fastparquet sets lists of numbers by it only."""
 
 
 def writer_options(schema: pa.Schema, *, dictionaries: bool = True) -> dict[str, Any]:
@@ -78,9 +86,9 @@ class HashingSink:
 
     def digest(self, note: bytes) -> bytes:
         """Return the SHA-256 of what was written and of a note, as hexadecimal digits."""
-        whole = self._hash.copy()
-        whole.update(note)
-        return whole.hexdigest().encode()
+        digest = self._hash.copy()
+        digest.update(note)
+        return digest.hexdigest().encode()
 
 
 class RowGroupWriter:
@@ -126,8 +134,8 @@ class RowGroupWriter:
         content = _written(table.combine_chunks())
         plain, footer = read_footer(content), read_footer(self._template)
         (group,), (written,) = footer.row_groups, plain.row_groups
-        body = [content[: len(content) - 8 - _footer_size(content)]]
-        end, others, columns = len(body[0]), iter(written.columns), []
+        pieces: list[bytes | memoryview] = [MAGIC, body(content)]
+        end, others, columns = sum(map(len, pieces)), iter(written.columns), []
         for column in group.columns:
             pages = self._pages.get(column.meta_data.path_in_schema[0])
             if pages is None:
@@ -138,8 +146,8 @@ class RowGroupWriter:
             meta.total_compressed_size = sum(len(page.content) for page in pages)
             meta.total_uncompressed_size = sum(page.full_size for page in pages)
             meta.data_page_offset, meta.encoding_stats = end, None
-            meta[ENCODINGS] = [BYTE_STREAM_SPLIT, RLE]
-            body += [page.content for page in pages]
+            meta.encodings = [BYTE_STREAM_SPLIT, RLE]
+            pieces += [page.content for page in pages]
             end += meta.total_compressed_size
             columns.append(column)
         group.columns = columns
@@ -147,7 +155,7 @@ class RowGroupWriter:
         group.total_byte_size = sum(c.meta_data.total_uncompressed_size for c in columns)
         group.total_compressed_size = sum(c.meta_data.total_compressed_size for c in columns)
         group.ordinal = None
-        return b"".join([*body, footer_bytes(footer, [bytes(group.to_bytes())])])
+        return b"".join([*pieces, footer_bytes(footer, [thrift_bytes(group)])])
 
 
 @dataclass(frozen=True)
@@ -165,8 +173,6 @@ def _vector_page(column: pa.FixedSizeListArray, definition: int) -> _Page:
     The format's levels say where a list starts and what is missing. Where all lists have one length and nothing is
     missing they are runs: of a 0 and ones for each list, and of the highest definition level.
     """
-    from fastparquet.cencoding import ThriftObject
-
     size, n = column.type.list_size, len(column) * column.type.list_size
     if column.null_count or column.flatten().null_count:
         raise ValueError("a vector is missing: levels without a value are NaN")
@@ -177,37 +183,25 @@ def _vector_page(column: pa.FixedSizeListArray, definition: int) -> _Page:
     page[: len(head)] = np.frombuffer(head, np.uint8)
     _split_bytes(column.flatten().to_numpy().view(np.uint32), page[len(head) :])
     packed = pa.Codec("zstd", ZSTD_LEVEL).compress(page, asbytes=True)
-    data = ThriftObject.from_fields(
-        "DataPageHeader",
+    data = FORMAT.DataPageHeader(
         num_values=n,
         encoding=BYTE_STREAM_SPLIT,
         definition_level_encoding=RLE,
         repetition_level_encoding=RLE,
-        i32=1,
     )
-    header = ThriftObject.from_fields(
-        "PageHeader",
+    header = FORMAT.PageHeader(
         type=0,
         uncompressed_page_size=len(page),
         compressed_page_size=len(packed),
         data_page_header=data,
-        i32=1,
     )
-    start = bytes(header.to_bytes())
+    start = thrift_bytes(header)
     return _Page(start + packed, n, len(start) + len(page))
 
 
 def _run(n: int, value: int) -> bytes:
     """Return a run of one level in the format's run-length encoding."""
-    return _varint(n << 1) + bytes([value])
-
-
-def _varint(n: int) -> bytes:
-    out = []
-    while n > 0x7F:
-        out.append(n & 0x7F | 0x80)
-        n >>= 7
-    return bytes([*out, n])
+    return varint(n << 1) + bytes([value])
 
 
 @njit(nogil=True, cache=True)
@@ -280,11 +274,11 @@ def join(
             _require_same(schema, _schema(part), number)
         for group in footer.row_groups or []:
             shift(group, end - len(MAGIC))
-            groups.append(bytes(group.to_bytes()))
+            groups.append(thrift_bytes(group))
             n_rows += group.num_rows
-        body = memoryview(part)[len(MAGIC) : len(part) - 8 - _footer_size(part)]
-        hashing.write(body)
-        end += len(body)
+        rows = body(part)
+        hashing.write(rows)
+        end += len(rows)
     if first is None:
         raise ValueError("there is no part to join")
     noted = with_note(schema, metadata)
@@ -316,70 +310,6 @@ def _require_same(schema: pa.Schema, other: pa.Schema, number: int) -> None:
             raise ValueError(
                 f"parts differ in columns: {want.name} {have.type} in part {number}, {want.type} in the first"
             )
-
-
-def _footer_size(part: bytes) -> int:
-    return int.from_bytes(part[-8:-4], "little")
-
-
-def read_footer(part: bytes) -> Any:
-    """Return the footer of a Parquet file, as fastparquet's object of the format's ``FileMetaData``.
-
-    Raises
-    ------
-    ValueError
-        Where it is no whole Parquet file.
-    """
-    from fastparquet.cencoding import from_buffer
-
-    size = _footer_size(part)
-    if len(part) < 12 or part[:4] != MAGIC or part[-4:] != MAGIC or size > len(part) - 12:
-        raise ValueError("a part is no whole Parquet file")
-    return from_buffer(part[-8 - size : -8], "FileMetaData")
-
-
-def footer_bytes(footer: Any, groups: list[bytes]) -> bytes:
-    """Return what follows the last row group of a file: a footer with other row groups, its length, the end.
-
-    Parameters
-    ----------
-    footer : fastparquet.cencoding.ThriftObject
-        Its own row groups are left out.
-    groups : list of bytes
-        Row groups in thrift's compact protocol, in which a list of structs is its length and their bytes.
-    """
-    from fastparquet.cencoding import ThriftObject
-
-    start = footer.copy()
-    start.row_groups = []
-    for name in ("key_value_metadata", "created_by", "column_orders"):
-        setattr(start, name, None)
-    head = bytes(start.to_bytes())[:-2]  # less the header of the empty list, and the end
-    footer.row_groups = [ThriftObject("RowGroup", {})]
-    tail = bytes(footer.to_bytes())[len(head) + 2 :]  # less the header of the list of one, and that one
-    content = b"".join([head, _struct_list_header(len(groups)), *groups, tail])
-    return content + len(content).to_bytes(4, "little") + MAGIC
-
-
-def _struct_list_header(n: int) -> bytes:
-    if n < 15:
-        return bytes([n << 4 | 12])
-    return b"\xfc" + _varint(n)
-
-
-def shift(group: Any, by: int) -> None:
-    """Move a row group of a footer by some bytes."""
-
-    def move(thing: Any, *names: str) -> None:
-        for name in names:
-            if getattr(thing, name):
-                setattr(thing, name, getattr(thing, name) + by)
-
-    move(group, "file_offset")
-    group.ordinal = None  # its type, a short integer, is lost in fastparquet, and only encrypted files need it
-    for column in group.columns:
-        move(column, "file_offset", "offset_index_offset", "column_index_offset")
-        move(column.meta_data, "data_page_offset", "index_page_offset", "dictionary_page_offset")
 
 
 def group_keys(metadata: pq.FileMetaData) -> list[tuple[str, int] | None]:

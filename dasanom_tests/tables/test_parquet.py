@@ -15,16 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thriftpy2.utils import deserialize, serialize
 
-from dasanom_assets.tables.parquet import (
-    RowGroupWriter,
-    encode,
-    footer_bytes,
-    group_keys,
-    join,
-    read_footer,
-    shift,
-)
+from dasanom_assets.tables.footer import COMPACT, FORMAT, footer_bytes, read_footer, shift, thrift_bytes
+from dasanom_assets.tables.parquet import RowGroupWriter, encode, group_keys, join, writer_options
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import Store
 
@@ -155,6 +149,16 @@ def test_statistics_cover_all_batches_where_values_are_missing() -> None:
     assert (share.min, share.max) == (-1.0, 2.0)
 
 
+def test_no_field_of_a_footer_is_lost_that_pyarrow_writes() -> None:
+    for schema in SCHEMAS.values():
+        sink = io.BytesIO()
+        table = schema.empty_table()
+        pq.write_table(table, sink, **writer_options(schema), write_page_index=True, store_decimal_as_integer=True)
+        content = sink.getvalue()
+        footer = content[-8 - int.from_bytes(content[-8:-4], "little") : -8]
+        assert serialize(deserialize(FORMAT.FileMetaData(), footer, COMPACT), COMPACT) == footer
+
+
 @pytest.mark.parametrize("n", [1, 14, 15, 127, 128, 1000])
 def test_any_number_of_parts_is_joined(n: int) -> None:
     file = joined([encode(rows(1, channel)) for channel in range(n)])
@@ -165,7 +169,7 @@ def test_a_row_group_beyond_four_gigabytes_is_found(tmp_path: Path) -> None:
     part, at = encode(rows(300)), 5 << 30
     footer = read_footer(part)
     shift(footer.row_groups[0], at - 4)
-    groups = [bytes(group.to_bytes()) for group in footer.row_groups]
+    groups = [thrift_bytes(group) for group in footer.row_groups]
     with open(tmp_path / "far.parquet", "wb") as file:  # nearly all of it a hole
         file.write(part[:4])
         file.seek(at)
