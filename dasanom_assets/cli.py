@@ -1,6 +1,9 @@
 """The one command, `dasanom`: each of its parts is a function of a stage, called with what was typed."""
 
 import os
+import threading
+import uuid
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,6 +71,8 @@ def train(days: Days = None) -> None:
 @app.command()
 def score(days: Days = None) -> None:
     """Ingest, score and report days, all in landing/ by default, as far as they are stale."""
+    from dasanom_assets import chain
+    from dasanom_assets.models.checkpoints import live
     from dasanom_assets.recordings.landing import delivered_days, recordings_notes
     from dasanom_assets.settings import Settings
     from dasanom_assets.tables.assets import STALE_ONLY
@@ -82,9 +87,15 @@ def score(days: Days = None) -> None:
     if unknown := sorted(set(days or []) - set(known)):
         console.print(f"{', '.join(unknown)}: no recordings, or before DASANOM_FIRST_DAY {first}")
         raise typer.Exit(2)
-    for day in days or known:
-        for job in ("ingest", "rescore"):
-            status = _execute(job, partition_key=day, tags={STALE_ONLY: "true"}) or status
+    for job, steps in {"ingest": chain.INGEST, "rescore": (*chain.SCORE, *chain.COMPARE)}.items():
+        if job == "rescore" and live(store, "reference_model") is None:
+            console.print("There is no model to score with: run `dasanom train` first.")
+            raise typer.Exit(1)
+        for day in days or known:
+            if chain.stale(store, day, settings, steps):
+                status = _execute(job, day, tags={STALE_ONLY: "true"}) or status
+            else:
+                console.print(f"{job} {day}: nothing is missing")
     raise typer.Exit(status)
 
 
@@ -131,15 +142,41 @@ def bench(context: typer.Context, name: Annotated[str, typer.Argument(help=", ".
     raise typer.Exit(import_module(f"dasanom_assets.benchmarks.{name}").main(context.args))
 
 
-def _execute(job: str, **how: Any) -> int:
+def _execute(job: str, partition: str | None = None, **how: Any) -> int:
     """Run a job in this process, recorded where `dasanom run` shows it; return the exit status."""
-    from dagster import DagsterInstance
+    from dagster import BetaWarning, DagsterInstance, PreviewWarning
 
+    for category in (BetaWarning, PreviewWarning):  # they are about Dagster, and for who changes the project
+        warnings.simplefilter("ignore", category)
+    warnings.filterwarnings("ignore", "(?s)\\s*Port .* is already in use")  # of Dask's dashboard
     from dasanom_assets.definitions import defs
+    from dasanom_assets.orchestration.news import News
 
     set_home()
+    name = f"{job} {partition}" if partition else job
+    config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}, **how.pop("run_config", {})}
     with DagsterInstance.get() as instance:
-        done = defs.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False, **how)
+        run_id = str(uuid.uuid4())
+        news, ended = News(instance, run_id, name), threading.Event()
+
+        def tell() -> None:
+            while not ended.wait(0.5):
+                for line in news.lines():
+                    console.print(line, soft_wrap=True)
+
+        follower = threading.Thread(target=tell, daemon=True)
+        follower.start()
+        try:
+            done = defs.resolve_job_def(job).execute_in_process(
+                config, instance=instance, partition_key=partition, run_id=run_id, raise_on_error=False, **how
+            )
+        finally:
+            ended.set()
+            follower.join()
+        for line in news.lines():
+            console.print(line, soft_wrap=True)
+    if not done.success:
+        console.print(f"{name} failed: `dasanom run` shows the run {run_id}", soft_wrap=True)
     return 0 if done.success else 1
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster_graphql import DagsterGraphQLClient
 
 from dasanom_assets import chain
 from dasanom_assets.models import checkpoints
+from dasanom_assets.orchestration.news import News
 from dasanom_assets.orchestration.summary import summary
 from dasanom_assets.recordings.landing import delivered_days, landing_days, recordings_notes
 from dasanom_assets.settings import Settings
@@ -229,39 +230,17 @@ class Chain:
                 job, repository_location_name="dasanom", run_config=config or {}, tags=tags
             )
             names[run_id] = f"{job} {day}" if day else job
-        seen: dict[str, int] = dict.fromkeys(names, -1)
+        news = {run_id: News(self.instance, run_id, name) for run_id, name in names.items()}
         failed = False
         while names:
             time.sleep(0.5)
             for run_id in list(names):
-                self.tell_news(run_id, names[run_id], seen)
-                run = self.instance.get_run_by_id(run_id)
+                run = self.instance.get_run_by_id(run_id)  # before its news: none comes after its end
+                for line in news[run_id].lines():
+                    self.say(line)
                 if run is not None and run.is_finished:
-                    self.tell_news(run_id, names[run_id], seen)
                     failed |= not self.ended_well(run, names.pop(run_id))
         return failed
-
-    def tell_news(self, run_id: str, name: str, seen: dict[str, int]) -> None:
-        """Print what a run has done since it was last looked at: assets, training's epochs, what went wrong."""
-        for record in self.instance.get_records_for_run(run_id, cursor=None).records:
-            if record.storage_id <= seen[run_id]:
-                continue
-            seen[run_id] = record.storage_id
-            entry = record.event_log_entry
-            event = entry.dagster_event
-            if event is None:
-                training = (entry.step_key or "").endswith("_checkpoint")
-                if training and not entry.user_message.startswith("[pipes]"):
-                    self.say(f"{name}: {entry.user_message}")
-            elif event.event_type == DagsterEventType.ASSET_MATERIALIZATION:
-                made = event.step_materialization_data.materialization
-                self.say(f"{name}: {made.asset_key.to_user_string()}")
-            elif event.event_type == DagsterEventType.ASSET_CHECK_EVALUATION:
-                check = event.asset_check_evaluation_data
-                if not check.passed:
-                    self.say(f"{name}: check {check.check_name} of {check.asset_key.to_user_string()} fails")
-            elif event.event_type == DagsterEventType.STEP_FAILURE:
-                self.say(f"{name}: {event.step_key} failed: {_reason(event.step_failure_data)}")
 
     def ended_well(self, run: DagsterRun, name: str) -> bool:
         """Say how a run ended where it did not succeed."""
@@ -274,11 +253,3 @@ class Chain:
         """Print a line with the time since the start."""
         seconds = round(time.monotonic() - self.began)
         print(f"{seconds // 60:3d}:{seconds % 60:02d}  {line}", flush=True)
-
-
-def _reason(failure: Any) -> str:
-    """Return why a step failed, without the stack, which is in the log of the run."""
-    if failure.user_failure_data and failure.user_failure_data.description:
-        return failure.user_failure_data.description
-    error = failure.error
-    return (error.cause or error).message.strip() if error else "no error was told"
