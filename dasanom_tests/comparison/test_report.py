@@ -15,10 +15,10 @@ from PIL import Image
 
 from dasanom_assets.comparison.alarms import alarms_of
 from dasanom_assets.comparison.day import usual_threshold
-from dasanom_assets.comparison.figures import EmbeddingMap, Panels, histogram_figure, waterfall_figure
+from dasanom_assets.comparison.figures import EmbeddingMap, histogram_figure, waterfall_figure
 from dasanom_assets.comparison.pictures import map_thumbnail
 from dasanom_assets.comparison.report import Findings, ReportFiles, cluster_summary, day_report
-from dasanom_assets.comparison.waterfall import SECOND_NS, Waterfall, centred, colour_range, masked, shrink
+from dasanom_assets.comparison.waterfall import SECOND_NS, Panels, Waterfall, centred, colour_range, masked, shrink
 from dasanom_assets.tables.schemas import SCHEMAS, empty
 
 DAY = "2026-03-01"
@@ -305,6 +305,43 @@ def test_names_are_text_and_never_markup(page: Page) -> None:
     assert "Fibre south <b>&" in page.text
     assert f"landing/{DAY}/north_<1>.bin" in page.text
     assert not [script for script in page.scripts[1:] if "<b>&" in script]
+
+
+HOSTILE = (
+    "{{7*7}}",
+    "{% raise %}",
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    "\"'><svg onload=alert(1)>",
+    "%{x}${alert(1)}",
+    "$\\no such command$",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_is_run_by_jinja_or_a_browser(name: str) -> None:
+    plain = findings()
+    events = plain.events.to_pylist()
+    files = plain.recordings.to_pylist()
+    hostile = replace(
+        findings((name,)),
+        events=pa.Table.from_pylist(
+            [row | {"fibre": name, "contractor_class": name, "contractor_probability": 0.5} for row in events],
+            plain.events.schema,
+        ),
+        matches=plain.matches,
+        contractor_events=plain.contractor_events,
+        recordings=pa.Table.from_pylist(
+            [row | {"fibre": name, "path": f"landing/{name}.bin"} for row in files], plain.recordings.schema
+        ),
+        model_version=name,
+    )
+    page = Page(day_report(hostile).html)
+    for text in (f"Fibre {name}", f"landing/{name}.bin", f"{name} (0.50)", f"Reference model {name}"):
+        assert text in page.text
+    assert page.tags == Page(day_report(plain).html).tags
+    assert page.loads == []
+    assert not any(name in script for script in page.scripts[1:] if "<" in name)
 
 
 def test_clusters_stand_beside_their_noise(page: Page) -> None:
