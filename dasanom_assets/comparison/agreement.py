@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import cohen_kappa_score
 
 from dasanom_assets.comparison.contractor import threat
 from dasanom_assets.settings import ComparisonSettings
@@ -180,12 +181,12 @@ def window_agreement(who: np.ndarray) -> dict[str, float | int | None]:
         "kappa": None,
         "ac1": None,
     }
+    if them or us or 0 < both < n:  # with one answer alone, chance explains all and κ is not defined
+        counts = [both, us, them, n - both - us - them]
+        out["kappa"] = float(cohen_kappa_score([1, 1, 0, 0], [1, 0, 1, 0], sample_weight=counts))
     if n:
         observed = (n - us - them) / n
-        a, b = (both + us) / n, (both + them) / n
-        by_chance = a * b + (1 - a) * (1 - b)
-        out["kappa"] = (observed - by_chance) / (1 - by_chance) if by_chance < 1 else None
-        mean = (a + b) / 2
+        mean = ((both + us) / n + (both + them) / n) / 2
         by_chance = 2 * mean * (1 - mean)
         out["ac1"] = (observed - by_chance) / (1 - by_chance)
     return out
