@@ -82,7 +82,33 @@ def overview_png(
 
 
 def waterfall_thumbnail(panels: Sequence[Panels], alarms: Sequence[Alarm], levels: tuple[float, float]) -> bytes:
-    """Return the waterfalls of the fibre with the most alarms as a small PNG."""
+    """Return the waterfalls of the fibre with the most alarms as a small PNG.
+
+    Parameters
+    ----------
+    panels : sequence of Panels
+        One a fibre.
+    alarms : sequence of Alarm
+    levels : tuple of float
+        Ends of the colour scale, dB; see `waterfall.colour_range`.
+
+    Examples
+    --------
+    Ten minutes on 40 channels, and a knock on channels 110 to 113 that we have flagged:
+
+    >>> import numpy as np
+    >>> from dasanom_assets.comparison.waterfall import SECOND_NS, Panels, Waterfall, colour_range
+    >>> db = np.random.default_rng(0).normal(0, 1, (40, 600)).astype(np.float32)
+    >>> db[10:14, 300:320] += 9
+    >>> power = Waterfall("north", np.arange(100, 140), np.arange(600) * SECOND_NS, db)
+    >>> flagged = Waterfall("north", power.channels, power.start_ns, np.where(db > 6, db, np.nan))
+    >>> knock = Alarm("us", "north", "knock", 300 * SECOND_NS, 320 * SECOND_NS, 110, 113, "only_us", None, None)
+    >>> png = waterfall_thumbnail([Panels(power, flagged)], [knock], colour_range([power]))
+    >>> len(png) < 30_000
+    True
+
+    ``Path("waterfall.png").write_bytes(png)`` keeps it.
+    """
     figure = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained")
     if not panels:
         _words(figure.subplots(), "No spectrograms on this day.")
