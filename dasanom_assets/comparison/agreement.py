@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import cohen_kappa_score
 
 from dasanom_assets.comparison.contractor import threat
 from dasanom_assets.settings import ComparisonSettings
@@ -40,12 +41,12 @@ def match_events(ours: pa.Table, theirs: pa.Table) -> pa.Table:
         a, b = (_boxes(table, fibre) for table in (ours, theirs))
         overlap = _overlap(a, b)
         i, j = linear_sum_assignment(overlap, maximize=True)
-        met = overlap[i, j] > 0
-        pairs = dict(zip(i[met], j[met], strict=True))
+        overlaps = overlap[i, j] > 0
+        pairs = dict(zip(i[overlaps], j[overlaps], strict=True))
         rows += [(fibre, a["id"][k], b["id"][m], "both") for k, m in pairs.items()]
         rows += [(fibre, a["id"][k], None, "only_us") for k in range(len(a["id"])) if k not in pairs]
-        taken = set(pairs.values())
-        rows += [(fibre, None, b["id"][m], "only_contractor") for m in range(len(b["id"])) if m not in taken]
+        matched = set(pairs.values())
+        rows += [(fibre, None, b["id"][m], "only_contractor") for m in range(len(b["id"])) if m not in matched]
     if not rows:
         return empty("event_matches")
     schema = SCHEMAS["event_matches"]
@@ -53,14 +54,14 @@ def match_events(ours: pa.Table, theirs: pa.Table) -> pa.Table:
 
 
 def _boxes(table: pa.Table, fibre: str) -> dict[str, Any]:
-    mine = table.filter(pa.array([name == fibre for name in table["fibre"].to_pylist()], pa.bool_()))
-    seconds = {name: mine[name].cast(pa.int64()).to_numpy() / SECOND_NS for name in ("start", "end")}
+    events = table.filter(pa.array([name == fibre for name in table["fibre"].to_pylist()], pa.bool_()))
+    seconds = {name: events[name].cast(pa.int64()).to_numpy() / SECOND_NS for name in ("start", "end")}
     return {
-        "id": mine["event_id"].to_pylist(),
+        "id": events["event_id"].to_pylist(),
         "start": seconds["start"],
         "end": seconds["end"],
-        "first": mine["first_channel"].to_numpy(),
-        "last": mine["last_channel"].to_numpy(),
+        "first": events["first_channel"].to_numpy(),
+        "last": events["last_channel"].to_numpy(),
     }
 
 
@@ -180,12 +181,12 @@ def window_agreement(who: np.ndarray) -> dict[str, float | int | None]:
         "kappa": None,
         "ac1": None,
     }
+    if them or us or 0 < both < n:  # with one answer alone, chance explains all and κ is not defined
+        counts = [both, us, them, n - both - us - them]
+        out["kappa"] = float(cohen_kappa_score([1, 1, 0, 0], [1, 0, 1, 0], sample_weight=counts))
     if n:
         observed = (n - us - them) / n
-        a, b = (both + us) / n, (both + them) / n
-        by_chance = a * b + (1 - a) * (1 - b)
-        out["kappa"] = (observed - by_chance) / (1 - by_chance) if by_chance < 1 else None
-        mean = (a + b) / 2
+        mean = ((both + us) / n + (both + them) / n) / 2
         by_chance = 2 * mean * (1 - mean)
         out["ac1"] = (observed - by_chance) / (1 - by_chance)
     return out

@@ -77,7 +77,7 @@ def alarms_of(
         pairs = [{"event_id": event_id, "agreement": "only_us"} for event_id in events["event_id"].to_pylist()]
     ours_agree = {pair["event_id"]: pair["agreement"] for pair in pairs}
     theirs_agree = {pair.get("contractor_event_id"): pair["agreement"] for pair in pairs}
-    own = ("contractor_class", "contractor_probability", "score", "rate_per_km_day", "cluster")
+    names = ("contractor_class", "contractor_probability", "score", "rate_per_km_day", "cluster")
     try:
         return [
             *(
@@ -86,7 +86,7 @@ def alarms_of(
                     agreement=ours_agree[e["event_id"]],
                     rate=in_words(e, km_days),
                     **_extent(e),
-                    **{key: e[key] for key in own},
+                    **{key: e[key] for key in names},
                 )
                 for e in _rows(events)
             ),

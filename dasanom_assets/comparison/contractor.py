@@ -108,8 +108,8 @@ def contractor_scores(
 def _sorted_once(table: pa.Table, day: str | None) -> pa.Table:
     """Sort rows, leave out those of other days, and of rows with the same key keep the first."""
     if day is not None:
-        own = table["start"].cast(pa.timestamp("ns")).to_numpy().astype("datetime64[D]") == np.datetime64(day)
-        table = table.filter(pa.array(own))
+        on_day = table["start"].cast(pa.timestamp("ns")).to_numpy().astype("datetime64[D]") == np.datetime64(day)
+        table = table.filter(pa.array(on_day))
     table = table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY]))
     keys = [table[name].to_numpy(zero_copy_only=False) for name in KEY]
     again = np.all([column[1:] == column[:-1] for column in keys], axis=0)
@@ -127,8 +127,8 @@ def _rows(sidecar: Any, power: np.ndarray, prob: np.ndarray, settings: Compariso
     edge = np.rint(np.arange(n_rows + 1) * (SECOND_NS / settings.rows_per_second)).astype(np.int64)
     end_ns = round(sidecar.n_samples / sidecar.sampling_rate_hz * SECOND_NS)
     edge = sidecar.start_ns + np.minimum(edge, end_ns)
-    there = np.isfinite(power.T) | np.isfinite(prob[:, :, 0].T)
-    channel, row = np.nonzero(there)
+    known = np.isfinite(power.T) | np.isfinite(prob[:, :, 0].T)
+    channel, row = np.nonzero(known)
     columns = {
         "fibre": pa.array(np.full(len(row), sidecar.fibre, object), pa.string()),
         "channel": pa.array(sidecar.channels[channel]),
@@ -168,22 +168,22 @@ def contractor_events(scores: pa.Table, settings: ComparisonSettings) -> pa.Tabl
     taken, probability = scores.take(alarmed), probability[alarmed]
     fibre, channel = taken["fibre"].to_pylist(), taken["channel"].to_numpy()
     start, end = (taken[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-    of_class = np.stack([taken[f"p_{name}"].to_numpy() for name in THREATS], axis=1)
+    by_class = np.stack([taken[f"p_{name}"].to_numpy() for name in THREATS], axis=1)
     reach = int((settings.join_seconds + SLACK / settings.rows_per_second) * SECOND_NS)
     rows = []
-    for at in members(components(taken, reach)):
-        name, begin = fibre[at[0]], int(start[at].min())
-        first_channel, last_channel = int(channel[at].min()), int(channel[at].max())
+    for event in members(components(taken, reach)):
+        name, begin = fibre[event[0]], int(start[event].min())
+        first_channel, last_channel = int(channel[event].min()), int(channel[event].max())
         rows.append(
             {
                 "fibre": name,
                 "event_id": event_id(name, begin, first_channel, last_channel),
                 "start": begin,
-                "end": int(end[at].max()),
+                "end": int(end[event].max()),
                 "first_channel": first_channel,
                 "last_channel": last_channel,
-                "contractor_class": THREATS[of_class[at].max(axis=0).argmax()],
-                "probability": float(probability[at].max()),
+                "contractor_class": THREATS[by_class[event].max(axis=0).argmax()],
+                "probability": float(probability[event].max()),
             }
         )
     if not rows:

@@ -8,9 +8,10 @@ import pyarrow.compute as pc
 
 from dasanom_assets.comparison import agreement, waterfall
 from dasanom_assets.comparison.contractor import threat
-from dasanom_assets.comparison.figures import EmbeddingMap, Panels
+from dasanom_assets.comparison.figures import EmbeddingMap
 from dasanom_assets.comparison.maps import MIN_POINTS, fit_map, place
 from dasanom_assets.comparison.report import Findings
+from dasanom_assets.comparison.waterfall import Panels
 from dasanom_assets.detection.calibration.rates import Rates
 from dasanom_assets.detection.detectors.clustering import QUALITY_WINDOWS, cluster_quality
 from dasanom_assets.detection.reference.model import Reference
@@ -66,17 +67,17 @@ def day_map(store: Store, day: str, reference: Reference, settings: ComparisonSe
     rng = np.random.default_rng(0)
     flagged = rng.permutation(np.flatnonzero(who != agreement.NEITHER))[: settings.map_windows // 2]
     others = rng.permutation(np.flatnonzero(who == agreement.NEITHER))[: settings.map_windows - len(flagged)]
-    some = np.sort(np.concatenate([flagged, others]))
-    mu = stack(store.read_day("embeddings", day, ["mu"])["mu"])[some]
+    drawn = np.sort(np.concatenate([flagged, others]))
+    mu = stack(store.read_day("embeddings", day, ["mu"])["mu"])[drawn]
     new = reference.latent.clusters.scaled(mu)
-    rows = scores.take(some)
+    rows = scores.take(drawn)
     return EmbeddingMap(
         reference=coordinates,
         placed={k: place(new, points, coordinates[k]) for k in coordinates},
         fibre=rows["fibre"].to_numpy(zero_copy_only=False),
         channel=rows["channel"].to_numpy(),
         start_ns=rows["start"].cast(pa.int64()).to_numpy(),
-        who=who[some],
+        who=who[drawn],
     )
 
 
@@ -161,8 +162,8 @@ def day_findings(
     labels = store.read_day("cluster_labels", day, ["label", "outlier_score"])
     label = labels["label"].to_numpy()
     mu = stack(store.read_day("embeddings", day, ["mu"])["mu"])
-    some = np.linspace(0, len(label) - 1, min(len(label), QUALITY_WINDOWS)).astype(int)
-    placed = mu[some] if reference.latent is None else reference.latent.clusters.scaled(mu[some])
+    judged = np.linspace(0, len(label) - 1, min(len(label), QUALITY_WINDOWS)).astype(int)
+    placed = mu[judged] if reference.latent is None else reference.latent.clusters.scaled(mu[judged])
     hours = recorded_hours(table["recordings"])
     contractor = table["contractor_scores"]
     both_sides = contractor.num_rows > 0
@@ -184,7 +185,7 @@ def day_findings(
         km_days=reference.rates.km_days,
         labels=label,
         outlier_scores=labels["outlier_score"].to_numpy(),
-        quality=cluster_quality(placed, label[some]),
+        quality=cluster_quality(placed, label[judged]),
         points=points,
         event_agreement=agreement.agreement_summary(table["event_matches"], hours) if both_sides else None,
         window_agreement=agreement.window_agreement(who) if both_sides else None,

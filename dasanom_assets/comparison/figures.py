@@ -1,33 +1,30 @@
-"""Interactive figures of a day, for the report page, and the colours that pictures share with them.
+"""Interactive figures of a day, for the report page.
 
-Who flagged what is told by the Okabe–Ito palette and by the marker's shape, levels by a perceptually uniform map,
-so that neither depends on seeing red and green apart.
+Text that Plotly shows may be markup, so names are escaped here.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from markupsafe import Markup
 from plotly.subplots import make_subplots
 
 from dasanom_assets.comparison.alarms import AGREEMENTS, Alarm, clock, cluster_name, of_side
-from dasanom_assets.comparison.waterfall import Waterfall
-
-LABEL = {"both": "both", "only_us": "only us", "only_contractor": "only contractor", "neither": "neither"}
-COLOUR = {"both": "#009E73", "only_us": "#0072B2", "only_contractor": "#E69F00", "neither": "#999999"}
-"""Okabe and Ito (2008), https://jfly.uni-koeln.de/color/."""
-WHO = ("neither", "both", "only_us", "only_contractor")
-"""What the codes 0 to 3 of a window stand for; see `agreement.who_flagged`."""
-LEVELS = "viridis"
-BLANK = "white"
-"""Behind waterfalls: cells without data, or that a side did not flag."""
-INK = "#24303d"
-QUIET = "#aeb6c1"
-"""Bars of windows that are no anomalies."""
-SCORE = "score (standard deviations above usual)"
+from dasanom_assets.comparison.palette import (
+    BLANK,
+    COLOUR,
+    DRAWN,
+    INK,
+    LABEL,
+    LEVELS,
+    QUIET,
+    SCORE,
+    WHO,
+)
+from dasanom_assets.comparison.waterfall import Panels, Waterfall
 
 _SYMBOL = {"both": "diamond", "only_us": "circle", "only_contractor": "square", "neither": "circle"}
 _FONT = {
@@ -37,30 +34,6 @@ _FONT = {
 }
 _MS = 1_000_000
 _PANEL_PIXELS = 250
-
-
-@dataclass(frozen=True)
-class Panels:
-    """The waterfalls of one fibre, on the same cells, small enough to draw (see `waterfall.shrink`).
-
-    Attributes
-    ----------
-    power, us : Waterfall
-        All levels, and those that we flag.
-    contractor : Waterfall or None
-        Those that the contractor flags; None on a day without the contractor's files.
-    """
-
-    power: Waterfall
-    us: Waterfall
-    contractor: Waterfall | None = None
-
-    def titled(self) -> list[tuple[str, str, Waterfall]]:
-        """Return side, title and waterfall of each panel, in the order in which they are read."""
-        panels = [("all", "Power", self.power)]
-        if self.contractor is not None:
-            panels.append(("contractor", "Where the contractor raises an alarm", self.contractor))
-        return [*panels, ("us", "Where we raise an alarm", self.us)]
 
 
 @dataclass(frozen=True)
@@ -113,10 +86,10 @@ def waterfall_figure(
         subplot_titles=[title for _, title, _ in titled],
     )
     first, last = extent(panels.power)
-    named: set[str] = set()
+    in_legend: set[str] = set()
     for row, (side, _, waterfall) in enumerate(titled, start=1):
         figure.add_trace(_heatmap(waterfall), row=row, col=1)
-        for trace in _boxes(of_side(alarms, side), named):
+        for trace in _boxes(of_side(alarms, side), in_legend):
             figure.add_trace(trace, row=row, col=1)
         y = {"title": "channel", "range": [first, last], "showgrid": False, "zeroline": False}
         figure.update_yaxes(y | ({"matches": "y"} if row > 1 else {}), row=row, col=1, secondary_y=False)
@@ -179,21 +152,21 @@ def _heatmap(waterfall: Waterfall) -> go.Heatmap:
     )
 
 
-def _boxes(alarms: Sequence[Alarm], named: set[str]) -> list[go.Scatter]:
+def _boxes(alarms: Sequence[Alarm], in_legend: set[str]) -> list[go.Scatter]:
     """Return the outline and a centre mark of the alarms, three traces for each kind of agreement."""
     traces = []
     for agreement in AGREEMENTS:
-        some = [alarm for alarm in alarms if alarm.agreement == agreement]
-        if not some:
+        events = [alarm for alarm in alarms if alarm.agreement == agreement]
+        if not events:
             continue
-        start = np.array([alarm.start_ns for alarm in some]) / _MS
-        end = np.array([alarm.end_ns for alarm in some]) / _MS
-        low = np.array([alarm.first_channel for alarm in some]) - 0.5
-        high = np.array([alarm.last_channel for alarm in some]) + 0.5
-        hole = np.full(len(some), np.nan)
+        start = np.array([alarm.start_ns for alarm in events]) / _MS
+        end = np.array([alarm.end_ns for alarm in events]) / _MS
+        low = np.array([alarm.first_channel for alarm in events]) - 0.5
+        high = np.array([alarm.last_channel for alarm in events]) + 0.5
+        gap = np.full(len(events), np.nan)
         outline = {
-            "x": np.stack([start, end, end, start, start, hole], axis=1).ravel(),
-            "y": np.stack([low, low, high, high, low, hole], axis=1).ravel(),
+            "x": np.stack([start, end, end, start, start, gap], axis=1).ravel(),
+            "y": np.stack([low, low, high, high, low, gap], axis=1).ravel(),
             "mode": "lines",
             "legendgroup": agreement,
             "showlegend": False,
@@ -209,20 +182,20 @@ def _boxes(alarms: Sequence[Alarm], named: set[str]) -> list[go.Scatter]:
                 y=(low + high) / 2,
                 mode="markers",
                 marker=mark | {"line": {"color": "white", "width": 1.2}},
-                text=[_hover(alarm) for alarm in some],
+                text=[_hover(alarm) for alarm in events],
                 hovertemplate="%{text}<extra></extra>",
                 name=LABEL[agreement],
                 legendgroup=agreement,
-                showlegend=agreement not in named,
+                showlegend=agreement not in in_legend,
             )
         )
-        named.add(agreement)
+        in_legend.add(agreement)
     return traces
 
 
-def _hover(alarm: Alarm) -> str:
+def _hover(alarm: Alarm) -> Markup:
     lines = [
-        f"<b>{LABEL[alarm.agreement]}</b>, event {escape(alarm.event_id[:12])}",
+        Markup("<b>{}</b>, event {}").format(LABEL[alarm.agreement], alarm.event_id[:12]),
         f"{clock(alarm.start_ns)} to {clock(alarm.end_ns)} UTC",
         f"channels {alarm.first_channel} to {alarm.last_channel}",
     ]
@@ -230,8 +203,8 @@ def _hover(alarm: Alarm) -> str:
         lines.append(f"score {alarm.score:.2f}, cluster {cluster_name(alarm.cluster)}")
         lines.append(f"as strong a km and day: {alarm.rate}")
     if alarm.contractor_class:
-        lines.append(f"contractor: {escape(alarm.contractor_class)} ({alarm.contractor_probability:.2f})")
-    return "<br>".join(lines)
+        lines.append(f"contractor: {alarm.contractor_class} ({alarm.contractor_probability:.2f})")
+    return Markup("<br>").join(lines)
 
 
 def map_figure(points: EmbeddingMap) -> go.Figure:
@@ -245,27 +218,27 @@ def map_figure(points: EmbeddingMap) -> go.Figure:
     )
     faint = {"color": "#c9ced6", "size": 4, "opacity": 0.55}
     _scatter(figure, points.reference, f"reference ({len(points.reference[2])})", "reference", marker=faint)
-    where = np.array(
+    labels = np.array(
         [
-            f"{escape(fibre)}, channel {channel}<br>{clock(start, '%Y-%m-%d %H:%M:%S')} UTC"
+            Markup("{}, channel {}<br>{} UTC").format(fibre, channel, clock(start, "%Y-%m-%d %H:%M:%S"))
             for fibre, channel, start in zip(points.fibre, points.channel, points.start_ns, strict=True)
         ],
         object,
     )
     for code, who in sorted(enumerate(WHO), key=lambda item: DRAWN.index(item[1])):
-        mine = points.who == code
-        if not mine.any():
+        mask = points.who == code
+        if not mask.any():
             continue
         quiet = who == "neither"
         line = {"width": 0 if quiet else 0.8, "color": "white"}
         marker = {"color": COLOUR[who], "size": 5 if quiet else 9, "symbol": _SYMBOL[who], "line": line}
         _scatter(
             figure,
-            {k: xy[mine] for k, xy in points.placed.items()},
-            f"{LABEL[who]} ({int(mine.sum())})",
+            {k: xy[mask] for k, xy in points.placed.items()},
+            f"{LABEL[who]} ({int(mask.sum())})",
             who,
             marker=marker,
-            text=where[mine],
+            text=labels[mask],
             hovertemplate=f"<b>{LABEL[who]}</b><br>%{{text}}<extra></extra>",
         )
     blank = {"showticklabels": False, "ticks": "", "zeroline": False, "title": ""}
@@ -283,10 +256,6 @@ def map_figure(points: EmbeddingMap) -> go.Figure:
     return styled(figure, plot_bgcolor="white")
 
 
-DRAWN = ("neither", "only_contractor", "only_us", "both")
-"""What is rarer and matters more lies on top."""
-
-
 def _scatter(figure: go.Figure, points: Mapping[int, np.ndarray], name: str, group: str, **style: Any) -> None:
     """Add the same points to both maps under one entry of the legend."""
     style = {"mode": "markers", "name": name, "legendgroup": group, "hoverinfo": "skip"} | style
@@ -298,10 +267,10 @@ def _scatter(figure: go.Figure, points: Mapping[int, np.ndarray], name: str, gro
 
 def bins_of(scores: np.ndarray, flagged: np.ndarray, threshold: float, n: int = 80) -> tuple[np.ndarray, ...]:
     """Return counts of all windows and of the flagged ones, and edges; bins span finite scores and threshold."""
-    there = np.isfinite(scores)
-    ends = np.append(scores[there], threshold if np.isfinite(threshold) else [])
+    finite = np.isfinite(scores)
+    ends = np.append(scores[finite], threshold if np.isfinite(threshold) else [])
     edges = np.linspace(float(ends.min()), float(ends.max()) + 1e-6, n + 1)
-    all_counts, flagged_counts = (np.histogram(scores[some], edges)[0] for some in (there, there & flagged))
+    all_counts, flagged_counts = (np.histogram(scores[mask], edges)[0] for mask in (finite, finite & flagged))
     return all_counts, flagged_counts, edges
 
 

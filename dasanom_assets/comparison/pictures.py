@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dasanom_assets.comparison.alarms import AGREEMENTS, Alarm, of_side
-from dasanom_assets.comparison.figures import (
+from dasanom_assets.comparison.figures import EmbeddingMap, bins_of, extent, threshold_label
+from dasanom_assets.comparison.palette import (
     BLANK,
     COLOUR,
     DRAWN,
@@ -22,13 +23,8 @@ from dasanom_assets.comparison.figures import (
     QUIET,
     SCORE,
     WHO,
-    EmbeddingMap,
-    Panels,
-    bins_of,
-    extent,
-    threshold_label,
 )
-from dasanom_assets.comparison.waterfall import Waterfall, shrink
+from dasanom_assets.comparison.waterfall import Panels, Waterfall, shrink
 from dasanom_assets.tables.metadata import thumbnail
 
 _MARKER = {"both": "D", "only_us": "o", "only_contractor": "s", "neither": "o"}
@@ -55,16 +51,17 @@ def overview_png(
     shown = _busiest(panels, alarms, 2)
     if shown:
         axes = left.subplots(len(shown[0].titled()), len(shown), squeeze=False, sharex="col")
-        for column, some in zip(axes.T, shown, strict=True):
-            mine = [alarm for alarm in alarms if alarm.fibre == some.power.fibre]
-            for ax, (side, name, waterfall) in zip(column, some.titled(), strict=True):
-                drawn = _draw_waterfall(ax, waterfall, of_side(mine, side), levels)
-                ax.set_title(f"{some.power.fibre}: {name[0].lower()}{name[1:]}", loc="left", fontsize=12)
+        for column, fibre_panels in zip(axes.T, shown, strict=True):
+            fibre = fibre_panels.power.fibre
+            events = [alarm for alarm in alarms if alarm.fibre == fibre]
+            for ax, (side, name, waterfall) in zip(column, fibre_panels.titled(), strict=True):
+                image = _draw_waterfall(ax, waterfall, of_side(events, side), levels)
+                _title(ax, fibre, name, 12)
             column[-1].set_xlabel("time (UTC)")
         for ax in axes[:, 0]:
             ax.set_ylabel("channel")
         left.colorbar(
-            drawn, ax=axes, label="dB above usual", shrink=0.5, extend="both", location="bottom", aspect=50
+            image, ax=axes, label="dB above usual", shrink=0.5, extend="both", location="bottom", aspect=50
         )
     else:
         _words(left.subplots(), "No waterfall: the day has no spectrograms.")
@@ -85,21 +82,48 @@ def overview_png(
 
 
 def waterfall_thumbnail(panels: Sequence[Panels], alarms: Sequence[Alarm], levels: tuple[float, float]) -> bytes:
-    """Return the waterfalls of the fibre with the most alarms as a small PNG."""
+    """Return the waterfalls of the fibre with the most alarms as a small PNG.
+
+    Parameters
+    ----------
+    panels : sequence of Panels
+        One a fibre.
+    alarms : sequence of Alarm
+    levels : tuple of float
+        Ends of the colour scale, dB; see `waterfall.colour_range`.
+
+    Examples
+    --------
+    Ten minutes on 40 channels, and a knock on channels 110 to 113 that we have flagged:
+
+    >>> import numpy as np
+    >>> from dasanom_assets.comparison.waterfall import SECOND_NS, Panels, Waterfall, colour_range
+    >>> db = np.random.default_rng(0).normal(0, 1, (40, 600)).astype(np.float32)
+    >>> db[10:14, 300:320] += 9
+    >>> power = Waterfall("north", np.arange(100, 140), np.arange(600) * SECOND_NS, db)
+    >>> flagged = Waterfall("north", power.channels, power.start_ns, np.where(db > 6, db, np.nan))
+    >>> knock = Alarm("us", "north", "knock", 300 * SECOND_NS, 320 * SECOND_NS, 110, 113, "only_us", None, None)
+    >>> png = waterfall_thumbnail([Panels(power, flagged)], [knock], colour_range([power]))
+    >>> len(png) < 30_000
+    True
+
+    ``Path("waterfall.png").write_bytes(png)`` keeps it.
+    """
     figure = Figure(figsize=(6.4, 4.2), dpi=100, layout="constrained")
     if not panels:
         _words(figure.subplots(), "No spectrograms on this day.")
         return thumbnail(figure)
-    some = _busiest(panels, alarms, 1)[0]
-    mine = [alarm for alarm in alarms if alarm.fibre == some.power.fibre]
-    axes = figure.subplots(len(some.titled()), 1, sharex=True)
-    for ax, (side, name, waterfall) in zip(axes, some.titled(), strict=True):
+    busiest = _busiest(panels, alarms, 1)[0]
+    fibre = busiest.power.fibre
+    events = [alarm for alarm in alarms if alarm.fibre == fibre]
+    axes = figure.subplots(len(busiest.titled()), 1, sharex=True)
+    for ax, (side, name, waterfall) in zip(axes, busiest.titled(), strict=True):
         # Fewer cells than pixels: the file stays small, and every cell can be seen.
-        drawn = _draw_waterfall(ax, shrink(waterfall, 40, 160), of_side(mine, side), levels)
-        ax.set_title(f"{some.power.fibre}: {name[0].lower()}{name[1:]}", loc="left", fontsize=9)
+        image = _draw_waterfall(ax, shrink(waterfall, 40, 160), of_side(events, side), levels)
+        _title(ax, fibre, name, 9)
         ax.tick_params(labelsize=8)
         ax.set_ylabel("channel", fontsize=8)
-    figure.colorbar(drawn, ax=axes, extend="both").set_label("dB above usual", fontsize=8)
+    figure.colorbar(image, ax=axes, extend="both").set_label("dB above usual", fontsize=8)
     return thumbnail(figure)
 
 
@@ -114,14 +138,19 @@ def map_thumbnail(points: EmbeddingMap) -> bytes:
 
 def _busiest(panels: Sequence[Panels], alarms: Sequence[Alarm], n: int) -> list[Panels]:
     count = Counter(alarm.fibre for alarm in alarms)
-    return sorted(panels, key=lambda some: -count[some.power.fibre])[:n]
+    return sorted(panels, key=lambda fibre_panels: -count[fibre_panels.power.fibre])[:n]
+
+
+def _title(ax: Axes, fibre: str, name: str, size: int) -> None:
+    """Write which panel of which fibre this is; names may hold what Matplotlib takes for TeX."""
+    ax.set_title(f"{fibre}: {name[0].lower()}{name[1:]}", loc="left", fontsize=size, parse_math=False)
 
 
 def _draw_waterfall(ax: Axes, waterfall: Waterfall, alarms: Sequence[Alarm], levels: tuple[float, float]) -> Any:
     first, last = extent(waterfall)
     start, end = waterfall.start_ns[0], waterfall.start_ns[-1] + waterfall.step_ns
     ax.set_facecolor(BLANK)
-    drawn = ax.imshow(
+    image = ax.imshow(
         waterfall.values,
         origin="lower",
         aspect="auto",
@@ -140,7 +169,7 @@ def _draw_waterfall(ax: Axes, waterfall: Waterfall, alarms: Sequence[Alarm], lev
     locator = AutoDateLocator(minticks=5, maxticks=10)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
-    return drawn
+    return image
 
 
 def _days(ns: int) -> float:
@@ -179,7 +208,7 @@ def _draw_histogram(ax: Axes, scores: np.ndarray, flagged: np.ndarray, threshold
 
 def _draw_counts(ax: Axes, alarms: Sequence[Alarm], panels: Sequence[Panels]) -> None:
     ax.set_title("Events", loc="left", fontsize=12)
-    one_sided = all(some.contractor is None for some in panels)
+    one_sided = all(fibre_panels.contractor is None for fibre_panels in panels)
     kinds = ["only_us"] if one_sided else list(AGREEMENTS)
     count = Counter(alarm.agreement for alarm in of_side(alarms, "all"))
     values = [count[kind] for kind in kinds]

@@ -1,23 +1,26 @@
 """The report of a day: one HTML page that works offline, and pictures of it.
 
-What belongs here words and orders what other modules of this stage have found. The page is written for somebody
-who looks once and then decides where to look closer: numbers first, then places, then single events, then doubts.
+What belongs here orders what other modules of this stage have found; its words are in the template
+``day_report.html.j2``. The page is written for somebody who looks once and then decides where to look closer:
+numbers first, then places, then single events, then doubts.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from markupsafe import Markup
 
 from dasanom_assets.comparison import figures, pictures
 from dasanom_assets.comparison.alarms import Alarm, alarms_of, clock, cluster_name, of_side
-from dasanom_assets.comparison.figures import COLOUR, LABEL, EmbeddingMap, Panels
-from dasanom_assets.comparison.page import count, html_page, number, plot, table
-from dasanom_assets.comparison.waterfall import colour_range
+from dasanom_assets.comparison.figures import EmbeddingMap
+from dasanom_assets.comparison.page import count, number, plot, render
+from dasanom_assets.comparison.palette import COLOUR, LABEL
+from dasanom_assets.comparison.waterfall import Panels, Waterfall, colour_range
 
 MAX_LISTED = 1000
 """Events in the list, at most; the tables hold all."""
@@ -132,23 +135,32 @@ def day_report(findings: Findings) -> ReportFiles:
     """
     alarms = alarms_of(findings.events, findings.contractor_events, findings.matches, findings.km_days)
     levels = colour_range(panels.power for panels in findings.panels)
-    body = "\n".join(
-        [
-            _heading(findings, alarms),
-            _key_numbers(findings, alarms),
-            _waterfalls(findings, alarms, levels),
-            _event_list(findings, alarms),
-            _map(findings),
-            _promise(findings),
-            _histogram(findings),
-            _clusters(findings),
-            _provenance(findings),
-        ]
+    events = sorted(of_side(alarms, "all"), key=_rarest_first)
+    both_sides = findings.contractor_events is not None
+    sentence = _sentence(findings, alarms)
+    page = render(
+        "day_report.html.j2",
+        findings=findings,
+        both_sides=both_sides,
+        sentence=sentence,
+        fibres=_fibres(findings.recordings),
+        cards=_cards(findings, alarms),
+        waterfalls=_waterfalls(findings, alarms, levels),
+        events=[_event(event, both_sides) for event in events[:MAX_LISTED]],
+        n_events=len(events),
+        map=None if findings.points is None else plot(figures.map_figure(findings.points), "map"),
+        counts=[
+            [f"{float(budget):,g}", f"{n['expected']:.3g}", f"{n['realised']:,}"]
+            for budget, n in findings.counts.items()
+        ],
+        histogram=_histogram(findings),
+        has_threshold=bool(np.isfinite(findings.threshold)),
+        clusters=_clusters(findings),
+        quality=_quality(findings.quality),
+        files=_files(findings.recordings),
     )
-    title = f"Day report {escape(findings.day)}"
-    page = html_page(title, body)
     overview = pictures.overview_png(
-        f"{findings.day}: {_sentence(findings, alarms)}",
+        f"{findings.day}: {sentence}",
         findings.panels,
         alarms,
         levels,
@@ -161,7 +173,7 @@ def day_report(findings: Findings) -> ReportFiles:
     return ReportFiles(page.encode(), overview, pictures.waterfall_thumbnail(findings.panels, alarms, levels))
 
 
-# -- sections -----------------------------------------------------------------------------------------------
+# -- what the template shows ----------------------------------------------------------------------------------
 
 
 def _sentence(findings: Findings, alarms: Sequence[Alarm]) -> str:
@@ -173,142 +185,72 @@ def _sentence(findings: Findings, alarms: Sequence[Alarm]) -> str:
     return f"we raised {count(ours, 'alarm')}, the contractor {theirs:,}; both sides agree on {both:,}"
 
 
-def _heading(findings: Findings, alarms: Sequence[Alarm]) -> str:
-    sentence = _sentence(findings, alarms)
-    words = [f"{sentence[0].upper()}{sentence[1:]}."]
-    if findings.contractor_events is None:
-        words.append("The report therefore shows our side only, and “only us” stands for all our alarms.")
-    if not len(findings.scores):
-        words.append("No window of this day could be scored: there are levels to look at, but no verdicts.")
-    rows = [
-        [
-            escape(fibre),
-            f"{_clock(pc.min(mine['start']))} to {_clock(pc.max(mine['end']))}",
-            _range(first.min(), (first + mine["n_channels"].to_numpy()).max() - 1),
-            f"{mine.num_rows:,}",
-        ]
-        for fibre in sorted(pc.unique(findings.recordings["fibre"]).to_pylist())
-        for mine in [findings.recordings.filter(pc.equal(findings.recordings["fibre"], fibre))]
-        for first in [mine["first_channel"].to_numpy()]
-    ]
-    return f"""<header><h1>Day report <span>{escape(findings.day)}</span></h1>
-<p class="lead">{" ".join(words)}</p>
-{table(["fibre", "recordings (UTC)", "channels", "files"], rows)}
-<p>{findings.hours:,.1f} h recorded, {len(findings.scores):,} windows scored, model
-<code>{escape(findings.model_version)}</code>.</p></header>"""
+def _fibres(recordings: pa.Table) -> list[list[str]]:
+    rows = []
+    for fibre in sorted(pc.unique(recordings["fibre"]).to_pylist()):
+        files = recordings.filter(pc.equal(recordings["fibre"], fibre))
+        first = files["first_channel"].to_numpy()
+        rows.append(
+            [
+                fibre,
+                f"{_clock(pc.min(files['start']))} to {_clock(pc.max(files['end']))}",
+                _range(first.min(), (first + files["n_channels"].to_numpy()).max() - 1),
+                f"{files.num_rows:,}",
+            ]
+        )
+    return rows
 
 
-def _key_numbers(findings: Findings, alarms: Sequence[Alarm]) -> str:
+def _cards(findings: Findings, alarms: Sequence[Alarm]) -> list[dict[str, str]]:
     count = Counter(alarm.agreement for alarm in of_side(alarms, "all"))
     sides = Counter(alarm.side for alarm in alarms)
     rate = {side: sides[side] / findings.hours if findings.hours else None for side in ("us", "contractor")}
+    ours_an_hour = (number(rate["us"]), "our alarms an hour", "events ÷ recorded hours", _PLAIN)
     if findings.event_agreement is None or findings.window_agreement is None:
-        cards = [
-            (f"{sides['us']}", "our events", "", COLOUR["only_us"]),
-            (number(rate["us"]), "our alarms an hour", "events ÷ recorded hours", _PLAIN),
-        ]
+        cards = [(f"{sides['us']}", "our events", "", COLOUR["only_us"]), ours_an_hour]
     else:
-        windows = findings.window_agreement
+        events, windows = findings.event_agreement["positive_agreement"], findings.window_agreement
         cards = [
             (f"{count['both']}", "both", "events of both sides", COLOUR["both"]),
             (f"{count['only_us']}", "only us", "events the contractor lacks", COLOUR["only_us"]),
-            (
-                f"{count['only_contractor']}",
-                "only contractor",
-                "events we lack",
-                COLOUR["only_contractor"],
-            ),
-            (number(rate["us"]), "our alarms an hour", "events ÷ recorded hours", _PLAIN),
+            (f"{count['only_contractor']}", "only contractor", "events we lack", COLOUR["only_contractor"]),
+            ours_an_hour,
             (number(rate["contractor"]), "contractor's alarms an hour", "events ÷ recorded hours", _PLAIN),
-            (
-                number(findings.event_agreement["positive_agreement"]),
-                "positive agreement, events",
-                "2 × both ÷ all alarms",
-                _PLAIN,
-            ),
+            (number(events), "positive agreement, events", "2 × both ÷ all alarms", _PLAIN),
             (number(windows["kappa"]), "Cohen's κ, windows", "0 is chance, 1 is full agreement", _PLAIN),
             (number(windows["ac1"]), "Gwet's AC1, windows", "as κ, steadier when alarms are rare", _PLAIN),
         ]
-    items = "".join(
-        f'<div class="card" style="border-top-color:{colour}"><b>{value}</b>'
-        f"<span>{escape(name)}</span><small>{escape(note)}</small></div>"
-        for value, name, note, colour in cards
-    )
-    return f'<section><h2>Key numbers</h2><div class="cards">{items}</div></section>'
+    return [dict(zip(("value", "name", "note", "colour"), card, strict=True)) for card in cards]
 
 
-def _waterfalls(findings: Findings, alarms: Sequence[Alarm], levels: tuple[float, float]) -> str:
-    if not findings.panels:
-        return "<section><h2>Waterfalls</h2><p>This day has no spectrograms.</p></section>"
-    parts = []
+def _waterfalls(
+    findings: Findings, alarms: Sequence[Alarm], levels: tuple[float, float]
+) -> list[tuple[Waterfall, Markup]]:
+    """Return the power of each fibre and its waterfalls as HTML."""
+    plots = []
     for i, panels in enumerate(findings.panels):
         fibre = panels.power.fibre
-        mine = [alarm for alarm in alarms if alarm.fibre == fibre]
-        figure = figures.waterfall_figure(panels, mine, levels, _spacing(findings.recordings, fibre))
-        cell = f"{panels.power.step_ns / 1e9:g} s × {count(panels.power.channel_step, 'channel')}"
-        parts.append(
-            f"<h3>Fibre {escape(fibre)}</h3><p>A cell covers {cell} and shows the loudest second in it.</p>"
-            + plot(figure, f"waterfalls-{i}")
-        )
-    return f"""<section><h2>Waterfalls</h2>
-<p>Power above what is usual for the channel, on one colour scale. White is a gap, a channel without data or, below
-the first panel, not flagged. Boxes are events; hover over the mark in the middle for details. Drag to zoom all
-panels together, double-click to return; a click in the legend hides a kind of event.</p>
-{"".join(parts)}</section>"""
+        events = [alarm for alarm in alarms if alarm.fibre == fibre]
+        figure = figures.waterfall_figure(panels, events, levels, _spacing(findings.recordings, fibre))
+        plots.append((panels.power, plot(figure, f"waterfalls-{i}")))
+    return plots
 
 
-def _event_list(findings: Findings, alarms: Sequence[Alarm]) -> str:
-    listed = sorted(of_side(alarms, "all"), key=_rarest_first)
-    if not listed:
-        nobody = "We raised no alarm" if findings.contractor_events is None else "Neither side raised an alarm"
-        return f"<section><h2>Events</h2><p>{nobody} on this day.</p></section>"
-    shown = listed[:MAX_LISTED]
-    note = (
-        "Our rarest events first, then the contractor's by probability. “A km and day” is how many events as "
-        "strong reference ground has at that place and hour, with its interval. Click a heading to sort."
-    )
-    if len(shown) < len(listed):
-        note += f" The first {len(shown):,} of {len(listed):,} are listed; the tables hold all."
-    rows = [
-        [
-            f"<code>{escape(a.event_id[:12])}</code>",
-            escape(a.fibre),
-            (clock(a.start_ns), a.start_ns),
-            _duration((a.end_ns - a.start_ns) / 1e9),
-            (_range(a.first_channel, a.last_channel), a.first_channel),
-            number(a.score),
-            "–" if a.rate is None else (a.rate, a.rate_per_km_day),
-            cluster_name(a.cluster),
-            f"{escape(a.contractor_class)} ({a.contractor_probability:.2f})" if a.contractor_class else "–",
-            _chip(a.agreement) if findings.contractor_events is not None else "–",
-        ]
-        for a in shown
+def _event(event: Alarm, both_sides: bool) -> list[Any]:
+    """Return the row of an event; of a pair, the second is what the column is sorted by."""
+    says = event.contractor_class and f"{event.contractor_class} ({event.contractor_probability:.2f})"
+    return [
+        _code(event.event_id[:12]),
+        event.fibre,
+        (clock(event.start_ns), event.start_ns),
+        _duration((event.end_ns - event.start_ns) / 1e9),
+        (_range(event.first_channel, event.last_channel), event.first_channel),
+        number(event.score),
+        "–" if event.rate is None else (event.rate, event.rate_per_km_day),
+        cluster_name(event.cluster),
+        says or "–",
+        _chip(event.agreement) if both_sides else "–",
     ]
-    names = [
-        "event",
-        "fibre",
-        "start (UTC)",
-        "duration",
-        "channels",
-        "score",
-        "a km and day",
-        "cluster",
-        "contractor says",
-        "agreement",
-    ]
-    return f"""<section><h2>Events</h2><p>{note}</p>
-{table(names, rows, "sortable")}</section>"""
-
-
-def _map(findings: Findings) -> str:
-    if findings.points is None:
-        return "<section><h2>Map of windows</h2><p>No window of this day could be placed on the map.</p></section>"
-    n = len(findings.points.who)
-    return f"""<section><h2>Map of windows</h2>
-<p>Each point is a window; neighbours sound alike. The map is fitted once on the reference windows of the model
-(pale grey) and does not move: a place means the same on every day. {count(n, "window")} of the day drawn, in two
-dimensions on the left and in three, to be turned, on the right. Axes have no unit.</p>
-{plot(figures.map_figure(findings.points), "map")}</section>"""
 
 
 def _rarest_first(alarm: Alarm) -> tuple[float, float, float]:
@@ -316,43 +258,15 @@ def _rarest_first(alarm: Alarm) -> tuple[float, float, float]:
     return rate, -(alarm.score or 0.0), -(alarm.contractor_probability or 0.0)
 
 
-def _promise(findings: Findings) -> str:
-    budget = f"The budget for events of ordinary ground is {findings.budget:,g} a km and day."
-    words = f"<p>{budget} {escape(findings.promise)}</p>"
-    if not findings.counts:
-        words += "<p>The reference is too short to count events at any of the budgets that are compared.</p>"
-    else:
-        rows = [
-            [f"{float(name):,g}", f"{of['expected']:.3g}", f"{of['realised']:,}"]
-            for name, of in findings.counts.items()
-        ]
-        words += f"""<p>The table counts this day's events at several budgets. Ordinary ground has about as many
-as expected; threats come on top.</p>
-{table(["budget, a km and day", "expected events", "events there were"], rows)}"""
-    return f"<section><h2>Expected and found</h2>{words}</section>"
-
-
-def _histogram(findings: Findings) -> str:
+def _histogram(findings: Findings) -> Markup | None:
     if not np.isfinite(findings.scores).any():
-        return "<section><h2>Scores</h2><p>There are no scored windows, so there is no histogram.</p></section>"
-    n = int(findings.flagged.sum())
-    share = n / len(findings.scores)
+        return None
     figure = figures.histogram_figure(findings.scores, findings.flagged, findings.threshold, findings.budget)
-    line = (
-        "The line is their median."
-        if np.isfinite(findings.threshold)
-        else "At most places the budget lets nothing pass."
-    )
-    return f"""<section><h2>Scores</h2>
-<p>A score is how far a window lies above what is usual, in standard deviations. {n:,} of
-{count(len(findings.scores), "window")} ({share:.2%}) are anomalies (blue). Each place and hour has a threshold
-of its own. {line} Counts are on a log scale.</p>{plot(figure, "histogram")}</section>"""
+    return plot(figure, "histogram")
 
 
-def _clusters(findings: Findings) -> str:
-    if not len(findings.labels):
-        return "<section><h2>Clusters</h2><p>There are no windows to cluster.</p></section>"
-    rows = [
+def _clusters(findings: Findings) -> list[list[str]]:
+    return [
         [
             "noise (−1), not a cluster" if label == -1 else f"{label}",
             f"{n:,}",
@@ -361,44 +275,24 @@ def _clusters(findings: Findings) -> str:
         ]
         for label, n, outlier in cluster_summary(findings.labels, findings.outlier_scores)
     ]
-    q = findings.quality
-    quality = [
-        [
-            f"{q['n_clusters']}",
-            f"{q['noise_share']:.1%}",
-            *(number(q[key]) for key in ("silhouette", "calinski_harabasz", "davies_bouldin")),
-        ]
-    ]
-    names = [
-        "clusters",
-        "share of noise",
-        "Silhouette (high is good)",
-        "Calinski–Harabasz (high)",
-        "Davies–Bouldin (low)",
-    ]
-    return f"""<section><h2>Clusters</h2>{table(["cluster", "windows", "share", "median outlier score"], rows)}
-<p>Quality of the clustering. The three indices leave out noise and need two clusters, so read them beside the
-first two columns: few clusters and much noise make them look good.</p>
-{table(names, quality)}</section>"""
 
 
-def _provenance(findings: Findings) -> str:
-    files = findings.recordings.select(["path", "format", "start", "end", "sha256"]).to_pylist()
-    rows = [
+def _quality(quality: Mapping[str, float | None]) -> list[str]:
+    indices = (number(quality[key]) for key in ("silhouette", "calinski_harabasz", "davies_bouldin"))
+    return [f"{quality['n_clusters']}", f"{quality['noise_share']:.1%}", *indices]
+
+
+def _files(recordings: pa.Table) -> list[list[str]]:
+    return [
         [
-            escape(f["path"]),
-            escape(f["format"]),
-            f"{f['start']:%H:%M:%S}",
-            f"{f['end']:%H:%M:%S}",
-            f"<code>{escape(f['sha256'][:16])}</code>",
+            file["path"],
+            file["format"],
+            f"{file['start']:%H:%M:%S}",
+            f"{file['end']:%H:%M:%S}",
+            _code(file["sha256"][:16]),
         ]
-        for f in files
+        for file in recordings.select(["path", "format", "start", "end", "sha256"]).to_pylist()
     ]
-    return f"""<footer><h2>Where this comes from</h2>
-<p>Reference model <code>{escape(findings.model_version)}</code>,
-VAE <code>{escape(findings.vae_version)}</code>.</p>
-<details><summary>{count(len(files), "file")}</summary>
-{table(["file", "format", "start (UTC)", "end (UTC)", "SHA-256"], rows)}</details></footer>"""
 
 
 # -- pieces -------------------------------------------------------------------------------------------------
@@ -406,8 +300,8 @@ VAE <code>{escape(findings.vae_version)}</code>.</p>
 
 def _spacing(recordings: pa.Table, fibre: str) -> float | None:
     """Return the channel spacing of a fibre, m, where its files agree on one."""
-    known = recordings.filter(pc.equal(recordings["fibre"], fibre))["channel_spacing_m"].to_numpy()
-    values = np.unique(known[known > 0])
+    spacings = recordings.filter(pc.equal(recordings["fibre"], fibre))["channel_spacing_m"].to_numpy()
+    values = np.unique(spacings[spacings > 0])
     return float(values[0]) if len(values) == 1 else None
 
 
@@ -424,5 +318,9 @@ def _duration(seconds: float) -> tuple[str, float]:
     return text, seconds
 
 
-def _chip(agreement: str) -> str:
-    return f'<span class="chip" style="--c:{COLOUR[agreement]}">{LABEL[agreement]}</span>'
+def _code(text: str) -> Markup:
+    return Markup("<code>{}</code>").format(text)
+
+
+def _chip(agreement: str) -> Markup:
+    return Markup('<span class="chip" style="--c:{}">{}</span>').format(COLOUR[agreement], LABEL[agreement])

@@ -50,6 +50,30 @@ class Waterfall:
     step_ns: int = SECOND_NS
 
 
+@dataclass(frozen=True)
+class Panels:
+    """The waterfalls of one fibre, on the same cells, small enough to draw (see `shrink`).
+
+    Attributes
+    ----------
+    power, us : Waterfall
+        All levels, and those that we flag.
+    contractor : Waterfall or None
+        Those that the contractor flags; None on a day without the contractor's files.
+    """
+
+    power: Waterfall
+    us: Waterfall
+    contractor: Waterfall | None = None
+
+    def titled(self) -> list[tuple[str, str, Waterfall]]:
+        """Return side, title and waterfall of each panel, in the order in which they are read."""
+        panels = [("all", "Power", self.power)]
+        if self.contractor is not None:
+            panels.append(("contractor", "Where the contractor raises an alarm", self.contractor))
+        return [*panels, ("us", "Where we raise an alarm", self.us)]
+
+
 def power_waterfall(store: Store, day: str) -> dict[str, Waterfall]:
     """Return how far each second of each channel lies above its background.
 
@@ -78,7 +102,7 @@ def power_waterfall(store: Store, day: str) -> dict[str, Waterfall]:
     keys = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
     median_db = dict(zip(keys, stack(usual["median_db"]), strict=True))
     classes = store.metadata("background", day).get("hour_classes", 1)
-    found: dict[str, list[tuple[int, np.ndarray, np.ndarray]]] = {}
+    levels: dict[str, list[tuple[int, np.ndarray, np.ndarray]]] = {}
     for frames in day_frames(store, day):
         usual_db = median_db.get((frames.fibre, frames.channel))
         if usual_db is None:
@@ -87,12 +111,12 @@ def power_waterfall(store: Store, day: str) -> dict[str, Waterfall]:
             # The mean over bands first: what is then left out is a frame, never a single band.
             usual_level = reference_rows(usual_db, classes, frames.start_ns).mean(axis=-1)
             by_frame = frames.power_db.mean(axis=2) - usual_level
-            there = np.isfinite(by_frame)
-            total = np.where(there, by_frame, 0.0).sum(axis=1, dtype=np.float32)
-            count = there.sum(axis=1, dtype=np.float32)
+            finite = np.isfinite(by_frame)
+            total = np.where(finite, by_frame, 0.0).sum(axis=1, dtype=np.float32)
+            count = finite.sum(axis=1, dtype=np.float32)
             level = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-        found.setdefault(frames.fibre, []).append((frames.channel, frames.start_ns // SECOND_NS, level))
-    return {fibre: _assemble(fibre, rows) for fibre, rows in found.items()}
+        levels.setdefault(frames.fibre, []).append((frames.channel, frames.start_ns // SECOND_NS, level))
+    return {fibre: _assemble(fibre, rows) for fibre, rows in levels.items()}
 
 
 def _assemble(fibre: str, rows: list[tuple[int, np.ndarray, np.ndarray]]) -> Waterfall:
@@ -100,8 +124,8 @@ def _assemble(fibre: str, rows: list[tuple[int, np.ndarray, np.ndarray]]) -> Wat
     first = min(int(second[0]) for _, second, _ in rows)
     last = max(int(second[-1]) for _, second, _ in rows)
     values = np.full((len(rows), last - first + 1), np.nan, np.float32)
-    for out, (_, second, level) in zip(values, rows, strict=True):
-        out[second - first] = level
+    for row, (_, second, level) in zip(values, rows, strict=True):
+        row[second - first] = level
     channels = np.array([channel for channel, _, _ in rows], np.int32)
     return Waterfall(fibre, channels, np.arange(first, last + 1) * SECOND_NS, values)
 
@@ -138,10 +162,10 @@ def masked(waterfall: Waterfall, rows: pa.Table) -> Waterfall:
         `fibre`, `channel`, `start`, `end`: the stretches a side flags, half-open. Rows of other fibres, channels
         and times are left out.
     """
-    mine = rows.filter(pc.equal(rows["fibre"], waterfall.fibre))
+    flagged = rows.filter(pc.equal(rows["fibre"], waterfall.fibre))
     n = len(waterfall.start_ns)
-    channel = mine["channel"].to_numpy()
-    start, end = (mine[name].cast(pa.int64()).to_numpy() - waterfall.start_ns[0] for name in ("start", "end"))
+    channel = flagged["channel"].to_numpy()
+    start, end = (flagged[name].cast(pa.int64()).to_numpy() - waterfall.start_ns[0] for name in ("start", "end"))
     first = np.clip(start // SECOND_NS, 0, n)
     last = np.clip(-(-end // SECOND_NS), 0, n)
     inside = np.isin(channel, waterfall.channels) & (first < last)
@@ -149,10 +173,10 @@ def masked(waterfall: Waterfall, rows: pa.Table) -> Waterfall:
     values = np.full_like(waterfall.values, np.nan)
     names, begins = np.unique(channel[order], return_index=True)
     # One channel at a time: the counts of a long day would take more room than the waterfall itself.
-    for index, some in zip(
+    for index, stretches in zip(
         np.searchsorted(waterfall.channels, names), np.split(order, begins[1:]) if len(names) else [], strict=True
     ):
-        opened = np.bincount(first[some], minlength=n + 1) - np.bincount(last[some], minlength=n + 1)
+        opened = np.bincount(first[stretches], minlength=n + 1) - np.bincount(last[stretches], minlength=n + 1)
         shown = np.cumsum(opened[:n]) > 0
         values[index, shown] = waterfall.values[index, shown]
     return replace(waterfall, values=values)

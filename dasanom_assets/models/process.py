@@ -16,10 +16,11 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Protocol
 
 from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from pydantic import BaseModel
 
@@ -38,8 +39,16 @@ from dasanom_assets.tables.store import Store
 INTERRUPTED = os.EX_TEMPFAIL
 """Exit status of a training that was told to stop and kept its state."""
 
-REFRESH, AT_WORK = '<meta http-equiv="refresh" content="3">', "at work"
+REFRESH, AT_WORK = Markup('<meta http-equiv="refresh" content="3">'), "at work"
 """What the page of a training has until its end."""
+
+_TEMPLATES = Environment(
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    keep_trailing_newline=True,
+    loader=PackageLoader("dasanom_assets.models"),
+)
 
 DRAWING_SHARE = 0.2
 """Share of the time of training that its pictures may take: where epochs are short, some are not drawn."""
@@ -249,20 +258,13 @@ def _write_page(
     folder = path.rpartition("/")[0]
     for title, content in pictures.items():
         store.write_bytes(f"{folder}/{title}.png", content)
-    refresh = "" if finished else REFRESH
-    shown = "\n".join(
-        f'<p><img alt="{escape(title)}" src="data:image/png;base64,{base64.b64encode(content).decode()}"></p>'
-        for title, content in pictures.items()
+    html = _TEMPLATES.get_template("training.html.j2").render(
+        name=name,
+        refresh="" if finished else REFRESH,
+        state="finished" if finished else AT_WORK,
+        lines=trained.lines(),
+        pictures={title: base64.b64encode(content).decode() for title, content in pictures.items()},
     )
-    lines = escape("\n".join(trained.lines()))
-    html = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">{refresh}<title>Training of {escape(name)}</title>
-<style>body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em }} img {{ max-width: 100% }}</style></head>
-<body><h1>Training of {escape(name)}: {"finished" if finished else AT_WORK}</h1>
-<pre>{lines}</pre>
-{shown}
-</body></html>
-"""
     store.write_bytes(path, html.encode())
 
 

@@ -17,14 +17,14 @@ from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import KEYS, mismatch
 from dasanom_assets.tables.store import Store
 
-LEAST = math.ulp(0.0)
+SMALLEST_POSITIVE = math.ulp(0.0)
 """The least number above 0."""
 
 NUMBERS: dict[str, dict[str, tuple[float, float]]] = {
     "channel_health": {"clipped_fraction": (0, 1), "dead_fraction": (0, 1)},
     "contractor_scores": {"p_noise": (0, 1)},
     "cluster_labels": {"probability": (0, 1), "label": (-1, math.inf)},
-    "anomaly_scores": {"p_value": (LEAST, 1), "score": (-math.inf, math.inf)},
+    "anomaly_scores": {"p_value": (SMALLEST_POSITIVE, 1), "score": (-math.inf, math.inf)},
     "anomaly_events": {
         "n_windows": (1, math.inf),
         "rate_per_km_day": (0, math.inf),
@@ -52,26 +52,26 @@ def contract_violations(store: Store, table: str, day: str) -> list[str]:
     """
     with store.open_day(table, day) as file:
         schema = file.schema_arrow
-    found = [wrong] if (wrong := mismatch(table, schema)) else []
+    violations = [reason] if (reason := mismatch(table, schema)) else []
     limits = NUMBERS.get(table, {})
-    wanted = [*KEYS[table], *limits.keys(), *(c for c in ("start", "end") if c in schema.names)]
-    rows = store.read_day(table, day, list(dict.fromkeys(wanted)))
+    columns = [*KEYS[table], *limits.keys(), *(c for c in ("start", "end") if c in schema.names)]
+    rows = store.read_day(table, day, list(dict.fromkeys(columns)))
     keys = list(KEYS[table])
     if repeated := rows.num_rows - rows.group_by(keys).aggregate([]).num_rows:
-        found.append(f"{repeated} rows repeat the key {', '.join(keys)}")
+        violations.append(f"{repeated} rows repeat the key {', '.join(keys)}")
     if "start" in rows.column_names:
         first, last = (second * SECOND_NS for second in day_seconds(day))
         start, end = (rows[c].cast(pa.int64()) for c in ("start", "end"))
         outside = pc.or_(pc.greater_equal(start, last), pc.less_equal(end, first))
         wrong_rows = pc.or_(pc.greater_equal(start, end), outside)
         if n := pc.sum(wrong_rows).as_py():
-            found.append(f"{n} rows do not lie within {day}")
+            violations.append(f"{n} rows do not lie within {day}")
     for column, (low, high) in limits.items():
         values = rows[column].drop_null().to_numpy()
         ok = (values >= low) & (values <= high)
         if n := int((~ok).sum()):
-            found.append(f"{n} values of {column} are not between {low:g} and {high:g}")
-    return found
+            violations.append(f"{n} values of {column} are not between {low:g} and {high:g}")
+    return violations
 
 
 def learned_days(store: Store, note: Mapping[str, Any]) -> list[str]:
@@ -79,7 +79,7 @@ def learned_days(store: Store, note: Mapping[str, Any]) -> list[str]:
     return checkpoints.load(store, "vae", note["vae_version"])[1]["days"]
 
 
-def told_counts(store: Store, day: str) -> dict[str, dict[float, dict[str, float]]]:
+def counts_of_last_days(store: Store, day: str) -> dict[str, dict[float, dict[str, float]]]:
     """Return expected and realised events, by day and budget, of the last days that are evidence for the model.
 
     They are those of the `KEPT_DAYS` to `day` that the same model has scored and not learned from.
@@ -96,9 +96,9 @@ def told_counts(store: Store, day: str) -> dict[str, dict[float, dict[str, float
     last = [other for other in store.days("anomaly_events") if shifted(day, 1 - KEPT_DAYS) <= other <= day]
     notes = {other: store.metadata("anomaly_events", other) for other in last if other not in learned}
     return {
-        other: {float(budget): of for budget, of in own["counts"].items()}
-        for other, own in notes.items()
-        if own["model_version"] == note["model_version"]
+        other: {float(budget): counts for budget, counts in other_note["counts"].items()}
+        for other, other_note in notes.items()
+        if other_note["model_version"] == note["model_version"]
     }
 
 
@@ -110,28 +110,29 @@ def promise_holds(counts: Mapping[str, Mapping[float, Mapping[str, float]]]) -> 
     Parameters
     ----------
     counts : mapping
-        Of each day, by budget; see `told_counts`.
+        Of each day, by budget; see `counts_of_last_days`.
     """
     from dasanom_assets.detection.reference.promise import kept
 
     if len(counts) < LEAST_DAYS:
         return True, f"scored days that are new to the model: {len(counts)}; a verdict needs {LEAST_DAYS}"
     ratios = {
-        day: sum(of["realised"] / of["expected"] for of in budgets.values() if of["expected"])
+        day: sum(n["realised"] / n["expected"] for n in budgets.values() if n["expected"])
         for day, budgets in counts.items()
     }
     strongest = max(ratios, key=ratios.__getitem__)
-    found = kept([budgets for day, budgets in counts.items() if day != strongest])
+    verdicts = kept([budgets for day, budgets in counts.items() if day != strongest])
     days = f"{len(counts) - 1} days, without {strongest}, the strongest"
-    if not found:
+    if not verdicts:
         return True, f"{days}: the reference resolves no budget that could be compared"
-    told = "; ".join(
-        f"{one.realised} events where {one.expected:.3g} were due at {one.budget:g} a km and day"
-        for one in ([one for one in found if not one.holds] or found)
+    reasons = "; ".join(
+        f"{verdict.realised} events where {verdict.expected:.3g} were due at {verdict.budget:g} a km and day"
+        for verdict in ([verdict for verdict in verdicts if not verdict.holds] or verdicts)
     )
-    if all(one.holds for one in found):
-        return True, f"{days}: {told}"
-    return False, f"{days}: {told}. Look at the events; if they are ordinary, run the job train with recent days"
+    if all(verdict.holds for verdict in verdicts):
+        return True, f"{days}: {reasons}"
+    advice = "Look at the events; if they are ordinary, run the job train with recent days"
+    return False, f"{days}: {reasons}. {advice}"
 
 
 def _contract_check(table: str, days: dg.PartitionsDefinition) -> dg.AssetChecksDefinition:
@@ -143,8 +144,8 @@ def _contract_check(table: str, days: dg.PartitionsDefinition) -> dg.AssetChecks
         description="Columns, types, keys, times and ranges are those that other programs rely on.",
     )
     def contract(context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
-        found = contract_violations(store, table, context.partition_key)
-        return dg.AssetCheckResult(passed=not found, description="; ".join(found) or "kept")
+        violations = contract_violations(store, table, context.partition_key)
+        return dg.AssetCheckResult(passed=not violations, description="; ".join(violations) or "kept")
 
     return contract
 
@@ -159,8 +160,8 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         """At least one file of the day can be read."""
         day = context.partition_key
         n = store.read_day("recordings", day, ["path"]).num_rows
-        why = f"landing/{day}/ holds no readable recording; see quarantine/ for what was refused"
-        return dg.AssetCheckResult(passed=n > 0, description=f"{n} files" if n else why)
+        reason = f"landing/{day}/ holds no readable recording; see quarantine/ for what was refused"
+        return dg.AssetCheckResult(passed=n > 0, description=f"{n} files" if n else reason)
 
     @dg.asset_check(asset="channel_health", partitions_def=days)
     def most_channels_work(
@@ -212,12 +213,16 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
 
         fitted = checkpoints.require_latest(store, NAME, "materialize reference_model first")
         reference = load_reference(store, fitted)
-        told = promise(reference, settings.detection.budget)
+        stated = promise(reference, settings.detection.budget)
         return dg.AssetCheckResult(
-            passed=not told.warning,
+            passed=not stated.warning,
             severity=dg.AssetCheckSeverity.WARN,
-            description=told.sentence,
-            metadata={"km_days": reference.rates.km_days, "promised": told.promised, "resolved": told.resolved},
+            description=stated.sentence,
+            metadata={
+                "km_days": reference.rates.km_days,
+                "promised": stated.promised,
+                "resolved": stated.resolved,
+            },
         )
 
     @dg.asset_check(asset="anomaly_scores", partitions_def=days)
@@ -251,12 +256,12 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
             # Detectors know its very windows, which makes their p-values high.
             return dg.AssetCheckResult(passed=True, description="The model learned from this day.")
         reference = load_reference(store, note["model_version"])
-        found = drift(store, day, reference, settings)
+        drifted = drift(store, day, reference, settings)
         return dg.AssetCheckResult(
-            passed=not found.reasons,
+            passed=not drifted.reasons,
             severity=dg.AssetCheckSeverity.WARN,
-            description=found.sentence,
-            metadata=found.figures,
+            description=drifted.sentence,
+            metadata=drifted.figures,
         )
 
     @dg.asset_check(asset="anomaly_events", partitions_def=days)
@@ -264,10 +269,10 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
     ) -> dg.AssetCheckResult:
         """The last days, but for the strongest, have no more events than expected, beyond chance."""
-        passed, description = promise_holds(told_counts(store, context.partition_key))
+        passed, description = promise_holds(counts_of_last_days(store, context.partition_key))
         return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, description=description)
 
-    own: Iterable[dg.AssetChecksDefinition] = (
+    of_assets: Iterable[dg.AssetChecksDefinition] = (
         something_readable,
         most_channels_work,
         something_to_score,
@@ -277,4 +282,4 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         like_the_training_days,
         promise_kept,
     )
-    return [*(_contract_check(table, days) for table in KEYS), *own]
+    return [*(_contract_check(table, days) for table in KEYS), *of_assets]

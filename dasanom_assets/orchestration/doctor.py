@@ -17,11 +17,11 @@ from dasanom_assets.recordings.landing import landing_days, landing_files
 from dasanom_assets.settings import Settings, unknown_variables
 from dasanom_assets.tables.store import Store
 
-LEAST_FREE = 2 << 30
-"""Bytes that should be free where the data root lies: a day is written beside the old one."""
+LEAST_FREE_BYTES = 2 << 30
+"""What should be free where the data root lies: a day is written beside the old one."""
 AHEAD_SECONDS = 120
 """A file that changed so much later than now was written by a clock that is ahead of this one."""
-LOOKED_AT = 2_000
+MAX_FILES = 2_000
 """Newest files of landing/ that are opened, at most."""
 READERS = {
     "segyio": (".sgy", ".segy"),
@@ -52,18 +52,18 @@ def examine(port: int, environment: Mapping[str, str] | None = None) -> Iterator
     variables = os.environ if environment is None else environment
     yield from _home(variables)
     for name, nearest in unknown_variables(variables).items():
-        meant = f": rename it to {nearest}, or unset it" if nearest else ": unset it"
-        yield Finding(f"{name} is no setting", f"docs/engineers.md lists all{meant}")
+        remedy = f": rename it to {nearest}, or unset it" if nearest else ": unset it"
+        yield Finding(f"{name} is no setting", f"docs/engineers.md lists all{remedy}")
     yield from _port(port)
     try:
         settings = Settings()
     except ValidationError as error:
-        for one in error.errors():
-            if "no setting" in one["msg"]:
+        for wrong in error.errors():
+            if "no setting" in wrong["msg"]:
                 continue
-            name = "DASANOM_" + "__".join(str(part).upper() for part in one["loc"])
-            message = one["msg"].removeprefix("Value error, ")
-            yield Finding(f"{name}: {message} (it is {one['input']!r})", "change the variable, or unset it")
+            name = "DASANOM_" + "__".join(str(part).upper() for part in wrong["loc"])
+            message = wrong["msg"].removeprefix("Value error, ")
+            yield Finding(f"{name}: {message} (it is {wrong['input']!r})", "change the variable, or unset it")
         return
     try:
         store = Store(settings.data)
@@ -117,19 +117,19 @@ def _landing(store: Store) -> Iterator[Finding]:
     except OSError as error:
         yield Finding(f"{root} cannot be listed: {error.strerror}", f"make it a folder that you can read: {root}")
         return
-    known = set(landing_days(store))
-    looked_at = 0
+    recording_days = set(landing_days(store))
+    n_files = 0
     for folder in days:
-        if folder.name not in known and not folder.name.startswith("."):
+        if folder.name not in recording_days and not folder.name.startswith("."):
             yield Finding(f"{folder} is no recording day", "name day folders YYYY-MM-DD, and put files into them")
             continue
         try:
-            files = [file for file in folder.rglob("*") if not file.is_dir()] if looked_at < LOOKED_AT else []
+            files = [file for file in folder.rglob("*") if not file.is_dir()] if n_files < MAX_FILES else []
         except OSError as error:
             yield Finding(f"{folder} cannot be listed: {error.strerror}", f"chmod -R a+rX {folder}")
             continue
         for file in files:
-            looked_at += 1
+            n_files += 1
             try:
                 if not file.is_file():
                     raise FileNotFoundError(2, "it is no regular file, or a link to nothing")
@@ -155,9 +155,11 @@ def _readers(store: Store) -> Iterator[Finding]:
     endings = {
         Path(file["path"]).suffix.lower() for day in landing_days(store)[-7:] for file in landing_files(store, day)
     }
-    for module, own in READERS.items():
-        if endings & set(own) and importlib.util.find_spec(module) is None:
-            yield Finding(f"landing/ holds {', '.join(own)}, and no {module} to read it", f"pip install {module}")
+    for module, suffixes in READERS.items():
+        if endings & set(suffixes) and importlib.util.find_spec(module) is None:
+            yield Finding(
+                f"landing/ holds {', '.join(suffixes)}, and no {module} to read it", f"pip install {module}"
+            )
 
 
 def _disk(store: Store) -> Iterator[Finding]:
@@ -167,9 +169,9 @@ def _disk(store: Store) -> Iterator[Finding]:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    if free < LEAST_FREE:
+    if free < LEAST_FREE_BYTES:
         yield Finding(
-            f"{free / 1e9:.2g} GB are free where {folder} lies, less than {LEAST_FREE / 1e9:.2g}",
+            f"{free / 1e9:.2g} GB are free where {folder} lies, less than {LEAST_FREE_BYTES / 1e9:.2g}",
             "free some, or move the data root and set DASANOM_DATA",
         )
 

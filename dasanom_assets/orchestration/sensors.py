@@ -127,7 +127,7 @@ def build_sensors(ingest: Any, first_day: date) -> list[dg.SensorDefinition]:
         todo, why_not = deliveries_to_ingest(deliveries, asked, busy, time.time())
         if not todo:
             return dg.SkipReason(why_not)
-        asked = {day: known for day, known in asked.items() if day in watched}
+        asked = {day: asked_mark for day, asked_mark in asked.items() if day in watched}
         return dg.SensorResult(
             run_requests=[
                 dg.RunRequest(partition_key=d.day, tags={STALE_ONLY: "true", "dasanom/reason": d.stale})

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from dasanom_assets.models import checkpoints
-from dasanom_assets.orchestration.checks import KEPT_DAYS, contract_violations, promise_holds, told_counts
+from dasanom_assets.orchestration.checks import KEPT_DAYS, contract_violations, counts_of_last_days, promise_holds
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.tables.schemas import SCHEMAS, empty
 from dasanom_assets.tables.store import Store
@@ -68,7 +68,7 @@ def test_a_promise_is_held_against_recent_days_that_the_model_scored_and_did_not
     for day in (shifted(DAY, -KEPT_DAYS), learned, shifted(DAY, 1)):
         scored(day)
     scored(shifted(DAY, -3), "another")
-    assert told_counts(store, DAY) == {day: {10.0: {"expected": 0.25, "realised": 1}} for day in wanted}
+    assert counts_of_last_days(store, DAY) == {day: {10.0: {"expected": 0.25, "realised": 1}} for day in wanted}
 
 
 def counted(*realised: int) -> dict[str, dict[float, dict[str, float]]]:
