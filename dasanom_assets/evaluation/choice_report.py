@@ -8,10 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dasanom_assets.benchmarks.labelled import is_full
-from dasanom_assets.benchmarks.labelled_report import auc_figure, named
 from dasanom_assets.comparison.figures import styled
 from dasanom_assets.comparison.page import count, html_page, number, plot, table
+from dasanom_assets.evaluation.labelled import is_full
+from dasanom_assets.evaluation.labelled_report import auc_figure, named
 
 
 def report(figures: dict[str, Any]) -> dict[str, bytes]:

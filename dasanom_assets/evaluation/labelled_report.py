@@ -9,10 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
-from dasanom_assets.benchmarks.clips import BASELINE, FUSED
-from dasanom_assets.benchmarks.labelled import is_full
 from dasanom_assets.comparison.figures import INK, styled
 from dasanom_assets.comparison.page import count, html_page, number, plot, table
+from dasanom_assets.evaluation.groups import BASELINE, FUSED
+from dasanom_assets.evaluation.labelled import is_full
 
 PALETTE = ("#0072B2", "#E69F00", "#56B4E9", "#CC79A7", "#D55E00", "#F0E442", "#8c8c8c", "#b5651d", "#5e3c99")
 """Okabe and Ito's without their green, which is for what is fused, and further ones."""
