@@ -1,17 +1,19 @@
 """The report in which all detectors stand side by side: one HTML page that opens offline, and its figures."""
 
 import json
-from html import escape
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from markupsafe import Markup
 from plotly.subplots import make_subplots
 
 from dasanom_assets.comparison.figures import styled
-from dasanom_assets.comparison.page import count, html_page, number, plot, table
+from dasanom_assets.comparison.page import number, plot
 from dasanom_assets.evaluation.labelled import is_full
-from dasanom_assets.evaluation.labelled_report import auc_figure, named
+from dasanom_assets.evaluation.labelled_figures import auc_figure, named
+from dasanom_assets.evaluation.pages import page
 
 
 def report(figures: dict[str, Any]) -> dict[str, bytes]:
@@ -20,99 +22,85 @@ def report(figures: dict[str, Any]) -> dict[str, bytes]:
         {key: s[key] for key in ("set", "means", "missing", "not_scored", "machine")} for s in figures["labelled"]
     ]
     return {
-        "html": _page(figures).encode(),
+        "html": _page(figures),
         "json": (json.dumps(figures | {"labelled": labelled}, indent=1) + "\n").encode(),
     }
 
 
-def _page(figures: dict[str, Any]) -> str:
-    sets = [s for s in figures["labelled"] if s["rows"]]
-    parts = [
-        f"""<header><h1>Model choice</h1>
-<p class="lead">{count(len(sets), "labelled set")} and {count(len(figures["days"]), "scored day")}, all detectors
-side by side.</p>
-<p>Labelled sets know the truth of what they hold, which is not a fibre's ground everywhere. Scored days are the
-real thing, but nobody knows their truth: the contractor is another opinion there, not the measure. Read quality
-above, agreement below, and where detectors disagree before choosing; what is fused profits from detectors that
-err apart.</p>
-</header>"""
-    ]
-    if not sets:
-        words = "None has results: materialize <code>mimii_benchmark</code>."
-        parts.append(f"<section><h2>Labelled sets</h2><p>{words}</p></section>")
-    parts += [_labelled(s, i) for i, s in enumerate(sets)]
-    if sets:
-        parts.append(_cost(sets))
+def _page(figures: dict[str, Any]) -> bytes:
+    sets = [labelled for labelled in figures["labelled"] if labelled["rows"]]
+    of_days = {}
     if figures["days"]:
-        parts += [_agreement(figures), _disagreement(figures), _clusterings(figures)]
-    else:
-        parts.append(
-            "<section><h2>Scored days</h2><p>No day has scores: run the job <code>rescore</code>.</p></section>"
-        )
-    return html_page("Model choice", "\n".join(parts))
+        of_days = {
+            "agreement": _agreement(figures),
+            "disagreement": Markup(plot(disagreement_figure(figures), "disagreement")),
+            "clusterings": _clusterings(figures),
+        }
+    return page(
+        "choice.html.j2",
+        "Model choice",
+        figures=figures,
+        sets=[_labelled(labelled, i) for i, labelled in enumerate(sets)],
+        machine=sets[0]["machine"] if sets else None,
+        costs=list(_costs(sets)),
+        **of_days,
+    )
 
 
-def _labelled(s: dict[str, Any], i: int) -> str:
-    detectors = list(dict.fromkeys(row["detector"] for row in s["rows"]))
-    note = ""
-    if s["published_set"] and not is_full(s):
-        note = "A part of the published set: figures of the full set are not yet measured. "
-    rows = []
+def _labelled(labelled: dict[str, Any], number_on_page: int) -> dict[str, Any]:
+    """Return what the page shows of a labelled set."""
+    detectors = list(dict.fromkeys(row["detector"] for row in labelled["rows"]))
+    table = []
     for detector in detectors:
-        mine = [row for row in s["rows"] if row["detector"] == detector]
-        values = [float(np.mean([row[key] for row in mine])) for key in ("auc", "partial_auc", "recall", "f1")]
-        worst = min(mine, key=lambda row: row["auc"])
-        where = " ".join(part for part in (worst["snr"], worst["machine"], worst["id"]) if part)
-        rows.append(
+        groups = _rows_of(labelled, detector)
+        worst = min(groups, key=lambda row: row["auc"])
+        place = " ".join(part for part in (worst["snr"], worst["machine"], worst["id"]) if part)
+        quality = [_mean(groups, key) for key in ("auc", "partial_auc", "recall", "f1")]
+        table.append(
             [
                 named(detector),
-                *((number(v, 3), v) for v in values),
-                number(float(np.mean([row["false_alarm_rate"] for row in mine])), 3),
-                f"{number(worst['auc'], 3)} ({escape(where)})",
+                *((number(value, 3), value) for value in quality),
+                number(_mean(groups, "false_alarm_rate"), 3),
+                f"{number(worst['auc'], 3)} ({place})",
             ]
         )
-    names = ["detector", "AUC", "pAUC", "recall", "F1", "false alarm rate", "worst group"]
-    groups = len({(row["snr"], row["machine"], row["id"]) for row in s["rows"]})
-    return f"""<section><h2>Labelled: {escape(s["set"])}</h2>
-<p>{note}Means over {count(groups, "group")}; recall, F1 and the rate of false alarms at a threshold from normal
-clips alone, which asks for {s["false_alarm_rate_asked"]:g} false alarms a normal clip.</p>
-{table(names, rows, "sortable")}{plot(auc_figure(s, detectors), f"labelled-{i}")}</section>"""
+    return {
+        "name": labelled["set"],
+        "part": labelled["published_set"] and not is_full(labelled),
+        "groups": len({(row["snr"], row["machine"], row["id"]) for row in labelled["rows"]}),
+        "false_alarm_rate_asked": labelled["false_alarm_rate_asked"],
+        "rows": table,
+        "plot": Markup(plot(auc_figure(labelled, detectors), f"labelled-{number_on_page}")),
+    }
 
 
-def _cost(sets: list[dict[str, Any]]) -> str:
-    """Return what detectors cost, with the networks that they need."""
-    rows = []
-    for s in sets:
-        for detector in dict.fromkeys(row["detector"] for row in s["rows"]):
-            mine = [row for row in s["rows"] if row["detector"] == detector]
-            scored = sum(row["scored_channel_seconds"] for row in mine)
-            taken = sum(row["score_seconds"] for row in mine)
-            train = float(np.mean([row["train_seconds"] for row in mine]))
-            pace = 1e3 * taken / max(scored, 1)
-            auc = float(np.mean([row["auc"] for row in mine]))
-            rows.append(
-                [
-                    escape(s["set"]),
-                    named(detector),
-                    (number(train, 1), train),
-                    (number(pace, 3), pace),
-                    number(auc, 3),
-                ]
-            )
-    names = ["set", "detector", "training a group, s", "scoring 1,000 channel-seconds, s", "AUC"]
-    machine = sets[0]["machine"]
-    return f"""<section><h2>Cost</h2>
-<p>Measured while the labelled sets were scored, networks included for those that need one, on
-{escape(machine["processor"])} with {count(machine["cores"], "core")}; reading and transforming the signal, which
-all share, left out.</p>{table(names, rows, "sortable")}</section>"""
+def _costs(sets: list[dict[str, Any]]) -> Iterator[list[Any]]:
+    """Yield what each detector costs on each set, with the networks that it needs."""
+    for labelled in sets:
+        for detector in dict.fromkeys(row["detector"] for row in labelled["rows"]):
+            groups = _rows_of(labelled, detector)
+            train = _mean(groups, "train_seconds")
+            channel_seconds = sum(row["scored_channel_seconds"] for row in groups)
+            pace = 1e3 * sum(row["score_seconds"] for row in groups) / max(channel_seconds, 1)
+            yield [
+                labelled["set"],
+                named(detector),
+                (number(train, 1), train),
+                (number(pace, 3), pace),
+                number(_mean(groups, "auc"), 3),
+            ]
 
 
-def _agreement(figures: dict[str, Any]) -> str:
-    names = [
-        *("detector", "windows flagged", "events an hour", "both", "only us", "only contractor"),
-        *("agreement, events", "κ", "AC1", "AUC, contractor"),
-    ]
-    rows = [
+def _rows_of(labelled: dict[str, Any], detector: str) -> list[dict[str, Any]]:
+    return [row for row in labelled["rows"] if row["detector"] == detector]
+
+
+def _mean(rows: list[dict[str, Any]], key: str) -> float:
+    return float(np.mean([row[key] for row in rows]))
+
+
+def _agreement(figures: dict[str, Any]) -> list[list[Any]]:
+    return [
         [
             named(r["detector"]),
             (f"{r['flagged_share']:.3%}", r["flagged_share"]),
@@ -125,21 +113,6 @@ def _agreement(figures: dict[str, Any]) -> str:
         ]
         for r in figures["agreement"]
     ]
-    days = ", ".join(map(escape, figures["days"]))
-    return f"""<section><h2>Against the contractor</h2>
-<p>Each detector flags windows whose p-value is at most {figures["rate"]:g}, so on quiet ground all of them would
-flag that share: more is events, or false alarms. Events here are flagged windows that hang together, matched one
-to one with the contractor's; κ and AC1 are of windows. The last column is the chance that a window which the
-contractor flags ranks above one that it does not: agreement, not quality. Days:
-{days}.</p>{table(names, rows, "sortable")}</section>"""
-
-
-def _disagreement(figures: dict[str, Any]) -> str:
-    return f"""<section><h2>Where they disagree</h2>
-<p>Left: rank correlation (Spearman) of all windows, which on quiet ground is mostly that of noise. Right: of the
-{count(figures["n_top"], "window")} that a detector (row) calls strangest, the share that are among the strangest
-of the other (column). Low numbers on the right are detectors that see different things.</p>
-{plot(disagreement_figure(figures), "disagreement")}</section>"""
 
 
 def disagreement_figure(figures: dict[str, Any]) -> go.Figure:
@@ -175,17 +148,10 @@ def disagreement_figure(figures: dict[str, Any]) -> go.Figure:
     return styled(figure, plot_bgcolor="white")
 
 
-def _clusterings(figures: dict[str, Any]) -> str:
-    rows = [
+def _clusterings(figures: dict[str, Any]) -> list[list[Any]]:
+    return [
         [r["method"], r["n_clusters"], f"{r['noise_share']:.1%}"]
         + [number(r[key]) for key in ("silhouette", "davies_bouldin", "calinski_harabasz")]
         + [number(r["seconds"], 2)]
         for r in figures["clusterings"]
     ]
-    names = ["method", "clusters", "share of noise", "silhouette (high is good)", "Davies–Bouldin (low)"]
-    names += ["Calinski–Harabasz (high)", "fitting, s"]
-    return f"""<section><h2>Clusterings</h2>
-<p>The same {figures["clusterings"][0]["windows"]:,} windows of the scored days, by their means in the latent
-space. The three indices leave out noise and need two clusters, so read them beside the first two columns: few
-clusters and much noise make them look good, and K-Means, which has no noise, is judged on all windows. HDBSCAN's
-time is that of trying all its parameters.</p>{table(names, rows)}</section>"""
