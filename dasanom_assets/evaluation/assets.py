@@ -64,9 +64,9 @@ def build_assets() -> list[dg.AssetsDefinition]:
             ids=tuple(config.ids),
         )
         with LoggedProgress(context.log.info, len(dataset.files()), "files") as progress:
-            where = resolve_device(device)
+            torch_device = resolve_device(device)
             figures = run(
-                dataset, settings, where, pool=config.pool, say=context.log.info, progress=progress.update
+                dataset, settings, torch_device, pool=config.pool, say=context.log.info, progress=progress.update
             )
         name = config.name or figures["set"]
         urls = {

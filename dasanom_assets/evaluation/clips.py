@@ -92,14 +92,14 @@ def read_levels(
     levels, kept = [], []
     for clip in clips:
         try:
-            found = clip_levels(clip, scale.spectrogram)
+            decibels = clip_levels(clip, scale.spectrogram)
         except ValueError as error:
             left_out(clip.path, str(error))
             continue
-        if found.shape[1] < scale.window.seconds:
-            left_out(clip.path, f"{found.shape[1]} s are shorter than a window of {scale.window.seconds} s")
+        if decibels.shape[1] < scale.window.seconds:
+            left_out(clip.path, f"{decibels.shape[1]} s are shorter than a window of {scale.window.seconds} s")
             continue
-        levels.append(found)
+        levels.append(decibels)
         kept.append(
             Clip(clip.group, clip.label, clip.path, clip.rate, np.empty((0, 0), np.float32), clip.quantization)
         )
@@ -136,7 +136,7 @@ def bank_of(
 
     No window reaches over the end of a clip or holds a silent second.
     """
-    rows, first, of_clip, at = [], [], [], 0
+    rows, first, of_clip, next_row = [], [], [], 0
     for position, clip in enumerate(levels):
         white = whiten(clip, usual.median_db, usual.mad_db, background)
         for channel, raw in zip(white, clip, strict=True):
@@ -144,8 +144,8 @@ def bank_of(
             starts = np.arange(0, len(channel) - window.seconds + 1, window.shift_seconds)
             starts = starts[[bool(usable[s : s + window.seconds].all()) for s in starts]]
             rows.append(channel)
-            first.append(at + starts)
+            first.append(next_row + starts)
             of_clip.append(np.full(len(starts), position))
-            at += len(channel)
+            next_row += len(channel)
     joined = np.concatenate(first).astype(np.int64)
     return WindowBank(np.concatenate(rows), joined, window.seconds), np.concatenate(of_clip)

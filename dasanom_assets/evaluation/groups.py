@@ -131,18 +131,18 @@ def score_group(
             f"{len(learned)} windows to learn from and {calibration.sum()} to calibrate by are too few"
         )
 
-    some = np.random.default_rng(settings.detection.seed).permutation(len(learned))[: settings.reference.windows]
-    some.sort()
-    of_fusion = detector_classes(scale.fused)
-    classes = detector_classes(list(dict.fromkeys([*settings.detection.detectors, *compared]))) | of_fusion
+    reference_windows = np.random.default_rng(settings.detection.seed).permutation(len(learned))
+    reference_windows = np.sort(reference_windows[: settings.reference.windows])
+    fusion_classes = detector_classes(scale.fused)
+    classes = detector_classes(list(dict.fromkeys([*settings.detection.detectors, *compared]))) | fusion_classes
     temporal = classes.pop(TEMPORAL, None)
-    for name, of in list(classes.items()):
-        if unknown := set(of.inputs) - {FEATURES, ERROR}:
+    for name, detector_type in list(classes.items()):
+        if unknown := set(detector_type.inputs) - {FEATURES, ERROR}:
             say(f"{name} is left out: clips do not have what it asks for, {', '.join(sorted(unknown))}")
             del classes[name]
-    networks = {name: looks_through(of) for name, of in classes.items()}
+    networks = {name: looks_through(detector_type) for name, detector_type in classes.items()}
     costs: dict[str | None, tuple[float, float]] = {None: (0.0, 0.0)}
-    banks = (learned.subset(some), new)
+    banks = (learned.subset(reference_windows), new)
     encoded: list[Encoded | None] = [None, None]
     more: list[dict[str, np.ndarray]] = [{}, {}]
     if "vae" in networks.values():
@@ -158,14 +158,14 @@ def score_group(
             replace(learned, levels=clipped), kept, infogan_settings(settings.infogan, len(learned)), device
         ).model
         done = time.perf_counter()
-        of_bank = [encode_gan(gan, bank, device) for bank in banks]
-        more = [{FEATURES: found.features, ERROR: found.reconstruction_error} for found in of_bank]
+        codes = [encode_gan(gan, bank, device) for bank in banks]
+        more = [{FEATURES: code.features, ERROR: code.reconstruction_error} for code in codes]
         costs["infogan"] = (done - began, time.perf_counter() - done)
     for network, (trained, _) in costs.items():
         if network:
             say(f"{network} of {len(learned):,} windows: trained in {trained:.1f} s")
     reference, windows = (
-        Windows(bank, of, more=extra) for bank, of, extra in zip(banks, encoded, more, strict=True)
+        Windows(bank, encoding, more=extra) for bank, encoding, extra in zip(banks, encoded, more, strict=True)
     )
 
     def by_frames() -> tuple[float, np.ndarray]:
@@ -173,15 +173,15 @@ def score_group(
         fitted = time.perf_counter()
         return fitted, clip_divergences(models, of_model, parts.train, seen, len(levels))[of_clip]
 
-    def by_detector(of: type[Detector]) -> tuple[float, np.ndarray]:
-        detector = of.fit(reference, settings)
+    def by_detector(detector_type: type[Detector]) -> tuple[float, np.ndarray]:
+        detector = detector_type.fit(reference, settings)
         return time.perf_counter(), detector.score(windows)
 
     by_window: dict[str, np.ndarray] = {}
     conformal: dict[str, Conformal] = {}
     seconds: dict[str, dict[str, float]] = {}
     steps: dict[str, Callable[[], tuple[float, np.ndarray]]] = {
-        name: partial(by_detector, of) for name, of in classes.items()
+        name: partial(by_detector, detector_type) for name, detector_type in classes.items()
     }
     if temporal:
         steps[TEMPORAL] = by_frames
@@ -202,9 +202,9 @@ def score_group(
         train, score = costs[networks.get(name)]
         seconds[name] = {"train": fitted - began + train, "score": done - fitted + score}
         say(f"{name}: fitted in {fitted - began:.1f} s, scored in {done - fitted:.1f} s")
-    names = [name for name in of_fusion if name in conformal]
+    names = [name for name in fusion_classes if name in conformal]
     if not names:
-        raise TooFewError(f"no detector of the fusion is left of {', '.join(of_fusion)}")
+        raise TooFewError(f"no detector of the fusion is left of {', '.join(fusion_classes)}")
     began = time.perf_counter()
     by_window[FUSED] = fused({name: conformal[name] for name in names}, by_window)
     taken = time.perf_counter() - began

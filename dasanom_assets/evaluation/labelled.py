@@ -44,8 +44,8 @@ def threshold_of(scores: np.ndarray, rate: float = FALSE_ALARM_RATE) -> float:
         Float, shape (n,): clips that nothing was trained on.
     rate : float
     """
-    at = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
-    return float(np.sort(scores)[min(at, len(scores)) - 1])
+    rank = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
+    return float(np.sort(scores)[min(rank, len(scores)) - 1])
 
 
 def figures_of(abnormal: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, Any]:
@@ -68,17 +68,17 @@ def figures_of(abnormal: np.ndarray, scores: np.ndarray, threshold: float) -> di
         ``false_alarm``, ``missed``, ``found``. Precision is None where nothing is called abnormal.
     """
     called = scores > threshold
-    (true_normal, false_alarm), (missed, found) = confusion_matrix(abnormal, called, labels=[False, True]).tolist()
+    (true_normal, false_alarm), (missed, hits) = confusion_matrix(abnormal, called, labels=[False, True]).tolist()
     precision, recall, f1, _ = precision_recall_fscore_support(abnormal, called, average="binary", zero_division=0)
     return {
         "auc": float(roc_auc_score(abnormal, scores)),
         "partial_auc": float(roc_auc_score(abnormal, scores, max_fpr=MAX_FPR)),
-        "accuracy": (true_normal + found) / len(abnormal),
+        "accuracy": (true_normal + hits) / len(abnormal),
         "precision": float(precision) if called.any() else None,
         "recall": float(recall),
         "f1": float(f1),
         "false_alarm_rate": false_alarm / (true_normal + false_alarm),
-        "confusion": {"true_normal": true_normal, "false_alarm": false_alarm, "missed": missed, "found": found},
+        "confusion": {"true_normal": true_normal, "false_alarm": false_alarm, "missed": missed, "found": hits},
     }
 
 
@@ -130,24 +130,24 @@ def run(
     def group_of(file: LabelledFile) -> Group:
         return file.group._replace(id="all") if pool else file.group
 
-    for group, some in groupby(sorted(files, key=group_of), key=group_of):
-        members = sorted(some, key=lambda f: (not dataset.is_normal(f.label), f.path))
+    for group, group_files in groupby(sorted(files, key=group_of), key=group_of):
+        members = sorted(group_files, key=lambda f: (not dataset.is_normal(f.label), f.path))
         say(f"{group}: {len(members)} files")
         levels, clips = read_levels(dataset.clips(_counted(members, progress), leave_out), scale, leave_out)
         abnormal = np.array([not dataset.is_normal(clip.label) for clip in clips], bool)
         try:
-            found = score_group(levels, abnormal, scale, settings, device, compared, say)
+            result = score_group(levels, abnormal, scale, settings, device, compared, say)
         except TooFewError as error:
             not_scored.append({"group": str(group), "reason": str(error)})
             say(f"{group} is not scored: {error}")
             continue
         labels = np.array([clip.label for clip in clips])
-        seconds = sum(x.shape[0] * x.shape[1] for i, x in enumerate(levels) if i in {*found.parts.evaluation})
-        own = {"snr": group.snr, "machine": group.machine, "id": group.id}
-        for name, scores in found.scores.items():
-            row = own | {"detector": name} | _row(scores, abnormal, labels, found.parts)
-            row |= {f"{step}_seconds": taken for step, taken in found.seconds[name].items()}
-            row |= {"scored_channel_seconds": seconds, "windows_learned": found.windows}
+        seconds = sum(x.shape[0] * x.shape[1] for i, x in enumerate(levels) if i in {*result.parts.evaluation})
+        place = {"snr": group.snr, "machine": group.machine, "id": group.id}
+        for name, scores in result.scores.items():
+            row = place | {"detector": name} | _row(scores, abnormal, labels, result.parts)
+            row |= {f"{step}_seconds": taken for step, taken in result.seconds[name].items()}
+            row |= {"scored_channel_seconds": seconds, "windows_learned": result.windows}
             rows.append(row | _baselines(dataset, group.machine, group.id, group.snr))
     return {
         "set": root.name,
@@ -194,9 +194,9 @@ def _row(scores: dict[str, np.ndarray], abnormal: np.ndarray, labels: np.ndarray
     row |= figures_of(abnormal[known], value[known], threshold_of(limits[np.isfinite(limits)]))
     kinds = np.unique(labels[known][abnormal[known]])
     row["auc_by_label"] = {
-        str(kind): float(roc_auc_score(abnormal[some], value[some]))
+        str(kind): float(roc_auc_score(abnormal[positions], value[positions]))
         for kind in kinds
-        for some in [known[~abnormal[known] | (labels[known] == kind)]]
+        for positions in [known[~abnormal[known] | (labels[known] == kind)]]
     }
     row["auc_by_clip_score"] = {
         name: float(roc_auc_score(abnormal[known], v[known])) for name, v in scores.items()
@@ -224,7 +224,7 @@ def means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     detectors = list(dict.fromkeys(row["detector"] for row in rows))
     for snr in sorted({row["snr"] for row in rows}):
         for detector in detectors:
-            mine = [row for row in rows if row["snr"] == snr and row["detector"] == detector]
+            detector_rows = [row for row in rows if row["snr"] == snr and row["detector"] == detector]
             by_machine = [
                 {"snr": snr, "machine": machine, "detector": detector, "groups": len(ids)}
                 | {
@@ -233,8 +233,8 @@ def means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 }
                 | {"published_auc": mimii_baseline(machine, "", snr)}
                 | dict(zip(("dcase_auc", "dcase_partial_auc"), dcase_baseline(machine), strict=True))
-                for machine in sorted({row["machine"] for row in mine})
-                for ids in [[row for row in mine if row["machine"] == machine]]
+                for machine in sorted({row["machine"] for row in detector_rows})
+                for ids in [[row for row in detector_rows if row["machine"] == machine]]
             ]
             out += by_machine
             if len(by_machine) > 1:
@@ -275,9 +275,9 @@ def missing(files: list[LabelledFile]) -> list[str]:
                 out.append(f"{ratio} dB {machine}: not there")
                 continue
             for name, counts in ids.items():
-                for label, wanted in zip(("normal", "abnormal"), counts, strict=True):
-                    if (n := have.get((ratio, machine, name, label), 0)) < wanted:
-                        out.append(f"{ratio} dB {machine} {name} {label}: {n} of {wanted} clips")
+                for label, published in zip(("normal", "abnormal"), counts, strict=True):
+                    if (n := have.get((ratio, machine, name, label), 0)) < published:
+                        out.append(f"{ratio} dB {machine} {name} {label}: {n} of {published} clips")
     return out
 
 

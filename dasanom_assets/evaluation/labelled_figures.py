@@ -34,13 +34,13 @@ def auc_figure(figures: dict[str, Any], detectors: list[str]) -> go.Figure:
     figure = go.Figure()
     width = 0.86 / len(detectors)
     for k, detector in enumerate(detectors):
-        at = np.arange(len(places)) - 0.43 + (k + 0.5) * width
-        mine = {(r["snr"], r["machine"]): r["auc"] for r in figures["means"] if r["detector"] == detector}
+        positions = np.arange(len(places)) - 0.43 + (k + 0.5) * width
+        mean_auc = {(r["snr"], r["machine"]): r["auc"] for r in figures["means"] if r["detector"] == detector}
         colour = colour_of(detector, detectors)
         figure.add_trace(
             go.Bar(
-                x=at,
-                y=[mine.get(place) for place in places],
+                x=positions,
+                y=[mean_auc.get(place) for place in places],
                 width=width * 0.92,
                 name=named(detector),
                 legendgroup=detector,
@@ -51,7 +51,7 @@ def auc_figure(figures: dict[str, Any], detectors: list[str]) -> go.Figure:
         rows = [r for r in figures["rows"] if r["detector"] == detector]
         figure.add_trace(
             go.Scatter(
-                x=[at[places.index((r["snr"], r["machine"]))] for r in rows],
+                x=[positions[places.index((r["snr"], r["machine"]))] for r in rows],
                 y=[r["auc"] for r in rows],
                 mode="markers",
                 legendgroup=detector,
@@ -109,10 +109,10 @@ def picture(figures: dict[str, Any], dpi: int = 100) -> bytes:
         axes.set_axis_off()
     width = 0.86 / max(len(detectors), 1)
     for k, detector in enumerate(detectors):
-        at = np.arange(len(places)) - 0.43 + (k + 0.5) * width
-        mine = {(r["snr"], r["machine"]): r["auc"] for r in figures["means"] if r["detector"] == detector}
-        height = [mine.get(place, np.nan) for place in places]
-        axes.bar(at, height, width * 0.92, color=colour_of(detector, detectors), label=named(detector))
+        positions = np.arange(len(places)) - 0.43 + (k + 0.5) * width
+        mean_auc = {(r["snr"], r["machine"]): r["auc"] for r in figures["means"] if r["detector"] == detector}
+        height = [mean_auc.get(place, np.nan) for place in places]
+        axes.bar(positions, height, width * 0.92, color=colour_of(detector, detectors), label=named(detector))
     for i, place in enumerate(places):
         rows = [r for r in figures["means"] if (r["snr"], r["machine"]) == place]
         if rows[0]["published_auc"] is not None:

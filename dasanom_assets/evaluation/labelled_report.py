@@ -31,9 +31,9 @@ def headline(figures: dict[str, Any]) -> str:
     words = []
     for row in (row for row in every if row["detector"] == FUSED):
         baseline = next(r for r in every if r["detector"] == BASELINE and _same(r, row))
-        where = f"{row['snr']} {'' if row['machine'] == 'all' else row['machine']}".strip()
+        place = f"{row['snr']} {'' if row['machine'] == 'all' else row['machine']}".strip()
         words.append(
-            f"{where}: mean AUC {number(row['auc'], 3)} fused, {number(baseline['auc'], 3)} dense autoencoder of "
+            f"{place}: mean AUC {number(row['auc'], 3)} fused, {number(baseline['auc'], 3)} dense autoencoder of "
             f"this run, {number(row['published_auc'], 3)} published"
         )
     return "; ".join(words) or "nothing could be scored"
@@ -43,8 +43,8 @@ def _has_all(figures: dict[str, Any], snr: str) -> bool:
     return any(row["machine"] == "all" and row["snr"] == snr for row in figures["means"])
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return (one["snr"], one["machine"]) == (other["snr"], other["machine"])
+def _same(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    return (row["snr"], row["machine"]) == (other["snr"], other["machine"])
 
 
 def _page(figures: dict[str, Any]) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from dasanom_assets.comparison.page import count, html_page, number, table
+from dasanom_assets.comparison.page import count, html_page, table
 
 
 def page(template: str, title: str, **values: Any) -> bytes:
@@ -39,4 +39,4 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
     loader=PackageLoader("dasanom_assets.evaluation"),
 )
-_TEMPLATES.globals |= {"count": count, "number": number, "table": _table}
+_TEMPLATES.globals |= {"count": count, "table": _table}

@@ -46,9 +46,9 @@ def split(abnormal: np.ndarray) -> Parts:
         raise TooFewError(
             f"{len(normal)} normal and {int(abnormal.sum())} abnormal clips: {LEAST_NORMAL} and 1 are needed"
         )
-    held = min(int(abnormal.sum()), max(1, len(normal) // 2), len(normal) - 3)
-    left = normal[held:]
-    validation = max(1, round(VALIDATION_SHARE * len(left)))
-    train = min(max(1, round(TRAIN_SHARE * len(left))), len(left) - validation - 1)
-    learned, stopped, limits = np.split(left, [train, train + validation])
-    return Parts(learned, stopped, limits, np.concatenate([normal[:held], np.flatnonzero(abnormal)]))
+    n_held_out = min(int(abnormal.sum()), max(1, len(normal) // 2), len(normal) - 3)
+    remaining = normal[n_held_out:]
+    validation = max(1, round(VALIDATION_SHARE * len(remaining)))
+    train = min(max(1, round(TRAIN_SHARE * len(remaining))), len(remaining) - validation - 1)
+    learned, stopped, limits = np.split(remaining, [train, train + validation])
+    return Parts(learned, stopped, limits, np.concatenate([normal[:n_held_out], np.flatnonzero(abnormal)]))
