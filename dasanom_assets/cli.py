@@ -5,6 +5,7 @@ import threading
 import uuid
 import warnings
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,7 +107,7 @@ def inspect(file: Annotated[Path, typer.Argument(help="a recording", exists=Fals
     from dasanom_assets.tables.store import Store
 
     if not file.is_file():
-        console.print(f"{file} is no file")
+        console.print(f"{file} is no file", soft_wrap=True)
         raise typer.Exit(1)
     found = catalogue_files(Store(str(file.resolve().parent)), [file.name])
     for refusal in found.refused:
@@ -138,6 +139,9 @@ def bench(context: typer.Context, name: Annotated[str, typer.Argument(help=", ".
     """Run a benchmark with its own options: dasanom bench detection --help."""
     if name not in BENCHMARKS:
         console.print(f"there is no benchmark {name}: {', '.join(BENCHMARKS)}")
+        raise typer.Exit(2)
+    if find_spec("dasanom_assets.benchmarks") is None:
+        console.print("Benchmarks come with a checkout of the repository, which this is not.", soft_wrap=True)
         raise typer.Exit(2)
     raise typer.Exit(import_module(f"dasanom_assets.benchmarks.{name}").main(context.args))
 

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from dasanom_assets.benchmarks import assets as benchmarks
 from dasanom_assets.comparison import assets as comparison
 from dasanom_assets.detection import assets as detection
+from dasanom_assets.evaluation import assets as evaluation
 from dasanom_assets.models import assets as models
 from dasanom_assets.orchestration.checks import build_checks
 from dasanom_assets.orchestration.jobs import build_jobs
@@ -36,7 +36,7 @@ def build_defs(settings: Settings | None = None, resources: dict[str, object] | 
         *models.build_assets(days),
         *detection.build_assets(days, settings.temporal.look_back_days),
         *comparison.build_assets(days),
-        *benchmarks.build_assets(),
+        *evaluation.build_assets(),
     ]
     jobs = {job.name: job for job in build_jobs()}
     return dg.Definitions(

@@ -1,5 +1,6 @@
 """The one command: it does what it is told, and says what it can do."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,13 @@ def test_options_are_passed_on_to_the_simulator_and_to_benchmarks(tmp_path: Path
     for name in BENCHMARKS:
         assert runner.invoke(app, ["bench", name, "--help"]).exit_code == 0, name
     assert runner.invoke(app, ["bench", "nothing"]).exit_code == 2
+
+
+def test_without_a_checkout_it_is_said_where_benchmarks_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dasanom_assets.benchmarks", None)
+    shown = runner.invoke(app, ["bench", "labelled", "--help"])
+    assert shown.exit_code == 2
+    assert "Benchmarks come with a checkout of the repository" in shown.output
 
 
 def test_dagster_has_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

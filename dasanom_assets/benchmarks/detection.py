@@ -34,7 +34,6 @@ from distributed import Client
 from dasanom_assets import chain
 from dasanom_assets.benchmarks.detection_tables import FIGURES, STREET_BUDGET, summary
 from dasanom_assets.benchmarks.grounds import Ground, simulated_ground, street_ground
-from dasanom_assets.benchmarks.labelled import run as run_labelled
 from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.benchmarks.machines import make_set
 from dasanom_assets.benchmarks.simulated import (
@@ -50,6 +49,7 @@ from dasanom_assets.detection.events.outlines import find_events, hour_of
 from dasanom_assets.detection.events.support import ChannelScores, with_support
 from dasanom_assets.detection.reference.model import Reference, load_reference
 from dasanom_assets.detection.reference.promise import expected_and_realised
+from dasanom_assets.evaluation.labelled import run as run_labelled
 from dasanom_assets.models.training import resolve_device
 from dasanom_assets.recordings.labelled_sets import LabelledSet
 from dasanom_assets.recordings.sites import FAMILIES, draw_site

@@ -6,77 +6,29 @@ the figures as JSON. Times are medians of at least five runs, ratios are those o
 
 import argparse
 import json
-import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dasanom_assets.benchmarks.ingest_day import BANDS, DAY, FRAME, HOP, RATE, SETTINGS, ingest, prepare
+from dasanom_assets.benchmarks.ingest_storage import bench_reading, bench_storage
 from dasanom_assets.benchmarks.machine import write_figures
-from dasanom_assets.recordings import simulate
-from dasanom_assets.recordings.catalogue import catalogue_day
+from dasanom_assets.benchmarks.timing import timed
 from dasanom_assets.recordings.health import channel_health
 from dasanom_assets.recordings.signal import stretches
-from dasanom_assets.settings import DaskSettings, SpectrogramSettings, WindowSettings
-from dasanom_assets.spectrograms.cluster import PROFILE, WORKER_MEMORY, open_client
-from dasanom_assets.spectrograms.engine import rows_table, settings_note, spectrogram_parts
+from dasanom_assets.spectrograms.cluster import PROFILE, WORKER_MEMORY
 from dasanom_assets.spectrograms.transform import Transform
-from dasanom_assets.spectrograms.windows import channel_rows, day_frames
-from dasanom_assets.tables.parquet import encode
 from dasanom_assets.tables.store import Store
-
-DAY = "2026-01-05"
-RATE = 2000.0
-SETTINGS = SpectrogramSettings()
-FRAME, HOP, BANDS = round(SETTINGS.frame_seconds * RATE), round(SETTINGS.hop_seconds * RATE), SETTINGS.bands
-
-
-def ingest(root: str, address: str | None = None) -> dict[str, float]:
-    """Catalogue a day with digests, make its spectrograms and commit both tables.
-
-    Returns
-    -------
-    dict
-        Seconds of each step.
-    """
-    store, began = Store(root), time.perf_counter()
-    seconds: dict[str, float] = {}
-
-    def lap(name: str) -> None:
-        seconds[name] = time.perf_counter() - began - sum(seconds.values())
-
-    found = catalogue_day(store, DAY)
-    store.write_day("recordings", DAY, found.recordings)
-    lap("recordings")
-    signals = stretches(store, found.recordings)
-    with open_client(DaskSettings(address=address)) as client:
-        lap("cluster")
-        parts = spectrogram_parts(signals, SETTINGS, DAY, client)
-        store.write_day_parts("spectrograms", DAY, parts, settings_note(signals, SETTINGS))
-        lap("spectrograms")
-    return seconds
-
-
-def timed(work: Callable[[], object], runs: int) -> list[float]:
-    """Return the seconds of each of some runs, after one that is not counted."""
-    work()
-    seconds = []
-    for _ in range(runs):
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return seconds
 
 
 def librosa_in_memory(x: np.ndarray) -> np.ndarray:
@@ -109,7 +61,7 @@ def bench_ingest(root: Path, runs: int) -> dict[str, Any]:
     def ours() -> None:
         laps.append(ingest(str(root)))
 
-    whole = statistics.median(timed(ours, runs))
+    ingest_s = statistics.median(timed(ours, runs))
     halves = [x[:32], x[32:]]
 
     def in_two_threads() -> None:
@@ -127,19 +79,19 @@ def bench_ingest(root: Path, runs: int) -> dict[str, Any]:
     health = statistics.median(timed(lambda: channel_health(stretches(store, recordings)), 3))
     return {
         "channel_seconds": channel_seconds,
-        "ingest_s": whole,
-        "ingest_channel_seconds_per_s": channel_seconds / whole,
+        "ingest_s": ingest_s,
+        "ingest_channel_seconds_per_s": channel_seconds / ingest_s,
         "steps_s": {name: statistics.median(lap[name] for lap in laps[1:]) for name in laps[0]},
         "librosa_batched_s": batched,
         "librosa_two_threads_s": threaded,
         "way_of_2021_s": way_of_2021,
         "way_and_settings_of_2021_s": its_settings,
         "channel_health_s": health,
-        "ratio_to_librosa_batched": batched / whole,
-        "ratio_to_librosa_two_threads": threaded / whole,
-        "ratio_to_2021": way_of_2021 / whole,
-        "ratio_to_2021_with_its_settings": its_settings / whole,
-        "ratio_to_librosa_batched_with_health": batched / (whole + health),
+        "ratio_to_librosa_batched": batched / ingest_s,
+        "ratio_to_librosa_two_threads": threaded / ingest_s,
+        "ratio_to_2021": way_of_2021 / ingest_s,
+        "ratio_to_2021_with_its_settings": its_settings / ingest_s,
+        "ratio_to_librosa_batched_with_health": batched / (ingest_s + health),
     }
 
 
@@ -156,14 +108,14 @@ def bench_transform(runs: int) -> dict[str, Any]:
     first = np.arange(n_frames) * HOP
     frames = np.lib.stride_tricks.sliding_window_view(channels, FRAME, axis=1)[:, ::HOP][:, :n_frames].copy()
 
-    def whole(x: np.ndarray) -> None:
+    def whole_transform(x: np.ndarray) -> None:
         for _ in range(8):
             transform.decibels(transform.band_power(x, first), -40.0)
 
     def bare_scipy(x: np.ndarray) -> None:
         for _ in range(8):
-            for at in range(0, n_frames, 60):
-                scipy.fft.rfft(x[at : at + 60], axis=1)
+            for first_frame in range(0, n_frames, 60):
+                scipy.fft.rfft(x[first_frame : first_frame + 60], axis=1)
 
     def bare_mkl(x: np.ndarray) -> None:
         tensor = torch.from_numpy(x)
@@ -173,7 +125,7 @@ def bench_transform(runs: int) -> dict[str, Any]:
     seconds = {}
     with ThreadPoolExecutor(2) as pool:
         for name, work, data in (
-            ("transform", whole, np.split(channels, 2)),
+            ("transform", whole_transform, np.split(channels, 2)),
             ("scipy_fft", bare_scipy, frames),
             ("mkl_fft", bare_mkl, frames),
         ):
@@ -190,74 +142,17 @@ def bench_transform(runs: int) -> dict[str, Any]:
 def bench_memory(root: Path, long: Path) -> dict[str, Any]:
     """Run ingest of half an hour and of four hours, each in a process of its own, and report its peak memory."""
     out = {}
-    for name, where in (("30_min", root), ("4_h", long)):
+    for name, data_root in (("30_min", root), ("4_h", long)):
         # Not getrusage: what it reports counts the parent that a process was forked from.
         code = (
-            "import sys; from dasanom_assets.benchmarks.ingest import ingest; ingest(sys.argv[1]); "
+            "import sys; from dasanom_assets.benchmarks.ingest_day import ingest; ingest(sys.argv[1]); "
             "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
         )
-        done = subprocess.run([sys.executable, "-c", code, str(where)], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(data_root)], check=True, capture_output=True, text=True
+        )
         out[f"peak_mb_{name}"] = int(done.stdout.split()[-1]) / 1024
     return {**out, "ratio_4_h_to_30_min": out["peak_mb_4_h"] / out["peak_mb_30_min"]}
-
-
-def bench_storage(root: Path) -> dict[str, Any]:
-    """Compare what is stored with the raw samples, and its levels with those that are not rounded."""
-    store = Store(str(root))
-    raw = sum(p.stat().st_size for p in root.glob("landing/*/*.bin"))
-    stored = store.fs.size(store.full(store.day_path("spectrograms", DAY)))
-    exact = SETTINGS.model_copy(update={"db_step": 0.0})
-    transform = Transform(exact, RATE)
-    (signal,) = stretches(store, store.read_day("recordings", DAY))
-    some = signal.read(0, 130_000).astype(np.float32)
-    worst, per_second = 0.0, SETTINGS.row_shape[0]
-    rounded = {frames.channel: frames for frames in day_frames(store, DAY)}
-    for column, channel in enumerate(signal.channels[:8]):
-        first = np.rint((np.arange(1, 60 * per_second) + 0.5) * HOP).astype(np.int64) - FRAME // 2
-        levels = transform.decibels(
-            transform.band_power(np.ascontiguousarray(some[None, :, column]), first[1:])[0],
-            transform.floor_db(1.0),
-        )
-        ours = rounded[int(channel)].power_db[:60].reshape(60 * per_second, -1)[2:]
-        worst = max(worst, float(np.abs(ours - levels).max()))
-    return {"stored_share_of_raw": stored / raw, "worst_error_db": worst}
-
-
-def bench_reading(root: Path, runs: int) -> dict[str, Any]:
-    """Time one channel's hour of windows against `numpy.load` of the same arrays."""
-    store, window = Store(str(root / "reading")), WindowSettings()
-    rng = np.random.default_rng(0)
-    levels = (np.round(rng.normal(0, 7, (3600, math.prod(SETTINGS.row_shape))) * 4) / 4).astype(np.float32)
-    _write_hour(store, levels)
-    rows = levels.reshape(-1, *SETTINGS.row_shape)
-    views = np.lib.stride_tricks.sliding_window_view(rows, window.seconds, axis=0)
-    windows = np.ascontiguousarray(views.transpose(0, 3, 1, 2)).reshape(len(views), -1, BANDS)
-    paths = {"frames": root / "frames.npy", "windows": root / "windows.npy"}
-    np.save(paths["frames"], levels)
-    np.save(paths["windows"], windows)
-
-    def ours() -> None:
-        rows = channel_rows(store, DAY, "north", 7).power_db
-        np.lib.stride_tricks.sliding_window_view(rows, window.seconds, axis=0)
-
-    seconds = statistics.median(timed(ours, max(runs, 15)))
-    loads = {name: statistics.median(timed(partial(np.load, p), max(runs, 15))) for name, p in paths.items()}
-    return {
-        "channel_hour_ms": 1e3 * seconds,
-        "numpy_load_windows_ms": 1e3 * loads["windows"],
-        "numpy_load_frames_ms": 1e3 * loads["frames"],
-        "ratio_to_numpy_load_of_windows": seconds / loads["windows"],
-        "ratio_to_numpy_load_of_frames": seconds / loads["frames"],
-    }
-
-
-def _write_hour(store: Store, levels: np.ndarray) -> None:
-    """Write one channel's hour among seven others'."""
-    start = int(datetime.fromisoformat(DAY).replace(tzinfo=UTC).timestamp()) * 1_000_000_000
-    seconds = start + np.arange(len(levels)) * 1_000_000_000
-    rows = levels.reshape(-1, *SETTINGS.row_shape)
-    parts = (encode(rows_table("north", channel, seconds, rows)) for channel in range(8))
-    store.write_day_parts("spectrograms", DAY, parts, {"settings": SETTINGS.model_dump()})
 
 
 @contextmanager
@@ -307,22 +202,6 @@ def bench_cluster(root: Path, runs: int) -> dict[str, Any]:
         "speed_up": seconds[1] / seconds[2],
         "identical_to_embedded": same,
     }
-
-
-def prepare(root: Path, long: Path) -> None:
-    """Simulate half an hour of 64 channels, and lay eight of it one after the other for four hours."""
-    line = ["--first-day", DAY, "--days", "1", "--channels", "64", "--minutes", "30", "--seed", "1"]
-    simulate.main(["--data", str(root), *line])
-    folder = long / "landing" / DAY
-    folder.mkdir(parents=True)
-    for source in sorted(root.glob("landing/*/*.bin")):
-        sidecar = json.loads(Path(f"{source}.info").read_text())
-        start = datetime.strptime(source.stem.split("_")[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-        for i in range(8):
-            at = start + timedelta(minutes=30 * i)
-            name = f"north_{at:%Y%m%dT%H%M%S}.bin"
-            os.link(source, folder / name)
-            (folder / f"{name}.info").write_text(json.dumps({**sidecar, "start_time": at.isoformat()}))
 
 
 GOALS: tuple[tuple[str, str, str, Callable[[float], bool]], ...] = (

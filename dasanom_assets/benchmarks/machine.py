@@ -1,11 +1,10 @@
-"""What a benchmark ran on, kept beside its figures."""
+"""What a benchmark ran on, kept beside its figures, and what it took of it."""
 
 import json
-import os
-import platform
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from dasanom_assets.evaluation.hardware import this_machine
 
 
 def write_figures(path: Path | None, figures: dict[str, Any], **more: Any) -> None:
@@ -23,24 +22,6 @@ def write_figures(path: Path | None, figures: dict[str, Any], **more: Any) -> No
     if path is None:
         return
     path.write_text(json.dumps({"machine": this_machine() | more, **figures}, indent=1) + "\n")
-
-
-def this_machine() -> dict[str, Any]:
-    """Return the processor, its cores, Python's version and the date."""
-    return {
-        "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-    }
-
-
-def processor() -> str:
-    """Return the name of the processor, or of its kind where the system does not tell."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
 
 
 def kilobytes(name: str) -> int:

@@ -70,19 +70,19 @@ def _unit(x: np.ndarray) -> np.ndarray:
     return x / np.sqrt(np.mean(x**2))
 
 
-def _ringing(at: np.ndarray, strength: np.ndarray, n: int, hertz: float, decay_s: float) -> np.ndarray:
+def _ringing(strikes: np.ndarray, strength: np.ndarray, n: int, hertz: float, decay_s: float) -> np.ndarray:
     """Return a resonance struck at some samples, shape (n,)."""
-    inside = (at >= 0) & (at < n)
+    inside = (strikes >= 0) & (strikes < n)
     train = np.zeros(n)
-    np.add.at(train, at[inside], strength[inside])
+    np.add.at(train, strikes[inside], strength[inside])
     t = np.arange(int(6 * decay_s * RATE)) / RATE
     return signal.oaconvolve(train, np.exp(-t / decay_s) * np.sin(2 * np.pi * hertz * t))[:n]
 
 
-def fan(of: Character, rng: np.random.Generator, n: int, fault: str) -> np.ndarray:
+def fan(character: Character, rng: np.random.Generator, n: int, fault: str) -> np.ndarray:
     """Blades that pass, and the wind they make; `imbalance`, `bearing`, `loose_blade`."""
-    turns = _turns(rng, n, of.shaft_hz)
-    blades = _unit(_harmonics(6 * turns, of.weights[:12], 1.0))
+    turns = _turns(rng, n, character.shaft_hz)
+    blades = _unit(_harmonics(6 * turns, character.weights[:12], 1.0))
     wind = band_noise(rng, n, RATE, (150, 2500))[0] * (1 + 0.15 * np.sin(2 * np.pi * 6 * turns))
     if fault == "imbalance":  # the rotor sways
         blades = blades * (1 + rng.uniform(0.35, 0.6) * np.sin(2 * np.pi * turns / 6))
@@ -90,22 +90,24 @@ def fan(of: Character, rng: np.random.Generator, n: int, fault: str) -> np.ndarr
     if fault == "bearing":  # the outer race of nine balls: 3.6 strikes a turn
         strikes = _crossings(3.6 * turns)
         strength = rng.uniform(0.7, 1.3, len(strikes))
-        sound += rng.uniform(0.1, 0.2) * _unit(_ringing(strikes, strength, n, 3200 + of.resonance_hz, 0.002))
+        sound += rng.uniform(0.1, 0.2) * _unit(
+            _ringing(strikes, strength, n, 3200 + character.resonance_hz, 0.002)
+        )
     if fault == "loose_blade":  # rattles now and then
         gate = _bursts(rng, n, per_second=0.7, seconds=0.5)
         strikes = _crossings(2 * turns)
-        rattle = _unit(_ringing(strikes, np.ones(len(strikes)), n, 1400 + of.resonance_hz, 0.006))
+        rattle = _unit(_ringing(strikes, np.ones(len(strikes)), n, 1400 + character.resonance_hz, 0.006))
         sound += rng.uniform(0.5, 0.8) * gate * rattle
     return sound
 
 
-def pump(of: Character, rng: np.random.Generator, n: int, fault: str) -> np.ndarray:
+def pump(character: Character, rng: np.random.Generator, n: int, fault: str) -> np.ndarray:
     """A motor's hum, vanes, and water; `cavitation`, `leak`, `worn_vane`."""
-    turns = _turns(rng, n, of.shaft_hz)
-    hum = _harmonics(np.arange(n) / RATE * 100 + rng.random(), of.weights[:6], 1.3)
-    vanes = _harmonics(5 * turns, of.weights[6:20], 0.8)
+    turns = _turns(rng, n, character.shaft_hz)
+    hum = _harmonics(np.arange(n) / RATE * 100 + rng.random(), character.weights[:6], 1.3)
+    vanes = _harmonics(5 * turns, character.weights[6:20], 0.8)
     if fault == "worn_vane":  # half orders grow
-        vanes += rng.uniform(0.25, 0.4) * _harmonics(2.5 * turns, of.weights[:8], 0.5)
+        vanes += rng.uniform(0.25, 0.4) * _harmonics(2.5 * turns, character.weights[:8], 0.5)
     sound = _unit(hum) + _unit(vanes) + 0.7 * band_noise(rng, n, RATE, (300, 5000))[0]
     if fault == "cavitation":  # bubbles: crackling between 2 and 6 kHz
         strikes = np.flatnonzero(rng.random(n) < 60 / RATE)
@@ -116,19 +118,21 @@ def pump(of: Character, rng: np.random.Generator, n: int, fault: str) -> np.ndar
     return sound
 
 
-def slider(of: Character, rng: np.random.Generator, n: int, fault: str) -> np.ndarray:
+def slider(character: Character, rng: np.random.Generator, n: int, fault: str) -> np.ndarray:
     """A carriage that goes to and fro, its motor's whine, and its friction; `scratch`, `dry`, `hesitation`."""
-    stroke = _turns(rng, n, of.shaft_hz / 30, 0.01)
+    stroke = _turns(rng, n, character.shaft_hz / 30, 0.01)
     if fault == "hesitation":  # the carriage sticks for a moment on its way
         phase = stroke % 1
         stroke = stroke + 0.05 * np.sin(2 * np.pi * 4 * phase) * (phase > 0.2) * (phase < 0.7)
     speed = np.abs(np.sin(2 * np.pi * stroke))
-    whine = np.sin(2 * np.pi * np.cumsum(400 + of.resonance_hz + 900 * speed) / RATE)
-    whine += 0.5 * np.sin(4 * np.pi * np.cumsum(400 + of.resonance_hz + 900 * speed) / RATE)
+    whine = np.sin(2 * np.pi * np.cumsum(400 + character.resonance_hz + 900 * speed) / RATE)
+    whine += 0.5 * np.sin(4 * np.pi * np.cumsum(400 + character.resonance_hz + 900 * speed) / RATE)
     friction = band_noise(rng, n, RATE, (500, 4000))[0]
     sound = speed * (whine + 0.7 * friction)
     ends = _crossings(2 * stroke)
-    sound = _unit(sound) + 0.6 * _unit(_ringing(ends, np.ones(len(ends)), n, 250 + of.resonance_hz / 2, 0.02))
+    sound = _unit(sound) + 0.6 * _unit(
+        _ringing(ends, np.ones(len(ends)), n, 250 + character.resonance_hz / 2, 0.02)
+    )
     if fault == "scratch":  # at one place of the rail
         strikes = _crossings(2 * stroke + 0.37)
         strength = rng.uniform(0.5, 1.2, len(strikes))
@@ -138,24 +142,24 @@ def slider(of: Character, rng: np.random.Generator, n: int, fault: str) -> np.nd
     return sound
 
 
-def valve(of: Character, rng: np.random.Generator, n: int, fault: str) -> np.ndarray:
+def valve(character: Character, rng: np.random.Generator, n: int, fault: str) -> np.ndarray:
     """A solenoid that opens and closes, with air after it; `missed`, `bounce`, `leak`."""
-    pace = 1 / (of.shaft_hz / 8)
+    pace = 1 / (character.shaft_hz / 8)
     gaps = pace * (1 + rng.normal(0, 0.04, int(n / RATE / pace) + 3))
-    at = (np.cumsum(gaps) - gaps[0] * rng.random()) * RATE
+    strikes = (np.cumsum(gaps) - gaps[0] * rng.random()) * RATE
     if fault == "missed":
-        at = at[rng.random(len(at)) > 0.2]
-    at = at.astype(np.int64)
-    strength = rng.uniform(0.8, 1.2, len(at))
-    click = _ringing(at, strength, n, 900 + of.resonance_hz, 0.006)
-    click += 0.6 * _ringing(at, strength, n, 2600 + of.resonance_hz, 0.003)
+        strikes = strikes[rng.random(len(strikes)) > 0.2]
+    strikes = strikes.astype(np.int64)
+    strength = rng.uniform(0.8, 1.2, len(strikes))
+    click = _ringing(strikes, strength, n, 900 + character.resonance_hz, 0.006)
+    click += 0.6 * _ringing(strikes, strength, n, 2600 + character.resonance_hz, 0.003)
     puff = np.zeros(n)
-    np.add.at(puff, at[(at >= 0) & (at < n)], 1.0)
+    np.add.at(puff, strikes[(strikes >= 0) & (strikes < n)], 1.0)
     envelope = signal.oaconvolve(puff, np.exp(-np.arange(RATE // 4) / RATE / 0.05))[:n]
     sound = _unit(click) + 0.5 * envelope * band_noise(rng, n, RATE, (1500, 6000))[0]
     if fault == "bounce":  # the armature falls back once more
-        again = at + (rng.normal(0.045, 0.004, len(at)) * RATE).astype(np.int64)
-        sound += rng.uniform(0.35, 0.5) * _unit(_ringing(again, strength, n, 1200 + of.resonance_hz, 0.006))
+        again = strikes + (rng.normal(0.045, 0.004, len(strikes)) * RATE).astype(np.int64)
+        sound += rng.uniform(0.35, 0.5) * _unit(_ringing(again, strength, n, 1200 + character.resonance_hz, 0.006))
     if fault == "leak":
         sound += rng.uniform(0.12, 0.2) * band_noise(rng, n, RATE, (3000, 7000))[0]
     return sound
@@ -184,19 +188,21 @@ MACHINES: dict[str, tuple[Machine, tuple[str, ...]]] = {
 }
 
 
-def factory(of: Character, rng: np.random.Generator, n: int) -> np.ndarray:
+def factory(character: Character, rng: np.random.Generator, n: int) -> np.ndarray:
     """Return the noise of a factory with unit variance, shape (n,): a murmur, motors nearby, and clanks."""
     murmur = sum(
         rng.uniform(0.85, 1.15) * weight * band_noise(rng, n, RATE, band)[0]
         for band, weight in (((60, 400), 1.0), ((400, 1600), 0.6), ((1600, 7000), 0.35))
     )
-    motors = sum(rng.uniform(0.1, 0.3) * np.sin(2 * np.pi * _turns(rng, n, hertz)) for hertz in of.motors_hz)
+    motors = sum(
+        rng.uniform(0.1, 0.3) * np.sin(2 * np.pi * _turns(rng, n, hertz)) for hertz in character.motors_hz
+    )
     clanks = np.flatnonzero(rng.random(n) < 0.3 / RATE)
     strength = rng.exponential(1.5, len(clanks))
     return _unit(murmur + motors + _ringing(clanks, strength, n, rng.uniform(700, 3500), 0.05))
 
 
-def character(machine: str, number: int, seed: int) -> Character:
+def draw_character(machine: str, number: int, seed: int) -> Character:
     """Draw what makes the machine of an id."""
     rng = np.random.default_rng([seed, 1, list(MACHINES).index(machine), number])
     return Character(rng.uniform(22, 32), rng.uniform(0, 300), rng.uniform(0.3, 1.0, 24), rng.uniform(80, 700, 3))
@@ -206,7 +212,7 @@ def character(machine: str, number: int, seed: int) -> Character:
 def usual_loudness(machine: str, number: int, n: int, seed: int) -> float:
     """Return the root mean square of one normal clip of `n` samples."""
     make, _ = MACHINES[machine]
-    sound = make(character(machine, number, seed), np.random.default_rng(seed), n, "")
+    sound = make(draw_character(machine, number, seed), np.random.default_rng(seed), n, "")
     return float(np.sqrt(np.mean(sound**2)))
 
 
@@ -230,16 +236,18 @@ def clip(
         Usual ratio of the machine's loudness to the factory's.
     seed : int
     """
-    of = list(MACHINES).index(machine)
-    rng = np.random.default_rng([seed, 2, of, number, index, len(fault) and 1 + MACHINES[machine][1].index(fault)])
+    machine_index = list(MACHINES).index(machine)
+    rng = np.random.default_rng(
+        [seed, 2, machine_index, number, index, len(fault) and 1 + MACHINES[machine][1].index(fault)]
+    )
     n = round(seconds * RATE)
     make, _ = MACHINES[machine]
     # A normal clip's loudness is the measure: a fault adds to the sound, not to a fixed sum.
-    drawn = character(machine, number, seed)
-    sound = make(drawn, rng, n, fault)
+    character = draw_character(machine, number, seed)
+    sound = make(character, rng, n, fault)
     usual = usual_loudness(machine, number, n, seed)
     levels = 10 ** (rng.normal(0, LOUDNESS_DB, 2) / 20)
-    noise = factory(drawn, rng, n) * 10 ** (-snr_db / 20)
+    noise = factory(character, rng, n) * 10 ** (-snr_db / 20)
     return (FULL_SCALE * (levels[0] * sound / usual + levels[1] * noise)).astype(np.float32)
 
 

@@ -65,9 +65,9 @@ def window_truth(scores: pa.Table, activity: pa.Table, min_seconds: float = 4.0)
         active = np.zeros((n_channels, n_seconds), bool)
         active[true_channel - origin, true_second - began] = True
         near = ndimage.maximum_filter1d(active, 2 * GUARD_CHANNELS + 1, axis=0, mode="constant")
-        at, first, last = channel - origin, start - began, end - began
-        inside = _sums(active, at, first, last) >= min_seconds
-        disturbed = _sums(near, at, first - GUARD_SECONDS, last + GUARD_SECONDS) > 0
+        row, first, last = channel - origin, start - began, end - began
+        inside = _sums(active, row, first, last) >= min_seconds
+        disturbed = _sums(near, row, first - GUARD_SECONDS, last + GUARD_SECONDS) > 0
         out[rows] = np.where(inside, 1, np.where(disturbed, -1, 0))
     return out
 
@@ -108,8 +108,8 @@ def evaluate_windows(
     for kind in sorted(activity["kind"].unique().to_pylist()):
         of_kind = window_truth(scores, activity.filter(pc.equal(activity["kind"], kind)), min_seconds)
         by_kind[kind] = _ranking(value[of_kind == 1], quiet)["auc"]
-    found = _ranking(value[truth == 1], quiet)
-    return found | {"n_positive": int((truth == 1).sum()), "n_negative": len(quiet), "auc_by_kind": by_kind}
+    figures = _ranking(value[truth == 1], quiet)
+    return figures | {"n_positive": int((truth == 1).sum()), "n_negative": len(quiet), "auc_by_kind": by_kind}
 
 
 def _ranking(positive: np.ndarray, negative: np.ndarray) -> dict[str, float]:
@@ -149,23 +149,23 @@ def evaluate_events(events: pa.Table, truth_events: pa.Table) -> dict[str, Any]:
     ours, true = _frame(events), _frame(truth_events)
     together = _overlap(ours, true)
     threat = true["threat"].to_numpy(dtype=bool)
-    found: np.ndarray = np.logical_or.reduce(together, axis=0)
+    found_truths: np.ndarray = np.logical_or.reduce(together, axis=0)
     false_alarm = ~together[:, threat].any(axis=1)
     start, score, peak = (ours[name].to_numpy() for name in ("start", "score", "peak_channel"))
     onset, apart, channel = [], [], []
-    for j in np.flatnonzero(found & threat):
-        mine = np.flatnonzero(together[:, j])
-        onset.append(float(abs(start[mine].min() - true["start"].to_numpy()[j]) / SECOND_NS))
-        apart.append(bool(together[mine].sum() == len(mine)))
-        channel.append(int(abs(peak[mine[score[mine].argmax()]] - true["peak_channel"].to_numpy()[j])))
+    for j in np.flatnonzero(found_truths & threat):
+        matching = np.flatnonzero(together[:, j])
+        onset.append(float(abs(start[matching].min() - true["start"].to_numpy()[j]) / SECOND_NS))
+        apart.append(bool(together[matching].sum() == len(matching)))
+        channel.append(int(abs(peak[matching[score[matching].argmax()]] - true["peak_channel"].to_numpy()[j])))
     kinds = true["kind"].to_numpy()
-    n_threats, n_found = int(threat.sum()), int((found & threat).sum())
+    n_threats, n_found = int(threat.sum()), int((found_truths & threat).sum())
     duration = (true["end"].to_numpy() - true["start"].to_numpy()) / SECOND_NS
     return {
         "n_threats": n_threats,
         "n_found": n_found,
         "recall": n_found / n_threats if n_threats else float("nan"),
-        "recall_by_kind": {kind: float(found[kinds == kind].mean()) for kind in np.unique(kinds[threat])},
+        "recall_by_kind": {kind: float(found_truths[kinds == kind].mean()) for kind in np.unique(kinds[threat])},
         "n_events": len(ours),
         "false_alarms": int(false_alarm.sum()),
         "false_alarms_on": {
@@ -175,7 +175,7 @@ def evaluate_events(events: pa.Table, truth_events: pa.Table) -> dict[str, Any]:
         "onset_errors_s": onset,
         "channel_errors": channel,
         "apart": apart,
-        "found": found[threat].tolist(),
+        "found": found_truths[threat].tolist(),
         "durations_s": duration[threat].tolist(),
     }
 
@@ -195,7 +195,7 @@ def median_errors(events: Iterable[dict[str, Any]]) -> dict[str, float]:
         for name in ("onset_errors_s", "channel_errors", "apart")
     )
     values = {"onset_error_s": onset, "onset_error_apart_s": onset[apart.astype(bool)], "channel_error": channel}
-    return {name: float(np.median(of)) if len(of) else float("nan") for name, of in values.items()}
+    return {name: float(np.median(errors)) if len(errors) else float("nan") for name, errors in values.items()}
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
@@ -234,16 +234,16 @@ def main(argv: list[str] | None = None) -> int:
     for day in days:
         scores, activity = with_score(store.read_day("anomaly_scores", day)), read_truth(store, day, "activity")
         for column in [name for name in scores.column_names if name.startswith("score")]:
-            found = evaluate_windows(scores, activity, column)
-            by_kind = {f"auc {kind}": auc for kind, auc in found.pop("auc_by_kind").items()}
-            windows.append({"day": day, "score": column} | found | by_kind)
+            figures = evaluate_windows(scores, activity, column)
+            by_kind = {f"auc {kind}": auc for kind, auc in figures.pop("auc_by_kind").items()}
+            windows.append({"day": day, "score": column} | figures | by_kind)
         if store.has_day("anomaly_events", day):
-            found = evaluate_events(store.read_day("anomaly_events", day), read_truth(store, day, "events"))
-            found |= median_errors([found])
+            figures = evaluate_events(store.read_day("anomaly_events", day), read_truth(store, day, "events"))
+            figures |= median_errors([figures])
             for name in ("recall_by_kind", "onset_errors_s", "channel_errors", "apart", "found", "durations_s"):
-                del found[name]
-            on = {f"false on {kind}": count for kind, count in found.pop("false_alarms_on").items()}
-            events.append({"day": day} | found | on)
+                del figures[name]
+            on = {f"false on {kind}": count for kind, count in figures.pop("false_alarms_on").items()}
+            events.append({"day": day} | figures | on)
     for rows in filter(None, (windows, events)):
         print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format, na_rep="-"), end="\n\n")
     return 0

@@ -25,8 +25,8 @@ import numpy as np
 import pyarrow as pa
 from sklearn.metrics import roc_auc_score
 
-from dasanom_assets.benchmarks.ingest import timed
 from dasanom_assets.benchmarks.machine import write_figures
+from dasanom_assets.benchmarks.timing import timed
 from dasanom_assets.detection.minutes.segments import models_of_channels
 from dasanom_assets.detection.minutes.temporal import TERMS, Temporal, temporal_terms
 from dasanom_assets.settings import TemporalSettings
@@ -37,7 +37,7 @@ from dasanom_assets.tables.store import Store
 
 SETTINGS = TemporalSettings()
 FIRST = date(2026, 1, 5)  # a Monday
-BANDS, RATE = 16, 2
+BANDS, FRAMES_PER_SECOND = 16, 2
 OPENS, HOURS = 8, 4
 """The hour, UTC, at which a simulated day begins, and its length."""
 LEARNED, CALIBRATED, TESTED = 28, 7, 14
@@ -85,8 +85,8 @@ def events_of(day: date, channels: int, seed: int, *, unusual: bool) -> list[Eve
         for _ in range(2):
             start, first = int(rng.integers(0, HOURS * 3600 - 120)), int(rng.integers(0, channels - 2))
             length = int(rng.integers(60, 121))
-            where = (first, first + 1, first + 2)
-            out.append(Event("digging", start, start + length, where, rng.uniform(0.3, 1.2)))
+            dug_channels = (first, first + 1, first + 2)
+            out.append(Event("digging", start, start + length, dug_channels, rng.uniform(0.3, 1.2)))
     return out
 
 
@@ -103,8 +103,8 @@ def simulated_channels(day: date, channels: int, events: list[Event], seed: int)
     start = int(datetime(day.year, day.month, day.day, OPENS, tzinfo=UTC).timestamp())
     for channel in range(channels):
         rng = np.random.default_rng([seed, day.toordinal(), channel, 3])
-        rows = rng.normal(size=(len(second), RATE, BANDS)).astype(np.float32)
-        rows *= np.where(rng.random((len(second), RATE, 1)) < 0.1, 1.8, 1.0)
+        rows = rng.normal(size=(len(second), FRAMES_PER_SECOND, BANDS)).astype(np.float32)
+        rows *= np.where(rng.random((len(second), FRAMES_PER_SECOND, 1)) < 0.1, 1.8, 1.0)
         rows += (usual[channel] + drift)[:, None]
         for event in events:
             if channel in event.channels:
@@ -219,18 +219,18 @@ def bench_cost(sizes: tuple[int, ...], history: int, wide: int, runs: int, seed:
 
     A wide line is extrapolated from the largest size, what does not grow with it included.
     """
-    day, whole = FIRST + timedelta(days=history), 86_400
+    day, day_seconds = FIRST + timedelta(days=history), 86_400
     figures: dict[str, list[float]] = {"models_s": [], "terms_s": [], "processor_s": []}
     size = 0
 
-    def channels(of: date, n: int) -> Iterator[WhiteChannel]:
-        start = int(datetime(of.year, of.month, of.day, tzinfo=UTC).timestamp())
-        rng = np.random.default_rng([seed, of.toordinal()])
+    def channels(simulated_day: date, n: int) -> Iterator[WhiteChannel]:
+        start = int(datetime(simulated_day.year, simulated_day.month, simulated_day.day, tzinfo=UTC).timestamp())
+        rng = np.random.default_rng([seed, simulated_day.toordinal()])
         for channel in range(n):
-            rows = rng.standard_normal((whole, RATE, BANDS), np.float32)
-            rows[rng.random((whole, RATE)) < 0.1] *= 1.8
-            at = (start + np.arange(whole)) * SECOND_NS
-            yield WhiteChannel("north", channel, at, rows, np.ones(whole, bool), {})
+            rows = rng.standard_normal((day_seconds, FRAMES_PER_SECOND, BANDS), np.float32)
+            rows[rng.random((day_seconds, FRAMES_PER_SECOND)) < 0.1] *= 1.8
+            starts = (start + np.arange(day_seconds)) * SECOND_NS
+            yield WhiteChannel("north", channel, starts, rows, np.ones(day_seconds, bool), {})
 
     for n in sizes:
         with tempfile.TemporaryDirectory(prefix="dasanom-") as root:

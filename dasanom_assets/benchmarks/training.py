@@ -120,8 +120,8 @@ def ways(bank: WindowBank, device: str) -> dict[str, Way]:
     def cut_by_index() -> Iterator[torch.Tensor]:
         source = DeviceWindows(bank, device)
         while True:
-            for some in torch.randperm(len(bank), generator=generator, device=device).split(SETTINGS.batch):
-                yield source[some]
+            for positions in torch.randperm(len(bank), generator=generator, device=device).split(SETTINGS.batch):
+                yield source[positions]
 
     def copied(workers: int) -> Iterator[torch.Tensor]:
         loader = DataLoader(

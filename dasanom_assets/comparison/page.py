@@ -3,12 +3,11 @@
 Pages are Jinja2 templates that extend ``page.html.j2`` and escape what they are given, unless it is `Markup`.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
@@ -24,40 +23,32 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{value:,.{digits}f}"
 
 
-_TEMPLATES = Environment(
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    loader=PackageLoader("dasanom_assets.comparison"),
-)
-_TEMPLATES.globals |= {"count": count, "number": number}
+def templates(package: str) -> Environment:
+    """Return the templates of a package, which find those of this one, too."""
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("dasanom_assets.comparison")]),
+    )
+    environment.globals |= {"count": count, "number": number}
+    return environment
 
 
-def render(template: str, **values: Any) -> str:
+def render(environment: Environment, template: str, **values: Any) -> str:
     """Return a page that needs no other file.
 
     Parameters
     ----------
+    environment : jinja2.Environment
+        See `templates`.
     template : str
-        Name of a template of this package that extends ``page.html.j2``.
+        Name of one that extends ``page.html.j2``.
     **values
         What it shows: text and numbers, or `Markup` where they are HTML.
     """
-    return _TEMPLATES.get_template(template).render(plotly=Markup(get_plotlyjs()), **values)
-
-
-def html_page(title: str, body: str) -> str:
-    """Return a page of HTML that is there already.
-
-    Parameters
-    ----------
-    title : str
-        HTML.
-    body : str
-        HTML: header, sections and footer.
-    """
-    return render("whole.html.j2", title=Markup(title), body=Markup(body))
+    return environment.get_template(template).render(plotly=Markup(get_plotlyjs()), **values)
 
 
 def plot(figure: go.Figure, name: str) -> Markup:
@@ -71,14 +62,6 @@ def plot(figure: go.Figure, name: str) -> Markup:
             div_id=name,
         )
     )
-
-
-def table(names: Sequence[str], rows: Sequence[Sequence[Any]], kind: str = "") -> Markup:
-    """Return an HTML table; a cell is HTML, or HTML and the number it is sorted by."""
-    cells = [
-        [(Markup(cell[0]), cell[1]) if isinstance(cell, tuple) else Markup(cell) for cell in row] for row in rows
-    ]
-    return vars(_TEMPLATES.get_template("table.html.j2").module)["table"](names, cells, kind)
 
 
 # Plotly's own default offers a button that uploads the data of a figure to its maker.

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from dasanom_assets.comparison import figures, pictures
 from dasanom_assets.comparison.alarms import Alarm, alarms_of, clock, cluster_name, of_side
 from dasanom_assets.comparison.figures import EmbeddingMap
-from dasanom_assets.comparison.page import count, number, plot, render
+from dasanom_assets.comparison.page import count, number, plot, render, templates
 from dasanom_assets.comparison.palette import COLOUR, LABEL
 from dasanom_assets.comparison.waterfall import Panels, Waterfall, colour_range
 
@@ -139,6 +139,7 @@ def day_report(findings: Findings) -> ReportFiles:
     both_sides = findings.contractor_events is not None
     sentence = _sentence(findings, alarms)
     page = render(
+        templates("dasanom_assets.comparison"),
         "day_report.html.j2",
         findings=findings,
         both_sides=both_sides,

@@ -48,8 +48,8 @@ def build_assets() -> list[dg.AssetsDefinition]:
         """Detectors on labelled machine sound, or on another labelled set, beside what is published of it."""
         from pathlib import Path
 
-        from dasanom_assets.benchmarks.labelled import chosen_channels, is_full, run, table
-        from dasanom_assets.benchmarks.labelled_report import headline, report
+        from dasanom_assets.evaluation.labelled import chosen_channels, is_full, run, table
+        from dasanom_assets.evaluation.labelled_report import headline, report
         from dasanom_assets.models.training import resolve_device
         from dasanom_assets.recordings.labelled_sets import LabelledSet, layout_of
 
@@ -64,9 +64,9 @@ def build_assets() -> list[dg.AssetsDefinition]:
             ids=tuple(config.ids),
         )
         with LoggedProgress(context.log.info, len(dataset.files()), "files") as progress:
-            where = resolve_device(device)
+            torch_device = resolve_device(device)
             figures = run(
-                dataset, settings, where, pool=config.pool, say=context.log.info, progress=progress.update
+                dataset, settings, torch_device, pool=config.pool, say=context.log.info, progress=progress.update
             )
         name = config.name or figures["set"]
         urls = {
@@ -108,8 +108,8 @@ def build_assets() -> list[dg.AssetsDefinition]:
         settings: dg.ResourceParam[Settings],
     ) -> dg.MaterializeResult:
         """Report that lays all detectors side by side: quality, cost, false alarms, and where they disagree."""
-        from dasanom_assets.benchmarks.choice import gather
-        from dasanom_assets.benchmarks.choice_report import report
+        from dasanom_assets.evaluation.choice import gather
+        from dasanom_assets.evaluation.choice_report import report
 
         figures = gather(store, config.days or store.days("anomaly_scores"), settings, context.log.info)
         urls = {

@@ -1,4 +1,4 @@
-"""The benchmarks in Dagster: their reports in the data root, and their figures in the event."""
+"""Labelled sets and the choice of detectors in Dagster: reports in the data root, and figures in the event."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dasanom_assets.benchmarks.assets import build_assets
+from dasanom_assets.evaluation.assets import build_assets
 from dasanom_assets.settings import DetectionSettings, InfoGanSettings, Settings, VaeSettings
 from dasanom_assets.tables.store import Store
 
@@ -16,8 +16,8 @@ from dasanom_assets.tables.store import Store
 def test_a_labelled_set_and_the_choice_of_models_are_materialized(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dasanom_assets.benchmarks.clips.STEPS", 10)
-    monkeypatch.setattr("dasanom_assets.benchmarks.autoencoder.EPOCHS", 1)
+    monkeypatch.setattr("dasanom_assets.evaluation.groups.STEPS", 10)
+    monkeypatch.setattr("dasanom_assets.evaluation.autoencoder.EPOCHS", 1)
     rng = np.random.default_rng(0)
     for label, n in (("normal", 45), ("abnormal", 4)):
         folder = tmp_path / "sounds" / "6_dB" / "bench" / "id_00" / label

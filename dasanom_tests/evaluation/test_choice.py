@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from dasanom_assets.benchmarks.choice import FUSED, clusterings, disagreement, flagged_events, gather
-from dasanom_assets.benchmarks.choice_report import report
-from dasanom_assets.benchmarks.labelled import means
+from dasanom_assets.evaluation.choice import FUSED, clusterings, disagreement, flagged_events, gather
+from dasanom_assets.evaluation.choice_report import report
+from dasanom_assets.evaluation.labelled import means
 from dasanom_assets.settings import DetectionSettings, Settings
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector, with_detectors
 from dasanom_assets.tables.store import Store

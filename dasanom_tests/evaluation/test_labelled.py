@@ -1,4 +1,4 @@
-"""The benchmark of labelled sets: figures, thresholds, what is published and missing, runs of each layout."""
+"""The check on labelled sets: figures, thresholds, what is missing, runs of each layout."""
 
 import json
 import shutil
@@ -6,40 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from dasanom_assets.benchmarks import machines
-from dasanom_assets.benchmarks.clips import BASELINE, FUSED
-from dasanom_assets.benchmarks.labelled import (
+from dasanom_assets.evaluation.groups import BASELINE, FUSED
+from dasanom_assets.evaluation.labelled import (
     MEASURES,
     chosen_channels,
     figures_of,
     is_full,
-    main,
     means,
     missing,
     run,
     table,
     threshold_of,
 )
-from dasanom_assets.benchmarks.labelled_report import headline, report
-from dasanom_assets.benchmarks.published import MIMII_CLIPS, dcase_baseline, mimii_baseline, snr_db
+from dasanom_assets.evaluation.labelled_report import headline, report
 from dasanom_assets.recordings.labelled_sets import Group, LabelledFile, LabelledSet
-from dasanom_assets.settings import DetectionSettings, InfoGanSettings, Settings, VaeSettings
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Networks that learn next to nothing, in seconds."""
-    monkeypatch.setattr("dasanom_assets.benchmarks.clips.STEPS", 20)
-    monkeypatch.setattr("dasanom_assets.benchmarks.autoencoder.EPOCHS", 2)
-    vae = VaeSettings(latent=4, widths=(8, 8, 8), max_epochs=1)
-    detection = DetectionSettings(detectors=("neighbours", "vae"), fused=("neighbours", "vae"))
-    infogan = InfoGanSettings(widths=(8, 8), features=16, max_epochs=1)
-    return Settings(vae=vae, infogan=infogan, detection=detection)
+from dasanom_assets.settings import Settings
+from dasanom_tests.evaluation.conftest import write_set
 
 
 def test_figures_are_those_of_counting() -> None:
@@ -69,18 +55,6 @@ def test_the_share_of_false_alarms_is_what_was_asked_for() -> None:
     assert np.mean(realised) == pytest.approx(0.1, abs=0.006)
 
 
-def test_what_is_published_of_mimii() -> None:
-    assert [snr_db(f) for f in ("6_dB", "-6_dB", "min6dB", "0_dB_fan", "m")] == [6, -6, -6, 0, None]
-    by_machine = [[mimii_baseline(m, "", folder) for m in MIMII_CLIPS] for folder in ("6_dB", "0_dB", "-6_dB")]
-    assert by_machine[0] == pytest.approx([0.920, 0.799, 0.857, 0.679], abs=6e-4)
-    assert np.mean(by_machine, axis=1) == pytest.approx([0.814, 0.731, 0.661], abs=6e-4)
-    assert mimii_baseline("valve", "id_04", "-6_dB") == 0.454
-    assert mimii_baseline("made_fan", "", "6_dB") is None
-    assert mimii_baseline("fan", "", "3_dB") is None
-    assert dcase_baseline("slider") == (0.850, 0.669)
-    assert dcase_baseline("lathe") == (None, None)
-
-
 def test_beside_the_mean_over_machines_stands_what_is_published_of_the_same_ones() -> None:
     def published(*machines: str) -> float | None:
         row = dict.fromkeys((*MEASURES, "train_seconds", "score_seconds"), 0.9)
@@ -108,18 +82,6 @@ def test_microphones_are_chosen_in_words() -> None:
     assert chosen_channels([], "das") is None
     assert chosen_channels(["all"], "mimii") is None
     assert chosen_channels(["3", "1"], "mimii") == (3, 1)
-
-
-def write_set(root: Path, machine: str = "made_fan", normal: int = 50, abnormal: int = 6) -> None:
-    """A set whose faults cannot be missed: they are a hiss."""
-    for label, count in (("normal", normal), ("abnormal", abnormal)):
-        folder = root / "6_dB" / machine / "id_00" / label
-        folder.mkdir(parents=True)
-        for i in range(count):
-            rng = np.random.default_rng([i, len(label)])
-            x = rng.normal(0, 0.02, 4 * machines.RATE) + (label == "abnormal") * 0.1 * np.sign(rng.normal(size=1))
-            x += (label == "abnormal") * np.diff(rng.normal(0, 0.03, 4 * machines.RATE + 1))
-            soundfile.write(folder / f"{i:03d}.wav", x, machines.RATE, subtype="PCM_16")
 
 
 def test_a_run_reports_every_group_and_detector_and_what_it_left_out(tmp_path: Path, quick: Settings) -> None:
@@ -154,18 +116,6 @@ def test_a_run_reports_every_group_and_detector_and_what_it_left_out(tmp_path: P
     assert files["png"].startswith(b"\x89PNG")
     assert json.loads(files["json"]) == figures
     assert headline(figures).startswith("6_dB made_fan: mean AUC 1.000 fused")
-
-
-def test_the_command_writes_a_report_and_refuses_a_folder_that_is_none(
-    tmp_path: Path, quick: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("dasanom_assets.benchmarks.labelled.Settings", lambda: quick)
-    write_set(tmp_path / "sound", normal=45, abnormal=4)
-    assert main([str(tmp_path / "sound"), "--out", str(tmp_path / "out"), "--name", "mine"]) == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"mine.html", "mine.png", "mine.json"}
-    assert "| 6_dB | made_fan | id_00 | fused |" in capsys.readouterr().out
-    assert main([str(tmp_path / "nowhere")]) == 1
-    assert "is not a folder" in capsys.readouterr().err
 
 
 def test_a_set_without_a_group_that_can_be_scored_still_has_a_report(tmp_path: Path, quick: Settings) -> None:
@@ -231,29 +181,3 @@ def test_real_clips_of_mimii_go_through_and_the_rest_is_said_to_be_missing(
     apart = run(LabelledSet(tmp_path), quick, "cpu", compared=())
     assert not apart["rows"]
     assert [row["group"] for row in apart["not_scored"]] == ["6_dB valve id_00", "6_dB valve id_06"]
-
-
-def test_made_clips_differ_as_recordings_do_and_faults_do_not_make_them_louder() -> None:
-    one, again = (machines.clip("fan", 0, "", 0, 2, 6, 0) for _ in range(2))
-    assert np.array_equal(one, again)
-    assert one.shape == (2 * machines.RATE,)
-    for machine, (_, faults) in machines.MACHINES.items():
-        level = {
-            fault: np.array([20 * np.log10(machines.clip(machine, 0, fault, i, 2, 6, 0).std()) for i in range(12)])
-            for fault in ("", *faults)
-        }
-        for fault in faults:
-            assert abs(level[fault].mean() - level[""].mean()) < 1.5, (machine, fault)
-        assert np.abs(level[""]).max() < 40  # never clipped, never silent
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_planted_faults_are_found_better_than_by_either_baseline(tmp_path: Path) -> None:
-    """One machine of the made set, at a size at which the others are not; docs/benchmarks.md has the whole."""
-    machines.make_set(tmp_path, ids=1, normal=60, abnormal=20, machines=("pump",))
-    settings = Settings(detection=DetectionSettings(detectors=("mahalanobis",)))
-    figures = run(LabelledSet(tmp_path), settings, "cpu", compared=())
-    auc = {row["detector"]: row["auc"] for row in figures["rows"]}
-    assert list(auc) == ["mahalanobis", "residual", FUSED, BASELINE]
-    assert auc[FUSED] > max(auc["mahalanobis"], auc[BASELINE])

@@ -61,8 +61,8 @@ class Autoencoder:
         generator = torch.Generator(device).manual_seed(seed)
         data = (torch.from_numpy(x).to(device) - mean) / scale
         for _ in range(EPOCHS):
-            for some in torch.randperm(len(data), generator=generator, device=device).split(BATCH):
-                batch = data[some]
+            for positions in torch.randperm(len(data), generator=generator, device=device).split(BATCH):
+                batch = data[positions]
                 loss = nn.functional.mse_loss(network(batch), batch)
                 optimizer.zero_grad()
                 loss.backward()

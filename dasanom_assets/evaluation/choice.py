@@ -34,7 +34,7 @@ from dasanom_assets.tables.store import Store
 
 FUSED = "fused"
 REPORTS = "reports/mimii_benchmark"
-RATE = 1e-3
+FLAGGED_SHARE = 1e-3
 """Share of ordinary windows that each detector may flag. P-values end at 1 / (n + 1): a detector that has judged
 fewer than 999 reference windows flags none."""
 MAX_WINDOWS = 1_000_000
@@ -69,7 +69,7 @@ def gather(store: Store, days: Iterable[str], settings: Settings, say: Callable[
         if entry["path"].endswith(".json")
     ]
     figures: dict[str, Any] = {"labelled": labelled, "days": [], "detectors": []}
-    figures["rate"] = RATE
+    figures["rate"] = FLAGGED_SHARE
     tables: list[pa.Table] = []
     per_day: list[list[dict[str, Any]]] = []
     for day in days:
@@ -119,14 +119,20 @@ def flagged_events(scores: pa.Table, flagged: np.ndarray, settings: Settings) ->
     """
     rows = scores.filter(pa.array(flagged))
     reach = int(SLACK * settings.window.shift_seconds * SECOND_NS)
-    found = members(components(rows, reach, settings.spectrogram.group_channels))
+    events = members(components(rows, reach, settings.spectrogram.group_channels))
     columns: dict[str, list[Any]] = {
         name: [] for name in ("fibre", "event_id", "start", "end", "first_channel", "last_channel")
     }
-    for i, some in enumerate(found):
-        part = rows.take(pa.array(some))
-        of = (part["fibre"][0].as_py(), str(i), pc.min(part["start"]), pc.max(part["end"]))
-        values = (*of, pc.min(part["channel"]).as_py(), pc.max(part["channel"]).as_py())
+    for i, positions in enumerate(events):
+        part = rows.take(pa.array(positions))
+        values = (
+            part["fibre"][0].as_py(),
+            str(i),
+            pc.min(part["start"]),
+            pc.max(part["end"]),
+            pc.min(part["channel"]).as_py(),
+            pc.max(part["channel"]).as_py(),
+        )
         for name, value in zip(columns, values, strict=True):
             columns[name].append(value)
     types = {"fibre": pa.string(), "event_id": pa.string(), "start": rows["start"].type, "end": rows["end"].type}
@@ -153,16 +159,16 @@ def _against_contractor(
     out = []
     for name in names:
         p = p_of(scores, name)
-        flagged = p <= RATE
-        at = scores.column_names.index("is_anomaly")
-        who = who_flagged(scores.set_column(at, "is_anomaly", pa.array(flagged)), rows, settings.comparison)
-        own = flagged_events(scores, flagged, settings)
+        flagged = p <= FLAGGED_SHARE
+        column = scores.column_names.index("is_anomaly")
+        who = who_flagged(scores.set_column(column, "is_anomaly", pa.array(flagged)), rows, settings.comparison)
+        our_events = flagged_events(scores, flagged, settings)
         out.append(
             {
                 "detector": name,
                 "p": p,
                 "who": who,
-                "matches": match_events(own, events),
+                "matches": match_events(our_events, events),
                 "hours": hours,
                 "contractor": rows.num_rows > 0,
             }
@@ -177,10 +183,10 @@ def _summed(per_day: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         both_sides = [day for day in of_detector if day["contractor"]]
         row: dict[str, Any] = {"detector": of_detector[0]["detector"]}
         p = np.concatenate([day["p"] for day in of_detector])
-        row["flagged_share"] = float((p <= RATE).mean())
+        row["flagged_share"] = float((p <= FLAGGED_SHARE).mean())
         hours = sum(day["hours"] for day in of_detector)
-        own = sum(len(day["matches"]) - day["matches"]["event_id"].null_count for day in of_detector)
-        row["events_an_hour"] = own / hours
+        our_events = sum(len(day["matches"]) - day["matches"]["event_id"].null_count for day in of_detector)
+        row["events_an_hour"] = our_events / hours
         row |= {f"events_{k}": v for k, v in agreement_summary(_joined(both_sides), 0).items()}
         who = np.concatenate([day["who"] for day in both_sides]) if both_sides else np.empty(0, np.int8)
         row |= {f"windows_{key}": value for key, value in window_agreement(who).items()}
@@ -220,9 +226,9 @@ def disagreement(scores: pa.Table, names: list[str]) -> dict[str, Any]:
         with a detector that tells no windows apart.
     """
     p = np.stack([p_of(scores, name) for name in names], axis=1)
-    some = np.linspace(0, len(p) - 1, min(len(p), RANKED)).astype(int)
+    sample = np.linspace(0, len(p) - 1, min(len(p), RANKED)).astype(int)
     with np.errstate(invalid="ignore"):
-        ranks = stats.rankdata(p[some], axis=0)
+        ranks = stats.rankdata(p[sample], axis=0)
         ranks = (ranks - ranks.mean(axis=0)) / ranks.std(axis=0)
     n = max(1, round(TOP_SHARE * len(p)))
     top = np.zeros(p.shape)
@@ -230,13 +236,13 @@ def disagreement(scores: pa.Table, names: list[str]) -> dict[str, Any]:
         top[np.argsort(p[:, i], kind="stable")[:n], i] = 1
     top[:, p.min(axis=0) == p.max(axis=0)] = np.nan
     return {
-        "rank_correlation": _told(ranks.T @ ranks / len(ranks)),
-        "top_overlap": _told(top.T @ top / n),
+        "rank_correlation": _rounded(ranks.T @ ranks / len(ranks)),
+        "top_overlap": _rounded(top.T @ top / n),
         "n_top": n,
     }
 
 
-def _told(matrix: np.ndarray) -> list[list[float | None]]:
+def _rounded(matrix: np.ndarray) -> list[list[float | None]]:
     return [[round(float(value), 4) if np.isfinite(value) else None for value in row] for row in matrix]
 
 

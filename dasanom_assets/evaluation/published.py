@@ -43,8 +43,8 @@ _DCASE = {"fan": (0.652, 0.526), "pump": (0.726, 0.600), "slider": (0.850, 0.669
 
 def snr_db(folder: str) -> int | None:
     """Return the ratio that a folder names, as ``6_dB``, ``-6_dB``, ``min6dB`` or ``0_dB_fan`` do, or None."""
-    found = re.match(r"(-|min|minus)?_?(\d+)_?dB", folder, re.IGNORECASE)
-    return None if found is None else int(found[2]) * (-1 if found[1] else 1)
+    match = re.match(r"(-|min|minus)?_?(\d+)_?dB", folder, re.IGNORECASE)
+    return None if match is None else int(match[2]) * (-1 if match[1] else 1)
 
 
 def mimii_baseline(machine: str, name: str, snr: str) -> float | None:
@@ -61,8 +61,8 @@ def mimii_baseline(machine: str, name: str, snr: str) -> float | None:
     ratio = snr_db(snr)
     if ratio not in _RATIOS or machine not in _MIMII:
         return None
-    at, ids = _RATIOS.index(ratio), _MIMII[machine]
-    values = [row[at] for key, row in ids.items() if name not in ids or key == name]
+    column, ids = _RATIOS.index(ratio), _MIMII[machine]
+    values = [row[column] for key, row in ids.items() if name not in ids or key == name]
     return round(sum(values) / len(values), 3)
 
 
