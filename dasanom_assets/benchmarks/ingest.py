@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from dasanom_assets.benchmarks.machine import write_figures
-from dasanom_assets.recordings import simulate
 from dasanom_assets.recordings.catalogue import catalogue_day
 from dasanom_assets.recordings.health import channel_health
 from dasanom_assets.recordings.signal import stretches
+from dasanom_assets.recordings.simulation import simulate
 from dasanom_assets.settings import DaskSettings, SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.cluster import PROFILE, WORKER_MEMORY, open_client
 from dasanom_assets.spectrograms.engine import rows_table, settings_note, spectrogram_parts
