@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.recordings.bundle import SIDECAR, Sidecar, read_sidecar
+from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
 from dasanom_assets.tables.store import Store
 
 OPEN_FILES = 4
@@ -64,7 +64,7 @@ def open_recording(store: Store, path: str) -> Recording:
     Raises
     ------
     BundleError
-        See `bundle.read_sidecar`.
+        See `sidecar.read_sidecar`.
     """
     import dascore as dc
 
