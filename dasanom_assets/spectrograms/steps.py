@@ -18,7 +18,8 @@ def spectrograms(
 
     from dasanom_assets.recordings.catalogue import adjoining
     from dasanom_assets.recordings.signal import stretches
-    from dasanom_assets.spectrograms.engine import rows_expected, settings_note, spectrogram_parts, unfit
+    from dasanom_assets.spectrograms.engine import rows_expected, settings_note, spectrogram_parts
+    from dasanom_assets.spectrograms.levels import unfit
     from dasanom_assets.tables.metadata import LoggedProgress
 
     settings = day.settings.spectrogram
