@@ -16,7 +16,7 @@ from dasanom_assets.tables.store import Store
 
 SECOND_NS = 1_000_000_000
 
-BLOCK = 1024
+WINDOWS_AT_ONCE = 1024
 """Rows or windows that `window_means` takes at a time."""
 
 TOP_DB = 80.0
@@ -116,10 +116,10 @@ class WindowBank:
         frames = rows.reshape(-1, rows.shape[2])
         return frames if self.imaging is None else self.imaging.image(frames, int(self._phases[i]))
 
-    def subset(self, some: np.ndarray) -> "WindowBank":
+    def subset(self, windows: np.ndarray) -> "WindowBank":
         """Return a bank of some of the windows, on the same rows."""
-        phase = None if self.phase is None else self.phase[some]
-        return replace(self, first=self.first[some], phase=phase)
+        phase = None if self.phase is None else self.phase[windows]
+        return replace(self, first=self.first[windows], phase=phase)
 
     @property
     def _phases(self) -> np.ndarray:
@@ -127,7 +127,7 @@ class WindowBank:
 
 
 def window_means(bank: WindowBank, of_frames: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield means over the frames of windows of a function of each frame, shape (at most `BLOCK`, values).
+    """Yield means over windows of a function of each frame, shape (at most `WINDOWS_AT_ONCE`, values).
 
     Windows share rows, so that what a row adds is computed once.
 
@@ -144,12 +144,12 @@ def window_means(bank: WindowBank, of_frames: Callable[[np.ndarray], np.ndarray]
         for first in _blocks(bank.first):
             yield of_row[first[:, None] + np.arange(bank.rows_per_window)].mean(axis=1)
     else:
-        for some in _blocks(np.arange(len(bank))):
-            yield np.stack([of_frames(bank.window(i)).mean(axis=0) for i in some])
+        for windows in _blocks(np.arange(len(bank))):
+            yield np.stack([of_frames(bank.window(i)).mean(axis=0) for i in windows])
 
 
 def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
-    return (values[at : at + BLOCK] for at in range(0, len(values), BLOCK))
+    return (values[first : first + WINDOWS_AT_ONCE] for first in range(0, len(values), WINDOWS_AT_ONCE))
 
 
 def make_bank(
@@ -245,7 +245,7 @@ def frames_there(start_ns: np.ndarray, settings: SpectrogramSettings) -> np.ndar
 
 
 def day_frames(
-    store: Store, day: str, wanted: Callable[[str, int], bool] | None = None
+    store: Store, day: str, select: Callable[[str, int], bool] | None = None
 ) -> Iterator[ChannelFrames]:
     """Yield the channels of a day of `spectrograms`, one at a time, in bounded memory.
 
@@ -256,7 +256,7 @@ def day_frames(
     store : Store
     day : str
         ISO day.
-    wanted : callable, optional
+    select : callable, optional
         Says of a fibre and channel whether it is read; all are by default.
 
     Raises
@@ -268,7 +268,7 @@ def day_frames(
         metadata = store.metadata_of(file)
         groups: dict[tuple[str, int], list[int]] = {}
         for group, key in enumerate(group_keys(file.metadata)):
-            if key is not None and (wanted is None or wanted(*key)):
+            if key is not None and (select is None or select(*key)):
                 groups.setdefault(key, []).append(group)
         shape = SpectrogramSettings(**metadata["settings"]).row_shape
         for key in sorted(groups):
@@ -279,13 +279,13 @@ def _rows_of(file: pq.ParquetFile, groups: list[int], shape: tuple[int, int]) ->
     """Return start and levels of the rows of some row groups, in order of time; a day of them is there once."""
     n = sum(file.metadata.row_group(group).num_rows for group in groups)
     start, power = np.empty(n, np.int64), np.empty((n, *shape), np.float32)
-    at = 0
+    end = 0
     for group in groups:
         rows = file.read_row_group(group, ["start", "power_db"])
-        here = slice(at, at + rows.num_rows)
+        here = slice(end, end + rows.num_rows)
         start[here] = rows["start"].cast(pa.int64()).to_numpy()
         power[here] = stack(rows["power_db"]).reshape(-1, *shape)
-        at = here.stop
+        end = here.stop
     if (np.diff(start) <= 0).any():
         order = np.argsort(start, kind="stable")
         start, power = start[order], power[order]
@@ -328,9 +328,9 @@ def window_rows(start_ns: np.ndarray, complete: np.ndarray, settings: WindowSett
     if len(start_ns) < n:
         return np.empty(0, np.int64)
     last = np.arange(n - 1, len(start_ns))
-    whole = np.concatenate([[0], np.cumsum(complete)])
+    n_complete = np.concatenate([[0], np.cumsum(complete)])
     fits = (start_ns[last] - start_ns[last - n + 1] == (n - 1) * SECOND_NS) & (
-        whole[last + 1] - whole[last - n + 1] == n
+        n_complete[last + 1] - n_complete[last - n + 1] == n
     )
     first = last[fits] - n + 1
     return first[start_ns[first] // SECOND_NS % settings.shift_seconds == 0].astype(np.int64)
