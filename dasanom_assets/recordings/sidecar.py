@@ -74,6 +74,19 @@ def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
     BundleError
         In words, where the sidecar is missing or cannot be understood, contradicts itself or the size of the
         file, or leaves the start unknown.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "north_20260105T100000.bin"
+    ...     _ = path.write_bytes(bytes(2 * 3 * 1000))
+    ...     _ = path.with_name(path.name + ".info").write_text("selected_channel_zones: [[100, 102]]")
+    ...     sidecar = read_sidecar(path)
+    >>> sidecar.channels.tolist(), sidecar.n_samples
+    ([100, 101, 102], 1000)
+    >>> sidecar.assumed[:2]
+    ('sampling rate 2000 Hz assumed', 'sample format int16 assumed')
     """
     path = Path(path)
     sidecar = path.with_name(path.name + SIDECAR)

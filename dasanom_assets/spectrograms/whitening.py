@@ -44,6 +44,15 @@ def whiten(
     -------
     numpy.ndarray
         float32, shape of `power_db`; NaN stays NaN.
+
+    Examples
+    --------
+    Two frames of a channel whose usual level is −10 dB in one band and 0 dB in the other, give or take 3 dB:
+
+    >>> power_db = np.float32([[-10, 0], [-10, 12]])
+    >>> print(whiten(power_db, np.float32([-10, 0]), np.float32([3, 3]), BackgroundSettings()).round(1))
+    [[0.  0. ]
+     [0.  2.4]]
     """
     scale = (1.0 / (1.4826 * mad_db + settings.scale_floor_db)).astype(np.float32)
     white = np.subtract(power_db, median_db, out=out)

@@ -172,6 +172,15 @@ def make_bank(
         int64, shape (n_windows,): start of each window, ns since 1970 UTC.
     spectrogram : SpectrogramSettings
     window : WindowSettings
+
+    Examples
+    --------
+    >>> rows = np.zeros((10, 8, 64), np.float32)
+    >>> first = np.array([0, 1, 2])
+    >>> settings = WindowSettings(seconds=4, image=(20, 16))
+    >>> bank = make_bank(rows, first, first * SECOND_NS, SpectrogramSettings(), settings)
+    >>> len(bank), bank.window(0).shape
+    (3, (20, 16))
     """
     minmax = window.scaling == "minmax"
     if window.image is None and not minmax:
@@ -205,6 +214,12 @@ def area_shares(low: np.ndarray, high: np.ndarray, edges: np.ndarray) -> np.ndar
     -------
     numpy.ndarray
         float32, shape (pixels, cells); each row sums to 1.
+
+    Examples
+    --------
+    >>> print(area_shares(np.arange(3), np.arange(1, 4), np.array([0, 1.5, 3])).round(2))
+    [[0.67 0.33 0.  ]
+     [0.   0.33 0.67]]
     """
     shared = np.minimum(high, edges[1:, None]) - np.maximum(low, edges[:-1, None])
     shared = np.maximum(shared, 0)
@@ -228,7 +243,11 @@ def _time_shares(second: int, settings: SpectrogramSettings, seconds: int, pixel
 
 
 def first_frame(second: Any, hop_ns: int) -> Any:
-    """Return the first frame whose centre is not before a second: the least k with (2k + 1)·hop ≥ 2·second."""
+    """Return the first frame whose centre is not before a second: the least k with (2k + 1)·hop ≥ 2·second.
+
+    >>> first_frame(1, 125_000_000), first_frame(1, 256_000_000)
+    (8, 4)
+    """
     return (2 * second * SECOND_NS + hop_ns - 1) // (2 * hop_ns)
 
 
@@ -323,6 +342,15 @@ def window_rows(start_ns: np.ndarray, complete: np.ndarray, settings: WindowSett
     numpy.ndarray
         int64, shape (n_windows,). Windows start on multiples of the shift since 1970, so that those of
         different channels, files and days line up.
+
+    Examples
+    --------
+    Ten seconds of which the fifth is missing hold three windows of four seconds:
+
+    >>> second = np.delete(np.arange(10), 4)
+    >>> rows = window_rows(second * SECOND_NS, np.ones(9, bool), WindowSettings(seconds=4))
+    >>> second[rows].tolist()
+    [0, 5, 6]
     """
     n = settings.seconds
     if len(start_ns) < n:

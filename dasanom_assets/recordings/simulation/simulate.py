@@ -60,6 +60,16 @@ def simulate(
     ------
     ExistingRecordingsError
         Where one of the days has recordings of the fibre and `force` is not set; nothing is written then.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> line = Line(zones=((100, 103),), minutes=1, sampling_rate_hz=500)
+    >>> with TemporaryDirectory() as root:
+    ...     simulate(line, [date(2026, 1, 5)], Path(root), contractor=False)
+    ...     sorted(str(path.relative_to(root)) for path in Path(root).rglob("*.*"))
+    ['landing/2026-01-05/north_20260105T100000.bin', 'landing/2026-01-05/north_20260105T100000.bin.info',
+     'truth/day=2026-01-05/activity.parquet', 'truth/day=2026-01-05/events.parquet']
     """
     days = list(days)
     if not force:
