@@ -11,8 +11,9 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from dasanom_assets.spectrograms.representations import Comparison, Representation
+from dasanom_assets.spectrograms.resampling import area_shares
 from dasanom_assets.spectrograms.stretch_choice import Choice
-from dasanom_assets.spectrograms.windows import SECOND_NS, area_shares, first_frame
+from dasanom_assets.spectrograms.windows import SECOND_NS, first_frame
 from dasanom_assets.tables.metadata import thumbnail
 
 SHADES = ("magma", "gray")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dasanom_assets.settings import SpectrogramSettings, WindowSettings
+from dasanom_assets.spectrograms.resampling import area_shares
 from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
@@ -198,32 +199,6 @@ def make_bank(
     empty = np.empty((0, window.image[0], window.seconds * rows.shape[1]), np.float32)
     shares = np.stack(time) if time else empty
     return WindowBank(rows, first, window.seconds, Imaging(shares, bands, minmax), phase)
-
-
-def area_shares(low: np.ndarray, high: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the share of each cell in each pixel: pixels times cells is resampling true to area.
-
-    Parameters
-    ----------
-    low, high : numpy.ndarray
-        Shape (cells,): extent of each cell.
-    edges : numpy.ndarray
-        Shape (pixels + 1,), ascending.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, shape (pixels, cells); each row sums to 1.
-
-    Examples
-    --------
-    >>> print(area_shares(np.arange(3), np.arange(1, 4), np.array([0, 1.5, 3])).round(2))
-    [[0.67 0.33 0.  ]
-     [0.   0.33 0.67]]
-    """
-    shared = np.minimum(high, edges[1:, None]) - np.maximum(low, edges[:-1, None])
-    shared = np.maximum(shared, 0)
-    return (shared / shared.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _time_shares(second: int, settings: SpectrogramSettings, seconds: int, pixels: int) -> np.ndarray:
