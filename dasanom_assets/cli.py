@@ -57,7 +57,7 @@ def run(
 @app.command(context_settings=PASSED_ON, add_help_option=False)
 def simulate(context: typer.Context) -> None:
     """Simulate recordings of a line, and the truth about them: dasanom simulate --help."""
-    from dasanom_assets.recordings import simulate as simulator
+    from dasanom_assets.recordings.simulation import simulate as simulator
 
     raise typer.Exit(simulator.main(context.args))
 

@@ -99,7 +99,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with nothing but simulated recordings, and their truth."""
-    from dasanom_assets.recordings import simulate
+    from dasanom_assets.recordings.simulation import simulate
 
     root = tmp_path_factory.mktemp("landing")
     arguments = ["--data", str(root), "--days", str(len(DAYS)), "--first-day", DAYS[0]]

@@ -1,7 +1,7 @@
 """How well threats are told from ordinary ground, and whether rates are kept, where no choice was made.
 
 ``python -m dasanom_assets.benchmarks.detection --out docs/detection.json`` simulates sites of every family (see
-`recordings.sites`), whose seeds begin at 100: nothing was chosen on them. Each site has four ordinary days to
+`simulation.sites`), whose seeds begin at 100: nothing was chosen on them. Each site has four ordinary days to
 learn from, one to count false events on, a day of faint threats and one of usual ones, and two on which ground is
 only louder, or only quieter. With ``--street FOLDER``, a recorded street is a ground too (see `street`): files
 before 09:30:00 are learned from, later ones scored, as they are and with threats planted.
@@ -52,7 +52,7 @@ from dasanom_assets.detection.reference.promise import expected_and_realised
 from dasanom_assets.evaluation.labelled import run as run_labelled
 from dasanom_assets.models.training import resolve_device
 from dasanom_assets.recordings.labelled_sets import LabelledSet
-from dasanom_assets.recordings.sites import FAMILIES, draw_site
+from dasanom_assets.recordings.simulation.sites import FAMILIES, draw_site
 from dasanom_assets.settings import DetectionSettings, Settings, VaeSettings
 from dasanom_assets.spectrograms.cluster import open_client
 from dasanom_assets.spectrograms.windows import SECOND_NS

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dasanom_assets.benchmarks import street
-from dasanom_assets.recordings.simulate import ACTIVITY, simulate
-from dasanom_assets.recordings.sites import Line, with_threats, without_threats
+from dasanom_assets.recordings.simulation.simulate import simulate
+from dasanom_assets.recordings.simulation.sites import Line, with_threats, without_threats
+from dasanom_assets.recordings.simulation.truth import ACTIVITY
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import TIME
 from dasanom_assets.tables.store import Store

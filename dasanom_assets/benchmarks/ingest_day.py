@@ -6,9 +6,9 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from dasanom_assets.recordings import simulate
 from dasanom_assets.recordings.catalogue import catalogue_day
 from dasanom_assets.recordings.signal import stretches
+from dasanom_assets.recordings.simulation import simulate
 from dasanom_assets.settings import DaskSettings, SpectrogramSettings
 from dasanom_assets.spectrograms.cluster import open_client
 from dasanom_assets.spectrograms.engine import settings_note, spectrogram_parts

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import signal
 from tqdm import tqdm
 
-from dasanom_assets.recordings.sources import band_noise
+from dasanom_assets.recordings.simulation.noise import band_noise
 
 RATE = 16_000
 LOUDNESS_DB = 1.5

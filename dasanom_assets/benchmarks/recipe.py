@@ -28,7 +28,7 @@ from dasanom_assets.detection.reference.promise import expected_and_realised
 from dasanom_assets.detection.scoring import anomaly_scores, cluster_labels
 from dasanom_assets.models.training_set import build_manifest
 from dasanom_assets.models.vae import Vae
-from dasanom_assets.recordings.sites import draw_site
+from dasanom_assets.recordings.simulation.sites import draw_site
 from dasanom_assets.settings import DetectionSettings, ReferenceSettings, Settings, VaeSettings
 from dasanom_assets.spectrograms.cluster import open_client
 from dasanom_assets.tables.schemas import with_score

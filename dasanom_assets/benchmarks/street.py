@@ -20,16 +20,13 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from scipy import fft, ndimage
 
-from dasanom_assets.recordings.simulate import (
-    ACTIVITY,
-    EVENTS,
-    ExistingRecordingsError,
-    Line,
-    _activity,
-    _event_row,
-    _replace_rows,
-)
-from dasanom_assets.recordings.sources import FLOOR_DB, KINDS, ROWS_PER_SECOND, Band, Event, Plan, compute_event
+from dasanom_assets.recordings.simulation.events import FLOOR_DB, Event, compute_event
+from dasanom_assets.recordings.simulation.kinds import KINDS
+from dasanom_assets.recordings.simulation.noise import Band
+from dasanom_assets.recordings.simulation.plans import ROWS_PER_SECOND, Plan
+from dasanom_assets.recordings.simulation.simulate import ExistingRecordingsError
+from dasanom_assets.recordings.simulation.sites import Line
+from dasanom_assets.recordings.simulation.truth import ACTIVITY, EVENTS, event_activity, event_row, replace_rows
 
 DEVELOP_UNTIL = "093000"
 """Files from this time of day on are held back."""
@@ -163,13 +160,13 @@ def write_street(
             # The simulator takes for true what is above its floor.
             shift = np.float32(FLOOR_DB + PRESENT_DB - event.plan.snr_db)
             seen = replace(event, level_db=event.level_db + shift)
-            rows.append(_event_row(LINE, began, seen))
-            of_event = _activity(LINE, began, seen)
+            rows.append(event_row(LINE, began, seen))
+            of_event = event_activity(LINE, began, seen)
             level = pc.subtract(of_event["snr_db"], pa.scalar(shift, pa.float32()))
             activity.append(of_event.set_column(ACTIVITY.get_field_index("snr_db"), "snr_db", level))
         truth = root / "truth" / f"day={day}"
-        _replace_rows(truth / "events.parquet", pa.Table.from_pylist(rows, EVENTS), LINE.fibre)
-        _replace_rows(truth / "activity.parquet", pa.concat_tables(activity), LINE.fibre)
+        replace_rows(truth / "events.parquet", pa.Table.from_pylist(rows, EVENTS), LINE.fibre)
+        replace_rows(truth / "activity.parquet", pa.concat_tables(activity), LINE.fibre)
     landing.mkdir(parents=True, exist_ok=True)
     for begin, end in zip([0, *gaps], [*gaps, len(paths)], strict=True):
         for i in range(begin, end, BUNDLE_FILES):

@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 
 from dasanom_assets.detection.events.components import SLACK, components, members
 from dasanom_assets.detection.events.outlines import KEY, ORDER, THREATS, event_id
-from dasanom_assets.recordings.bundle import SIDECAR, contractor_files, read_sidecar
+from dasanom_assets.recordings.bundle import contractor_files
+from dasanom_assets.recordings.sidecar import SIDECAR, read_sidecar
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty

@@ -100,7 +100,7 @@ def _simulate_if_empty(settings: Settings) -> None:
         return
     if not store.is_local:
         raise RunError(f"{settings.data} has no recordings: put some into landing/<YYYY-MM-DD>/ and run again")
-    from dasanom_assets.recordings import simulate
+    from dasanom_assets.recordings.simulation import simulate
 
     print("landing/ is empty: simulating recordings of a short line", flush=True)
     # Four ordinary days to learn from, and one with threats.

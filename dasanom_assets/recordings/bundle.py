@@ -4,11 +4,8 @@ The format is a plug-in of DASCore, registered by the entry point ``DASANOM_BUND
 ``dascore.spool(folder)`` finds bundles too.
 """
 
-import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,245 +14,10 @@ import numpy as np
 from dascore.core import get_coord, get_coord_manager
 from dascore.io import FiberIO
 
-DTYPES = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}
-DEFAULT_RATE_HZ = 2000.0
-SIDECAR = ".info"
-_STAMP = re.compile(r"(\d{8}T\d{6})")
-_BELOW_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
+from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
+
 CONTRACTOR_ENDINGS = ("_prob.prob", "_power.pow")
 _CONTRACTOR = re.compile(r"((?:.*/)?)Model(\d+)/([^/]+\.bin)(_prob\.prob|_power\.pow)")
-_LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*[:=]\s*(.*?)\s*,?\s*$")
-
-
-class BundleError(ValueError):
-    """A bundle that contradicts itself or the format."""
-
-
-@dataclass(frozen=True)
-class Sidecar:
-    """What a bundle's sidecar and file size say.
-
-    Attributes
-    ----------
-    fibre : str
-    channels : numpy.ndarray
-        int32, shape (n_channels,): absolute channel numbers, in the order of the samples.
-    sampling_rate_hz : float
-    dtype : numpy.dtype
-        Of a sample, little-endian.
-    start_ns : int
-        Time of the first sample, ns since 1970 UTC.
-    n_samples : int
-    channel_spacing_m, gauge_length_m, first_channel_distance_m : float or None
-    units : str or None
-    extra : dict
-        Keys of the sidecar that the format does not name.
-    assumed : tuple of str
-        What the sidecar does not say and the reader took for granted.
-    """
-
-    fibre: str
-    channels: np.ndarray
-    sampling_rate_hz: float
-    dtype: np.dtype
-    start_ns: int
-    n_samples: int
-    channel_spacing_m: float | None
-    gauge_length_m: float | None
-    first_channel_distance_m: float | None
-    units: str | None
-    extra: dict[str, Any] = field(default_factory=dict)
-    assumed: tuple[str, ...] = ()
-
-
-def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
-    """Read the sidecar of a `.bin` file and check it against the file's size.
-
-    Parameters
-    ----------
-    path : str or Path
-        The `.bin` file; the sidecar is ``<path>.info``.
-    size : int, optional
-        Of the `.bin` file, bytes, where only its sidecar is at hand.
-
-    Raises
-    ------
-    BundleError
-        In words, where the sidecar is missing or cannot be understood, contradicts itself or the size of the
-        file, or leaves the start unknown.
-    """
-    path = Path(path)
-    sidecar = path.with_name(path.name + SIDECAR)
-    if not sidecar.is_file():
-        raise BundleError(f"there is no sidecar {sidecar.name} beside it")
-    size = path.stat().st_size if size is None else size
-    if size == 0:
-        raise BundleError("the file is empty")
-    keys = _parse(sidecar)
-    assumed: list[str] = []
-
-    def take(key: str, default: Any = None, note: str = "") -> Any:
-        value = keys.pop(key, None)
-        if value in (None, ""):
-            if note:
-                assumed.append(note)
-            return default
-        return value
-
-    rate = _positive(
-        "sampling_rate_hz", take("sampling_rate_hz", DEFAULT_RATE_HZ, "sampling rate 2000 Hz assumed")
-    )
-    sample_format = str(take("sample_format", "int16", "sample format int16 assumed"))
-    if sample_format not in DTYPES:
-        raise BundleError(f"unknown sample_format {sample_format!r}; known: {', '.join(DTYPES)}")
-    dtype = np.dtype(DTYPES[sample_format])
-    channels = _channels(
-        take("selected_channel_zones", []), take("number_of_channels_in_one_sample"), size // dtype.itemsize
-    )
-    start_ns, stamp_used = _start(take("start_time"), path.name)
-    if stamp_used:
-        assumed.append("start time taken from the file's name as UTC")
-    fibre = str(take("fibre", path.name.split(".")[0].split("_")[0]))
-    spacing, gauge, first = (
-        None if (value := take(key)) is None else check(key, value)
-        for key, check in (
-            ("channel_spacing_m", _positive),
-            ("gauge_length_m", _positive),
-            ("first_channel_distance_m", _number),
-        )
-    )
-    units = take("units")
-    row = dtype.itemsize * len(channels)
-    if size % row:
-        raise BundleError(
-            f"truncated delivery: {size} bytes are not a multiple of {row} "
-            f"({len(channels)} channels of {sample_format}); {size % row} bytes are left over"
-        )
-    return Sidecar(
-        fibre, channels, rate, dtype, start_ns, size // row, spacing, gauge, first,
-        units=None if units is None else str(units), extra=keys, assumed=tuple(assumed),
-    )  # fmt: skip
-
-
-def _parse(sidecar: Path) -> dict[str, Any]:
-    try:
-        text = sidecar.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BundleError(f"the sidecar {sidecar.name} is not UTF-8 text") from error
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError:
-        found = {}
-        for line in text.splitlines():
-            if not line.strip() or line.lstrip().startswith("#"):
-                continue
-            match = _LINE.match(line)
-            if match is None:
-                raise BundleError(f"the sidecar {sidecar.name} is neither JSON nor lines of key: value") from None
-            try:
-                found[match[1]] = json.loads(match[2])
-            except json.JSONDecodeError:
-                found[match[1]] = match[2].strip("\"'")
-    if not isinstance(found, dict) or not found:
-        raise BundleError(f"the sidecar {sidecar.name} holds no keys")
-    return found
-
-
-def _number(key: str, value: Any) -> float:
-    try:
-        number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = float("nan")
-    if not np.isfinite(number):
-        raise BundleError(f"{key} {value!r} is not a number")
-    return number
-
-
-def _positive(key: str, value: Any) -> float:
-    number = _number(key, value)
-    if number <= 0:
-        raise BundleError(f"{key} {value!r} is not a positive number")
-    return number
-
-
-def _whole(value: Any, what: str) -> int:
-    number = _number(what, value)
-    if not number.is_integer():
-        raise BundleError(f"{what} {value!r} is not a whole number")
-    return int(number)
-
-
-def _channels(zones: Any, count: Any, most: int) -> np.ndarray:
-    """Return the channels; more than `most`, the samples that the file has room for, are an error.
-
-    Nothing is allocated before that is known: a slip in a sidecar may ask for any number.
-    """
-    if isinstance(zones, str):
-        try:
-            zones = json.loads(zones or "[]")
-        except json.JSONDecodeError as error:
-            raise BundleError(f"selected_channel_zones {zones!r} is not a list") from error
-    if not isinstance(zones, list):
-        raise BundleError(f"selected_channel_zones {zones!r} is not a list")
-    if len(zones) == 2 and not any(isinstance(zone, list) for zone in zones):
-        zones = [zones]
-    total = None if count is None else _whole(count, "number_of_channels_in_one_sample")
-    if not zones:
-        if total is None or total < 1:
-            raise BundleError("neither selected_channel_zones nor number_of_channels_in_one_sample says how many")
-        _require_room(total, most)
-        return np.arange(total, dtype=np.int32)
-    ends = []
-    for zone in zones:
-        if not isinstance(zone, list) or len(zone) != 2:
-            raise BundleError(f"zone {zone!r} is not [first, last]")
-        first, last = (_whole(end, "zone end") for end in zone)
-        if last < first:
-            raise BundleError(f"zone [{first}, {last}] ends before it begins")
-        if first < 0 or last > np.iinfo(np.int32).max:
-            raise BundleError(f"zone [{first}, {last}] is not one of channel numbers")
-        ends.append((first, last))
-    _require_room(sum(last - first + 1 for first, last in ends), most)
-    channels = np.concatenate([np.arange(first, last + 1, dtype=np.int32) for first, last in ends])
-    if len(np.unique(channels)) != len(channels):
-        raise BundleError(f"zones {zones} overlap")
-    if total is not None and total != len(channels):
-        raise BundleError(f"zones {zones} hold {len(channels)} channels, but the sidecar counts {total}")
-    return channels
-
-
-def _require_room(n_channels: int, most: int) -> None:
-    if n_channels > most:
-        raise BundleError(
-            f"truncated delivery: {n_channels} channels a sample, but the file has room for {most} values in all"
-        )
-
-
-def _start(value: Any, name: str) -> tuple[int, bool]:
-    """Return the start in ns since 1970, and whether it was taken from the file's name."""
-    if value is not None:
-        try:
-            moment = datetime.fromisoformat(str(value))
-        except ValueError as error:
-            raise BundleError(f"start_time {value!r} is not ISO 8601") from error
-        if moment.tzinfo is None:
-            raise BundleError(f"start_time {value!r} has no time zone")
-        # Python's clock ends at microseconds.
-        below = _BELOW_MICROSECONDS.search(str(value))
-        return _ns(moment) + (int(below[1].ljust(3, "0")) if below else 0), False
-    match = _STAMP.search(name)
-    if match is None:
-        raise BundleError("no start: neither start_time in the sidecar nor YYYYMMDDTHHMMSS in the name")
-    try:
-        moment = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise BundleError(f"{match[1]} in the name is not a time") from error
-    return _ns(moment), True
-
-
-def _ns(moment: datetime) -> int:
-    since = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
 
 
 def samples(path: str | Path, sidecar: Sidecar) -> np.memmap:
@@ -278,15 +40,15 @@ def contractor_files(path: str, listing: Iterable[str]) -> list[tuple[int, str |
     list of tuple
         Model number, path of the probabilities or None, path of the power or None.
     """
-    found: dict[int, dict[str, str]] = {}
+    files: dict[int, dict[str, str]] = {}
     name = path.rpartition("/")[2]
     endings = tuple(name + ending for ending in CONTRACTOR_ENDINGS)
     for other in listing:
         # Cheap first: a day has thousands of bundles, and each is looked up among all files.
         match = _CONTRACTOR.fullmatch(other) if other.endswith(endings) else None
         if match and match[1] + match[3] == path:
-            found.setdefault(int(match[2]), {})[match[4]] = other
-    return [(k, v.get("_prob.prob"), v.get("_power.pow")) for k, v in sorted(found.items())]
+            files.setdefault(int(match[2]), {})[match[4]] = other
+    return [(k, v.get("_prob.prob"), v.get("_power.pow")) for k, v in sorted(files.items())]
 
 
 def bundle_of(path: str) -> str | None:

@@ -1,38 +1,25 @@
 """What is readable of a day's delivery, and what is refused with which reason."""
 
 import hashlib
-import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-import dascore as dc
 import numpy as np
 import pyarrow as pa
-from dascore.exceptions import UnknownFiberFormatError
-from dascore.utils.hdf5 import H5Reader
 
-from dasanom_assets.recordings.bundle import (
-    CONTRACTOR_ENDINGS,
-    SIDECAR,
-    BundleError,
-    bundle_of,
-    samples,
-)
+from dasanom_assets.recordings.bundle import bundle_of
+from dasanom_assets.recordings.file_checks import RefusedError, file_row, reason_of
 from dasanom_assets.recordings.landing import landing_files, shifted
-from dasanom_assets.recordings.signal import absolute_channels, stored_sidecar
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 
 UNFINISHED = (".partial", ".tmp", ".part")
 """Endings of files that are still being written; they are neither read nor refused."""
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DIGEST_THREADS = 4
 """Files that are digested at once, from disk or over a network."""
-BLOCK_VALUES = 1 << 24
-"""Samples that are looked at together in the search for those that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +49,6 @@ class Catalogue:
 
     recordings: pa.Table
     refused: list[Refusal]
-
-
-class RefusedError(ValueError):
-    """A file that can be read but not used; the message says why."""
 
 
 def catalogue_day(store: Store, day: str) -> Catalogue:
@@ -117,8 +100,8 @@ def adjoining(store: Store, day: str) -> pa.Table:
     rows = []
     for shift in (-1, 1):
         other = shifted(day, shift)
-        found, _ = _look(store, [f["path"] for f in landing_files(store, other)], other, _extent(day, 1))
-        rows += found
+        near_midnight, _ = _look(store, [f["path"] for f in landing_files(store, other)], other, _extent(day, 1))
+        rows += near_midnight
     start, end = _extent(day, 0)
     outside = [{**row, "sha256": None} for row in rows if row["end"] <= start or row["start"] >= end]
     columns = SCHEMAS["recordings"].names
@@ -158,12 +141,12 @@ def _look(
     for path in sorted(p for p in known if bundle_of(p) not in known):
         # Whatever a foreign reader raises at a foreign file becomes a record in quarantine, and the day goes on.
         try:
-            row = _row(store, path, extent)
+            row = file_row(store, path, extent)
             if day is not None:
                 _require_day(row["start"], day)
             rows.append(row)
         except Exception as error:
-            reasons[path] = _reason(error)
+            reasons[path] = reason_of(error)
     return rows, reasons
 
 
@@ -193,151 +176,16 @@ def write_quarantine(store: Store, day: str, refused: list[Refusal]) -> None:
         store.write_json(f"quarantine/{name}", {**vars(refusal), "day": day})
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, BundleError | RefusedError):
-        return str(error)
-    if isinstance(error, UnknownFiberFormatError):
-        return "not a recording of any known format"
-    return f"cannot be read: {type(error).__name__}: {error}"
-
-
 def _require_day(start_ns: int, day: str) -> None:
-    own = str(np.datetime64(start_ns, "ns").astype("datetime64[D]"))
-    if own != day:
-        raise RefusedError(f"it starts on {own}, but lies in the folder of {day}")
-
-
-def _require_extent(start_ns: int, end_ns: int, extent: tuple[int, int] | None) -> None:
-    if extent is not None and (end_ns <= extent[0] or start_ns >= extent[1]):
-        raise RefusedError("it lies outside of the time that is looked for")
+    start_day = str(np.datetime64(start_ns, "ns").astype("datetime64[D]"))
+    if start_day != day:
+        raise RefusedError(f"it starts on {start_day}, but lies in the folder of {day}")
 
 
 def _extent(day: str, margin_seconds: int) -> tuple[int, int]:
     """Return start and end of a day and a margin around it, ns since 1970."""
     start, end = (int(np.datetime64(d, "ns").astype(np.int64)) for d in (day, shifted(day, 1)))
     return start - margin_seconds * 1_000_000_000, end + margin_seconds * 1_000_000_000
-
-
-def _row(store: Store, path: str, extent: tuple[int, int] | None) -> dict[str, Any]:
-    """Return a row of `recordings`; raises whatever makes the file useless."""
-    name = PurePosixPath(path).name
-    if store.fs.size(store.full(path)) == 0:
-        raise RefusedError("the file is empty")
-    if name.endswith(".bin" + SIDECAR):
-        raise RefusedError(f"a sidecar without its recording {name.removesuffix(SIDECAR)}")
-    if name.endswith(tuple(".bin" + ending for ending in CONTRACTOR_ENDINGS)):
-        raise RefusedError("a contractor's file without its recording")
-    if name.endswith(".bin"):
-        return _bundle_row(store, path, extent)
-    with store.local(path) as local, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        kind, version = _format(local)
-        if extent is not None:
-            for attrs in dc.scan(local, file_format=kind, file_version=version, progress=None):
-                time = attrs.coords["time"]
-                _require_extent(_ns(time.min), _ns(time.max + time.step), extent)
-        patches = dc.read(local, file_format=kind, file_version=version)
-    if len(patches) != 1:
-        raise RefusedError(f"{len(patches)} separate pieces in one file; split it into one file each")
-    patch = patches[0]
-    if set(patch.dims) != {"time", "distance"}:
-        raise RefusedError(f"its dimensions are {', '.join(patch.dims)}, not time and distance")
-    patch = patch.transpose("time", "distance")
-    if not patch.data.size:
-        raise RefusedError("it holds no samples")
-    step = patch.get_coord("time").step
-    if step is None or not step > np.timedelta64(0, "ns"):
-        raise RefusedError("its samples are not evenly spaced in time")
-    if patch.data.dtype.kind not in "iuf":
-        raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
-    distance, units = patch.get_coord("distance"), patch.attrs.data_units
-    issues = []
-    if note := _not_finite(patch.data):
-        issues.append(note)
-    start_ns = _ns(patch.get_coord("time").min())
-    step_ns = int(step.astype("timedelta64[ns]").astype(np.int64))
-    n_samples, channels = patch.shape[0], absolute_channels(patch)
-    end_ns = start_ns + n_samples * step_ns
-    _require_extent(start_ns, end_ns, extent)
-    spacing = None if distance.step is None or not np.isfinite(distance.step) else abs(float(distance.step))
-    return {
-        "fibre": name.split(".")[0].split("_")[0],
-        "path": path,
-        "format": f"{kind} {version}",
-        "start": start_ns,
-        "end": end_ns,
-        "sampling_rate_hz": 1e9 / step_ns,
-        "n_samples": n_samples,
-        "first_channel": int(channels[0]),
-        "n_channels": patch.shape[1],
-        "channel_spacing_m": spacing,
-        "units": None if units is None else str(units),
-        "issues": issues,
-        "channels": channels,
-    }
-
-
-def _format(local: Path) -> tuple[str, str]:
-    """Return name and version of a file's format.
-
-    Raises
-    ------
-    RefusedError
-        For a pickled object: DASCore would unpickle it to find out, and that runs whatever code it holds.
-    OSError
-        For an HDF5 file that is cut short or damaged, saying how.
-    UnknownFiberFormatError
-        For any other file that is not a recording.
-    """
-    with open(local, "rb") as file:
-        head = file.read(100)
-    if b"dascore.core" in head:
-        raise RefusedError("a pickled object, which could run code when opened")
-    try:
-        return dc.get_format(local)
-    except UnknownFiberFormatError:
-        if head.startswith(HDF5_SIGNATURE):
-            H5Reader.get_handle(local).close()
-        raise
-
-
-def _bundle_row(store: Store, path: str, extent: tuple[int, int] | None) -> dict[str, Any]:
-    if not store.exists(path + SIDECAR):
-        raise BundleError(f"there is no sidecar {PurePosixPath(path).name}{SIDECAR} beside it")
-    sidecar = stored_sidecar(store, path)
-    end_ns = sidecar.start_ns + round(sidecar.n_samples * 1e9 / sidecar.sampling_rate_hz)
-    _require_extent(sidecar.start_ns, end_ns, extent)
-    issues = list(sidecar.assumed)
-    if sidecar.dtype.kind == "f":
-        with store.local(path, path + SIDECAR) as local:
-            if note := _not_finite(samples(local, sidecar)):
-                issues.append(note)
-    return {
-        "fibre": sidecar.fibre,
-        "path": path,
-        "format": "DASANOM_BUNDLE 1",
-        "start": sidecar.start_ns,
-        "end": end_ns,
-        "sampling_rate_hz": sidecar.sampling_rate_hz,
-        "n_samples": sidecar.n_samples,
-        "first_channel": int(sidecar.channels[0]),
-        "n_channels": len(sidecar.channels),
-        "channel_spacing_m": sidecar.channel_spacing_m,
-        "units": sidecar.units,
-        "issues": issues,
-        "channels": sidecar.channels,
-    }
-
-
-def _ns(time: np.datetime64) -> int:
-    return int(time.astype("datetime64[ns]").astype(np.int64))
-
-
-def _not_finite(data: np.ndarray) -> str | None:
-    """Say how many samples are not finite, None where all are."""
-    rows = max(1, BLOCK_VALUES // data.shape[1])
-    n = sum(int((~np.isfinite(data[at : at + rows])).sum()) for at in range(0, len(data), rows))
-    return f"{n} samples are not finite" if n else None
 
 
 def _note_neighbours(rows: list[dict[str, Any]]) -> None:

@@ -49,13 +49,13 @@ def channel_health(stretches: Iterable[Stretch]) -> tuple[pa.Table, pa.Table]:
             counts[key] = counts.get(key, 0) + count
             moments[key] = _combined(moments.get(key, np.zeros(3)), moment)
     keys = sorted(counts)
-    of = dict(zip(_COUNTS, np.array([counts[key] for key in keys]).reshape(-1, len(_COUNTS)).T, strict=True))
+    totals = dict(zip(_COUNTS, np.array([counts[key] for key in keys]).reshape(-1, len(_COUNTS)).T, strict=True))
     samples, _, squares = np.array([moments[key] for key in keys]).reshape(-1, 3).T
     n = np.maximum(samples, 1)
     rms = np.sqrt(squares / n)
     rms[samples == 0] = np.nan  # never a finite second: unknown, not silent
-    clipped_share = of["clipped"] / n
-    dead_share = of["dead"] / of["blocks"]
+    clipped_share = totals["clipped"] / n
+    dead_share = totals["dead"] / totals["blocks"]
     fibres = np.array([fibre for fibre, _ in keys], object)
     noisy = np.zeros(len(keys), bool)
     for fibre in set(fibres):
@@ -66,7 +66,7 @@ def channel_health(stretches: Iterable[Stretch]) -> tuple[pa.Table, pa.Table]:
     columns = {
         "fibre": fibres,
         "channel": np.array([channel for _, channel in keys], np.int32),
-        "seconds": of["seconds"],
+        "seconds": totals["seconds"],
         "rms": rms,
         "clipped_fraction": clipped_share,
         "dead_fraction": dead_share,
@@ -89,7 +89,7 @@ def _sums(stretch: Stretch) -> tuple[np.ndarray, np.ndarray, pa.Table]:
         Rows of `clipped_seconds`.
     """
     cut: list[tuple[np.ndarray, ...]] = []
-    at = 0
+    first = 0
     counts = np.zeros((len(_COUNTS), len(stretch.channels)))
     moments = np.zeros((3, len(stretch.channels)))
     for block in _seconds(stretch):
@@ -100,10 +100,10 @@ def _sums(stretch: Stretch) -> tuple[np.ndarray, np.ndarray, pa.Table]:
         ones = np.ones(x.shape[1])
         clipped = good * _clipped(block)
         counts += [ones * len(x) / stretch.sampling_rate_hz, ones, dead, clipped]
-        some = np.flatnonzero(clipped >= CLIPPED_SHARE * len(x))
-        ends = [np.full(len(some), round((at + n) / stretch.sampling_rate_hz * 1e9)) for n in (0, len(x))]
-        cut.append((stretch.channels[some], *ends, clipped[some] / len(x)))
-        at += len(x)
+        columns = np.flatnonzero(clipped >= CLIPPED_SHARE * len(x))
+        ends = [np.full(len(columns), round((first + n) / stretch.sampling_rate_hz * 1e9)) for n in (0, len(x))]
+        cut.append((stretch.channels[columns], *ends, clipped[columns] / len(x)))
+        first += len(x)
         mean = x.mean(axis=0)
         x -= mean
         moments = _combined(moments, np.array([good * len(x), mean, np.einsum("tc,tc->c", x, x)]))

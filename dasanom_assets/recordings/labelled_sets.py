@@ -133,7 +133,7 @@ class LabelledSet:
         """
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root} is not a folder")
-        found = []
+        files = []
         for path in sorted(self.root.glob(_PATTERN[self.layout])):
             if path.is_file() and not path.name.startswith(".") and path.suffix not in BESIDE_BUNDLES:
                 group = Group(self.root.name)
@@ -141,15 +141,15 @@ class LabelledSet:
                     snr, machine, name = path.relative_to(self.root).parts[:3]
                     group = Group(machine, name, snr)
                 label = re.sub(r"^\d+[_ -]+", "", path.parent.name).lower()
-                if self._wanted(group):
-                    found.append(LabelledFile(group, label, path))
-        if not found:
+                if self._is_chosen(group):
+                    files.append(LabelledFile(group, label, path))
+        if not files:
             raise FileNotFoundError(f"{self.root} has no file for layout {self.layout}: {_WORDS[self.layout]}")
-        return sorted(found, key=lambda file: (file.group, file.label, file.path))
+        return sorted(files, key=lambda file: (file.group, file.label, file.path))
 
-    def _wanted(self, group: Group) -> bool:
+    def _is_chosen(self, group: Group) -> bool:
         chosen = ((self.snrs, group.snr), (self.machines, group.machine), (self.ids, group.id))
-        return all(not some or value in some for some, value in chosen)
+        return all(not names or name in names for names, name in chosen)
 
     def is_normal(self, label: str) -> bool:
         """Whether clips of a label are to be learned."""
@@ -167,9 +167,8 @@ class LabelledSet:
             raise BadClipError("empty")
         clips = []
         for rate, samples, quantization in _READ[self.layout](self, file.path):
-            wanted = self.rate
-            if wanted is not None and abs(rate - wanted) > RATE_TOLERANCE * wanted:
-                raise BadClipError(f"sampling rate {rate:g} Hz, not {wanted:g} Hz")
+            if self.rate is not None and abs(rate - self.rate) > RATE_TOLERANCE * self.rate:
+                raise BadClipError(f"sampling rate {rate:g} Hz, not {self.rate:g} Hz")
             if self.channels is not None:
                 if missing := [c for c in self.channels if not 0 <= c < len(samples)]:
                     raise BadClipError(f"{len(samples)} channels, so there is none with number {missing[0]}")
@@ -211,8 +210,8 @@ class LabelledSet:
         reasons: dict[str, str] = {}
         for clip in self.clips(files, lambda path, reason: reasons.setdefault(path.name, reason)):
             return replace(self, rate=clip.rate)
-        told = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:3])
-        raise ValueError(f"none of {len(reasons)} files in {self.root} can be read ({told})")
+        examples = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:3])
+        raise ValueError(f"none of {len(reasons)} files in {self.root} can be read ({examples})")
 
 
 _PATTERN = {"mimii": "*/*/*/*/*", "bjtu": "**/*/*.mat", "das": "*/*"}
@@ -225,15 +224,15 @@ _WORDS = {
 _Signal = tuple[float, np.ndarray, float | None]
 
 
-def _read_sound(of: LabelledSet, path: Path) -> Iterator[_Signal]:
+def _read_sound(labelled: LabelledSet, path: Path) -> Iterator[_Signal]:
     import soundfile
 
     with path.open("rb") as raw:
         head = raw.read(12)
-    told = int.from_bytes(head[4:8], "little") + 8
+    stated_bytes = int.from_bytes(head[4:8], "little") + 8
     # libsndfile takes what there is for the whole. Recorders that write as they go leave 0 or the largest number.
-    if head[:4] == b"RIFF" and path.stat().st_size < told < 2**32:
-        raise BadClipError(f"truncated: {path.stat().st_size:,} of {told:,} bytes")
+    if head[:4] == b"RIFF" and path.stat().st_size < stated_bytes < 2**32:
+        raise BadClipError(f"truncated: {path.stat().st_size:,} of {stated_bytes:,} bytes")
     try:
         with soundfile.SoundFile(path) as file:
             samples = file.read(dtype="float32", always_2d=True).T
@@ -243,7 +242,7 @@ def _read_sound(of: LabelledSet, path: Path) -> Iterator[_Signal]:
         raise BadClipError(f"not a sound file: {error}") from error
 
 
-def _read_mat(of: LabelledSet, path: Path) -> Iterator[_Signal]:
+def _read_mat(labelled: LabelledSet, path: Path) -> Iterator[_Signal]:
     from scipy.io import loadmat
 
     try:
@@ -256,10 +255,10 @@ def _read_mat(of: LabelledSet, path: Path) -> Iterator[_Signal]:
         raise BadClipError("no variable named data")
     if data.shape != BJTU_SHAPE or data.dtype.kind not in "iuf":
         raise BadClipError(f"data is {data.dtype} {data.shape}, not numbers of {BJTU_SHAPE}")
-    yield of.rate or BJTU_RATE_HZ, data.T, 1.0 if data.dtype.kind in "iu" else None
+    yield labelled.rate or BJTU_RATE_HZ, data.T, 1.0 if data.dtype.kind in "iu" else None
 
 
-def _read_das(of: LabelledSet, path: Path) -> Iterator[_Signal]:
+def _read_das(labelled: LabelledSet, path: Path) -> Iterator[_Signal]:
     import dascore as dc
 
     try:

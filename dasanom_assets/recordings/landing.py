@@ -46,8 +46,8 @@ def delivered(store: Store, day: str, notes: Mapping[str, dict[str, Any]]) -> li
     """
     before = shifted(day, -1)
     late = notes.get(before, {}).get("past_midnight", [])
-    own = landing_files(store, day)
-    return own + [f for f in landing_files(store, before) if f["path"] in late] if late else own
+    files = landing_files(store, day)
+    return files + [f for f in landing_files(store, before) if f["path"] in late] if late else files
 
 
 def shifted(day: str, days: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.recordings.bundle import SIDECAR, Sidecar, read_sidecar
+from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
 from dasanom_assets.tables.store import Store
 
 OPEN_FILES = 4
@@ -64,7 +64,7 @@ def open_recording(store: Store, path: str) -> Recording:
     Raises
     ------
     BundleError
-        See `bundle.read_sidecar`.
+        See `sidecar.read_sidecar`.
     """
     import dascore as dc
 
@@ -194,13 +194,13 @@ class Stretch:
         if not 0 <= first <= last <= self.n_samples:
             raise IndexError(f"samples [{first}, {last}) are not within [0, {self.n_samples})")
         parts = []
-        at = max(0, bisect_right(self.pieces, first, key=attrgetter("first")) - 1)
+        index = max(0, bisect_right(self.pieces, first, key=attrgetter("first")) - 1)
         while first < last:
-            piece = self.pieces[at]
+            piece = self.pieces[index]
             end = min(last, piece.first + piece.n_samples)
             shift = piece.skip - piece.first
             parts.append(self.files[piece.path].samples[first + shift : end + shift])
-            first, at = end, at + 1
+            first, index = end, index + 1
         if not parts:
             return np.empty((0, len(self.channels)), self.dtype)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -18,15 +18,15 @@ def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
     """Catalogue of the day's readable files; refused ones go to `quarantine/` with a reason."""
     from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight, write_quarantine
 
-    found = catalogue_day(day, day.iso)
-    write_quarantine(day, day.iso, found.refused)
-    for refusal in found.refused:
+    catalogue = catalogue_day(day, day.iso)
+    write_quarantine(day, day.iso, catalogue.refused)
+    for refusal in catalogue.refused:
         warn(f"refused {refusal.path}: {refusal.reason}")
     note = {
-        "past_midnight": past_midnight(found.recordings, day.iso),
-        "refused": [[refusal.path, refusal.reason] for refusal in found.refused],
+        "past_midnight": past_midnight(catalogue.recordings, day.iso),
+        "refused": [[refusal.path, refusal.reason] for refusal in catalogue.refused],
     }
-    day.write("recordings", found.recordings, note)
+    day.write("recordings", catalogue.recordings, note)
 
 
 @step("channel_health", "clipped_seconds")

@@ -75,25 +75,26 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         settings: dg.ResourceParam[Settings],
     ) -> dg.MaterializeResult:
         """One event and one quiet stretch of the day in every representation, in colour and grey; made by hand."""
-        from dasanom_assets.spectrograms.representations import clock, compare, figure_png, thumbnail_png
+        from dasanom_assets.spectrograms.representation_figures import clock, figure_png, thumbnail_png
+        from dasanom_assets.spectrograms.representations import compare
 
         day = context.partition_key
-        found = compare(store, day, settings.background, **config.model_dump())
-        for reason in found.left_out:
+        comparison = compare(store, day, settings.background, **config.model_dump())
+        for reason in comparison.left_out:
             context.log.warning(f"left out: {reason}")
-        url = store.write_bytes(f"reports/representations/day={day}/representations.png", figure_png(found))
+        url = store.write_bytes(f"reports/representations/day={day}/representations.png", figure_png(comparison))
         return dg.MaterializeResult(
             metadata={
                 "dagster/uri": url,
                 "figure": dg.MetadataValue.path(url),
-                "fibre": found.choice.fibre,
-                "channel": found.choice.channel,
-                "event_start": clock(found.choice.event),
-                "quiet_start": clock(found.choice.quiet),
-                "seconds": found.choice.seconds,
-                "shown": [one.name for one in found.shown],
-                "left_out": found.left_out,
-                "picture": dg.MetadataValue.md(image(thumbnail_png(found))),
+                "fibre": comparison.choice.fibre,
+                "channel": comparison.choice.channel,
+                "event_start": clock(comparison.choice.event),
+                "quiet_start": clock(comparison.choice.quiet),
+                "seconds": comparison.choice.seconds,
+                "shown": [representation.name for representation in comparison.shown],
+                "left_out": comparison.left_out,
+                "picture": dg.MetadataValue.md(image(thumbnail_png(comparison))),
             }
         )
 

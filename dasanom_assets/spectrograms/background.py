@@ -85,14 +85,15 @@ class Histogram:
         itself a multiple of a step of 0.25 dB would be off by up to 4 %, and whitened levels with it.
         """
         edges = (self.first - 0.5 + np.arange(self.counts.shape[1] + 1)) * step
-        found = np.empty((2, len(self.counts)))
+        medians, mads = np.empty((2, len(self.counts)))
         for band, counts in enumerate(self.counts):
             below = np.concatenate([[0], np.cumsum(counts)])
             median = _halfway(edges, below)
             deviation = np.sort(np.append(np.abs(edges - median), 0))
             low, high = (np.interp(median + side * deviation, edges, below) for side in (-1, 1))
-            found[:, band] = median, _halfway(deviation, (high - low).round(6))  # no half is missed by rounding
-        return found[0], found[1]
+            medians[band] = median
+            mads[band] = _halfway(deviation, (high - low).round(6))  # no half is missed by rounding
+        return medians, mads
 
 
 def _halfway(x: np.ndarray, below: np.ndarray) -> float:
@@ -177,10 +178,10 @@ def background(
         if store.metadata("spectrograms", d)["settings_digest"] == metadata["settings_digest"]
     ] or [day]
     flagged = {d: dict(_flagged(store, d, classes, step, spectrogram)) for d in days if d != day}
-    seconds = {d: sum(h.frames for parts in found.values() for h in parts) for d, found in flagged.items()}
+    seconds = {d: sum(h.frames for parts in channels.values() for h in parts) for d, channels in flagged.items()}
 
     keys: list[Key] = []
-    own: list[Key] = []
+    own_reference: list[Key] = []
     kept: list[Key] = []
     medians: list[np.ndarray] = []
     mads: list[np.ndarray] = []
@@ -193,7 +194,7 @@ def background(
         used = of_day.keys() & set(days)
         if not used:
             used = {day}
-            own.append(key)
+            own_reference.append(key)
         parts = [_sum([of_day[d][c] for d in used]) for c in range(classes)]
         events = [_sum([flagged[d][key][c] for d in used if key in flagged.get(d, {})]) for c in range(classes)]
         left = [
@@ -202,16 +203,16 @@ def background(
         if sum(p.frames for p in left if p) < LEAST_SHARE * sum(p.frames for p in parts if p):
             kept.append(key)
             left = parts
-        whole = _sum(left)
-        assert whole is not None
+        whole_day = _sum(left)
+        assert whole_day is not None
         enough = LEAST_SECONDS * frames_a_second if classes > 1 else 0
-        pairs = [(p if p and p.frames > enough else whole).median_and_mad(step) for p in left]
+        pairs = [(p if p and p.frames > enough else whole_day).median_and_mad(step) for p in left]
         keys.append(key)
         medians.append(np.concatenate([median for median, _ in pairs]))
         mads.append(np.concatenate([mad for _, mad in pairs]))
     note = {
         "days": days,
-        "own_reference": [list(key) for key in own],
+        "own_reference": [list(key) for key in own_reference],
         "flagged": {d: round(n / frames_a_second, 3) for d, n in seconds.items()},
         "flagged_kept": [list(key) for key in kept],
         "hour_classes": classes,
@@ -280,11 +281,11 @@ def _channels(
     store: Store, day: str, settings: BackgroundSettings, step: float
 ) -> Iterator[tuple[Key, str, list[Histogram | None]]]:
     """Yield each channel's histograms in a day, from the table where it is of the day's spectrograms."""
-    wanted = histograms_note(store, day, settings)
-    if store.has_day("level_histograms", day) and store.metadata("level_histograms", day) == wanted:
+    note = histograms_note(store, day, settings)
+    if store.has_day("level_histograms", day) and store.metadata("level_histograms", day) == note:
         for table in store.iter_day("level_histograms", day):
             if table.num_rows:
-                yield _from_rows(table, wanted["bands"], settings.hour_classes, day)
+                yield _from_rows(table, note["bands"], settings.hour_classes, day)
         return
     for frames in day_frames(store, day):
         parts = _by_class(frames, settings.hour_classes, step)
@@ -312,16 +313,16 @@ def _flagged(
     rows = list(zip(*columns, *times, strict=True))
     size = spectrogram.group_channels
 
-    def of(fibre: str, channel: int) -> list[tuple[int, int]]:
+    def events_of(fibre: str, channel: int) -> list[tuple[int, int]]:
         """Return start and end of the events that touch a channel, or one of its group."""
         return [(a, b) for f, low, high, a, b in rows if f == fibre and low < channel + size and high >= channel]
 
-    for frames in day_frames(store, day, lambda *key: bool(of(*key))):
+    for frames in day_frames(store, day, lambda *key: bool(events_of(*key))):
         inside = np.zeros(len(frames.start_ns), bool)
-        for start, end in of(frames.fibre, frames.channel):
+        for start, end in events_of(frames.fibre, frames.channel):
             inside |= (frames.start_ns < end) & (frames.start_ns + SECOND_NS > start)
-        some = ChannelFrames(frames.fibre, frames.channel, frames.start_ns[inside], frames.power_db[inside])
-        yield (frames.fibre, frames.channel), _by_class(some, classes, step)
+        unusual = ChannelFrames(frames.fibre, frames.channel, frames.start_ns[inside], frames.power_db[inside])
+        yield (frames.fibre, frames.channel), _by_class(unusual, classes, step)
 
 
 def _histogram_table(fibre: str, channel: int, parts: list[Histogram], classes: int) -> pa.Table:

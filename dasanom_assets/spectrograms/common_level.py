@@ -66,9 +66,9 @@ def common_levels(
     for block in _blocks(
         usual.select(["fibre", "channel"]), settings.common_channels * spectrogram.group_channels
     ):
-        wanted = {(block.fibre, channel) for channel in block.sampled}
+        sampled = {(block.fibre, channel) for channel in block.sampled}
         channels = white_day(
-            store, day, raw, WindowSettings(), lambda *key, wanted=wanted: key in wanted, against=against
+            store, day, raw, WindowSettings(), lambda *key, sampled=sampled: key in sampled, against=against
         )
         second, level = _level(channels, bands, settings.common_seconds)
         if len(second):
@@ -82,31 +82,32 @@ def _blocks(usual: pa.Table, size: int) -> Iterator[_Block]:
     for fibre, channel in sorted(rows):
         fibres.setdefault(fibre, []).append(channel)
     for fibre, channels in fibres.items():
-        for some in np.array_split(channels, max(1, round((channels[-1] - channels[0] + 1) / size))):
-            if len(some):
-                yield _Block(fibre, some.tolist())
+        for stretch in np.array_split(channels, max(1, round((channels[-1] - channels[0] + 1) / size))):
+            if len(stretch):
+                yield _Block(fibre, stretch.tolist())
 
 
 def _level(channels: Iterator[WhiteChannel], bands: int, smooth: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the seconds that have a level, int64, and the levels, float32, shape (seconds, bands)."""
-    found: list[tuple[np.ndarray, np.ndarray]] = []
+    seconds_and_means: list[tuple[np.ndarray, np.ndarray]] = []
     for channel in channels:
         with np.errstate(invalid="ignore"):
             means = np.nanmean(channel.rows[channel.usable], axis=1)
         # Half precision: 48 bands of 32 channels and a day are 350 MB.
-        found.append((channel.start_ns[channel.usable] // SECOND_NS, means.astype(np.float16)))
-    if len(found) < LEAST:
+        seconds_and_means.append((channel.start_ns[channel.usable] // SECOND_NS, means.astype(np.float16)))
+    if len(seconds_and_means) < LEAST:
         return np.empty(0, np.int64), np.empty((0, bands), np.float32)
-    second = np.unique(np.concatenate([s for s, _ in found]))
-    levels = np.full((len(found), len(second), bands), np.nan, np.float16)
-    for row, (s, means) in zip(levels, found, strict=True):
+    second = np.unique(np.concatenate([s for s, _ in seconds_and_means]))
+    levels = np.full((len(seconds_and_means), len(second), bands), np.nan, np.float16)
+    for row, (s, means) in zip(levels, seconds_and_means, strict=True):
         row[np.searchsorted(second, s)] = means
     out = np.empty((len(second), bands), np.float32)
     count = np.empty(len(second), np.int64)
-    for at in range(0, len(second), 1024):
-        part = levels[:, at : at + 1024].astype(np.float32)
-        count[at : at + 1024] = np.isfinite(part[:, :, 0]).sum(axis=0)
-        out[at : at + 1024] = np.nanmedian(part, axis=0)
+    for first in range(0, len(second), 1024):
+        piece = slice(first, first + 1024)
+        part = levels[:, piece].astype(np.float32)
+        count[piece] = np.isfinite(part[:, :, 0]).sum(axis=0)
+        out[piece] = np.nanmedian(part, axis=0)
     second, out = second[count >= LEAST], out[count >= LEAST]
     for run in np.split(np.arange(len(second)), np.flatnonzero(np.diff(second) > 1) + 1):
         out[run] = ndimage.uniform_filter1d(out[run], smooth, axis=0, mode="nearest") if len(run) else out[run]

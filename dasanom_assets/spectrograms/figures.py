@@ -24,8 +24,8 @@ def day_thumbnail(store: Store, day: str) -> bytes | None:
     keys = _keys(store, day)
     if not keys:
         return None
-    wanted = [key for key in keys if key[0] == keys[0][0]]
-    channel = channel_rows(store, day, *wanted[len(wanted) // 2])
+    of_first_fibre = [key for key in keys if key[0] == keys[0][0]]
+    channel = channel_rows(store, day, *of_first_fibre[len(of_first_fibre) // 2])
     metadata = store.metadata("spectrograms", day)
     second = (channel.start_ns - channel.start_ns[0]) // SECOND_NS
     image = np.full((second[-1] + 1, channel.power_db.shape[2]), np.nan, np.float32)
@@ -59,9 +59,9 @@ def background_thumbnail(store: Store, day: str) -> bytes | None:
         return None
     metadata = store.metadata("background", day)
     fibre = sorted(set(table["fibre"].to_pylist()))[0]
-    mine = np.flatnonzero(np.array(table["fibre"].to_pylist()) == fibre)
-    channels = table["channel"].to_numpy()[mine]
-    levels = stack(table["median_db"])[mine].reshape(len(mine), metadata["hour_classes"], -1).mean(axis=1)
+    rows = np.flatnonzero(np.array(table["fibre"].to_pylist()) == fibre)
+    channels = table["channel"].to_numpy()[rows]
+    levels = stack(table["median_db"])[rows].reshape(len(rows), metadata["hour_classes"], -1).mean(axis=1)
     figure = Figure(figsize=(6.4, 2.6), dpi=72, layout="constrained")
     axes = figure.subplots()
     drawn = axes.imshow(levels.T, origin="lower", aspect="auto", interpolation="nearest", cmap="magma")

@@ -1,4 +1,38 @@
-"""Steps of the spectrograms stage, each defined once: assets, benchmarks, tests and notebooks call these."""
+"""Steps of the spectrograms stage, each defined once: assets, benchmarks, tests and notebooks call these.
+
+A day in a notebook, from recordings that are simulated here to whitened windows:
+
+>>> from datetime import date
+>>> from pathlib import Path
+>>> from tempfile import TemporaryDirectory
+>>> from dasanom_assets.recordings import steps as recordings
+>>> from dasanom_assets.recordings.simulation.simulate import simulate
+>>> from dasanom_assets.recordings.simulation.sites import Line
+>>> from dasanom_assets.settings import Settings
+>>> from dasanom_assets.spectrograms import steps
+>>> from dasanom_assets.spectrograms.cluster import open_client
+>>> from dasanom_assets.spectrograms.whitening import white_day
+>>> from dasanom_assets.spectrograms.windows import day_frames, make_bank, window_rows
+>>> from dasanom_assets.tables.store import Store
+>>> folder, day, settings = TemporaryDirectory(), "2026-01-05", Settings()
+>>> line = Line(zones=((100, 103),), minutes=1, sampling_rate_hz=500)
+>>> simulate(line, [date.fromisoformat(day)], Path(folder.name), contractor=False)
+>>> store = Store(folder.name)
+>>> recordings.recordings(store, day, settings)
+>>> recordings.channel_health(store, day, settings)
+>>> with open_client(settings.dask) as dask:
+...     steps.spectrograms(store, day, settings, dask=dask)
+>>> {frames.channel: frames.power_db.shape for frames in day_frames(store, day)}
+{100: (60, 8, 64), 101: (60, 8, 64), 102: (60, 8, 64), 103: (60, 8, 64)}
+>>> steps.background(store, day, settings)
+>>> steps.common_levels(store, day, settings)
+>>> for channel in white_day(store, day, settings.background, settings.window):
+...     first = window_rows(channel.start_ns, channel.usable, settings.window)
+...     bank = make_bank(channel.rows, first, channel.start_ns[first], settings.spectrogram, settings.window)
+>>> channel.channel, len(bank), bank.window(0).shape
+(103, 53, (64, 64))
+>>> folder.cleanup()
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +52,8 @@ def spectrograms(
 
     from dasanom_assets.recordings.catalogue import adjoining
     from dasanom_assets.recordings.signal import stretches
-    from dasanom_assets.spectrograms.engine import rows_expected, settings_note, spectrogram_parts, unfit
+    from dasanom_assets.spectrograms.engine import rows_expected, settings_note, spectrogram_parts
+    from dasanom_assets.spectrograms.levels import unfit
     from dasanom_assets.tables.metadata import LoggedProgress
 
     settings = day.settings.spectrogram

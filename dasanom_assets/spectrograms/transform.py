@@ -173,23 +173,24 @@ class Transform:
         hops = np.diff(first)
         evenly = len(hops) > 0 and bool((hops == hops[0]).all())
         channels = max(1, FRAMES_AT_ONCE // max(1, len(first)))
-        for at in range(0, len(first), FRAMES_AT_ONCE):
-            n = min(FRAMES_AT_ONCE, len(first) - at)
-            for some, bands in zip(samples.split(channels), out[:, at : at + n].split(channels), strict=True):
+        for begin in range(0, len(first), FRAMES_AT_ONCE):
+            piece = slice(begin, min(begin + FRAMES_AT_ONCE, len(first)))
+            n = piece.stop - begin
+            for signals, bands in zip(samples.split(channels), out[:, piece].split(channels), strict=True):
                 if evenly:
-                    shape, strides = (len(some), n, self.win_length), (some.stride(0), int(hops[0]), 1)
-                    frames = some.as_strided(shape, strides, some.storage_offset() + int(first[at]))
+                    shape, strides = (len(signals), n, self.win_length), (signals.stride(0), int(hops[0]), 1)
+                    frames = signals.as_strided(shape, strides, signals.storage_offset() + int(first[begin]))
                 else:
-                    frames = some.unfold(1, self.win_length, 1)[:, torch.from_numpy(first[at : at + n])]
+                    frames = signals.unfold(1, self.win_length, 1)[:, torch.from_numpy(first[piece])]
                 if self._feels_mean:
                     frames = frames - frames.mean(dim=2, keepdim=True)
-                windowed, power = self._scratch(len(some) * n)
+                windowed, power = self._scratch(len(signals) * n)
                 torch.mul(frames, window, out=windowed.view(frames.shape))
                 spectrum = torch.fft.rfft(windowed, self.n_fft)  # to write it elsewhere would be a copy more
                 _square(torch.view_as_real(spectrum).numpy(), power.numpy())
                 together = bands.view(len(power), -1)
-                for of_bins, of_bands, some_weights in weights:
-                    torch.mm(power[:, of_bins], some_weights, out=together[:, of_bands])
+                for of_bins, of_bands, band_weights in weights:
+                    torch.mm(power[:, of_bins], band_weights, out=together[:, of_bands])
         return out.numpy()
 
     def decibels(self, power: np.ndarray, floor_db: float) -> np.ndarray:

@@ -44,6 +44,15 @@ def whiten(
     -------
     numpy.ndarray
         float32, shape of `power_db`; NaN stays NaN.
+
+    Examples
+    --------
+    Two frames of a channel whose usual level is −10 dB in one band and 0 dB in the other, give or take 3 dB:
+
+    >>> power_db = np.float32([[-10, 0], [-10, 12]])
+    >>> print(whiten(power_db, np.float32([-10, 0]), np.float32([3, 3]), BackgroundSettings()).round(1))
+    [[0.  0. ]
+     [0.  2.4]]
     """
     scale = (1.0 / (1.4826 * mad_db + settings.scale_floor_db)).astype(np.float32)
     white = np.subtract(power_db, median_db, out=out)
@@ -65,10 +74,10 @@ def own_spread(rows: np.ndarray, usable: np.ndarray) -> float:
     usable : numpy.ndarray
         bool, shape (n_rows,), with at least one row: those that count.
     """
-    at = np.flatnonzero(usable)
-    some = rows[at[:: -(-len(at) // SPREAD_ROWS)]]
+    row = np.flatnonzero(usable)
+    levels = rows[row[:: -(-len(row) // SPREAD_ROWS)]]
     with np.errstate(invalid="ignore"):
-        spread = 1.4826 * np.nanmedian(np.abs(some - np.nanmedian(some)))
+        spread = 1.4826 * np.nanmedian(np.abs(levels - np.nanmedian(levels)))
     return float(np.clip(spread, 0.5, 2.0)) if np.isfinite(spread) else 1.0
 
 
@@ -216,9 +225,9 @@ class CommonLevels:
                     self._level = stack(rows["level"])
                     self._last = (name, first, last)
                 out = np.zeros((len(start_ns), 1, self._level.shape[1]), np.float32)
-                at = np.minimum(np.searchsorted(self._start, start_ns), len(self._start) - 1)
-                there = self._start[at] == start_ns
-                out[there, 0] = self._level[at[there]]
+                row = np.minimum(np.searchsorted(self._start, start_ns), len(self._start) - 1)
+                there = self._start[row] == start_ns
+                out[there, 0] = self._level[row[there]]
                 return out
         return np.zeros((1, 1, 1), np.float32)
 
@@ -228,7 +237,7 @@ def white_day(
     day: str,
     settings: BackgroundSettings,
     window: WindowSettings,
-    wanted: Callable[[str, int], bool] | None = None,
+    select: Callable[[str, int], bool] | None = None,
     *,
     bad: bool = False,
     against: Usual | None = None,
@@ -246,7 +255,7 @@ def white_day(
         ISO day.
     settings : BackgroundSettings
     window : WindowSettings
-    wanted : callable, optional
+    select : callable, optional
         Says of a fibre and channel whether it is read; all are by default.
     bad : bool
         Whether to yield the others too, without a usable row.
@@ -275,7 +284,7 @@ def white_day(
 
     def taken(fibre: str, channel: int) -> bool:
         key = (fibre, channel)
-        return (bad or key in healthy) and key in levels and (wanted is None or wanted(*key))
+        return (bad or key in healthy) and key in levels and (select is None or select(*key))
 
     for frames in day_frames(store, day, taken):
         key, start, rows = (frames.fibre, frames.channel), frames.start_ns, frames.power_db

@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dasanom_assets.settings import SpectrogramSettings, WindowSettings
+from dasanom_assets.spectrograms.resampling import area_shares
 from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
 SECOND_NS = 1_000_000_000
 
-BLOCK = 1024
+WINDOWS_AT_ONCE = 1024
 """Rows or windows that `window_means` takes at a time."""
 
 TOP_DB = 80.0
@@ -116,10 +117,10 @@ class WindowBank:
         frames = rows.reshape(-1, rows.shape[2])
         return frames if self.imaging is None else self.imaging.image(frames, int(self._phases[i]))
 
-    def subset(self, some: np.ndarray) -> "WindowBank":
+    def subset(self, windows: np.ndarray) -> "WindowBank":
         """Return a bank of some of the windows, on the same rows."""
-        phase = None if self.phase is None else self.phase[some]
-        return replace(self, first=self.first[some], phase=phase)
+        phase = None if self.phase is None else self.phase[windows]
+        return replace(self, first=self.first[windows], phase=phase)
 
     @property
     def _phases(self) -> np.ndarray:
@@ -127,7 +128,7 @@ class WindowBank:
 
 
 def window_means(bank: WindowBank, of_frames: Callable[[np.ndarray], np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield means over the frames of windows of a function of each frame, shape (at most `BLOCK`, values).
+    """Yield means over windows of a function of each frame, shape (at most `WINDOWS_AT_ONCE`, values).
 
     Windows share rows, so that what a row adds is computed once.
 
@@ -144,12 +145,12 @@ def window_means(bank: WindowBank, of_frames: Callable[[np.ndarray], np.ndarray]
         for first in _blocks(bank.first):
             yield of_row[first[:, None] + np.arange(bank.rows_per_window)].mean(axis=1)
     else:
-        for some in _blocks(np.arange(len(bank))):
-            yield np.stack([of_frames(bank.window(i)).mean(axis=0) for i in some])
+        for windows in _blocks(np.arange(len(bank))):
+            yield np.stack([of_frames(bank.window(i)).mean(axis=0) for i in windows])
 
 
 def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
-    return (values[at : at + BLOCK] for at in range(0, len(values), BLOCK))
+    return (values[first : first + WINDOWS_AT_ONCE] for first in range(0, len(values), WINDOWS_AT_ONCE))
 
 
 def make_bank(
@@ -172,6 +173,15 @@ def make_bank(
         int64, shape (n_windows,): start of each window, ns since 1970 UTC.
     spectrogram : SpectrogramSettings
     window : WindowSettings
+
+    Examples
+    --------
+    >>> rows = np.zeros((10, 8, 64), np.float32)
+    >>> first = np.array([0, 1, 2])
+    >>> settings = WindowSettings(seconds=4, image=(20, 16))
+    >>> bank = make_bank(rows, first, first * SECOND_NS, SpectrogramSettings(), settings)
+    >>> len(bank), bank.window(0).shape
+    (3, (20, 16))
     """
     minmax = window.scaling == "minmax"
     if window.image is None and not minmax:
@@ -191,26 +201,6 @@ def make_bank(
     return WindowBank(rows, first, window.seconds, Imaging(shares, bands, minmax), phase)
 
 
-def area_shares(low: np.ndarray, high: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the share of each cell in each pixel: pixels times cells is resampling true to area.
-
-    Parameters
-    ----------
-    low, high : numpy.ndarray
-        Shape (cells,): extent of each cell.
-    edges : numpy.ndarray
-        Shape (pixels + 1,), ascending.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, shape (pixels, cells); each row sums to 1.
-    """
-    shared = np.minimum(high, edges[1:, None]) - np.maximum(low, edges[:-1, None])
-    shared = np.maximum(shared, 0)
-    return (shared / shared.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
 def _time_shares(second: int, settings: SpectrogramSettings, seconds: int, pixels: int) -> np.ndarray:
     """Return the shares of frames in the rows of an image of a window that starts at `second`.
 
@@ -228,7 +218,11 @@ def _time_shares(second: int, settings: SpectrogramSettings, seconds: int, pixel
 
 
 def first_frame(second: Any, hop_ns: int) -> Any:
-    """Return the first frame whose centre is not before a second: the least k with (2k + 1)·hop ≥ 2·second."""
+    """Return the first frame whose centre is not before a second: the least k with (2k + 1)·hop ≥ 2·second.
+
+    >>> first_frame(1, 125_000_000), first_frame(1, 256_000_000)
+    (8, 4)
+    """
     return (2 * second * SECOND_NS + hop_ns - 1) // (2 * hop_ns)
 
 
@@ -245,7 +239,7 @@ def frames_there(start_ns: np.ndarray, settings: SpectrogramSettings) -> np.ndar
 
 
 def day_frames(
-    store: Store, day: str, wanted: Callable[[str, int], bool] | None = None
+    store: Store, day: str, select: Callable[[str, int], bool] | None = None
 ) -> Iterator[ChannelFrames]:
     """Yield the channels of a day of `spectrograms`, one at a time, in bounded memory.
 
@@ -256,7 +250,7 @@ def day_frames(
     store : Store
     day : str
         ISO day.
-    wanted : callable, optional
+    select : callable, optional
         Says of a fibre and channel whether it is read; all are by default.
 
     Raises
@@ -268,7 +262,7 @@ def day_frames(
         metadata = store.metadata_of(file)
         groups: dict[tuple[str, int], list[int]] = {}
         for group, key in enumerate(group_keys(file.metadata)):
-            if key is not None and (wanted is None or wanted(*key)):
+            if key is not None and (select is None or select(*key)):
                 groups.setdefault(key, []).append(group)
         shape = SpectrogramSettings(**metadata["settings"]).row_shape
         for key in sorted(groups):
@@ -279,13 +273,13 @@ def _rows_of(file: pq.ParquetFile, groups: list[int], shape: tuple[int, int]) ->
     """Return start and levels of the rows of some row groups, in order of time; a day of them is there once."""
     n = sum(file.metadata.row_group(group).num_rows for group in groups)
     start, power = np.empty(n, np.int64), np.empty((n, *shape), np.float32)
-    at = 0
+    end = 0
     for group in groups:
         rows = file.read_row_group(group, ["start", "power_db"])
-        here = slice(at, at + rows.num_rows)
+        here = slice(end, end + rows.num_rows)
         start[here] = rows["start"].cast(pa.int64()).to_numpy()
         power[here] = stack(rows["power_db"]).reshape(-1, *shape)
-        at = here.stop
+        end = here.stop
     if (np.diff(start) <= 0).any():
         order = np.argsort(start, kind="stable")
         start, power = start[order], power[order]
@@ -323,14 +317,23 @@ def window_rows(start_ns: np.ndarray, complete: np.ndarray, settings: WindowSett
     numpy.ndarray
         int64, shape (n_windows,). Windows start on multiples of the shift since 1970, so that those of
         different channels, files and days line up.
+
+    Examples
+    --------
+    Ten seconds of which the fifth is missing hold three windows of four seconds:
+
+    >>> second = np.delete(np.arange(10), 4)
+    >>> rows = window_rows(second * SECOND_NS, np.ones(9, bool), WindowSettings(seconds=4))
+    >>> second[rows].tolist()
+    [0, 5, 6]
     """
     n = settings.seconds
     if len(start_ns) < n:
         return np.empty(0, np.int64)
     last = np.arange(n - 1, len(start_ns))
-    whole = np.concatenate([[0], np.cumsum(complete)])
+    n_complete = np.concatenate([[0], np.cumsum(complete)])
     fits = (start_ns[last] - start_ns[last - n + 1] == (n - 1) * SECOND_NS) & (
-        whole[last + 1] - whole[last - n + 1] == n
+        n_complete[last + 1] - n_complete[last - n + 1] == n
     )
     first = last[fits] - n + 1
     return first[start_ns[first] // SECOND_NS % settings.shift_seconds == 0].astype(np.int64)

@@ -12,8 +12,9 @@ from dasanom_assets.benchmarks.detection_tables import interval, summary
 from dasanom_assets.benchmarks.grounds import FAINT_DB, LEARNED, USUAL_DB, change_level, day, simulated_ground
 from dasanom_assets.benchmarks.recipe import CHANGES
 from dasanom_assets.benchmarks.simulated import read_truth
-from dasanom_assets.recordings.simulate import ACTIVITY, EVENTS, simulate
-from dasanom_assets.recordings.sites import Line, draw_site
+from dasanom_assets.recordings.simulation.simulate import simulate
+from dasanom_assets.recordings.simulation.sites import Line, draw_site
+from dasanom_assets.recordings.simulation.truth import ACTIVITY, EVENTS
 from dasanom_assets.settings import ReferenceSettings
 from dasanom_assets.tables.schemas import TIME, with_score
 from dasanom_assets.tables.store import Store

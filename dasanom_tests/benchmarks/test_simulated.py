@@ -19,7 +19,9 @@ from dasanom_assets.benchmarks.simulated import (
     read_truth,
     window_truth,
 )
-from dasanom_assets.recordings.simulate import ACTIVITY, EVENTS, Line, simulate
+from dasanom_assets.recordings.simulation.simulate import simulate
+from dasanom_assets.recordings.simulation.sites import Line
+from dasanom_assets.recordings.simulation.truth import ACTIVITY, EVENTS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, with_detectors
 from dasanom_assets.tables.store import Store
 

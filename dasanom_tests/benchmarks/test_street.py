@@ -13,7 +13,7 @@ import pytest
 from dasanom_assets.benchmarks import street
 from dasanom_assets.benchmarks.street import APART_CHANNELS, APART_SECONDS, RATE, Planting, _plans, write_street
 from dasanom_assets.recordings.catalogue import catalogue_day
-from dasanom_assets.recordings.simulate import ExistingRecordingsError
+from dasanom_assets.recordings.simulation.simulate import ExistingRecordingsError
 from dasanom_assets.tables.store import Store
 
 DAY = date(2026, 1, 6)

@@ -12,7 +12,7 @@ from dagster import DagsterInstance, DagsterRunStatus
 
 from dasanom_assets.detection.reference.promise import ENOUGH_DAYS
 from dasanom_assets.orchestration.run import PROJECT, TAG, _simulate_if_empty
-from dasanom_assets.recordings import simulate
+from dasanom_assets.recordings.simulation import simulate
 from dasanom_assets.settings import Settings
 from dasanom_tests.conftest import DAYS, QUICKER
 

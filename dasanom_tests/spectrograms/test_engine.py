@@ -1,4 +1,4 @@
-"""A day of signal becomes rows: whatever the blocks, files, gaps and rates."""
+"""A day of signal becomes rows: whatever the parts, files and gaps."""
 
 import itertools
 import json
@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import scipy.signal
 from distributed import Client, LocalCluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,17 +17,14 @@ from hypothesis import strategies as st
 from dasanom_assets.recordings.catalogue import adjoining, catalogue_day
 from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.settings import SpectrogramSettings
-from dasanom_assets.spectrograms import conditioning, engine
+from dasanom_assets.spectrograms import engine, levels
 from dasanom_assets.spectrograms.engine import (
     compute_part,
     day_seconds,
-    levels_of,
     parts_of_day,
     settings_note,
     spectrogram_parts,
-    unfit,
 )
-from dasanom_assets.spectrograms.transform import Transform
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import mismatch, stack
 from dasanom_assets.tables.store import Store
@@ -89,9 +84,9 @@ def rows(signals: list, settings: SpectrogramSettings = SMALL, day: str = DAY) -
     tables = [engine.rows_table("", 0, np.empty(0, np.int64), np.empty((0, *settings.row_shape), np.float32))]
     for part in parts_of_day(signals, settings, day):
         files, n = compute_part([s for s in signals if s.fibre == part.fibre], settings, part)
-        found = [pq.read_table(pa.BufferReader(file)) for file in files]
-        assert n == sum(table.num_rows for table in found)
-        tables += found
+        tables_of_part = [pq.read_table(pa.BufferReader(file)) for file in files]
+        assert n == sum(table.num_rows for table in tables_of_part)
+        tables += tables_of_part
     table = pa.concat_tables(tables)
     seconds = table["start"].cast(pa.int64()).to_numpy() // SECOND_NS
     assert ((first <= seconds) & (seconds < last)).all()
@@ -116,27 +111,6 @@ def test_rows_are_the_contracts_and_lie_on_utc_seconds() -> None:
     assert list(partial[:13]) == [2, *[0] * 11, 2]  # 0.3 s are missing in front, 0.2 s behind
 
 
-def test_frames_are_librosas_centred_reflected_stft() -> None:
-    x = noise(10, 1)
-    exact = SMALL.model_copy(update={"db_step": 0.0})
-    ours = cube(rows([Array(x)], exact)).reshape(80, -1)
-    transform = Transform(exact, 2000.0)
-    # librosa's frame k has its centre at 250 k; ours at 250 k + 125.
-    shifted = np.pad(x[:, 0].astype(np.float32), 256, mode="reflect")[125:]
-    spectrum = librosa.stft(shifted, n_fft=512, hop_length=250, center=False)[:, :80]
-    power = np.abs(spectrum.T) ** 2 @ transform.weights
-    np.testing.assert_allclose(ours, 10 * np.log10(power), atol=0.05)
-
-
-def test_an_impulse_shows_in_the_frames_around_it() -> None:
-    x = np.zeros((20_000, 1), np.int16)
-    x[5 * 2000 + 500] = 30_000  # at 5.25 s
-    level = cube(rows([Array(x)])).mean(axis=2)
-    assert np.unravel_index(level.argmax(), level.shape)[0] == 5
-    loud = np.flatnonzero(level.reshape(-1) > level.min() + 10)
-    assert list(loud) == [41, 42]  # centres at 5.1875 and 5.3125 s
-
-
 @settings(deadline=None, max_examples=12)
 @given(
     group_seconds=st.sampled_from([30, 90, 900, 7200]),
@@ -155,29 +129,12 @@ def test_a_day_does_not_depend_on_how_it_is_cut(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "GROUP_SECONDS", group_seconds)
         patch.setattr(engine, "PART_ROWS", part_rows)
-        patch.setattr(engine, "READ_BYTES", read_bytes)
+        patch.setattr(levels, "READ_BYTES", read_bytes)
         patch.setattr(engine, "WRITE_CHANNEL_SECONDS", write)
         patch.setattr(engine, "READ_SHARE", 100)
         cut = in_order(rows([whole], settings))
     assert cut.drop(["power_db"]).equals(in_order(expected).drop(["power_db"]))
     np.testing.assert_array_equal(cube(cut, settings), cube(in_order(expected), settings))
-
-
-@pytest.mark.parametrize("hop_seconds", [0.125, 0.256, 0.1, 0.3, 1.0])
-def test_frames_lie_on_one_grid_and_rows_hold_those_of_their_second(hop_seconds: float) -> None:
-    settings = SMALL.model_copy(update={"hop_seconds": hop_seconds, "db_step": 0.0})
-    x = noise(70, 1)
-    table = rows([Array(x)], settings)
-    levels = cube(table, settings)
-    k = np.arange(int((FIRST - 1) / hop_seconds), int((FIRST + 72) / hop_seconds))
-    centre_ns = (2 * k + 1) * settings.hop_ns // 2
-    transform = Transform(settings, 2000.0)
-    for second in (1, 29, 30, 47, 68):
-        mine = centre_ns[centre_ns // SECOND_NS == FIRST + second]
-        first = np.rint((mine - FIRST * SECOND_NS) / 1e9 * 2000).astype(int) - 256
-        expected = transform.decibels(transform.band_power(x[None, :, 0].astype(np.float32), first)[0], -300)
-        np.testing.assert_allclose(levels[second][: len(mine)], expected, atol=1e-4)
-        assert np.isnan(levels[second][len(mine) :]).all()
 
 
 def test_a_gap_stays_a_gap_and_a_second_it_cuts_is_one_row() -> None:
@@ -197,15 +154,6 @@ def test_seconds_of_other_days_are_left_to_them() -> None:
     assert (today.num_rows, tomorrow.num_rows) == (2 * 4, 2 * 6)
     moved = rows([Array(x, start_ns=(FIRST + 30) * SECOND_NS)])
     np.testing.assert_array_equal(np.concatenate([cube(today)[:4], cube(tomorrow)[:6]]), cube(moved)[:10])
-
-
-@pytest.mark.parametrize(("rate", "samples"), [(500.0, 100), (500.0, 150), (3218.0, 2060), (250.0, 1250)])
-def test_short_recordings_and_odd_rates_get_frames(rate: float, samples: int) -> None:
-    x = np.random.default_rng(1).normal(size=(samples, 3)).astype(np.float32)
-    table = rows([Array(x, sampling_rate_hz=rate, quantization=None, start_ns=FIRST * SECOND_NS + 158_000_000)])
-    assert set(table["channel"].to_pylist()) == {100, 101, 102}
-    n_frames = np.isfinite(cube(table)[:, :, 0]).sum() / 3
-    assert abs(n_frames - samples / rate * 8) <= 1
 
 
 def test_fibres_of_different_rates_share_a_day() -> None:
@@ -256,78 +204,6 @@ def test_a_part_that_fails_ends_the_day_with_its_error(client: Client) -> None:
         list(spectrogram_parts([Broken(noise(5))], SMALL, DAY, client))
 
 
-def test_differences_have_rows_where_both_channels_exist_at_their_distance_in_metres() -> None:
-    x = noise(12, 6)
-    x[:, 3] += (2000 * np.sin(np.arange(len(x)))).astype(np.int16)
-    settings = SMALL.model_copy(update={"difference": "laplacian", "difference_m": 10.0, "db_step": 0.0})
-    table = rows([Array(x)], settings)
-    assert sorted(set(table["channel"].to_pylist())) == [102, 103]  # 10 m are two channels of 5 m
-    y = x.astype(float)
-    by_hand = Array((y[:, :2] - 2 * y[:, 2:4] + y[:, 4:]).astype(np.float32))
-    plain = settings.model_copy(update={"difference": "none"})
-    np.testing.assert_allclose(cube(table, settings), cube(rows([by_hand], plain), plain), atol=1e-3)
-
-
-def test_differences_without_a_known_spacing_are_refused_by_name() -> None:
-    settings = SMALL.model_copy(update={"difference": "first"})
-    assert "add channel_spacing_m to the sidecar" in unfit(Array(noise(1), channel_spacing_m=None), settings)
-    assert unfit(Array(noise(1)), settings) is None
-
-
-def test_the_high_pass_is_scipys_across_chunk_borders() -> None:
-    settings = SMALL.model_copy(update={"high_pass_hz": 40.0, "db_step": 0.0})
-    x = np.cumsum(noise(70, 1, 500.0).astype(float), axis=0)
-    x = (x / np.abs(x).max() * 30_000).astype(np.int16)
-    ours = cube(rows([Array(x, sampling_rate_hz=500.0)], settings), settings)
-    taps = conditioning.high_pass_taps(40.0, 500.0)
-    filtered = scipy.signal.fftconvolve(x[:, 0], taps, mode="same")[:, None].astype(np.float32)
-    direct = Array(filtered, sampling_rate_hz=500.0)
-    plain = settings.model_copy(update={"high_pass_hz": 0.0})
-    np.testing.assert_allclose(ours[2:-2], cube(rows([direct], plain), plain)[2:-2], atol=0.05)
-
-
-def test_the_common_mode_is_that_of_the_block_whatever_the_parts(client: Client) -> None:
-    shared = 3000 * np.random.default_rng(1).standard_normal((20_000, 1))
-    x = (noise(10, 40) + shared).astype(np.int16)
-    settings = SMALL.model_copy(update={"common_mode_channels": 20})
-    parts = parts_of_day([Array(x)], settings, DAY)
-    assert [len(block) for part in parts for block in part.blocks] == [20, 20]
-    with_shared, without = cube(rows([Array(x)])), cube(rows([Array(noise(10, 40))]))
-    removed = cube(rows([Array(x)], settings))
-    assert np.median(with_shared - without) > 20
-    assert abs(np.median(removed - without)) < 0.5
-
-
-def test_groups_have_the_mean_power_of_their_channels_and_the_lowest_number() -> None:
-    x = noise(10, 7)
-    x[:, 2] *= 4
-    settings = SMALL.model_copy(update={"group_channels": 4, "db_step": 0.0})
-    plain = SMALL.model_copy(update={"db_step": 0.0})
-    single = Array(x, channels=np.array([6, 7, 8, 9, 10, 11, 20], np.int32))
-    table, power = rows([single], settings), 10 ** (cube(rows([single], plain)) / 10)
-    assert table["channel"].to_pylist() == [4] * 10 + [8] * 10 + [20] * 10
-    power = power.reshape(7, 10, 8, -1)
-    expected = np.stack([power[:2].mean(axis=0), power[2:6].mean(axis=0), power[6]])
-    np.testing.assert_allclose(cube(table).reshape(3, 10, 8, -1), 10 * np.log10(expected), atol=1e-3)
-
-
-def test_a_channel_of_nan_is_missing_alone_and_in_its_group() -> None:
-    x = noise(5, 3).astype(np.float32)
-    x[:, 1] = np.nan
-    assert set(rows([Array(x, quantization=None)])["channel"].to_pylist()) == {100, 102}
-    grouped = SMALL.model_copy(update={"group_channels": 2, "db_step": 0.0})
-    pair = cube(rows([Array(x, quantization=None)], grouped))[:5]
-    alone = cube(rows([Array(x[:, :1], quantization=None)], SMALL.model_copy(update={"db_step": 0.0})))
-    np.testing.assert_allclose(pair, alone, atol=1e-3)
-
-
-def test_zones_in_any_order_keep_their_channels() -> None:
-    x = noise(5, 4)
-    sorted_zones = Array(x, channels=np.array([10, 11, 50, 51], np.int32))
-    swapped = Array(x[:, [2, 3, 0, 1]], channels=np.array([50, 51, 10, 11], np.int32))
-    assert rows([sorted_zones]).equals(rows([swapped]))
-
-
 @pytest.mark.parametrize("cut", [10.0, 7.3])
 def test_files_that_meet_around_midnight_give_the_frames_of_the_joined_file(tmp_path: Path, cut: float) -> None:
     x, start = noise(20, 3, 500.0), np.datetime64("2026-01-05T23:59:50", "ns")
@@ -356,12 +232,3 @@ def test_files_that_meet_around_midnight_give_the_frames_of_the_joined_file(tmp_
         expected = day(tmp_path / "joined", name)
         assert expected.num_rows == 30
         assert day(tmp_path / "cut", name).equals(expected)
-
-
-def test_levels_of_some_channels_are_those_of_the_day() -> None:
-    signal = Array(noise(40, 5))
-    channels, levels = levels_of([signal], SMALL, [np.array([101, 103], np.int32)], FIRST, FIRST + 60)
-    day = cube(rows([signal])).reshape(5, 40, 8, -1)
-    assert channels.tolist() == [101, 103]
-    np.testing.assert_array_equal(levels[:, :40], day[[1, 3]])
-    assert np.isnan(levels[:, 40:]).all()

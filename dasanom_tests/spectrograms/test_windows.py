@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dasanom_assets.models.loop import DeviceWindows
@@ -16,7 +16,6 @@ from dasanom_assets.spectrograms.whitening import unusable_rows
 from dasanom_assets.spectrograms.windows import (
     SECOND_NS,
     WindowBank,
-    area_shares,
     channel_rows,
     day_frames,
     first_frame,
@@ -52,20 +51,6 @@ def test_a_window_is_a_view_of_its_rows() -> None:
     assert bank.window_shape == (16, 4)
     assert np.shares_memory(bank.window(1), rows)
     np.testing.assert_array_equal(bank.window(1), rows[3:5].reshape(16, 4))
-
-
-@settings(deadline=None)
-@given(cells=st.integers(1, 40), pixels=st.integers(1, 70))
-def test_resampling_is_true_to_area(cells: int, pixels: int) -> None:
-    edges = np.linspace(0, cells, pixels + 1)
-    shares = area_shares(np.arange(cells), np.arange(1, cells + 1), edges)
-    values = np.random.default_rng(cells).normal(size=cells)
-    integral = np.interp(edges, np.arange(cells + 1), np.concatenate([[0], np.cumsum(values)]))
-    np.testing.assert_allclose(shares @ values, np.diff(integral) / np.diff(edges), atol=1e-5)
-    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
-    assert (shares @ values).mean() == pytest.approx(values.mean(), abs=1e-5)  # nothing is lost
-    if cells == pixels:
-        np.testing.assert_allclose(shares, np.eye(cells), atol=1e-6)
 
 
 def bank_of(

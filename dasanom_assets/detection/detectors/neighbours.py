@@ -12,14 +12,14 @@ from sklearn.neighbors import NearestNeighbors
 
 from dasanom_assets.detection.detectors.base import Detector, Tensors, Windows
 from dasanom_assets.settings import ReferenceSettings, Settings
-from dasanom_assets.spectrograms.windows import BLOCK, WindowBank, window_means
+from dasanom_assets.spectrograms.windows import WINDOWS_AT_ONCE, WindowBank, window_means
 
 SMALLEST = 1e-6
 """Added to a distance before its logarithm: far below any distance of real windows."""
 
 
 def soft_maxima(bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
-    """Yield soft maxima over the frames of windows, float32, shape (at most `BLOCK`, bands).
+    """Yield soft maxima over the frames of windows, float32, shape (at most `WINDOWS_AT_ONCE`, bands).
 
     ``log(mean(exp(s·level))) / s``, with ``s`` the recipe's `sharpness`: a stroke of a pickaxe counts beside
     seconds of quiet. In a band as narrow as a bin of the transform, whose spread is 5.8 dB, 1.3 is about the mean
@@ -31,7 +31,7 @@ def soft_maxima(bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndar
 
 
 def ranked_levels(bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
-    """Yield ranked means, means and deviations over the frames of windows, shape (at most `BLOCK`, 3 × bands).
+    """Yield ranked means, means and deviations over frames, shape (at most `WINDOWS_AT_ONCE` windows, 3 × bands).
 
     The ranked mean weights a frame by ``decay^rank``, the greatest level of a band first (global weighted ranked
     pooling: Kolesnikov and Lampert 2016). Deviations are standard deviations.
@@ -39,8 +39,8 @@ def ranked_levels(bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.nd
     frames = bank.window_shape[0]
     weight = (recipe.rank_decay ** np.arange(frames)).astype(np.float32)
     weight /= weight.sum()
-    for at in range(0, len(bank), BLOCK):
-        first = bank.first[at : at + BLOCK]
+    for at in range(0, len(bank), WINDOWS_AT_ONCE):
+        first = bank.first[at : at + WINDOWS_AT_ONCE]
         if bank.imaging is None:
             levels = bank.rows[first[:, None] + np.arange(bank.rows_per_window)]
             levels = levels.reshape(len(first), frames, -1)
@@ -100,7 +100,7 @@ class _Levels(Detector):
 
     @classmethod
     def pooled(cls, bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
-        """Yield the features of windows, float32, shape (at most `BLOCK`, features)."""
+        """Yield the features of windows, float32, shape (at most `WINDOWS_AT_ONCE`, features)."""
         for levels in ranked_levels(bank, recipe):
             yield levels.reshape(len(levels), 3, -1)[:, cls.parts].reshape(len(levels), -1)
 

@@ -22,7 +22,7 @@ from dasanom_assets.detection.detectors.neighbours import (
     soft_maxima,
 )
 from dasanom_assets.settings import ReferenceSettings, Settings, SpectrogramSettings, WindowSettings
-from dasanom_assets.spectrograms.windows import BLOCK, WindowBank, make_bank
+from dasanom_assets.spectrograms.windows import WINDOWS_AT_ONCE, WindowBank, make_bank
 
 RECIPE = ReferenceSettings()
 NAMES = ("neighbours", "ranked", "plain", "mahalanobis")
@@ -83,10 +83,10 @@ def test_images_of_windows_are_pooled_as_a_network_sees_them() -> None:
 
 
 def test_windows_come_in_blocks_and_are_no_copies_all_at_once() -> None:
-    some = bank(4 * BLOCK, 0)
+    some = bank(4 * WINDOWS_AT_ONCE, 0)
     all_windows = len(some) * 8 * some.rows[0].nbytes
     for pooled, blocks in ((soft_maxima, 1.05), (ranked_levels, 3.2)):
-        assert [len(part) for part in pooled(some, RECIPE)] == [BLOCK, BLOCK, BLOCK, BLOCK - 7]
+        assert [len(part) for part in pooled(some, RECIPE)] == [*[WINDOWS_AT_ONCE] * 3, WINDOWS_AT_ONCE - 7]
         tracemalloc.start()
         for _ in pooled(some, RECIPE):
             pass

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dasanom_assets.recordings.sources import FLOOR_DB, KINDS, Band, Gain, Ground
+from dasanom_assets.recordings.simulation.events import FLOOR_DB
+from dasanom_assets.recordings.simulation.gain import Gain
+from dasanom_assets.recordings.simulation.ground import Ground
+from dasanom_assets.recordings.simulation.kinds import KINDS
+from dasanom_assets.recordings.simulation.noise import Band
 
 THREATS_PER_HOUR = {"walking": 6.0, "pickaxe": 6.0, "shovel": 4.0, "cutting": 4.0, "machine": 4.0}
 """Rates of threats on a line that has them, unless told otherwise."""

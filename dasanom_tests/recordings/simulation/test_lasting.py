@@ -8,19 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
-from dasanom_assets.recordings.sources import (
-    KINDS,
-    TRAFFIC_BY_HOUR,
-    Background,
-    Gain,
-    Gains,
-    Ground,
-    Lasting,
-    Plan,
-    begin_event,
-    plan_events,
-    traffic_by_hour,
-)
+from dasanom_assets.recordings.simulation.ground import Background, Ground
+from dasanom_assets.recordings.simulation.kinds import KINDS
+from dasanom_assets.recordings.simulation.lasting import Lasting, begin_event
+from dasanom_assets.recordings.simulation.plans import TRAFFIC_BY_HOUR, Plan, plan_events, traffic_by_hour
 
 LASTING = [name for name, kind in KINDS.items() if kind.lasting]
 PLACE_M = np.arange(0, 600, 6.0)
@@ -187,26 +178,3 @@ def test_traffic_follows_the_hours_and_the_sites_own_rush() -> None:
         assert len(plans(kind, hour=11, rush=11)) > 1.5 * len(plans(kind, hour=11))
     assert np.array_equal(traffic_by_hour(None), TRAFFIC_BY_HOUR)
     assert traffic_by_hour(0).argmax() == 0
-
-
-@settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 2**32), rate=st.sampled_from([500, 625, 4000]))
-def test_gains_amplify_by_what_they_state(seed: int, rate: int) -> None:
-    gain = Gain(day_db=2.0, stretch_db=1.0, stretch_channels=4, steps_per_hour=360.0, step_db=3.0)
-    gains = Gains(gain, (seed,), 10, 60.0)
-    x = np.concatenate([np.ones((10, 4 * rate), np.float32) for _ in range(15)], axis=1)
-    for block in range(15):
-        gains.apply(x[:, block * 4 * rate : (block + 1) * 4 * rate], block * 4 * rate, rate)
-    db = 20 * np.log10(x)
-    edges = np.concatenate([[0.0], gains.steps_s, [60.0]])
-    for level, (begin, end) in zip(gains.level_db, pairwise(edges), strict=True):
-        inside = db[:, int(np.ceil(begin * rate)) : int(np.floor(end * rate))]
-        np.testing.assert_allclose(inside, (gains.offset_db + level)[:, None] + 0 * inside, atol=1e-3)
-    assert len(set(np.round(gains.offset_db, 9))) == 3
-
-
-def test_usual_gains_change_nothing() -> None:
-    x = np.random.default_rng(0).standard_normal((5, 2000)).astype(np.float32)
-    amplified = x.copy()
-    Gains(Gain(), (1,), 5, 60.0).apply(amplified, 0, 500)
-    assert np.array_equal(x, amplified)

@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dasanom_assets.recordings.simulate import main, simulate
-from dasanom_assets.recordings.sites import (
+from dasanom_assets.recordings.simulation.gain import Gain
+from dasanom_assets.recordings.simulation.kinds import KINDS
+from dasanom_assets.recordings.simulation.simulate import main, simulate
+from dasanom_assets.recordings.simulation.sites import (
     FAMILIES,
     THREATS_PER_HOUR,
     Line,
@@ -18,7 +20,6 @@ from dasanom_assets.recordings.sites import (
     with_threats,
     without_threats,
 )
-from dasanom_assets.recordings.sources import KINDS, Gain
 
 DAYS = [date(2026, 1, 5), date(2026, 1, 6)]
 
@@ -150,3 +151,20 @@ def test_the_command_refuses_what_cannot_be(tmp_path: Path, wrong: list[str]) ->
     with pytest.raises(SystemExit) as stopped:
         main(["--data", str(tmp_path), *wrong])
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"fibre": "north_2"}, "pattern"),
+        ({"zones": ((5, 3),)}, "ascending"),
+        ({"zones": ((0, 9), (9, 20))}, "overlap"),
+        ({"minutes": 1.001}, "whole number of seconds"),
+        ({"hour": 23, "minutes": 61}, "past midnight"),
+        ({"events_per_hour": {"digging": 1}}, "digging"),
+        ({"snrs_db": (-3.0,)}, "snrs_db"),
+    ],
+)
+def test_a_line_that_cannot_be_is_refused_in_words(change: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Line(**change)

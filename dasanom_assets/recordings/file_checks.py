@@ -1,0 +1,175 @@
+"""One file of a delivery: its row of the catalogue, or the reason why it cannot be used."""
+
+import warnings
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import dascore as dc
+import numpy as np
+from dascore.exceptions import UnknownFiberFormatError
+from dascore.utils.hdf5 import H5Reader
+
+from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS, samples
+from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
+from dasanom_assets.recordings.signal import absolute_channels, stored_sidecar
+from dasanom_assets.tables.store import Store
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+BLOCK_VALUES = 1 << 24
+"""Samples that are looked at together in the search for those that are not finite."""
+
+
+class RefusedError(ValueError):
+    """A file that can be read but not used; the message says why."""
+
+
+def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Return a row of `recordings` without its digest, and with the ``channels``.
+
+    Parameters
+    ----------
+    store : Store
+    path : str
+        Relative to the data root.
+    extent : (int, int), optional
+        A file that lies wholly outside of it is refused, ns since 1970.
+
+    Raises
+    ------
+    RefusedError, BundleError
+        In words, where the file cannot be used.
+    Exception
+        Whatever a reader of DASCore raises at a file that it cannot read.
+    """
+    name = PurePosixPath(path).name
+    if store.fs.size(store.full(path)) == 0:
+        raise RefusedError("the file is empty")
+    if name.endswith(".bin" + SIDECAR):
+        raise RefusedError(f"a sidecar without its recording {name.removesuffix(SIDECAR)}")
+    if name.endswith(tuple(".bin" + ending for ending in CONTRACTOR_ENDINGS)):
+        raise RefusedError("a contractor's file without its recording")
+    if name.endswith(".bin"):
+        return _bundle_row(store, path, extent)
+    with store.local(path) as local, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        kind, version = _format(local)
+        if extent is not None:
+            for attrs in dc.scan(local, file_format=kind, file_version=version, progress=None):
+                time = attrs.coords["time"]
+                _require_extent(_ns(time.min), _ns(time.max + time.step), extent)
+        patches = dc.read(local, file_format=kind, file_version=version)
+    if len(patches) != 1:
+        raise RefusedError(f"{len(patches)} separate pieces in one file; split it into one file each")
+    patch = patches[0]
+    if set(patch.dims) != {"time", "distance"}:
+        raise RefusedError(f"its dimensions are {', '.join(patch.dims)}, not time and distance")
+    patch = patch.transpose("time", "distance")
+    if not patch.data.size:
+        raise RefusedError("it holds no samples")
+    step = patch.get_coord("time").step
+    if step is None or not step > np.timedelta64(0, "ns"):
+        raise RefusedError("its samples are not evenly spaced in time")
+    if patch.data.dtype.kind not in "iuf":
+        raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
+    distance, units = patch.get_coord("distance"), patch.attrs.data_units
+    issues = []
+    if note := _not_finite(patch.data):
+        issues.append(note)
+    start_ns = _ns(patch.get_coord("time").min())
+    step_ns = int(step.astype("timedelta64[ns]").astype(np.int64))
+    n_samples, channels = patch.shape[0], absolute_channels(patch)
+    end_ns = start_ns + n_samples * step_ns
+    _require_extent(start_ns, end_ns, extent)
+    spacing = None if distance.step is None or not np.isfinite(distance.step) else abs(float(distance.step))
+    return {
+        "fibre": name.split(".")[0].split("_")[0],
+        "path": path,
+        "format": f"{kind} {version}",
+        "start": start_ns,
+        "end": end_ns,
+        "sampling_rate_hz": 1e9 / step_ns,
+        "n_samples": n_samples,
+        "first_channel": int(channels[0]),
+        "n_channels": patch.shape[1],
+        "channel_spacing_m": spacing,
+        "units": None if units is None else str(units),
+        "issues": issues,
+        "channels": channels,
+    }
+
+
+def _format(local: Path) -> tuple[str, str]:
+    """Return name and version of a file's format.
+
+    Raises
+    ------
+    RefusedError
+        For a pickled object: DASCore would unpickle it to find out, and that runs whatever code it holds.
+    OSError
+        For an HDF5 file that is cut short or damaged, saying how.
+    UnknownFiberFormatError
+        For any other file that is not a recording.
+    """
+    with open(local, "rb") as file:
+        head = file.read(100)
+    if b"dascore.core" in head:
+        raise RefusedError("a pickled object, which could run code when opened")
+    try:
+        return dc.get_format(local)
+    except UnknownFiberFormatError:
+        if head.startswith(HDF5_SIGNATURE):
+            H5Reader.get_handle(local).close()
+        raise
+
+
+def _bundle_row(store: Store, path: str, extent: tuple[int, int] | None) -> dict[str, Any]:
+    if not store.exists(path + SIDECAR):
+        raise BundleError(f"there is no sidecar {PurePosixPath(path).name}{SIDECAR} beside it")
+    sidecar = stored_sidecar(store, path)
+    end_ns = sidecar.start_ns + round(sidecar.n_samples * 1e9 / sidecar.sampling_rate_hz)
+    _require_extent(sidecar.start_ns, end_ns, extent)
+    issues = list(sidecar.assumed)
+    if sidecar.dtype.kind == "f":
+        with store.local(path, path + SIDECAR) as local:
+            if note := _not_finite(samples(local, sidecar)):
+                issues.append(note)
+    return {
+        "fibre": sidecar.fibre,
+        "path": path,
+        "format": "DASANOM_BUNDLE 1",
+        "start": sidecar.start_ns,
+        "end": end_ns,
+        "sampling_rate_hz": sidecar.sampling_rate_hz,
+        "n_samples": sidecar.n_samples,
+        "first_channel": int(sidecar.channels[0]),
+        "n_channels": len(sidecar.channels),
+        "channel_spacing_m": sidecar.channel_spacing_m,
+        "units": sidecar.units,
+        "issues": issues,
+        "channels": sidecar.channels,
+    }
+
+
+def _ns(time: np.datetime64) -> int:
+    return int(time.astype("datetime64[ns]").astype(np.int64))
+
+
+def _not_finite(data: np.ndarray) -> str | None:
+    """Say how many samples are not finite, None where all are."""
+    rows = max(1, BLOCK_VALUES // data.shape[1])
+    n = sum(int((~np.isfinite(data[row : row + rows])).sum()) for row in range(0, len(data), rows))
+    return f"{n} samples are not finite" if n else None
+
+
+def _require_extent(start_ns: int, end_ns: int, extent: tuple[int, int] | None) -> None:
+    if extent is not None and (end_ns <= extent[0] or start_ns >= extent[1]):
+        raise RefusedError("it lies outside of the time that is looked for")
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file cannot be used, in words, from what `file_row` raised."""
+    if isinstance(error, BundleError | RefusedError):
+        return str(error)
+    if isinstance(error, UnknownFiberFormatError):
+        return "not a recording of any known format"
+    return f"cannot be read: {type(error).__name__}: {error}"

@@ -1,0 +1,218 @@
+"""Continuous signal to the levels of its frames, on one grid for all days and fibres.
+
+Frame ``k`` has its centre at ``(k + ½) · hop`` after 1970, and is there where its centre lies in the signal. Only
+at the ends of a continuous stretch does a frame reach beyond it; the signal is then continued by reflection, as
+librosa does. Where files follow each other no frame notices.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dasanom_assets.settings import SpectrogramSettings
+from dasanom_assets.spectrograms import conditioning
+from dasanom_assets.spectrograms.transform import Transform
+from dasanom_assets.spectrograms.windows import SECOND_NS, first_frame
+
+if TYPE_CHECKING:  # its module loads DASCore
+    from dasanom_assets.recordings.signal import Stretch
+
+CHUNK_SECONDS = 30
+"""Signal is transformed in chunks on this grid, whatever the parts, so that the last bit of a level does not
+depend on how the day was cut."""
+READ_BYTES = 1 << 20
+"""Bytes of a file in memory at a time."""
+
+
+def levels_of(
+    signals: "Sequence[Stretch]",
+    settings: SpectrogramSettings,
+    blocks: Sequence[np.ndarray],
+    first_second: int,
+    last_second: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the levels of some channels of a fibre in some seconds.
+
+    Parameters
+    ----------
+    signals : sequence of Stretch
+        Of one fibre; those that share channels do not overlap.
+    settings : SpectrogramSettings
+    blocks : sequence of numpy.ndarray
+        int32, ascending: absolute channel numbers, whole groups of them; those of one block share a common mode.
+    first_second, last_second : int
+        Seconds since 1970, on the grid of `CHUNK_SECONDS`; the last one is left out.
+
+    Returns
+    -------
+    rows : numpy.ndarray
+        int32, shape (n_rows,): the lowest channel number of each group; the channels without groups.
+    levels : numpy.ndarray
+        float32, shape (n_rows, seconds, frames a second, bands), dB; NaN where there is no frame.
+    """
+    rows = np.unique(row_of(np.concatenate(blocks), settings))
+    levels = np.full((len(rows), last_second - first_second, *settings.row_shape), np.nan, np.float32)
+    for signal in signals:
+        for second in range(first_second, last_second, CHUNK_SECONDS):
+            if overlaps(signal, second, second + CHUNK_SECONDS):
+                chunk = slice(second - first_second, second - first_second + CHUNK_SECONDS)
+                _fill(levels[:, chunk], rows, signal, settings, blocks, second)
+    return rows, levels
+
+
+def row_channels(signal: "Stretch", settings: SpectrogramSettings) -> np.ndarray:
+    """Return the channels of a signal that have levels: with differences, those that have neighbours."""
+    if settings.difference == "none":
+        return signal.channels
+    return conditioning.with_neighbours(signal.channels, settings.difference, _difference_step(signal, settings))
+
+
+def row_of(channels: np.ndarray, settings: SpectrogramSettings) -> np.ndarray:
+    """Return the lowest channel number of each channel's group."""
+    return channels // settings.group_channels * settings.group_channels
+
+
+def unfit(signal: "Stretch", settings: SpectrogramSettings) -> str | None:
+    """Say why a signal cannot have the levels that the settings ask for, or None where it can."""
+    try:
+        Transform(settings, signal.sampling_rate_hz)
+        if settings.difference != "none":
+            row_channels(signal, settings)
+    except ValueError as error:
+        return f"{signal.fibre}: {error}"
+    return None
+
+
+def _difference_step(signal: "Stretch", settings: SpectrogramSettings) -> int:
+    if signal.channel_spacing_m is None:
+        raise ValueError(
+            f"no file says how far apart channels are, so spectrogram.difference_m = {settings.difference_m:g} m "
+            "is no number of channels; add channel_spacing_m to the sidecar"
+        )
+    return max(1, round(settings.difference_m / signal.channel_spacing_m))
+
+
+def overlaps(signal: "Stretch", first_second: int, last_second: int) -> bool:
+    """Return whether a signal has samples between two seconds since 1970."""
+    end_ns = signal.start_ns + signal.n_samples / signal.sampling_rate_hz * SECOND_NS
+    return signal.start_ns < last_second * SECOND_NS and end_ns > first_second * SECOND_NS
+
+
+@lru_cache(maxsize=8)
+def _transform(settings: SpectrogramSettings, sampling_rate_hz: float) -> Transform:
+    return Transform(settings, sampling_rate_hz)
+
+
+def _fill(
+    levels: np.ndarray,
+    rows: np.ndarray,
+    signal: "Stretch",
+    settings: SpectrogramSettings,
+    blocks: Sequence[np.ndarray],
+    second: int,
+) -> None:
+    """Write the frames of `signal` in one chunk to `levels`, shape (rows, chunk seconds, frames, bands)."""
+    hop, transform = settings.hop_ns, _transform(settings, signal.sampling_rate_hz)
+    # Frames whose centres (2k + 1)·hop/2 lie in the chunk, and the second and the place in it of each.
+    k = np.arange(first_frame(second, hop), first_frame(second + CHUNK_SECONDS, hop))
+    of_second = (2 * k + 1) * hop // (2 * SECOND_NS)
+    slot = k - first_frame(of_second, hop)
+    offset = ((2 * k + 1) * hop - 2 * signal.start_ns) / (2 * SECOND_NS)
+    centre = np.rint(offset * signal.sampling_rate_hz).astype(np.int64)
+    there = (centre >= 0) & (centre < signal.n_samples)
+    has_levels = row_channels(signal, settings)
+    targets = [channels for block in blocks if len(channels := np.intersect1d(has_levels, block))]
+    if not there.any() or not targets:
+        return
+    # Frames that are not there repeat the first one that is: shapes stay the same, results are dropped.
+    first = np.where(there, centre, centre[there][0]) - transform.win_length // 2
+    begin, end = int(first.min()), int(first.max()) + transform.win_length
+    floor_db = transform.floor_db(signal.quantization)
+    for channels, x in _conditioned(signal, settings, targets, begin, end):
+        power = transform.band_power(x, first - begin)
+        group = row_of(channels, settings)
+        named = np.unique(group)
+        if len(named) < len(group):
+            power = np.stack([_mean_power(power[group == row]) for row in named])
+        out = transform.decibels(power, floor_db)
+        target = np.searchsorted(rows, named)
+        if out[0].size == levels[0].size and there.all():  # every place has its frame
+            levels[target] = out.reshape(-1, *levels.shape[1:])
+        else:
+            levels[target[:, None], (of_second[there] - second)[None], slot[there][None]] = out[:, there]
+
+
+def _mean_power(power: np.ndarray) -> np.ndarray:
+    """Return the mean over channels, shape (channels, ...), of those that are finite; NaN where none is."""
+    finite = np.isfinite(power)
+    n = finite.sum(axis=0)
+    total = np.where(finite, power, 0).sum(axis=0, dtype=np.float32)
+    return np.where(n, total / np.maximum(n, 1), np.nan).astype(np.float32)
+
+
+def _conditioned(
+    signal: "Stretch", settings: SpectrogramSettings, targets: Sequence[np.ndarray], first: int, last: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield samples ``[first, last)`` of each block of channels, after high-pass, common mode and difference.
+
+    Yields
+    ------
+    channels : numpy.ndarray
+        One of `targets`.
+    x : numpy.ndarray
+        float32, shape (channels, samples). What lies before the signal or behind it is its reflection.
+    """
+    step, taps, margin = 0, None, 0
+    reach = [0]
+    if settings.difference != "none":
+        step = _difference_step(signal, settings)
+        reach = [-step, 0, step]
+    if settings.high_pass_hz:
+        taps = conditioning.high_pass_taps(settings.high_pass_hz, signal.sampling_rate_hz)
+        margin = len(taps) // 2
+    needed = [np.intersect1d(signal.channels, np.add.outer(reach, channels)) for channels in targets]
+    read = np.unique(np.concatenate(needed))
+    x_read = _read_reflected(signal, _columns(signal, read), first - margin, last + margin)
+    for channels, with_reach in zip(targets, needed, strict=True):
+        x = x_read[_slice(np.searchsorted(read, with_reach))]
+        if taps is not None:
+            x = conditioning.high_pass(x, taps)
+        if settings.common_mode_channels:
+            x = conditioning.remove_common_mode(x.copy())  # with differences, blocks share channels
+        if settings.difference != "none":
+            x = conditioning.difference(x, with_reach, channels, settings.difference, step)
+        yield channels, x
+
+
+def _read_reflected(signal: "Stretch", columns: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Return samples ``[first, last)`` of channels, float32, shape (columns, samples).
+
+    What lies before the signal or behind it is its reflection about its first or last sample.
+    """
+    n = signal.n_samples
+    begin = max(0, min(first, 2 * (n - 1) - (last - 1)))
+    end = min(n, max(last, 1 - first))
+    step = max(1, READ_BYTES // (signal.dtype.itemsize * len(signal.channels)))
+    x, which = np.empty((len(columns), end - begin), np.float32), _slice(columns)
+    for sample in range(begin, end, step):  # a piece that stays in cache is turned several times as fast
+        samples = signal.read(sample, min(sample + step, end))
+        x[:, sample - begin : sample - begin + len(samples)] = samples[:, which].T
+    before, after = max(0, -first), max(0, last - n)
+    if before or after:
+        x = np.pad(x, ((0, 0), (before, after)), mode="reflect")
+    skip = first - begin + before
+    return x[:, skip : skip + last - first]
+
+
+def _columns(signal: "Stretch", channels: np.ndarray) -> np.ndarray:
+    """Return the positions of channels in a signal, whose zones may lie in any order."""
+    order = np.argsort(signal.channels, kind="stable")
+    return order[np.searchsorted(signal.channels, channels, sorter=order)]
+
+
+def _slice(columns: np.ndarray) -> Any:
+    """Return columns as a slice where they follow each other: that makes a view, not a copy."""
+    follow = bool((np.diff(columns) == 1).all())
+    return slice(columns[0], columns[-1] + 1) if follow else columns
