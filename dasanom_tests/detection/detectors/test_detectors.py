@@ -1,6 +1,8 @@
 """Detectors are found by name, one of one's own by module and class, and the example of the docs is one."""
 
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,22 +70,32 @@ def test_a_subset_of_windows_keeps_all_that_belongs_to_them(as_mask: bool) -> No
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """The example of the docs on Python's path, and the settings that its one line makes."""
-    page = PROJECT / "docs" / "detectors.md"
-    (program,), (line,) = blocks(page, "python"), blocks(page, "dotenv")
-    (tmp_path / "my_module.py").write_text(program)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    """The package of the docs on Python's path, installed, and the settings that their one line makes."""
+    source = shutil.copytree(PROJECT / "docs" / "examples" / "detector", tmp_path / "source")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
+    subprocess.run([*command, "--target", str(tmp_path / "site"), str(source)], check=True)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    (line,) = blocks(PROJECT / "docs" / "detectors.md", "dotenv")
     name, value = line.strip().split("=", 1)
     with monkeypatch.context() as environment:
         environment.setenv(name, *shlex.split(value))
         detectors = Settings().detection.detectors
     changed = SETTINGS.detection.model_copy(update={"detectors": detectors})
     yield SETTINGS.model_copy(update={"detection": changed})
-    sys.modules.pop("my_module", None)
+    sys.modules.pop("covariance_detector", None)
 
 
 def test_the_detector_of_the_docs_learns_is_stored_and_scores_a_day(ground: Ground, own: Settings) -> None:
-    assert own.detection.detectors == ("neighbours", "my_module:MyDetector")
+    assert own.detection.detectors == ("neighbours", "covariance_detector:Covariance")
     store, vae_version = ground.store, ground.reference.vae_version
     trained = checkpoints.load(store, "vae", vae_version)[1]
     manifest = checkpoints.load(store, "training_set", trained["training_set"])[1]
