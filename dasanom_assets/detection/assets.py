@@ -90,9 +90,9 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         )
         for name, reason in reference.note["left_out"].items():
             context.log.warning(f"detector {name} is left out: {reason}")
-        told = promise(reference, settings.detection.budget)
-        if told.warning:
-            context.log.warning(told.sentence)
+        promised = promise(reference, settings.detection.budget)
+        if promised.warning:
+            context.log.warning(promised.sentence)
         version = save_reference(store, reference)
         checkpoints.set_latest(store, NAME, version)
         pictures = {"rates": figures.rates_figure(reference.rates, settings.detection.budget)}
@@ -100,7 +100,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             pictures["condensed_tree"] = figures.condensed_tree(reference.latent.clusters)
         folder = f"reports/{NAME}/version={version}"
         urls = {
-            name: store.write_bytes(f"{folder}/{name}.png", figures.page(drawn))
+            name: store.write_bytes(f"{folder}/{name}.png", png(drawn, dpi=144))
             for name, drawn in pictures.items()
         }
         return dg.MaterializeResult(
@@ -109,7 +109,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
                 "version": version,
                 "vae_version": vae_version,
                 "dagster/uri": store.url(f"models/{NAME}/{version}/model.json"),
-                "promise": told.sentence,
+                "promise": promised.sentence,
                 "km_days": reference.rates.km_days,
                 "reference_days": reference.rates.days,
                 "reference_events": len(reference.rates.strength),
@@ -214,12 +214,12 @@ def _versions(store: Store, day: str, settings: Settings) -> dict[str, Any]:
 def _terms(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     from dasanom_assets.detection.minutes.figures import day_terms
 
-    told: dict[str, Any] = {"reference_days": store.metadata("temporal_terms", day)["reference_days"]}
+    note: dict[str, Any] = {"reference_days": store.metadata("temporal_terms", day)["reference_days"]}
     if figure := day_terms(store, day, settings):
         path = f"reports/temporal_terms/day={day}/temporal_terms.png"
-        told["figure"] = dg.MetadataValue.path(store.write_bytes(path, png(figure, dpi=144)))
-        told["picture"] = dg.MetadataValue.md(image(thumbnail(figure)))
-    return told
+        note["figure"] = dg.MetadataValue.path(store.write_bytes(path, png(figure, dpi=144)))
+        note["picture"] = dg.MetadataValue.md(image(thumbnail(figure)))
+    return note
 
 
 def _clusters(store: Store, day: str, settings: Settings) -> dict[str, Any]:
@@ -230,21 +230,21 @@ def _clusters(store: Store, day: str, settings: Settings) -> dict[str, Any]:
 
     labels = store.read_day("cluster_labels", day, ["label"])["label"].to_numpy()
     points = stack(store.read_day("embeddings", day, ["mu"])["mu"])
-    some = np.linspace(0, len(labels) - 1, min(len(labels), 5000)).astype(int)
-    quality = cluster_quality(points[some], labels[some])
+    evenly = np.linspace(0, len(labels) - 1, min(len(labels), 5000)).astype(int)
+    quality = cluster_quality(points[evenly], labels[evenly])
     return store.metadata("cluster_labels", day) | {k: value for k, value in quality.items() if value is not None}
 
 
 def _flagged(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     import pyarrow.compute as pc
 
-    told = store.read_day("anomaly_scores", day, ["is_anomaly", "invalid"])
-    flagged = pc.sum(told["is_anomaly"]).as_py() or 0
-    invalid = {row["values"]: row["counts"] for row in told["invalid"].drop_null().value_counts().to_pylist()}
+    windows = store.read_day("anomaly_scores", day, ["is_anomaly", "invalid"])
+    flagged = pc.sum(windows["is_anomaly"]).as_py() or 0
+    reasons = windows["invalid"].drop_null().value_counts().to_pylist()
     return store.metadata("anomaly_scores", day) | {
         "flagged_windows": flagged,
-        "windows_without_score": invalid,
-        "flagged_share": flagged / max(told.num_rows, 1),
+        "windows_without_score": {row["values"]: row["counts"] for row in reasons},
+        "flagged_share": flagged / max(windows.num_rows, 1),
     }
 
 

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pyarrow as pa
 
+from dasanom_assets.detection.rows import channel_rows
 from dasanom_assets.models.training import Encoded, encode_bank
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.whitening import white_day
-from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank, window_rows
-from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+from dasanom_assets.spectrograms.windows import make_bank, window_rows
+from dasanom_assets.tables.schemas import SCHEMAS, vector
 from dasanom_assets.tables.store import Store
 
 
@@ -52,16 +53,5 @@ def embeddings(
 
 
 def _table(fibre: str, channel: int, start_ns: np.ndarray, seconds: int, encoded: Encoded) -> pa.Table:
-    n = len(start_ns)
-    return pa.table(
-        {
-            "fibre": pa.array(np.full(n, fibre, object), pa.string()),
-            "channel": pa.array(np.full(n, channel, np.int32)),
-            "start": pa.array(start_ns, pa.int64()).cast(TIME),
-            "end": pa.array(start_ns + seconds * SECOND_NS, pa.int64()).cast(TIME),
-            "mu": vector(encoded.mu),
-            "logvar": vector(encoded.logvar),
-            "reconstruction_error": pa.array(encoded.reconstruction_error, pa.float32()),
-            "kl": pa.array(encoded.kl, pa.float32()),
-        }
-    ).select(SCHEMAS["embeddings"].names)
+    columns = vars(encoded) | {"mu": vector(encoded.mu), "logvar": vector(encoded.logvar)}
+    return channel_rows(SCHEMAS["embeddings"], fibre, channel, start_ns, seconds, columns)

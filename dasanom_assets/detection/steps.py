@@ -53,8 +53,8 @@ def temporal_terms(day: Day) -> None:
 
     What raised an alarm on earlier days is not held against.
     """
-    from dasanom_assets.detection.minutes.temporal import needed_days
-    from dasanom_assets.detection.minutes.temporal import temporal_terms as compute
+    from dasanom_assets.detection.minutes.terms import needed_days
+    from dasanom_assets.detection.minutes.terms import temporal_terms as compute
 
     settings = day.settings.temporal
     note = {"reference_days": needed_days(day, day.iso, settings)}

@@ -55,12 +55,20 @@ class WindowIndex:
     start_ns: np.ndarray
     day: np.ndarray
 
+    @staticmethod
+    def of_channel(fibre: str, channel: int, start_ns: np.ndarray, day: str) -> "WindowIndex":
+        """Return where windows of one channel come from, by their starts."""
+        n = len(start_ns)
+        return WindowIndex(
+            np.full(n, fibre, object), np.full(n, channel, np.int32), start_ns, np.full(n, day, object)
+        )
+
     def __len__(self) -> int:
         return len(self.start_ns)
 
-    def subset(self, some: np.ndarray) -> "WindowIndex":
-        """Return some of the windows; `some` are positions or a mask."""
-        return WindowIndex(self.fibre[some], self.channel[some], self.start_ns[some], self.day[some])
+    def subset(self, index: np.ndarray) -> "WindowIndex":
+        """Return some of the windows; `index` are positions or a mask."""
+        return WindowIndex(self.fibre[index], self.channel[index], self.start_ns[index], self.day[index])
 
     def groups(self) -> dict[tuple[str, str, int], np.ndarray]:
         """Return the positions of each day, fibre and channel, in order of time."""

@@ -117,16 +117,13 @@ class Reference:
 
 def save_reference(store: Store, reference: Reference) -> str:
     """Store a reference model and return its version; making it live is a separate step."""
-    tensors: dict[str, np.ndarray] = {
-        "windows.channel": reference.windows["channel"],
-        "windows.start_ns": reference.windows["start_ns"],
+    places = {"windows": reference.windows, "usual": reference.usual}
+    fibres = np.unique(np.concatenate([arrays["fibre"] for arrays in places.values()]))
+    tensors = {f"{part}.{name}": array for part, arrays in places.items() for name, array in arrays.items()}
+    tensors |= {
+        f"{part}.fibre": np.searchsorted(fibres, arrays["fibre"]).astype(np.int32)
+        for part, arrays in places.items()
     }
-    tensors |= {f"usual.{name}": reference.usual[name] for name in ("channel", "median_db", "mad_db")}
-    n = len(reference.windows["fibre"])
-    fibres, code = np.unique(
-        np.concatenate([reference.windows["fibre"], reference.usual["fibre"]]), return_inverse=True
-    )
-    tensors["windows.fibre"], tensors["usual.fibre"] = np.split(code.astype(np.int32), [n])
 
     def kept(prefix: str, part: Any) -> dict[str, Any]:
         arrays, values = part.state()
@@ -196,15 +193,13 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
             [detectors_of(f"crossed.{i}", rows) for i, rows in enumerate(d["crossed"])],
         )
         conformal = {
-            name: Conformal(tensors[f"conformal.{name}.scores"], tensors[f"conformal.{name}.above"], **own)
-            for name, own in d["conformal"].items()
+            name: Conformal(**(values | below(f"conformal.{name}."))) for name, values in d["conformal"].items()
         }
         rates = Rates.restore(below("rates."), d["rates"], ReferenceSettings(**d["settings"]["reference"]))
-        places = {
-            of: {name: tensors[f"{of}.{name}"] for name in names}
-            | {"fibre": np.array(d["fibres"], str)[tensors[f"{of}.fibre"]]}
-            for of, names in (("windows", ("channel", "start_ns")), ("usual", ("channel", "median_db", "mad_db")))
-        }
+        windows, usual = (
+            below(name) | {"fibre": np.array(d["fibres"], str)[tensors[f"{name}fibre"]]}
+            for name in ("windows.", "usual.")
+        )
         return Reference(
             d["vae_version"],
             detectors,
@@ -213,10 +208,10 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
             tuple(d["fused"]),
             rates,
             d["level"],
-            places["windows"],
+            windows,
             d["settings"],
             d["grids"],
-            places["usual"],
+            usual,
             d["note"],
             version,
             d["infogan_version"],
@@ -276,10 +271,10 @@ def require_fit(
         name: getattr(settings, name).model_dump(mode="json") for name in sections if name != "spectrogram"
     }
     for section in sections:
-        wanted = reference.settings[section]
-        if differs := [key for key, value in have[section].items() if wanted.get(key) != value]:
+        learned = reference.settings[section]
+        if differs := [key for key, value in have[section].items() if learned.get(key) != value]:
             names = ", ".join(
-                f"{section}.{key} {have[section][key]} (model: {wanted.get(key)})" for key in differs
+                f"{section}.{key} {have[section][key]} (model: {learned.get(key)})" for key in differs
             )
             remedy = (
                 "Set the recipe back"
@@ -291,8 +286,12 @@ def require_fit(
             )
     for grid in metadata["grids"]:
         hz = np.array(grid["centre_hz"])
-        if not any(len(hz) == len(own) and np.allclose(hz, own, rtol=SAME_HZ) for own in reference.grids):
-            learned = " or ".join(f"{own[0]:g} to {own[-1]:g} Hz" for own in reference.grids if own)
+        if not any(
+            len(hz) == len(centres) and np.allclose(hz, centres, rtol=SAME_HZ) for centres in reference.grids
+        ):
+            learned = " or ".join(
+                f"{centres[0]:g} to {centres[-1]:g} Hz" for centres in reference.grids if centres
+            )
             raise IncompatibleModelError(
                 f"reference model {reference.version} does not fit {day}: the {len(hz)} bands of fibre "
                 f"{grid['fibre']}, sampled at {grid['sampling_rate_hz']:g} Hz, have their centres at {hz[0]:g} to "
