@@ -21,8 +21,9 @@ from dasanom_assets.detection.detectors.base import Detector, Windows, detector_
 from dasanom_assets.detection.detectors.neighbours import SMALLEST, Mahalanobis
 from dasanom_assets.detection.minutes.gaussians import Gaussians, divergence, fit_gaussians
 from dasanom_assets.detection.reference.inputs import ERROR, FEATURES
-from dasanom_assets.models.infogan_training import encode_gan, train_infogan
-from dasanom_assets.models.training import Encoded, encode_bank, train_vae
+from dasanom_assets.models.encoding import Encoded, encode_bank, encode_gan
+from dasanom_assets.models.infogan_training import train_infogan
+from dasanom_assets.models.training import train_vae
 from dasanom_assets.recordings.labelled_sets import Clip, Layout
 from dasanom_assets.settings import (
     BackgroundSettings,

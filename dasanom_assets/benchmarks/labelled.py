@@ -21,7 +21,7 @@ from dasanom_assets.benchmarks.clips import Scale, TooFewError, read_levels, sco
 from dasanom_assets.benchmarks.machine import this_machine
 from dasanom_assets.benchmarks.published import MIMII_CLIPS, dcase_baseline, mimii_baseline, snr_db
 from dasanom_assets.detection.detectors.base import detector_classes
-from dasanom_assets.models.training import resolve_device
+from dasanom_assets.models.device import resolve_device
 from dasanom_assets.recordings.labelled_sets import LAYOUTS, NORMAL, Group, LabelledFile, LabelledSet
 from dasanom_assets.settings import Settings
 

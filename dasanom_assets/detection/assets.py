@@ -78,7 +78,8 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         from dasanom_assets.detection.reference.model import NAME, save_reference
         from dasanom_assets.detection.reference.promise import promise
         from dasanom_assets.models import checkpoints
-        from dasanom_assets.models.training import load_vae, resolve_device
+        from dasanom_assets.models.device import resolve_device
+        from dasanom_assets.models.training import load_vae
 
         vae_version = checkpoints.require_latest(store, "vae", "materialize vae_checkpoint first")
         _, trained = checkpoints.load(store, "vae", vae_version)

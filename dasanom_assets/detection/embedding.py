@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.detection.rows import channel_rows
-from dasanom_assets.models.training import Encoded, encode_bank
+from dasanom_assets.models.encoding import Encoded, encode_bank
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.whitening import white_day

@@ -16,7 +16,7 @@ from dasanom_assets.detection.reference.inputs import Inputs
 from dasanom_assets.detection.reference.model import Reference, require_fit
 from dasanom_assets.detection.rows import channel_rows
 from dasanom_assets.detection.streams import ahead
-from dasanom_assets.models.training import Encoded
+from dasanom_assets.models.encoding import Encoded
 from dasanom_assets.models.training_set import WindowIndex
 from dasanom_assets.settings import Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day

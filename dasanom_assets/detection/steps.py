@@ -66,7 +66,8 @@ def embeddings(day: Day, device: str, progress: Callable[[int], Any] | None = No
     """Latent mean and variance, reconstruction error and KL of every window."""
     from dasanom_assets.detection.embedding import embeddings as compute
     from dasanom_assets.detection.reference.model import WINDOWS, require_fit
-    from dasanom_assets.models.training import load_vae, resolve_device
+    from dasanom_assets.models.device import resolve_device
+    from dasanom_assets.models.training import load_vae
 
     day.require_fresh(*INPUTS)
     reference = _reference(day)
@@ -90,7 +91,7 @@ def cluster_labels(day: Day) -> None:
 def anomaly_scores(day: Day, device: str) -> None:
     """Score and p-value of every window by each detector and by all together."""
     from dasanom_assets.detection.scoring import anomaly_scores as compute
-    from dasanom_assets.models.training import resolve_device
+    from dasanom_assets.models.device import resolve_device
 
     day.require_fresh(*INPUTS, "embeddings", "cluster_labels")
     reference = _reference(day)

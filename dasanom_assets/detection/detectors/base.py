@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from dasanom_assets.models.training import Encoded
+from dasanom_assets.models.encoding import Encoded
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.windows import WindowBank
 

@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 from dasanom_assets.detection.detectors.base import Detector, Tensors, Windows
 from dasanom_assets.detection.detectors.clustering import fit_clusters
 from dasanom_assets.detection.detectors.clusters import ACTIVE_STD, Clusters, assign
-from dasanom_assets.models.training import Encoded
+from dasanom_assets.models.encoding import Encoded
 from dasanom_assets.settings import Settings
 
 CENTRES = 8

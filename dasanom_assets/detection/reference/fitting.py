@@ -24,7 +24,7 @@ from dasanom_assets.detection.reference.crossfit import (
 from dasanom_assets.detection.reference.inputs import ERROR, FEATURES, Inputs
 from dasanom_assets.detection.reference.model import WINDOWS, Reference
 from dasanom_assets.models import checkpoints
-from dasanom_assets.models.training import encode_bank
+from dasanom_assets.models.encoding import encode_bank
 from dasanom_assets.models.training_set import SPLITS, WindowIndex, load_bank
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import BackgroundSettings, Settings, TrainingSetSettings, WindowSettings

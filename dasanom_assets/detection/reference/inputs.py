@@ -7,7 +7,8 @@ import numpy as np
 from dasanom_assets.detection.detectors.base import Detector
 from dasanom_assets.detection.minutes.terms import TABLE, TERMS, DayTerms
 from dasanom_assets.models.checkpoints import CheckpointError
-from dasanom_assets.models.infogan_training import encode_gan, load_infogan
+from dasanom_assets.models.encoding import encode_gan
+from dasanom_assets.models.infogan_training import load_infogan
 from dasanom_assets.models.training_set import WindowIndex
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank
 from dasanom_assets.tables.store import Store
