@@ -1,5 +1,6 @@
 """Assets of the detection stage: from embeddings to events."""
 
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -12,8 +13,11 @@ from dasanom_assets.tables.metadata import image, png, thumbnail
 from dasanom_assets.tables.store import Store
 
 GROUP = "detection"
-WHITENED = ("spectrograms", "background", "channel_health", "clipped_seconds", "common_levels")
-"""What whitened levels are made of."""
+EVENTS = {
+    "anomaly_events": "Windows that belong together in time and along the fibre; the contractor's word.",
+    "event_explanations": "Why each event is one: bands and seconds, nearest normal windows, its like.",
+}
+"""What the two tables of events are, in the Dagster UI."""
 
 
 class LiveModelConfig(dg.Config):
@@ -29,28 +33,12 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
 
     `look_back_days` is how far back the temporal terms of a day reach.
     """
-    tables = {"python", "parquet"}
+    asset_of, tables = partial(step_asset, days=days, group=GROUP), {"python", "parquet"}
     device = {"device": lambda context: context.resources.device}
     look_back = dg.TimeWindowPartitionMapping(
         start_offset=-look_back_days, end_offset=0, allow_nonexistent_upstream_partitions=True
     )
     with_day_before = dg.TimeWindowPartitionMapping(start_offset=-1, allow_nonexistent_upstream_partitions=True)
-    segment_models = step_asset(
-        steps.segment_models,
-        days,
-        group=GROUP,
-        deps=WHITENED,
-        kinds=tables,
-        resources={"keep_days": lambda context: context.resources.settings.temporal.keep_days},
-    )
-    temporal_terms = step_asset(
-        steps.temporal_terms,
-        days,
-        group=GROUP,
-        deps=[dg.AssetDep("segment_models", partition_mapping=look_back)],
-        kinds=tables,
-        describe={"temporal_terms": _terms},
-    )
 
     @dg.asset(
         deps=[
@@ -146,59 +134,54 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             metadata={"version": version, "before": before or "none", "versions": versions},
         )
 
-    embeddings = step_asset(
-        steps.embeddings,
-        days,
-        group=GROUP,
-        deps=[*WHITENED, live_model],
-        kinds={"pytorch", "parquet"},
-        describe={"embeddings": _versions},
-        resources=device | {"progress": _windows_bar},
-        pool="gpu",
-    )
-    cluster_labels = step_asset(
-        steps.cluster_labels,
-        days,
-        group=GROUP,
-        deps=["embeddings", live_model],
-        kinds={"hdbscan", "parquet"},
-        describe={"cluster_labels": _clusters},
-    )
-    anomaly_scores = step_asset(
-        steps.anomaly_scores,
-        days,
-        group=GROUP,
-        deps=[*WHITENED, "temporal_terms", "embeddings", "cluster_labels", live_model],
-        kinds=tables,
-        describe={"anomaly_scores": _flagged},
-        resources=device,
-        pool="gpu",
-    )
-    anomaly_events = step_asset(
-        steps.anomaly_events,
-        days,
-        group=GROUP,
-        deps=[
-            dg.AssetDep("anomaly_scores", partition_mapping=with_day_before),
-            *("cluster_labels", "contractor_scores", live_model),
-            *WHITENED,
-        ],
-        kinds=tables,
-        describe={"anomaly_events": _strongest},
-        descriptions={
-            "anomaly_events": "Windows that belong together in time and along the fibre; the contractor's word.",
-            "event_explanations": "Why each event is one: bands and seconds, nearest normal windows, its like.",
-        },
-    )
     return [
-        segment_models,
-        temporal_terms,
+        asset_of(
+            steps.segment_models,
+            deps=steps.INPUTS,
+            kinds=tables,
+            resources={"keep_days": lambda context: context.resources.settings.temporal.keep_days},
+        ),
+        asset_of(
+            steps.temporal_terms,
+            deps=[dg.AssetDep("segment_models", partition_mapping=look_back)],
+            kinds=tables,
+            describe={"temporal_terms": _terms},
+        ),
         reference_model,
         live_model,
-        embeddings,
-        cluster_labels,
-        anomaly_scores,
-        anomaly_events,
+        asset_of(
+            steps.embeddings,
+            deps=[*steps.INPUTS, live_model],
+            kinds={"pytorch", "parquet"},
+            describe={"embeddings": lambda store, day, settings: store.metadata("embeddings", day)},
+            resources=device | {"progress": _windows_bar},
+            pool="gpu",
+        ),
+        asset_of(
+            steps.cluster_labels,
+            deps=["embeddings", live_model],
+            kinds={"hdbscan", "parquet"},
+            describe={"cluster_labels": _clusters},
+        ),
+        asset_of(
+            steps.anomaly_scores,
+            deps=[*steps.INPUTS, "temporal_terms", "embeddings", "cluster_labels", live_model],
+            kinds=tables,
+            describe={"anomaly_scores": _flagged},
+            resources=device,
+            pool="gpu",
+        ),
+        asset_of(
+            steps.anomaly_events,
+            deps=[
+                dg.AssetDep("anomaly_scores", partition_mapping=with_day_before),
+                *("cluster_labels", "contractor_scores", live_model),
+                *steps.INPUTS,
+            ],
+            kinds=tables,
+            describe={"anomaly_events": _strongest},
+            descriptions=EVENTS,
+        ),
     ]
 
 
@@ -206,10 +189,6 @@ def _windows_bar(context: dg.AssetExecutionContext) -> Any:
     from tqdm import tqdm
 
     return tqdm(unit="window", desc=f"embeddings {context.partition_key}", mininterval=2).update
-
-
-def _versions(store: Store, day: str, settings: Settings) -> dict[str, Any]:
-    return store.metadata("embeddings", day)
 
 
 def _terms(store: Store, day: str, settings: Settings) -> dict[str, Any]:

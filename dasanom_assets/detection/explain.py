@@ -96,10 +96,9 @@ def explain(
         explanation |= {"fibre": row["fibre"], "event_id": row["event_id"]}
     _resemblance(explained, profiles)
     schema = SCHEMAS["event_explanations"]
-    plain = pa.schema([field for field in schema if field.name != "profile"])
-    table = pa.Table.from_pylist([{k: row[k] for k in plain.names} for row in explained], plain)
-    table = table.append_column("profile", vector(np.array(profiles, np.float32).reshape(-1, bands), bands))
-    return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]), table.select(schema.names)
+    column, plain = schema.get_field_index("profile"), pa.Table.from_pylist(explained, schema)
+    profile = vector(np.array(profiles, np.float32).reshape(-1, bands), bands)
+    return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]), plain.set_column(column, "profile", profile)
 
 
 def _ns(column: pa.ChunkedArray) -> list[int]:

@@ -93,12 +93,9 @@ def _one_blas_thread(items: Iterator[T]) -> Iterator[T]:
     Its other threads go on turning for a while after a product, on the cores that torch's networks then lack.
     The limit is that of the whole process, and is lifted after each item.
     """
-    while True:
-        with threadpool_limits(1, user_api="blas"):
-            try:
-                item = next(items)
-            except StopIteration:
-                return
+    end = object()
+    take = threadpool_limits.wrap(limits=1, user_api="blas")(lambda: next(items, end))
+    while (item := take()) is not end:
         yield item
 
 

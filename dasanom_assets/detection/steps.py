@@ -7,9 +7,8 @@ from dasanom_assets.models import checkpoints
 from dasanom_assets.tables.provenance import Day, step
 from dasanom_assets.tables.store import Store
 
-WHITENING = (
-    *("background.common_channels", "background.own_spread", "background.scale_floor_db"),
-    *("background.clip_low", "background.clip_high"),
+WHITENING = tuple(
+    f"background.{name}" for name in ("common_channels", "own_spread", "scale_floor_db", "clip_low", "clip_high")
 )
 """Settings that levels are whitened by."""
 SEGMENTS = tuple(

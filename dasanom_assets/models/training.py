@@ -196,6 +196,15 @@ def train_vae(
         Where there are too few windows, their shapes differ, or the likelihood is not one of such values.
     FloatingPointError
         Where no epoch had a finite validation loss.
+
+    Examples
+    --------
+    >>> levels = np.random.default_rng(0).normal(size=(90, 4, 16)).astype(np.float32)  # seconds, frames, bands
+    >>> windows = WindowBank(levels, np.arange(87), rows_per_window=4)
+    >>> train, validation = windows.subset(np.arange(50)), windows.subset(np.arange(60, 87))
+    >>> trained = train_vae(train, validation, VaeSettings(latent=3, widths=(4, 8), max_epochs=2), "cpu")
+    >>> len(trained.history), encode_bank(trained.model, validation, "cpu").mu.shape
+    (2, (27, 3))
     """
     held_out = prepare(train, validation, settings.validation_windows)
     if settings.likelihood == "bernoulli" and not (train.imaging and train.imaging.minmax):

@@ -214,12 +214,7 @@ class Rates:
     def thresholds(self, budget: float, fibre: str, channel: int) -> np.ndarray:
         """Return the least strength that a budget lets pass at a place, for each hour of the day, shape (24,).
 
-        Parameters
-        ----------
-        budget : float
-            Events a kilometre and day.
-        fibre : str
-        channel : int
+        The budget is in events a kilometre and day.
         """
         strength, pooled, high = self.curve
         lane = self._lanes([fibre], np.array([channel]))[0]

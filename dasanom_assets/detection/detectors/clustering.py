@@ -137,13 +137,9 @@ def cluster_quality(points: np.ndarray, labels: np.ndarray, seed: int = 0) -> di
     """
     kept = labels >= 0
     names, count = np.unique(labels[kept], return_counts=True)
-    out: dict[str, float | int | None] = {
-        "n_clusters": len(names),
-        "noise_share": round(float(1 - kept.mean()), 4) if len(labels) else 0.0,
-        "silhouette": None,
-        "calinski_harabasz": None,
-        "davies_bouldin": None,
-    }
+    noise_share = round(float(1 - kept.mean()), 4) if len(labels) else 0.0
+    out: dict[str, float | int | None] = {"n_clusters": len(names), "noise_share": noise_share}
+    out |= dict.fromkeys(("silhouette", "calinski_harabasz", "davies_bouldin"))
     if len(names) < 2 or count.sum() <= len(names):
         return out
     x, y = points[kept], labels[kept]

@@ -118,17 +118,7 @@ class Clusters:
     def nearest(self, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the `k` nearest reference points, nearest first, and their distances in units of the spread.
 
-        Parameters
-        ----------
-        points : numpy.ndarray
-            float32, shape (m, d), not scaled.
-        k : int
-            At most the number of reference points.
-
-        Returns
-        -------
-        index, distance : numpy.ndarray
-            int64 and float64, shape (m, k).
+        Of points of shape (m, d), not scaled, both have the shape (m, k); they are int64 and float64.
         """
         if not len(points):
             return np.empty((0, k), np.int64), np.empty((0, k))

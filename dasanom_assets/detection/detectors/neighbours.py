@@ -172,7 +172,19 @@ class _Levels(Detector):
 
 
 class Neighbours(_Levels):
-    """Nearest neighbours between soft maxima, in few dimensions: for what is faint."""
+    """Nearest neighbours between soft maxima, in few dimensions: for what is faint.
+
+    Examples
+    --------
+    >>> levels = np.random.default_rng(0).normal(size=(400, 4, 16)).astype(np.float32)  # seconds, frames, bands
+    >>> levels[350, :, 5] += 9
+    >>> windows = WindowBank(levels, np.arange(393), rows_per_window=8)
+    >>> detector = Neighbours.fit(Windows(windows.subset(np.arange(300))), Settings())
+    >>> scores = detector.score(Windows(windows.subset(np.arange(300, 393))))
+    >>> strange = 300 + np.flatnonzero(scores > scores[:40].max())
+    >>> [int(strange.min()), int(strange.max())]  # the first and the last that hold second 350
+    [343, 350]
+    """
 
     name = "neighbours"
     dimensions = "soft_dimensions"

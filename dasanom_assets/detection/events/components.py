@@ -81,29 +81,24 @@ def basins(height: np.ndarray, pairs: np.ndarray, share: float) -> np.ndarray:
     """
     saddle = height[pairs].min(axis=1)
     order = np.argsort(-saddle, kind="stable")
-    root = _joined(height, pairs[order], saddle[order], share)
-    return np.unique(root, return_inverse=True)[1].astype(np.int32)
-
-
-def _joined(height: np.ndarray, pairs: np.ndarray, saddle: np.ndarray, share: float) -> np.ndarray:
-    """Return the highest row of the peak that each row belongs to; pairs come in descending order of `saddle`."""
     parent = list(range(len(height)))
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
+    def peak(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
 
     level = height.tolist()
-    for (a, b), way in zip(pairs.tolist(), saddle.tolist(), strict=True):
-        high, low = root(a), root(b)
+    for (a, b), way in zip(pairs[order].tolist(), saddle[order].tolist(), strict=True):
+        high, low = peak(a), peak(b)
         if high != low:
             if level[high] < level[low]:
                 high, low = low, high
             if way >= share * level[low]:
                 parent[low] = high
-    return np.array([root(i) for i in range(len(parent))], np.int64)
+    peaks = np.array([peak(row) for row in range(len(parent))], np.int64)
+    return np.unique(peaks, return_inverse=True)[1].astype(np.int32)
 
 
 def members(labels: np.ndarray) -> list[np.ndarray]:

@@ -17,15 +17,11 @@ from dasanom_assets.tables.store import Store
 
 ORDER = [("start", "ascending"), ("fibre", "ascending"), ("first_channel", "ascending")]
 """How events are sorted."""
-
 KEY = ["fibre", "channel", "start"]
-
 LOOK_BACK_NS = 1800 * SECOND_NS
 """What an event of a day may have had before midnight; one that is longer begins there."""
-
 THREATS = ("digging", "walking", "cutting", "machine")
 """The contractor's classes that are alarms, as its columns ``p_<class>`` name them."""
-
 HOUR_NS = 3600 * SECOND_NS
 
 
@@ -110,6 +106,21 @@ def find_events(
     ------
     ValueError
         Where `labels` are of other windows.
+
+    Examples
+    --------
+    >>> from dasanom_assets.detection.rows import channel_rows
+    >>> from dasanom_assets.tables.schemas import with_detectors
+    >>> score = np.where(np.isin(np.arange(60), range(20, 30)), 9.0, 0.0)  # ten windows of sixty
+    >>> columns = {"score": score, "is_anomaly": score > 5, "model_version": ["v1"] * 60}
+    >>> scores = channel_rows(with_detectors([]), "north", 7, np.arange(60) * SECOND_NS, 8, columns)
+    >>> strength, zero = np.float32([12, 8, 6]), np.zeros(3, np.int32)  # three events of reference ground
+    >>> place = np.array(["north"]), np.array([7]), np.zeros(1)
+    >>> km_days = np.full(1, 0.5), np.full(1, 0.5), np.full(24, 0.5 / 24)
+    >>> rates = Rates(strength, zero, zero, zero, *place, *km_days, days=1, recipe=ReferenceSettings())
+    >>> events = find_events(scores, None, None, rates, level=3.0, window=WindowSettings())
+    >>> events.select(["first_channel", "n_windows", "rate_per_km_day"]).to_pylist()
+    [{'first_channel': 7, 'n_windows': 10, 'rate_per_km_day': 4.0}]
     """
     scores = with_score(scores)
     if labels is not None and not labels.select(KEY).equals(scores.select(KEY)):

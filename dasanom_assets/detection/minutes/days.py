@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas as pd
 
 from dasanom_assets.settings import TemporalSettings
 
-OFFSET_SECONDS = 900
-"""Offsets from UTC change on such steps only."""
 ENDS = (timedelta(0), timedelta(hours=23, minutes=59))
 """The first and the last minute of a day."""
 
@@ -66,13 +64,5 @@ class Calendar:
 
 def local_seconds(start: np.ndarray, time_zone: str) -> np.ndarray:
     """Return seconds since 1970 as clocks of a time zone show them, int64, shape of `start`."""
-    steps, inverse = np.unique(start // OFFSET_SECONDS, return_inverse=True)
-    offsets = np.array([_offset(int(step), time_zone) for step in steps], np.int64)
-    return start + offsets[inverse] if len(steps) else start
-
-
-@lru_cache(maxsize=100_000)
-def _offset(step: int, time_zone: str) -> int:
-    """Return how many seconds a time zone is ahead of UTC."""
-    offset = datetime.fromtimestamp(step * OFFSET_SECONDS, ZoneInfo(time_zone)).utcoffset()
-    return round(offset.total_seconds()) if offset else 0
+    clock = pd.to_datetime(start, unit="s", utc=True).tz_convert(time_zone).tz_localize(None)
+    return clock.as_unit("s").asi8

@@ -20,7 +20,7 @@ from dasanom_assets.detection.streams import in_order, with_neighbours
 from dasanom_assets.settings import Settings, SpectrogramSettings, TemporalSettings, WindowSettings
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.schemas import SCHEMAS, vector
+from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 
 TABLE = "segment_models"
@@ -108,11 +108,6 @@ def models_of_channels(
 def segment_frames(channel: WhiteChannel, settings: TemporalSettings) -> tuple[np.ndarray, np.ndarray]:
     """Cut a channel into segments.
 
-    Parameters
-    ----------
-    channel : WhiteChannel
-    settings : TemporalSettings
-
     Returns
     -------
     start : numpy.ndarray
@@ -192,8 +187,7 @@ def _to_neighbours(segments: Segments, others: list[Segments]) -> np.ndarray:
 def models_table(segments: Segments, to_neighbours: np.ndarray, settings: TemporalSettings) -> pa.Table:
     """Return the rows of `segment_models` of one channel; `to_neighbours` is float32, shape (n,)."""
     place, seconds = (segments.fibre, segments.channel, segments.start_ns), settings.segment_seconds
-    models = {name: vector(values) for name, values in vars(segments.models).items()}
-    columns = models | {"n_frames": segments.n_frames, "to_neighbours": to_neighbours}
+    columns = vars(segments.models) | {"n_frames": segments.n_frames, "to_neighbours": to_neighbours}
     return channel_rows(SCHEMAS[TABLE], *place, seconds, columns)
 
 

@@ -172,7 +172,7 @@ def temporal_terms(store: Store, day: str, settings: TemporalSettings) -> Iterat
     calendar = Calendar.of(reference_days(store, day, settings), settings)
     days = needed_days(store, day, settings)
     size = store.metadata("segment_models", day)["spectrogram"]["group_channels"]
-    alarms = {d: Alarms(store, d, size) for d in days}
+    alarms = {d: _Alarms(store, d, size) for d in days}
     by_channel = heapq.merge(*(stored_segments(store, d) for d in [*days, day]), key=lambda item: item[0])
 
     def channels() -> Iterator[tuple[str, int, History, History]]:
@@ -228,17 +228,8 @@ def standing_out(store: Store, day: str) -> tuple[str, int, int] | None:
     return segment
 
 
-class Alarms:
-    """What `anomaly_events` says of a day; nothing where it lacks the day.
-
-    Parameters
-    ----------
-    store : Store
-    day : str
-        ISO day.
-    size : int
-        Channels of a group that shares its rows.
-    """
+class _Alarms:
+    """Events of a day, none where `anomaly_events` lacks it; groups of `size` channels share rows."""
 
     def __init__(self, store: Store, day: str, size: int) -> None:
         self._size = size
@@ -279,19 +270,10 @@ class DayTerms:
         self._group = {key: i for i, key in enumerate(group_keys(self._file.metadata)) if key is not None}
 
     def of(self, fibre: str, channel: int, start_ns: np.ndarray, end_ns: np.ndarray) -> np.ndarray:
-        """Return the terms of windows: of each the largest among the segments that overlap a window.
+        """Return the terms of windows, float32, shape (n_windows, 4), in the order of `TERMS`.
 
-        Parameters
-        ----------
-        fibre : str
-        channel : int
-        start_ns, end_ns : numpy.ndarray
-            int64, shape (n_windows,), ns since 1970 UTC.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32, shape (n_windows, 4), in the order of `TERMS`; NaN where no segment has one.
+        Each is the largest among the segments that overlap a window, NaN where none of them has one. Windows are
+        given by their starts and ends, int64, shape (n_windows,), ns since 1970 UTC.
         """
         out = np.full((len(start_ns), len(TERMS)), np.nan, np.float32)
         group = self._group.get((fibre, channel))

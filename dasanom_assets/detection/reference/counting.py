@@ -40,7 +40,7 @@ def count_events(
     """
     recipe, window = settings.reference, settings.window
     block_ns = recipe.block_seconds * SECOND_NS
-    lanes = sorted({(channel.fibre, channel.channel) for channel in heard})
+    lanes = sorted({(place.fibre, place.channel) for place in heard})
     of_lane = {key: i for i, key in enumerate(lanes)}
     lane_exposure, hour_exposure = np.zeros(len(lanes)), np.zeros(24)
     blocks: dict[tuple[str, int], float] = {}
@@ -83,7 +83,7 @@ def count_events(
         lane_exposure=lane_exposure,
         block_exposure=np.array([blocks[key] for key in sorted(blocks)]),
         hour_exposure=hour_exposure,
-        days=len({channel.day for channel in heard}),
+        days=len({place.day for place in heard}),
         recipe=recipe,
     )
 

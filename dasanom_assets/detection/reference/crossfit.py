@@ -45,15 +45,7 @@ class Folds:
 
     @staticmethod
     def of_windows(index: WindowIndex, window_seconds: float, recipe: ReferenceSettings) -> "Folds":
-        """Cut the reference: each day is a part where there are enough of them; otherwise days are cut equally.
-
-        Parameters
-        ----------
-        index : WindowIndex
-            Windows of all days.
-        window_seconds : float
-        recipe : ReferenceSettings
-        """
+        """Cut the windows of all days: each day is a part where there are enough, or else days are cut equally."""
         days = sorted(set(index.day.tolist()))
         parts = max(1, -(-recipe.folds // max(len(days), 1)))
         edges = {}
@@ -140,12 +132,6 @@ def measured_by_others(store: Store, days: Sequence[str], settings: BackgroundSe
     The `background` of the first days knows few days or none but themselves, and that of a new day many: by their
     own, these days would seem stranger, or less strange, than a new one does. As many days take part as the
     look-back has, the nearest.
-
-    Parameters
-    ----------
-    store : Store
-    days : sequence of str
-    settings : BackgroundSettings
     """
     out, ordinal = {}, {day: date.fromisoformat(day).toordinal() for day in days}
     for day in days:

@@ -66,10 +66,6 @@ def condensed_tree(clusters: Clusters) -> Figure:
 
     A branch is as wide as the windows that still hang together at a density; they are shed as it grows, and the
     area of a branch is its stability. All that grows from a selected cluster has its colour.
-
-    Parameters
-    ----------
-    clusters : Clusters
     """
     tree, n, label = clusters.tree, len(clusters.points), clusters.tree.label
     finite = tree.lam[np.isfinite(tree.lam)]

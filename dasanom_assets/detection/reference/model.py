@@ -21,6 +21,8 @@ WINDOWS = ("spectrogram", "window", "background")
 """Sections of the settings that make windows."""
 NEEDED = (*WINDOWS, "reference")
 """Sections of the settings that a model and what it scores must share."""
+AS_THEY_ARE = ("vae_version", "infogan_version", "level", "settings", "grids", "note")
+"""Parts of a model that JSON holds as they are."""
 SAME_HZ = 0.005
 """Centres of bands that differ by a smaller share are the same: sampling rates are not exact."""
 
@@ -131,34 +133,22 @@ def save_reference(store: Store, reference: Reference) -> str:
         return values
 
     def kept_detectors(prefix: str, detectors: Mapping[str, Detector]) -> list[dict[str, Any]]:
+        kinds = {name: f"{type(d).__module__}:{type(d).__name__}" for name, d in detectors.items()}
         return [
-            {
-                "name": name,
-                "class": f"{type(d).__module__}:{type(d).__name__}",
-                "values": kept(f"{prefix}.{name}", d),
-            }
+            {"name": name, "class": kinds[name], "values": kept(f"{prefix}.{name}", d)}
             for name, d in detectors.items()
         ]
 
     crossed = reference.crossed
-    description = {
-        "vae_version": reference.vae_version,
-        "infogan_version": reference.infogan_version,
+    edges = {day: values.tolist() for day, values in crossed.folds.edges.items()}
+    description = {name: getattr(reference, name) for name in AS_THEY_ARE} | {
         "detectors": kept_detectors("detector", reference.detectors),
         "crossed": [kept_detectors(f"crossed.{i}", fitted) for i, fitted in enumerate(crossed.detectors)],
-        "folds": {
-            "edges": {day: edges.tolist() for day, edges in crossed.folds.edges.items()},
-            "n": crossed.folds.n,
-            "guard_ns": crossed.folds.guard_ns,
-        },
+        "folds": vars(crossed.folds) | {"edges": edges},
         "conformal": {name: kept(f"conformal.{name}", c) for name, c in reference.conformal.items()},
         "rates": kept("rates", reference.rates),
         "fused": list(reference.fused),
-        "level": reference.level,
         "fibres": fibres.tolist(),
-        "settings": reference.settings,
-        "grids": reference.grids,
-        "note": reference.note,
     }
     return checkpoints.save(store, NAME, tensors, description)
 
@@ -188,10 +178,7 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
     try:
         detectors = detectors_of("detector", d["detectors"])
         edges = {day: np.array(values) for day, values in d["folds"]["edges"].items()}
-        crossed = CrossFitted(
-            Folds(edges, d["folds"]["n"], d["folds"]["guard_ns"]),
-            [detectors_of(f"crossed.{i}", rows) for i, rows in enumerate(d["crossed"])],
-        )
+        crossed = [detectors_of(f"crossed.{i}", rows) for i, rows in enumerate(d["crossed"])]
         conformal = {
             name: Conformal(**(values | below(f"conformal.{name}."))) for name, values in d["conformal"].items()
         }
@@ -201,20 +188,15 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
             for name in ("windows.", "usual.")
         )
         return Reference(
-            d["vae_version"],
-            detectors,
-            crossed,
-            conformal,
-            tuple(d["fused"]),
-            rates,
-            d["level"],
-            windows,
-            d["settings"],
-            d["grids"],
-            usual,
-            d["note"],
-            version,
-            d["infogan_version"],
+            detectors=detectors,
+            crossed=CrossFitted(Folds(**(d["folds"] | {"edges": edges})), crossed),
+            conformal=conformal,
+            fused=tuple(d["fused"]),
+            rates=rates,
+            windows=windows,
+            usual=usual,
+            version=version,
+            **{name: d[name] for name in AS_THEY_ARE},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise checkpoints.CheckpointError(
