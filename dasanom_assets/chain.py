@@ -83,8 +83,9 @@ def train(store: Store, days: Iterable[str], settings: Settings, say: Callable[[
     """Train the networks and fit a reference model on some days; return its version, which is live then."""
     from dasanom_assets.detection.reference.fitting import fit_reference
     from dasanom_assets.detection.reference.model import promote, save_reference
+    from dasanom_assets.models.device import resolve_device
     from dasanom_assets.models.infogan_training import save_infogan, train_infogan
-    from dasanom_assets.models.training import load_vae, resolve_device, save_vae, train_vae
+    from dasanom_assets.models.training import load_vae, save_vae, train_vae
     from dasanom_assets.models.training_set import build_manifest, load_bank
 
     manifest = build_manifest(store, list(days), settings)

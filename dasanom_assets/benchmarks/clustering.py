@@ -23,7 +23,8 @@ import numpy as np
 
 from dasanom_assets.benchmarks.machine import kilobytes, write_figures
 from dasanom_assets.benchmarks.timing import timed
-from dasanom_assets.detection.detectors.clustering import Clusters, assign, fit_clusters, refit
+from dasanom_assets.detection.detectors.clustering import fit_clusters
+from dasanom_assets.detection.detectors.clusters import Clusters, assign, refit
 from dasanom_assets.settings import DetectionSettings
 
 D = 16

@@ -50,7 +50,7 @@ from dasanom_assets.detection.events.support import ChannelScores, with_support
 from dasanom_assets.detection.reference.model import Reference, load_reference
 from dasanom_assets.detection.reference.promise import expected_and_realised
 from dasanom_assets.evaluation.labelled import run as run_labelled
-from dasanom_assets.models.training import resolve_device
+from dasanom_assets.models.device import resolve_device
 from dasanom_assets.recordings.labelled_sets import LabelledSet
 from dasanom_assets.recordings.simulation.sites import FAMILIES, draw_site
 from dasanom_assets.settings import DetectionSettings, Settings, VaeSettings

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dasanom_assets.evaluation.labelled import chosen_channels, run, table
 from dasanom_assets.evaluation.labelled_report import report
-from dasanom_assets.models.training import resolve_device
+from dasanom_assets.models.device import resolve_device
 from dasanom_assets.recordings.labelled_sets import LAYOUTS, NORMAL, LabelledSet
 from dasanom_assets.settings import Settings
 

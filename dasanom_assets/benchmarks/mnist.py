@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
 from dasanom_assets.benchmarks.machine import write_figures
+from dasanom_assets.models.encoding import encode_gan
 from dasanom_assets.models.infogan_figures import code_samples
-from dasanom_assets.models.infogan_training import encode_gan, train_infogan
+from dasanom_assets.models.infogan_training import train_infogan
 from dasanom_assets.settings import InfoGanSettings
 from dasanom_assets.spectrograms.windows import WindowBank
 

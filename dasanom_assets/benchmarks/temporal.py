@@ -28,7 +28,8 @@ from sklearn.metrics import roc_auc_score
 from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.benchmarks.timing import timed
 from dasanom_assets.detection.minutes.segments import models_of_channels
-from dasanom_assets.detection.minutes.temporal import TERMS, Temporal, temporal_terms
+from dasanom_assets.detection.minutes.temporal import Temporal
+from dasanom_assets.detection.minutes.terms import TERMS, temporal_terms
 from dasanom_assets.settings import TemporalSettings
 from dasanom_assets.spectrograms.whitening import WhiteChannel
 from dasanom_assets.spectrograms.windows import SECOND_NS

@@ -25,8 +25,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from dasanom_assets.benchmarks.machine import write_figures
+from dasanom_assets.models.device import knows_bf16
 from dasanom_assets.models.loop import DeviceWindows
-from dasanom_assets.models.training import _step, knows_bf16
+from dasanom_assets.models.training import _step
 from dasanom_assets.models.vae import Enlarge, Vae
 from dasanom_assets.settings import SpectrogramSettings, VaeSettings
 from dasanom_assets.spectrograms.windows import WindowBank

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dasanom_assets.detection.events.components import SLACK, components, members
+from dasanom_assets.detection.events.components import STEPS_APART, components, members
 from dasanom_assets.detection.events.outlines import KEY, ORDER, THREATS, event_id
 from dasanom_assets.recordings.bundle import contractor_files
 from dasanom_assets.recordings.sidecar import SIDECAR, read_sidecar
@@ -170,7 +170,7 @@ def contractor_events(scores: pa.Table, settings: ComparisonSettings) -> pa.Tabl
     fibre, channel = taken["fibre"].to_pylist(), taken["channel"].to_numpy()
     start, end = (taken[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
     by_class = np.stack([taken[f"p_{name}"].to_numpy() for name in THREATS], axis=1)
-    reach = int((settings.join_seconds + SLACK / settings.rows_per_second) * SECOND_NS)
+    reach = int((settings.join_seconds + STEPS_APART / settings.rows_per_second) * SECOND_NS)
     rows = []
     for event in members(components(taken, reach)):
         name, begin = fibre[event[0]], int(start[event].min())

@@ -1,5 +1,6 @@
 """Assets of the detection stage: from embeddings to events."""
 
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -12,8 +13,11 @@ from dasanom_assets.tables.metadata import image, png, thumbnail
 from dasanom_assets.tables.store import Store
 
 GROUP = "detection"
-WHITENED = ("spectrograms", "background", "channel_health", "clipped_seconds", "common_levels")
-"""What whitened levels are made of."""
+EVENTS = {
+    "anomaly_events": "Windows that belong together in time and along the fibre; the contractor's word.",
+    "event_explanations": "Why each event is one: bands and seconds, nearest normal windows, its like.",
+}
+"""What the two tables of events are, in the Dagster UI."""
 
 
 class LiveModelConfig(dg.Config):
@@ -29,28 +33,12 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
 
     `look_back_days` is how far back the temporal terms of a day reach.
     """
-    tables = {"python", "parquet"}
+    asset_of, tables = partial(step_asset, days=days, group=GROUP), {"python", "parquet"}
     device = {"device": lambda context: context.resources.device}
     look_back = dg.TimeWindowPartitionMapping(
         start_offset=-look_back_days, end_offset=0, allow_nonexistent_upstream_partitions=True
     )
     with_day_before = dg.TimeWindowPartitionMapping(start_offset=-1, allow_nonexistent_upstream_partitions=True)
-    segment_models = step_asset(
-        steps.segment_models,
-        days,
-        group=GROUP,
-        deps=WHITENED,
-        kinds=tables,
-        resources={"keep_days": lambda context: context.resources.settings.temporal.keep_days},
-    )
-    temporal_terms = step_asset(
-        steps.temporal_terms,
-        days,
-        group=GROUP,
-        deps=[dg.AssetDep("segment_models", partition_mapping=look_back)],
-        kinds=tables,
-        describe={"temporal_terms": _terms},
-    )
 
     @dg.asset(
         deps=[
@@ -78,7 +66,8 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         from dasanom_assets.detection.reference.model import NAME, save_reference
         from dasanom_assets.detection.reference.promise import promise
         from dasanom_assets.models import checkpoints
-        from dasanom_assets.models.training import load_vae, resolve_device
+        from dasanom_assets.models.device import resolve_device
+        from dasanom_assets.models.training import load_vae
 
         vae_version = checkpoints.require_latest(store, "vae", "materialize vae_checkpoint first")
         _, trained = checkpoints.load(store, "vae", vae_version)
@@ -90,9 +79,9 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         )
         for name, reason in reference.note["left_out"].items():
             context.log.warning(f"detector {name} is left out: {reason}")
-        told = promise(reference, settings.detection.budget)
-        if told.warning:
-            context.log.warning(told.sentence)
+        promised = promise(reference, settings.detection.budget)
+        if promised.warning:
+            context.log.warning(promised.sentence)
         version = save_reference(store, reference)
         checkpoints.set_latest(store, NAME, version)
         pictures = {"rates": figures.rates_figure(reference.rates, settings.detection.budget)}
@@ -100,7 +89,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             pictures["condensed_tree"] = figures.condensed_tree(reference.latent.clusters)
         folder = f"reports/{NAME}/version={version}"
         urls = {
-            name: store.write_bytes(f"{folder}/{name}.png", figures.page(drawn))
+            name: store.write_bytes(f"{folder}/{name}.png", png(drawn, dpi=144))
             for name, drawn in pictures.items()
         }
         return dg.MaterializeResult(
@@ -109,7 +98,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
                 "version": version,
                 "vae_version": vae_version,
                 "dagster/uri": store.url(f"models/{NAME}/{version}/model.json"),
-                "promise": told.sentence,
+                "promise": promised.sentence,
                 "km_days": reference.rates.km_days,
                 "reference_days": reference.rates.days,
                 "reference_events": len(reference.rates.strength),
@@ -145,59 +134,54 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             metadata={"version": version, "before": before or "none", "versions": versions},
         )
 
-    embeddings = step_asset(
-        steps.embeddings,
-        days,
-        group=GROUP,
-        deps=[*WHITENED, live_model],
-        kinds={"pytorch", "parquet"},
-        describe={"embeddings": _versions},
-        resources=device | {"progress": _windows_bar},
-        pool="gpu",
-    )
-    cluster_labels = step_asset(
-        steps.cluster_labels,
-        days,
-        group=GROUP,
-        deps=["embeddings", live_model],
-        kinds={"hdbscan", "parquet"},
-        describe={"cluster_labels": _clusters},
-    )
-    anomaly_scores = step_asset(
-        steps.anomaly_scores,
-        days,
-        group=GROUP,
-        deps=[*WHITENED, "temporal_terms", "embeddings", "cluster_labels", live_model],
-        kinds=tables,
-        describe={"anomaly_scores": _flagged},
-        resources=device,
-        pool="gpu",
-    )
-    anomaly_events = step_asset(
-        steps.anomaly_events,
-        days,
-        group=GROUP,
-        deps=[
-            dg.AssetDep("anomaly_scores", partition_mapping=with_day_before),
-            *("cluster_labels", "contractor_scores", live_model),
-            *WHITENED,
-        ],
-        kinds=tables,
-        describe={"anomaly_events": _strongest},
-        descriptions={
-            "anomaly_events": "Windows that belong together in time and along the fibre; the contractor's word.",
-            "event_explanations": "Why each event is one: bands and seconds, nearest normal windows, its like.",
-        },
-    )
     return [
-        segment_models,
-        temporal_terms,
+        asset_of(
+            steps.segment_models,
+            deps=steps.INPUTS,
+            kinds=tables,
+            resources={"keep_days": lambda context: context.resources.settings.temporal.keep_days},
+        ),
+        asset_of(
+            steps.temporal_terms,
+            deps=[dg.AssetDep("segment_models", partition_mapping=look_back)],
+            kinds=tables,
+            describe={"temporal_terms": _terms},
+        ),
         reference_model,
         live_model,
-        embeddings,
-        cluster_labels,
-        anomaly_scores,
-        anomaly_events,
+        asset_of(
+            steps.embeddings,
+            deps=[*steps.INPUTS, live_model],
+            kinds={"pytorch", "parquet"},
+            describe={"embeddings": lambda store, day, settings: store.metadata("embeddings", day)},
+            resources=device | {"progress": _windows_bar},
+            pool="gpu",
+        ),
+        asset_of(
+            steps.cluster_labels,
+            deps=["embeddings", live_model],
+            kinds={"hdbscan", "parquet"},
+            describe={"cluster_labels": _clusters},
+        ),
+        asset_of(
+            steps.anomaly_scores,
+            deps=[*steps.INPUTS, "temporal_terms", "embeddings", "cluster_labels", live_model],
+            kinds=tables,
+            describe={"anomaly_scores": _flagged},
+            resources=device,
+            pool="gpu",
+        ),
+        asset_of(
+            steps.anomaly_events,
+            deps=[
+                dg.AssetDep("anomaly_scores", partition_mapping=with_day_before),
+                *("cluster_labels", "contractor_scores", live_model),
+                *steps.INPUTS,
+            ],
+            kinds=tables,
+            describe={"anomaly_events": _strongest},
+            descriptions=EVENTS,
+        ),
     ]
 
 
@@ -207,19 +191,15 @@ def _windows_bar(context: dg.AssetExecutionContext) -> Any:
     return tqdm(unit="window", desc=f"embeddings {context.partition_key}", mininterval=2).update
 
 
-def _versions(store: Store, day: str, settings: Settings) -> dict[str, Any]:
-    return store.metadata("embeddings", day)
-
-
 def _terms(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     from dasanom_assets.detection.minutes.figures import day_terms
 
-    told: dict[str, Any] = {"reference_days": store.metadata("temporal_terms", day)["reference_days"]}
+    note: dict[str, Any] = {"reference_days": store.metadata("temporal_terms", day)["reference_days"]}
     if figure := day_terms(store, day, settings):
         path = f"reports/temporal_terms/day={day}/temporal_terms.png"
-        told["figure"] = dg.MetadataValue.path(store.write_bytes(path, png(figure, dpi=144)))
-        told["picture"] = dg.MetadataValue.md(image(thumbnail(figure)))
-    return told
+        note["figure"] = dg.MetadataValue.path(store.write_bytes(path, png(figure, dpi=144)))
+        note["picture"] = dg.MetadataValue.md(image(thumbnail(figure)))
+    return note
 
 
 def _clusters(store: Store, day: str, settings: Settings) -> dict[str, Any]:
@@ -230,21 +210,21 @@ def _clusters(store: Store, day: str, settings: Settings) -> dict[str, Any]:
 
     labels = store.read_day("cluster_labels", day, ["label"])["label"].to_numpy()
     points = stack(store.read_day("embeddings", day, ["mu"])["mu"])
-    some = np.linspace(0, len(labels) - 1, min(len(labels), 5000)).astype(int)
-    quality = cluster_quality(points[some], labels[some])
+    evenly = np.linspace(0, len(labels) - 1, min(len(labels), 5000)).astype(int)
+    quality = cluster_quality(points[evenly], labels[evenly])
     return store.metadata("cluster_labels", day) | {k: value for k, value in quality.items() if value is not None}
 
 
 def _flagged(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     import pyarrow.compute as pc
 
-    told = store.read_day("anomaly_scores", day, ["is_anomaly", "invalid"])
-    flagged = pc.sum(told["is_anomaly"]).as_py() or 0
-    invalid = {row["values"]: row["counts"] for row in told["invalid"].drop_null().value_counts().to_pylist()}
+    windows = store.read_day("anomaly_scores", day, ["is_anomaly", "invalid"])
+    flagged = pc.sum(windows["is_anomaly"]).as_py() or 0
+    reasons = windows["invalid"].drop_null().value_counts().to_pylist()
     return store.metadata("anomaly_scores", day) | {
         "flagged_windows": flagged,
-        "windows_without_score": invalid,
-        "flagged_share": flagged / max(told.num_rows, 1),
+        "windows_without_score": {row["values"]: row["counts"] for row in reasons},
+        "flagged_share": flagged / max(windows.num_rows, 1),
     }
 
 

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.models.training import Encoded, encode_bank
+from dasanom_assets.detection.rows import channel_rows
+from dasanom_assets.models.encoding import Encoded, encode_bank
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.whitening import white_day
-from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank, window_rows
-from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+from dasanom_assets.spectrograms.windows import make_bank, window_rows
+from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 
 
@@ -39,29 +40,15 @@ def embeddings(
     progress : callable, optional
         Called with the windows finished since its last call.
     """
-    yield _table("", 0, np.empty(0, np.int64), 0, Encoded.empty(vae.settings.latent))
+    schema, nothing = SCHEMAS["embeddings"], vars(Encoded.empty(vae.settings.latent))
+    yield channel_rows(schema, "", 0, np.empty(0, np.int64), 0, nothing)
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
     for channel in white_day(store, day, settings.background, settings.window):
         first = window_rows(channel.start_ns, channel.usable, settings.window)
         if len(first):
             bank = make_bank(channel.rows, first, channel.start_ns[first], spectrogram, settings.window)
             encoded = encode_bank(vae, bank, device)
-            yield _table(channel.fibre, channel.channel, channel.start_ns[first], bank.rows_per_window, encoded)
+            place = (channel.fibre, channel.channel, channel.start_ns[first])
+            yield channel_rows(schema, *place, bank.rows_per_window, vars(encoded))
             if progress:
                 progress(len(bank))
-
-
-def _table(fibre: str, channel: int, start_ns: np.ndarray, seconds: int, encoded: Encoded) -> pa.Table:
-    n = len(start_ns)
-    return pa.table(
-        {
-            "fibre": pa.array(np.full(n, fibre, object), pa.string()),
-            "channel": pa.array(np.full(n, channel, np.int32)),
-            "start": pa.array(start_ns, pa.int64()).cast(TIME),
-            "end": pa.array(start_ns + seconds * SECOND_NS, pa.int64()).cast(TIME),
-            "mu": vector(encoded.mu),
-            "logvar": vector(encoded.logvar),
-            "reconstruction_error": pa.array(encoded.reconstruction_error, pa.float32()),
-            "kl": pa.array(encoded.kl, pa.float32()),
-        }
-    ).select(SCHEMAS["embeddings"].names)

@@ -18,15 +18,15 @@ from dasanom_assets.tables.store import Store
 
 AROUND_NS = 60 * SECOND_NS
 """Before and after an event, what its channel usually does is looked at for so long."""
-SLACK_NS = 3 * SECOND_NS
+EDGE_SLACK_NS = 3 * SECOND_NS
 """Edges are looked for from so long before to so long after what the windows say."""
-REACH_NS = 12 * SECOND_NS
+WINDOW_REACH_NS = 12 * SECOND_NS
 """A window and its support reach less far: an edge that moves inwards by more is that of another part."""
-STRENGTH, SHARE = 4.0, 0.05
+BURST_SPREADS, BURST_SHARE = 4.0, 0.05
 """What a burst of an event is taken for: spreads above usual, and its share of the frames."""
 CHANCE = 0.01
 """How often quiet frames may seem to hold an edge."""
-TOLD = 5
+LISTED = 5
 """Bands, seconds and normal windows told of an event."""
 ALIKE = 0.9
 """Cosine between the profiles of events from which one resembles the other."""
@@ -70,35 +70,35 @@ def explain(
     explained = [_NOT_KNOWN.copy() for _ in rows]
     profiles = [np.zeros(bands, np.float32) for _ in rows]
     edges: list[dict[int, tuple[int, int]]] = [{} for _ in rows]  # of an event, by channel
-    for channel, of in _channels(store, day, settings, [(row["fibre"], [row["peak_channel"]]) for row in rows]):
+    peaks = [(row["fibre"], [row["peak_channel"]]) for row in rows]
+    for channel, numbers in _channels(store, day, settings, peaks):
         hz: list[float] = next((g["centre_hz"] for g in grids if g["fibre"] == channel.fibre), [])
-        for i in of:
-            told, profiles[i] = _explanation(rows[i], channel, np.array(hz, np.float32), settings)
-            explained[i] |= told | _normal(rows[i], channel, reference, spectrogram, settings)
+        for i in numbers:
+            loudest, profiles[i] = _explanation(rows[i], channel, np.array(hz, np.float32), settings)
+            explained[i] |= loudest | _normal(rows[i], channel, reference, spectrogram, settings)
             edges[i] |= _edges(rows[i], channel, profiles[i])
     places = _first_and_last(rows, scores)
     others = [(row["fibre"], {*pair} - {row["peak_channel"]}) for row, pair in zip(rows, places, strict=True)]
-    for channel, of in _channels(store, day, settings, others):
-        for i in of:
+    for channel, numbers in _channels(store, day, settings, others):
+        for i in numbers:
             edges[i] |= _edges(rows[i], channel, profiles[i])
-    for row, (first, last), found, told in zip(rows, places, edges, explained, strict=True):
+    for row, (first, last), by_channel, explanation in zip(rows, places, edges, explained, strict=True):
         peak = row["peak_channel"]
-        begin = min((found[c][0] for c in (peak, first) if c in found), default=row["start"])
-        end = max((found[c][1] for c in (peak, last) if c in found), default=row["end"])
+        begin = min((by_channel[c][0] for c in (peak, first) if c in by_channel), default=row["start"])
+        end = max((by_channel[c][1] for c in (peak, last) if c in by_channel), default=row["end"])
         # The frames of an event that began on the day before are not all here.
-        known = midnight <= row["start"] and begin <= row["start"] + REACH_NS
-        begin = begin if known else row["start"]
-        end = end if end >= row["end"] - REACH_NS else row["end"]
+        complete = midnight <= row["start"] and begin <= row["start"] + WINDOW_REACH_NS
+        begin = begin if complete else row["start"]
+        end = end if end >= row["end"] - WINDOW_REACH_NS else row["end"]
         if begin < end:
             row |= {"start": begin, "end": end}
         row["event_id"] = event_id(row["fibre"], row["start"], row["first_channel"], row["last_channel"])
-        told |= {"fibre": row["fibre"], "event_id": row["event_id"]}
+        explanation |= {"fibre": row["fibre"], "event_id": row["event_id"]}
     _resemblance(explained, profiles)
     schema = SCHEMAS["event_explanations"]
-    plain = pa.schema([field for field in schema if field.name != "profile"])
-    table = pa.Table.from_pylist([{k: row[k] for k in plain.names} for row in explained], plain)
-    table = table.append_column("profile", vector(np.array(profiles, np.float32).reshape(-1, bands), bands))
-    return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]), table.select(schema.names)
+    column, plain = schema.get_field_index("profile"), pa.Table.from_pylist(explained, schema)
+    profile = vector(np.array(profiles, np.float32).reshape(-1, bands), bands)
+    return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]), plain.set_column(column, "profile", profile)
 
 
 def _ns(column: pa.ChunkedArray) -> list[int]:
@@ -106,19 +106,19 @@ def _ns(column: pa.ChunkedArray) -> list[int]:
 
 
 def _channels(
-    store: Store, day: str, settings: Settings, wanted: Iterable[tuple[str, Iterable[int]]]
+    store: Store, day: str, settings: Settings, places: Iterable[tuple[str, Iterable[int]]]
 ) -> Iterator[tuple[WhiteChannel, list[int]]]:
     """Yield each channel that events want, and which of them do; one is in memory while the next is read.
 
-    `wanted` has fibre and channels of each event.
+    `places` has fibre and channels of each event.
     """
-    of: dict[tuple[str, int], list[int]] = {}
-    for i, (fibre, channels) in enumerate(wanted):
+    numbers: dict[tuple[str, int], list[int]] = {}
+    for i, (fibre, channels) in enumerate(places):
         for channel in channels:
-            of.setdefault((fibre, channel), []).append(i)
-    if of:
-        found = white_day(store, day, settings.background, settings.window, lambda *key: key in of)
-        yield from ((channel, of[channel.fibre, channel.channel]) for channel in found)
+            numbers.setdefault((fibre, channel), []).append(i)
+    if numbers:
+        for white in white_day(store, day, settings.background, settings.window, lambda *key: key in numbers):
+            yield white, numbers[white.fibre, white.channel]
 
 
 def _first_and_last(rows: list[dict[str, Any]], scores: pa.Table) -> list[tuple[int, int]]:
@@ -130,14 +130,14 @@ def _first_and_last(rows: list[dict[str, Any]], scores: pa.Table) -> list[tuple[
     longest = int((end - start).max(initial=0))
     out = []
     for row in rows:
-        some = np.arange(*np.searchsorted(start, [row["start"] - longest, row["end"]]))
-        inside = (end[some] > row["start"]) & (fibre[some] == row["fibre"])
-        inside &= (channel[some] >= row["first_channel"]) & (channel[some] <= row["last_channel"])
-        at = some[inside]
-        if not len(at):
+        near = np.arange(*np.searchsorted(start, [row["start"] - longest, row["end"]]))
+        inside = (end[near] > row["start"]) & (fibre[near] == row["fibre"])
+        inside &= (channel[near] >= row["first_channel"]) & (channel[near] <= row["last_channel"])
+        windows = near[inside]
+        if not len(windows):
             out.append((row["peak_channel"], row["peak_channel"]))
             continue
-        first, last = (at[np.lexsort((-score[at], side * start[at]))[0]] for side in (1, -1))
+        first, last = (windows[np.lexsort((-score[windows], side * start[windows]))[0]] for side in (1, -1))
         out.append((int(channel[first]), int(channel[last])))
     return out
 
@@ -146,28 +146,25 @@ def _explanation(
     row: dict[str, Any], channel: WhiteChannel, hz: np.ndarray, settings: Settings
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Return the bands and seconds that weigh most, and the profile, float32, shape (bands,), of length 1 or 0."""
-    told: dict[str, Any] = {}
-    peak = slice(
-        *np.searchsorted(
-            channel.start_ns, [row["peak_start"], row["peak_start"] + settings.window.seconds * SECOND_NS]
-        )
-    )
-    there = peak.stop > peak.start
-    level = np.nanmean(channel.rows[peak], axis=(0, 1)) if there else np.zeros(channel.rows.shape[2])
-    level = np.maximum(level, 0)
+    explanation: dict[str, Any] = {}
+    ends = row["peak_start"] + np.array([0, settings.window.seconds * SECOND_NS])
+    peak = slice(*np.searchsorted(channel.start_ns, ends))
+    level = np.zeros(channel.rows.shape[2])
+    if peak.stop > peak.start:
+        level = np.maximum(np.nanmean(channel.rows[peak], axis=(0, 1)), 0)
     profile = (level / max(float(np.linalg.norm(level)), 1e-6)).astype(np.float32)
     share = profile**2
-    best = np.argsort(-share, kind="stable")[:TOLD]
+    best = np.argsort(-share, kind="stable")[:LISTED]
     best = best[share[best] > 0]
     if len(hz) == len(share):  # coefficients of `mfcc` have no frequency
-        told |= {"band_hz": hz[best].tolist(), "band_weight": share[best].tolist()}
+        explanation |= {"band_hz": hz[best].tolist(), "band_weight": share[best].tolist()}
     event = slice(*np.searchsorted(channel.start_ns, [row["start"], row["end"]]))
     weight = np.maximum(np.nan_to_num(channel.rows[event]).mean(axis=1) @ profile, 0)
-    loudest = np.argsort(-weight, kind="stable")[:TOLD]
+    loudest = np.argsort(-weight, kind="stable")[:LISTED]
     total = max(float(weight.sum()), 1e-6)
-    told["seconds"] = channel.start_ns[event][loudest].tolist()
-    told["second_weight"] = (weight[loudest] / total).tolist()
-    return told, profile
+    explanation["seconds"] = channel.start_ns[event][loudest].tolist()
+    explanation["second_weight"] = (weight[loudest] / total).tolist()
+    return explanation, profile
 
 
 def _normal(
@@ -188,29 +185,29 @@ def _normal(
     bank = make_bank(channel.rows[window].copy(), np.zeros(1, np.int64), start, spectrogram, settings.window)
     distance, which = neighbours.nearest(bank)
     fibre, number, start_ns = (reference.windows[name][which[0]] for name in ("fibre", "channel", "start_ns"))
-    told = {"fibre": fibre, "channel": number, "start": start_ns, "distance": distance[0]}
-    return {f"normal_{name}": value.tolist() for name, value in told.items()}
+    normal = {"fibre": fibre, "channel": number, "start": start_ns, "distance": distance[0]}
+    return {f"normal_{name}": value.tolist() for name, value in normal.items()}
 
 
 def _edges(row: dict[str, Any], channel: WhiteChannel, profile: np.ndarray) -> dict[int, tuple[int, int]]:
     """Return begin and end of the event on a channel, ns, by its number; nothing where its frames do not tell."""
     if not profile.any():
         return {}
-    some = slice(*np.searchsorted(channel.start_ns, [row["start"] - AROUND_NS, row["end"] + AROUND_NS]))
-    rows = channel.rows[some]
+    around = slice(*np.searchsorted(channel.start_ns, [row["start"] - AROUND_NS, row["end"] + AROUND_NS]))
+    rows = channel.rows[around]
     frames = rows.shape[1]
     along = (rows @ profile).ravel()
-    at = (channel.start_ns[some, None] + np.arange(frames) * SECOND_NS // frames).ravel()
-    far = (at < row["start"] - 2 * SLACK_NS) | (at >= row["end"] + 2 * SLACK_NS)
+    time = (channel.start_ns[around, None] + np.arange(frames) * SECOND_NS // frames).ravel()
+    far = (time < row["start"] - 2 * EDGE_SLACK_NS) | (time >= row["end"] + 2 * EDGE_SLACK_NS)
     noise = along[far & np.isfinite(along)]
     spread = stats.median_abs_deviation(noise, scale="normal") if len(noise) >= 10 * frames else 0
     if not spread:
         return {}
-    near = (at >= row["start"] - SLACK_NS) & (at < row["end"] + SLACK_NS)
+    near = (time >= row["start"] - EDGE_SLACK_NS) & (time < row["end"] + EDGE_SLACK_NS)
     if not near.any():
         return {}
     z = (along[near] - np.median(noise)) / spread
-    ratio = np.where(np.isfinite(z), log_ratio(np.nan_to_num(z), STRENGTH, SHARE), 0)
+    ratio = np.where(np.isfinite(z), log_ratio(np.nan_to_num(z), BURST_SPREADS, BURST_SHARE), 0)
     total = np.concatenate([[0], np.cumsum(ratio)])
     # The stretch with the greatest sum (Kadane's algorithm): strokes, and the pauses that they outweigh.
     last = int(np.argmax(total - np.minimum.accumulate(total)))
@@ -218,7 +215,7 @@ def _edges(row: dict[str, Any], channel: WhiteChannel, profile: np.ndarray) -> d
     # exp(total) is a martingale where all is quiet: Ville's inequality, for each frame that it may start at.
     if total[last] - total[first] < np.log(len(ratio) / CHANCE):
         return {}
-    return {channel.channel: (int(at[near][first]), int(at[near][last - 1]) + SECOND_NS // frames)}
+    return {channel.channel: (int(time[near][first]), int(time[near][last - 1]) + SECOND_NS // frames)}
 
 
 def log_ratio(z: np.ndarray, strength: float, share: float) -> np.ndarray:

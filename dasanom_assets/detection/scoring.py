@@ -9,18 +9,19 @@ from threadpoolctl import threadpool_limits
 
 from dasanom_assets.detection.calibration.conformal import fused
 from dasanom_assets.detection.detectors.base import Windows
-from dasanom_assets.detection.detectors.clustering import assign
+from dasanom_assets.detection.detectors.clusters import assign
 from dasanom_assets.detection.events.outlines import hour_of
 from dasanom_assets.detection.events.support import ChannelScores, with_support
-from dasanom_assets.detection.minutes.streams import ahead
 from dasanom_assets.detection.reference.inputs import Inputs
 from dasanom_assets.detection.reference.model import Reference, require_fit
-from dasanom_assets.models.training import Encoded
+from dasanom_assets.detection.rows import channel_rows
+from dasanom_assets.detection.streams import ahead
+from dasanom_assets.models.encoding import Encoded
 from dasanom_assets.models.training_set import WindowIndex
 from dasanom_assets.settings import Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank, window_rows
-from dasanom_assets.tables.schemas import SCHEMAS, TIME, stack, with_detectors
+from dasanom_assets.tables.schemas import SCHEMAS, stack, with_detectors
 from dasanom_assets.tables.store import Store
 
 T = TypeVar("T")
@@ -34,10 +35,10 @@ def cluster_labels(store: Store, day: str, reference: Reference) -> Iterator[pa.
     """
     for rows in store.iter_day("embeddings", day, [*INTERVAL, "mu"]):
         n = rows.num_rows
-        found = (np.full(n, -1, np.int32), np.zeros(n, np.float32), np.full(n, np.nan, np.float32))
+        placed = (np.full(n, -1, np.int32), np.zeros(n, np.float32), np.full(n, np.nan, np.float32))
         if reference.latent is not None:
-            found = assign(reference.latent.clusters, stack(rows["mu"]))
-        columns = dict(zip(("label", "probability", "outlier_score"), found, strict=True))
+            placed = assign(reference.latent.clusters, stack(rows["mu"]))
+        columns = dict(zip(("label", "probability", "outlier_score"), placed, strict=True))
         yield _extended(SCHEMAS["cluster_labels"], rows, columns)
 
 
@@ -92,12 +93,9 @@ def _one_blas_thread(items: Iterator[T]) -> Iterator[T]:
     Its other threads go on turning for a while after a product, on the cores that torch's networks then lack.
     The limit is that of the whole process, and is lifted after each item.
     """
-    while True:
-        with threadpool_limits(1, user_api="blas"):
-            try:
-                item = next(items)
-            except StopIteration:
-                return
+    end = object()
+    take = threadpool_limits.wrap(limits=1, user_api="blas")(lambda: next(items, end))
+    while (item := take()) is not end:
         yield item
 
 
@@ -133,13 +131,12 @@ def _scored(
         bank = make_bank(channel.rows, first, start, spectrogram, settings.window)
         numbers = (rows["reconstruction_error"].to_numpy(), rows["kl"].to_numpy())
         latent = Encoded(stack(rows["mu"]), stack(rows["logvar"]), *numbers)
-        n = len(start)
-        where = WindowIndex(np.full(n, channel.fibre), np.full(n, channel.channel), start, np.full(n, day))
-        windows = Windows(bank, latent, rows["outlier"].to_numpy(), inputs.of(bank, where))
+        index = WindowIndex.of_channel(channel.fibre, channel.channel, start, day)
+        windows = Windows(bank, latent, rows["outlier"].to_numpy(), inputs.of(bank, index))
         by_name = reference.score(windows, day, start)
         scores = np.stack(list(by_name.values()), axis=1)
-        whole = fused(of_fusion, by_name)
-        yield rows, scores, invalid, ChannelScores(channel.fibre, channel.channel, start, whole, recipe, shift)
+        fusion = fused(of_fusion, by_name)
+        yield rows, scores, invalid, ChannelScores(channel.fibre, channel.channel, start, fusion, recipe, shift)
         rows = next(encoded, None)
     if rows is not None:
         raise ValueError(f"embeddings of {day} are of other spectrograms: materialize embeddings again")
@@ -159,36 +156,22 @@ def _invalid(channel: WhiteChannel, first: np.ndarray, settings: Settings, refer
     second = channel.start_ns // SECOND_NS
     begins = np.flatnonzero(second % settings.window.shift_seconds == 0)
     # The last windows of a stretch that reach over its end are not there at all, as they never were.
-    some = np.setdiff1d(begins, first)
-    reasons = np.full(len(some), None, object)
-    if len(some):
-        last = np.searchsorted(second, second[some] + n, side="left")
-        whole = last - some == n
-        for name, bad in channel.unusable.items():
-            total = np.concatenate([[0], np.cumsum(bad)])
-            hit = (total[last] > total[some]) & (reasons == None)  # noqa: E711
-            reasons[hit] = name
-        gap = ~whole & (last < len(second))
-        reasons[gap & (reasons == None)] = "incomplete"  # noqa: E711
-        told = (reasons != None) & (whole | gap)  # noqa: E711
-        some, reasons = some[told], reasons[told]
-    schema = with_detectors(reference.names)
-    start = channel.start_ns[some]
-    table = pa.table(
-        {
-            "fibre": pa.array(np.full(len(some), channel.fibre, object), pa.string()),
-            "channel": pa.array(np.full(len(some), channel.channel, np.int32)),
-            "start": pa.array(start, pa.int64()).cast(TIME),
-            "end": pa.array(start + n * SECOND_NS, pa.int64()).cast(TIME),
-            "is_anomaly": pa.array(np.zeros(len(some), bool)),
-            "model_version": pa.array(np.full(len(some), reference.version, object), pa.string()),
-            "invalid": pa.array(reasons, pa.string()),
-        }
-    )
-    for field in schema:
-        if field.name not in table.column_names:
-            table = table.append_column(field, pa.nulls(len(some), field.type))
-    return table.select(schema.names)
+    rows = np.setdiff1d(begins, first)
+    last = np.searchsorted(second, second[rows] + n)
+    gap = (last - rows < n) & (last < len(second))
+    reasons = np.where(gap, "incomplete", "")
+    for name, bad in reversed(channel.unusable.items()):
+        total = np.concatenate([[0], np.cumsum(bad)])
+        reasons = np.where(total[last] > total[rows], name, reasons)
+    known = (reasons != "") & (gap | (last - rows == n))
+    rows, reasons = rows[known], reasons[known]
+    columns = {
+        "is_anomaly": np.zeros(len(rows), bool),
+        "model_version": np.full(len(rows), reference.version, object),
+        "invalid": reasons.astype(object),
+    }
+    place = (channel.fibre, channel.channel, channel.start_ns[rows])
+    return channel_rows(with_detectors(reference.names), *place, n, columns)
 
 
 def _extended(schema: pa.Schema, rows: pa.Table, columns: dict[str, np.ndarray]) -> pa.Table:

@@ -7,9 +7,8 @@ from dasanom_assets.models import checkpoints
 from dasanom_assets.tables.provenance import Day, step
 from dasanom_assets.tables.store import Store
 
-WHITENING = (
-    *("background.common_channels", "background.own_spread", "background.scale_floor_db"),
-    *("background.clip_low", "background.clip_high"),
+WHITENING = tuple(
+    f"background.{name}" for name in ("common_channels", "own_spread", "scale_floor_db", "clip_low", "clip_high")
 )
 """Settings that levels are whitened by."""
 SEGMENTS = tuple(
@@ -53,8 +52,8 @@ def temporal_terms(day: Day) -> None:
 
     What raised an alarm on earlier days is not held against.
     """
-    from dasanom_assets.detection.minutes.temporal import needed_days
-    from dasanom_assets.detection.minutes.temporal import temporal_terms as compute
+    from dasanom_assets.detection.minutes.terms import needed_days
+    from dasanom_assets.detection.minutes.terms import temporal_terms as compute
 
     settings = day.settings.temporal
     note = {"reference_days": needed_days(day, day.iso, settings)}
@@ -66,7 +65,8 @@ def embeddings(day: Day, device: str, progress: Callable[[int], Any] | None = No
     """Latent mean and variance, reconstruction error and KL of every window."""
     from dasanom_assets.detection.embedding import embeddings as compute
     from dasanom_assets.detection.reference.model import WINDOWS, require_fit
-    from dasanom_assets.models.training import load_vae, resolve_device
+    from dasanom_assets.models.device import resolve_device
+    from dasanom_assets.models.training import load_vae
 
     day.require_fresh(*INPUTS)
     reference = _reference(day)
@@ -90,7 +90,7 @@ def cluster_labels(day: Day) -> None:
 def anomaly_scores(day: Day, device: str) -> None:
     """Score and p-value of every window by each detector and by all together."""
     from dasanom_assets.detection.scoring import anomaly_scores as compute
-    from dasanom_assets.models.training import resolve_device
+    from dasanom_assets.models.device import resolve_device
 
     day.require_fresh(*INPUTS, "embeddings", "cluster_labels")
     reference = _reference(day)

@@ -50,7 +50,7 @@ def build_assets() -> list[dg.AssetsDefinition]:
 
         from dasanom_assets.evaluation.labelled import chosen_channels, is_full, run, table
         from dasanom_assets.evaluation.labelled_report import headline, report
-        from dasanom_assets.models.training import resolve_device
+        from dasanom_assets.models.device import resolve_device
         from dasanom_assets.recordings.labelled_sets import LabelledSet, layout_of
 
         layout = layout_of(config.layout)

@@ -26,7 +26,7 @@ from dasanom_assets.comparison.agreement import (
 )
 from dasanom_assets.detection.detectors.clustering import cluster_quality, fit_clusters
 from dasanom_assets.detection.detectors.latent import CENTRES, density_scan
-from dasanom_assets.detection.events.components import SLACK, components, members
+from dasanom_assets.detection.events.components import STEPS_APART, components, members
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import detectors_in, empty, stack, with_score
@@ -118,7 +118,7 @@ def flagged_events(scores: pa.Table, flagged: np.ndarray, settings: Settings) ->
     settings : Settings
     """
     rows = scores.filter(pa.array(flagged))
-    reach = int(SLACK * settings.window.shift_seconds * SECOND_NS)
+    reach = int(STEPS_APART * settings.window.shift_seconds * SECOND_NS)
     events = members(components(rows, reach, settings.spectrogram.group_channels))
     columns: dict[str, list[Any]] = {
         name: [] for name in ("fibre", "event_id", "start", "end", "first_channel", "last_channel")

@@ -20,8 +20,9 @@ from dasanom_assets.evaluation.autoencoder import Autoencoder, vectors
 from dasanom_assets.evaluation.clip_gaussians import clip_divergences, clip_models
 from dasanom_assets.evaluation.clips import Scale, Usual, bank_of
 from dasanom_assets.evaluation.split import Parts, TooFewError, split
-from dasanom_assets.models.infogan_training import encode_gan, train_infogan
-from dasanom_assets.models.training import Encoded, encode_bank, train_vae
+from dasanom_assets.models.encoding import Encoded, encode_bank, encode_gan
+from dasanom_assets.models.infogan_training import train_infogan
+from dasanom_assets.models.training import train_vae
 from dasanom_assets.settings import InfoGanSettings, Settings, VaeSettings
 from dasanom_assets.spectrograms.windows import WindowBank
 

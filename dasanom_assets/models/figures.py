@@ -7,7 +7,8 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dasanom_assets.models.training import ACTIVE_VARIANCE, NARROW_VARIANCE, Encoded, TrainedVae, encode_bank
+from dasanom_assets.models.encoding import Encoded, encode_bank
+from dasanom_assets.models.training import ACTIVE_VARIANCE, NARROW_VARIANCE, TrainedVae
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.spectrograms.windows import WindowBank
 
@@ -83,13 +84,13 @@ def reconstructions(model: Vae, bank: WindowBank, n: int = 6, centre_hz: np.ndar
     centre_hz : numpy.ndarray, optional
         Centre frequency of each band, Hz, shape (bands,).
     """
-    some, error = _encoded(model, bank)
+    positions, encoded = _encoded(model, bank)
     device = model.band_spread.device
-    ranked = np.argsort(error.reconstruction_error)
+    ranked = np.argsort(encoded.reconstruction_error)
     drawn = ranked[np.linspace(0, len(ranked) - 1, min(n, len(ranked))).astype(int)]
-    windows = np.stack([bank.window(i) for i in some[drawn]])
+    windows = np.stack([bank.window(i) for i in positions[drawn]])
     with torch.inference_mode():
-        means = model.mean(model.decode(torch.from_numpy(error.mu[drawn]).to(device)))[:, 0].cpu().numpy()
+        means = model.mean(model.decode(torch.from_numpy(encoded.mu[drawn]).to(device)))[:, 0].cpu().numpy()
 
     windows, means = _coarse(_coarse(windows, 1), 2), _coarse(_coarse(means, 1), 2)
     low, high = np.percentile(windows, [1, 99.5])
@@ -115,7 +116,7 @@ def reconstructions(model: Vae, bank: WindowBank, n: int = 6, centre_hz: np.ndar
             )
         figure.colorbar(image, ax=axes_row, label=name, aspect=12, pad=0.01)
     for axes, i in zip(grid[0], drawn, strict=True):
-        axes.set_title(f"{error.reconstruction_error[i]:.0f} nats", fontsize=10)
+        axes.set_title(f"{encoded.reconstruction_error[i]:.0f} nats", fontsize=10)
     for axes in grid[-1]:
         axes.set_xlabel("time (s)")
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -169,8 +170,8 @@ def latent_space(model: Vae, bank: WindowBank) -> Figure:
 
 def _encoded(model: Vae, bank: WindowBank) -> tuple[np.ndarray, Encoded]:
     """Return positions of `CANDIDATES` windows, and what the network makes of these."""
-    some = np.linspace(0, len(bank) - 1, min(len(bank), CANDIDATES)).astype(int)
-    return some, encode_bank(model, bank.subset(some), str(model.band_spread.device))
+    evenly = np.linspace(0, len(bank) - 1, min(len(bank), CANDIDATES)).astype(int)
+    return evenly, encode_bank(model, bank.subset(evenly), str(model.band_spread.device))
 
 
 def _coarse(pictures: np.ndarray, axis: int) -> np.ndarray:

@@ -1,29 +1,20 @@
-"""How infoGAN is trained, stored and applied to windows.
+"""How infoGAN is trained and stored.
 
 As for the VAE, the same windows and settings give the same weights on one CPU.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional
 
 from dasanom_assets.models import checkpoints
-from dasanom_assets.models.infogan import (
-    InfoGan,
-    adversarial_loss,
-    code_losses,
-    consistency_loss,
-    draw,
-    entropy,
-    moved,
-)
+from dasanom_assets.models.device import knows_bf16
+from dasanom_assets.models.encoding import encode_gan
+from dasanom_assets.models.infogan import InfoGan, entropy
+from dasanom_assets.models.infogan_steps import adversarial_step, encoder_step, warm_up_step
 from dasanom_assets.models.loop import (
     DeviceWindows,
     State,
@@ -33,7 +24,6 @@ from dasanom_assets.models.loop import (
     save_network,
     total_steps,
 )
-from dasanom_assets.models.training import ENCODING_BATCH, knows_bf16
 from dasanom_assets.models.unfinished import Unfinished
 from dasanom_assets.settings import InfoGanSettings
 from dasanom_assets.spectrograms.windows import WindowBank
@@ -127,8 +117,8 @@ class TrainedInfoGan:
     @property
     def categorical_information(self) -> float | None:
         """That of the last epoch in which the generator learned, nats."""
-        told = [row["categorical_information"] for row in self.history]
-        return next((value for value in reversed(told) if value is not None), None)
+        information = [row["categorical_information"] for row in self.history]
+        return next((value for value in reversed(information) if value is not None), None)
 
     def lines(self) -> list[str]:
         """Return each epoch in one line of text."""
@@ -138,27 +128,8 @@ class TrainedInfoGan:
         """Return what is told of the training beside the network, JSON-serialisable."""
         last = self.history[-1]
         kept = ("reconstruction", "category_information", "categories_used")
-        told = {"categorical_information": self.categorical_information, "deaf": self.deaf}
-        return {"epochs": len(self.history), **{key: last[key] for key in kept}, **told}
-
-
-@dataclass(frozen=True)
-class GanEncoded:
-    """Windows as infoGAN sees them, float32.
-
-    Attributes
-    ----------
-    features : numpy.ndarray
-        Shape (n, features): what the discriminator's heads see.
-    reconstruction_error : numpy.ndarray
-        Shape (n,): mean square error of the encoded and generated window, in units of the window squared.
-    category : numpy.ndarray
-        Shape (n, categories): probabilities of the categorical code.
-    """
-
-    features: np.ndarray
-    reconstruction_error: np.ndarray
-    category: np.ndarray
+        codes = {"categorical_information": self.categorical_information, "deaf": self.deaf}
+        return {"epochs": len(self.history), **{key: last[key] for key in kept}, **codes}
 
 
 def train_infogan(
@@ -186,7 +157,7 @@ def train_infogan(
         Without NaN; of equal window shape; `train` with its `levels`.
     settings : InfoGanSettings
     device : str
-        Torch device; see `training.resolve_device`.
+        Torch device; see `device.resolve_device`.
     on_epoch : callable, optional
         Called after each epoch with the networks as they are then, on the device.
     progress : bool
@@ -225,10 +196,10 @@ def train_infogan(
             left = (total - before) / (total - made_by) if name == "encoder" else 1 - before / made_by
             optimizers[name].param_groups[0]["lr"] = rate * left
         if before >= made_by:
-            return _encoder_step(model, optimizers, x, bf16)
+            return encoder_step(model, optimizers, x, bf16)
         if settings.consistency_weight and before < settings.warm_up_share * total:
-            return _warm_up_step(model, optimizers, x, state.generator, bf16)
-        return _step(model, optimizers, x, state.generator, bf16)
+            return warm_up_step(model, optimizers, x, state.generator, bf16)
+        return adversarial_step(model, optimizers, x, state.generator, bf16)
 
     for losses, seconds in epochs(state, source, settings, step, "infogan", progress, unfinished, stop):
         report = _validated(model, held_out, device, losses, state.epoch, seconds)
@@ -243,40 +214,6 @@ def train_infogan(
         if on_epoch:
             on_epoch(TrainedInfoGan(model, state.history))
     return TrainedInfoGan(model.to("cpu").eval(), state.history)
-
-
-def encode_gan(model: InfoGan, bank: WindowBank, device: str, batch: int | None = None) -> GanEncoded:
-    """Return what the networks make of windows, without drawing a random number.
-
-    They compute in bfloat16 where the device knows it, as `training.encode_bank` does.
-
-    Parameters
-    ----------
-    model : InfoGan
-        Moved to `device`, where it stays, in eval mode.
-    bank : WindowBank
-        Windows of the network's shape, without NaN.
-    device : str
-        Torch device.
-    batch : int, optional
-        Windows at once; `training.ENCODING_BATCH` by default.
-    """
-    settings = model.settings
-    batch, bf16 = batch or ENCODING_BATCH[torch.device(device).type], knows_bf16(device)
-    model.to(device).eval()
-    n = len(bank)
-    # In one piece: small tensors that stay, between large ones that go, would keep the heap from shrinking.
-    features, error, category = (torch.empty(n, *of) for of in ((settings.features,), (), (settings.categories,)))
-    at = 0
-    with torch.inference_mode():
-        for x in DeviceWindows(bank, device).batches(batch) if n else ():
-            here = slice(at, at := at + len(x))
-            real = model.scaled(x)
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-                judged, made = model.discriminator(real), model.generator(model.encoder(real))
-            features[here], category[here] = judged.features, judged.category.softmax(dim=1)
-            error[here] = (model.unscaled(made) - x).square().mean(dim=(1, 2, 3))
-    return GanEncoded(features.numpy(), error.numpy(), category.numpy())
 
 
 def save_infogan(store: Store, trained: TrainedInfoGan, lineage: dict[str, Any]) -> str:
@@ -321,115 +258,12 @@ def _new_model(frames: int, bands: int, levels: tuple[float, float], settings: I
         return InfoGan(frames, bands, levels, settings)
 
 
-def _warm_up_step(
-    model: InfoGan,
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    x: torch.Tensor,
-    generator: torch.Generator,
-    bf16: bool,
-) -> torch.Tensor:
-    """Teach the discriminator categories of real windows."""
-    real = model.scaled(x)
-    windows = torch.cat([real, moved(real, model.settings, generator)])
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-        category, of_moved = model.discriminator(windows).category.chunk(2)
-    _descend(optimizers["discriminator"], consistency_loss(category, of_moved))
-    return _no_losses(x)
-
-
-def _step(
-    model: InfoGan,
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    x: torch.Tensor,
-    generator: torch.Generator,
-    bf16: bool,
-) -> torch.Tensor:
-    """Take one step with the discriminator and one with the generator, without a wait for the device.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (4,): losses of discriminator, generator, categorical and continuous codes.
-    """
-    settings = model.settings
-    real, n = model.scaled(x), len(x)
-    latent, category, continuous = draw(n, settings, generator)
-    windows = torch.cat([real, moved(real, settings, generator)]) if settings.consistency_weight else real
-
-    def noisy(y: torch.Tensor) -> torch.Tensor:
-        noise = torch.randn(y.shape, generator=generator, device=y.device)
-        return y + settings.instance_noise * noise
-
-    precision = torch.autocast(x.device.type, torch.bfloat16, enabled=bf16)
-
-    with precision:
-        generated = model.generator(latent, generator)
-        # Batch norm learns from real windows alone, since those are what will be scored.
-        on_real = model.discriminator(noisy(windows))
-        with _frozen_statistics(model.discriminator):
-            on_generated = model.discriminator(noisy(generated.detach()))
-    judging = adversarial_loss(on_real.real[:n], on_generated.real, settings.smoothing)
-    categorical, likelihood = code_losses(on_generated, category, continuous)
-    loss = judging + _weighted(settings, categorical, likelihood)
-    if settings.consistency_weight:
-        loss = loss + settings.consistency_weight * consistency_loss(on_real.category[:n], on_real.category[n:])
-    _descend(optimizers["discriminator"], loss)
-
-    with precision, _frozen_statistics(model.discriminator):
-        judged = model.discriminator(noisy(generated))
-    deceiving = functional.softplus(-judged.real).mean()
-    _descend(optimizers["generator"], deceiving + _weighted(settings, *code_losses(judged, category, continuous)))
-    return torch.stack([judging, deceiving, categorical, likelihood]).detach()
-
-
-def _encoder_step(
-    model: InfoGan, optimizers: Mapping[str, torch.optim.Optimizer], x: torch.Tensor, bf16: bool
-) -> torch.Tensor:
-    """Teach the encoder to bring windows back through the generator as it will be used."""
-    real = model.scaled(x)
-    model.generator.eval()
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-        again = model.generator(model.encoder(real))
-    _descend(optimizers["encoder"], (again - real).square().mean())
-    return _no_losses(x)
-
-
-def _no_losses(x: torch.Tensor) -> torch.Tensor:
-    """Return what a step of `_step` would have, had it been one."""
-    return torch.full((4,), torch.nan, device=x.device)
-
-
-def _weighted(settings: InfoGanSettings, categorical: torch.Tensor, likelihood: torch.Tensor) -> torch.Tensor:
-    return settings.categorical_weight * categorical + settings.continuous_weight * likelihood
-
-
-def _descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-    """Take a step with the optimizer's parameters, and with no others."""
-    parameters = optimizer.param_groups[0]["params"]
-    optimizer.zero_grad()
-    loss.backward(inputs=parameters)
-    optimizer.step()
-
-
-@contextmanager
-def _frozen_statistics(network: nn.Module) -> Iterator[None]:
-    """Let batch norm measure each batch by itself and remember nothing of it."""
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
-    for layer in layers:
-        layer.track_running_stats = False
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.track_running_stats = True
-
-
 def _validated(
     model: InfoGan, held_out: WindowBank, device: str, losses: torch.Tensor, epoch: int, seconds: float
 ) -> InfoGanEpoch:
     settings = model.settings
-    told = losses.double().nanmean(dim=0).cpu()
-    judging, deceiving, categorical, likelihood = (None if math.isnan(v) else v for v in told.tolist())
+    means = losses.double().nanmean(dim=0).tolist()
+    judging, deceiving, categorical, likelihood = (None if math.isnan(v) else v for v in means)
     encoded = encode_gan(model, held_out, device)
     p = torch.from_numpy(encoded.category)
     used = entropy(p.mean(dim=0))

@@ -71,9 +71,9 @@ def save_network(
     description : dict
         JSON-serialisable: what it was trained on, what it is made anew from, and how good it is.
     """
-    told = [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+    reports = [{key: value for key, value in row.items() if key != "seconds"} for row in history]
     tensors = {key: value.cpu() for key, value in model.state_dict().items()}
-    return checkpoints.save(store, name, tensors, {**description, "history": told})
+    return checkpoints.save(store, name, tensors, {**description, "history": reports})
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
@@ -146,9 +146,9 @@ class State:
 
     def restore(self, unfinished: Unfinished) -> None:
         """Become what was written, if there is something."""
-        if (found := unfinished.load()) is None:
+        if (saved := unfinished.load()) is None:
             return
-        tensors, values = found
+        tensors, values = saved
         device = self.generator.device
 
         def weights(prefix: str) -> dict[str, torch.Tensor]:
@@ -185,8 +185,8 @@ def prepare(train: WindowBank, validation: WindowBank, validation_windows: int) 
 
     # Training runs alone, whatever a run that shares the machine is told by OMP_NUM_THREADS.
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    some = np.linspace(0, len(validation) - 1, min(len(validation), validation_windows)).astype(int)
-    return validation.subset(some)
+    evenly = np.linspace(0, len(validation) - 1, min(len(validation), validation_windows)).astype(int)
+    return validation.subset(evenly)
 
 
 def total_steps(windows: int, settings: Drawing) -> int:
@@ -256,8 +256,8 @@ def epochs(
                     if unfinished:
                         state.seconds += time.perf_counter() - started
                         state.save(unfinished)
-                    where = f"epoch {state.epoch + 1} of {settings.max_epochs}"
-                    raise Interrupted(where, kept=unfinished is not None)
+                    epoch = f"epoch {state.epoch + 1} of {settings.max_epochs}"
+                    raise Interrupted(epoch, kept=unfinished is not None)
                 number = batches * state.epoch + len(state.losses) + 1
                 state.losses.append(step(source[windows], number))
                 bar.update()

@@ -25,10 +25,11 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.models.device import resolve_device
 from dasanom_assets.models.figures import vae_figures
 from dasanom_assets.models.infogan_figures import infogan_figures
 from dasanom_assets.models.infogan_training import save_infogan, train_infogan
-from dasanom_assets.models.training import resolve_device, save_vae, train_vae
+from dasanom_assets.models.training import save_vae, train_vae
 from dasanom_assets.models.training_set import load_bank
 from dasanom_assets.models.unfinished import Interrupted, Unfinished, stop_on_signals
 from dasanom_assets.settings import InfoGanSettings, Settings, VaeSettings
@@ -201,7 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     defaults = Settings()
     store = Store(options.data or defaults.data)
     section = getattr(defaults, options.network).model_dump() | options.settings
-    with stop_on_signals() as told, _dagster() as pipes:
+    with stop_on_signals() as signalled, _dagster() as pipes:
         say = pipes.log.info if pipes else print
         parent = os.getppid()
         try:
@@ -216,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
                 options.device or defaults.device,
                 say,
                 # A step of Dagster that was killed takes nothing that its orphan would go on to make.
-                lambda: told() or (pipes is not None and os.getppid() != parent),
+                lambda: signalled() or (pipes is not None and os.getppid() != parent),
             )
         except Interrupted as interrupted:
             say(str(interrupted))

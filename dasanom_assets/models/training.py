@@ -1,4 +1,4 @@
-"""How the VAE is trained, stored and applied to windows.
+"""How the VAE is trained and stored.
 
 Nothing here depends on the clock or on torch's global random state: on one CPU, the same windows and settings give
 the same weights.
@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.models.device import knows_bf16
+from dasanom_assets.models.encoding import encode_bank
 from dasanom_assets.models.loop import (
     DeviceWindows,
     State,
@@ -40,9 +42,6 @@ LEAST_ACTIVE_SHARE = 0.25
 
 GRADIENT_NORM = 500.0
 """Gradients are clipped to this norm, several times that of a reconstruction summed over 64 × 64 pixels."""
-
-ENCODING_BATCH = {"cpu": 256, "cuda": 4096}
-"""Windows encoded at once: on a CPU, larger batches leave the cache and are slower."""
 
 
 @dataclass(frozen=True)
@@ -129,67 +128,6 @@ class TrainedVae:
         return {"epochs": len(self.history), **{key: self.best[key] for key in kept}}
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Windows as the network sees them, float32.
-
-    Attributes
-    ----------
-    mu, logvar : numpy.ndarray
-        Shape (n, latent): mean and log variance of the posterior.
-    reconstruction_error : numpy.ndarray
-        Shape (n,): negative log-likelihood of the window at the posterior's mean, nats.
-    kl : numpy.ndarray
-        Shape (n,): divergence of the posterior from the prior, nats.
-    """
-
-    mu: np.ndarray
-    logvar: np.ndarray
-    reconstruction_error: np.ndarray
-    kl: np.ndarray
-
-    @classmethod
-    def empty(cls, latent: int) -> "Encoded":
-        """Return no windows."""
-        wide, flat = np.empty((0, latent), np.float32), np.empty(0, np.float32)
-        return cls(wide, wide, flat, flat)
-
-    def subset(self, some: np.ndarray) -> "Encoded":
-        """Return some of the windows; `some` are positions or a mask."""
-        return Encoded(*(getattr(self, name)[some] for name in Encoded.__dataclass_fields__))
-
-
-def resolve_device(device: str) -> str:
-    """Return the torch device that a setting names.
-
-    Parameters
-    ----------
-    device : str
-        ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:<n>``.
-
-    Raises
-    ------
-    ValueError
-        Where it is none of these, or the GPU is not there.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    if device == "cpu" or (kind == "cuda" and (number.isdecimal() or device == "cuda")):
-        there = torch.cuda.device_count()
-        if kind == "cuda" and int(number or 0) >= there:
-            raise ValueError(f"device {device!r} is not there: torch sees {there} GPUs; use 'auto' or 'cpu'")
-        return device
-    raise ValueError(f"device {device!r} is none of 'auto', 'cpu', 'cuda' and 'cuda:<n>'")
-
-
-def knows_bf16(device: str) -> bool:
-    """Whether a torch device has instructions for bfloat16; without, it would be slower than float32."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported()
-
-
 def collapse_report(mu: np.ndarray, logvar: np.ndarray) -> dict[str, Any]:
     """Say how much of the latent space is in use.
 
@@ -239,7 +177,7 @@ def train_vae(
         Without NaN; of equal window shape.
     settings : VaeSettings
     device : str
-        Torch device; see `resolve_device`.
+        Torch device; see `device.resolve_device`.
     on_epoch : callable, optional
         Called after each epoch with the network as it is then, on the device.
     progress : bool
@@ -258,6 +196,15 @@ def train_vae(
         Where there are too few windows, their shapes differ, or the likelihood is not one of such values.
     FloatingPointError
         Where no epoch had a finite validation loss.
+
+    Examples
+    --------
+    >>> levels = np.random.default_rng(0).normal(size=(90, 4, 16)).astype(np.float32)  # seconds, frames, bands
+    >>> windows = WindowBank(levels, np.arange(87), rows_per_window=4)
+    >>> train, validation = windows.subset(np.arange(50)), windows.subset(np.arange(60, 87))
+    >>> trained = train_vae(train, validation, VaeSettings(latent=3, widths=(4, 8), max_epochs=2), "cpu")
+    >>> len(trained.history), encode_bank(trained.model, validation, "cpu").mu.shape
+    (2, (27, 3))
     """
     held_out = prepare(train, validation, settings.validation_windows)
     if settings.likelihood == "bernoulli" and not (train.imaging and train.imaging.minmax):
@@ -297,42 +244,6 @@ def train_vae(
         )
     model.load_state_dict(state.best_weights)
     return TrainedVae(model.to("cpu").eval(), state.history, state.best)
-
-
-def encode_bank(model: Vae, bank: WindowBank, device: str, batch: int | None = None) -> Encoded:
-    """Return what the network makes of windows, without drawing a random number.
-
-    The network computes in bfloat16 where the device knows it, as while it trained. Means and likelihoods differ
-    from those of float32 by less than a hundredth of their spread over windows.
-
-    Parameters
-    ----------
-    model : Vae
-        Moved to `device`, where it stays, in eval mode.
-    bank : WindowBank
-        Windows of the network's shape, without NaN.
-    device : str
-        Torch device.
-    batch : int, optional
-        Windows at once; `ENCODING_BATCH` by default.
-    """
-    n, latent = len(bank), model.settings.latent
-    if not n:
-        return Encoded.empty(latent)
-    batch, bf16 = batch or ENCODING_BATCH[torch.device(device).type], knows_bf16(device)
-    model.to(device).eval()
-    # In one piece: small tensors that stay, between large ones that go, would keep the heap from shrinking.
-    (mu, logvar), (error, divergence) = (torch.empty(2, *shape, device=device) for shape in ((n, latent), (n,)))
-    at = 0
-    with torch.inference_mode():
-        for x in DeviceWindows(bank, device).batches(batch):
-            here = slice(at, at := at + len(x))
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-                mu[here], logvar[here] = model.encode(x)
-                decoded = model.decode(mu[here])
-            error[here] = model.negative_log_likelihood(x, decoded)
-            divergence[here] = kl(mu[here], logvar[here]).sum(dim=1)
-    return Encoded(*(values.cpu().numpy() for values in (mu, logvar, error, divergence)))
 
 
 def save_vae(store: Store, trained: TrainedVae, lineage: dict[str, Any]) -> str:

@@ -55,12 +55,20 @@ class WindowIndex:
     start_ns: np.ndarray
     day: np.ndarray
 
+    @staticmethod
+    def of_channel(fibre: str, channel: int, start_ns: np.ndarray, day: str) -> "WindowIndex":
+        """Return where windows of one channel come from, by their starts."""
+        n = len(start_ns)
+        return WindowIndex(
+            np.full(n, fibre, object), np.full(n, channel, np.int32), start_ns, np.full(n, day, object)
+        )
+
     def __len__(self) -> int:
         return len(self.start_ns)
 
-    def subset(self, some: np.ndarray) -> "WindowIndex":
-        """Return some of the windows; `some` are positions or a mask."""
-        return WindowIndex(self.fibre[some], self.channel[some], self.start_ns[some], self.day[some])
+    def subset(self, index: np.ndarray) -> "WindowIndex":
+        """Return some of the windows; `index` are positions or a mask."""
+        return WindowIndex(self.fibre[index], self.channel[index], self.start_ns[index], self.day[index])
 
     def groups(self) -> dict[tuple[str, str, int], np.ndarray]:
         """Return the positions of each day, fibre and channel, in order of time."""
@@ -68,7 +76,7 @@ class WindowIndex:
         columns = [column[order] for column in (self.day, self.fibre, self.channel)]
         border = np.flatnonzero(np.any([column[1:] != column[:-1] for column in columns], axis=0)) + 1
         parts = np.split(order, border) if len(order) else []
-        return {(self.day[at[0]], self.fibre[at[0]], int(self.channel[at[0]])): at for at in parts}
+        return {(self.day[part[0]], self.fibre[part[0]], int(self.channel[part[0]])): part for part in parts}
 
 
 def split_of(start_ns: np.ndarray, settings: TrainingSetSettings) -> np.ndarray:
@@ -190,8 +198,6 @@ def load_bank(
     store: Store,
     manifest: dict[str, Any],
     split: str | None,
-    max_windows: int | None = None,
-    seed: int = 0,
     against: Mapping[str, Usual] | None = None,
 ) -> tuple[WindowBank, WindowIndex]:
     """Load the windows of one split, or of all that is kept, whitened.
@@ -205,10 +211,6 @@ def load_bank(
         From `build_manifest`.
     split : str or None
         One of `SPLITS`; None for all of them, and windows that lie across their borders.
-    max_windows : int, optional
-        Draw so many at random, if there are more.
-    seed : int
-        Of that draw.
     against : mapping of str to Usual, optional
         What each day is measured against, in place of its `background`.
 
@@ -228,49 +230,33 @@ def load_bank(
     window = WindowSettings(**manifest["window"])
     blocks = TrainingSetSettings(**manifest["training_set"])
     spectrogram = SpectrogramSettings(**manifest["spectrogram"])
-    wanted = range(len(SPLITS)) if split is None else [SPLITS.index(split)]
-    total = sum(manifest["channel_seconds"][SPLITS[code]] for code in wanted)
+    codes = range(len(SPLITS)) if split is None else [SPLITS.index(split)]
+    total = sum(manifest["channel_seconds"][SPLITS[code]] for code in codes)
     rows = np.empty((total, *spectrogram.row_shape), np.float32)
     filled = 0
-    found: list[tuple[np.ndarray, ...]] = [
-        (
-            np.empty(0, np.int64),
-            np.empty(0, object),
-            np.empty(0, np.int32),
-            np.empty(0, np.int64),
-            np.empty(0, object),
-        )
-    ]
+    firsts = [np.empty(0, np.int64)]
+    parts = [WindowIndex.of_channel("", 0, firsts[0], "")]
     for i, day in enumerate(manifest["days"]):
-        if any(store.content_digest(table, day) != known for table, known in manifest["digests"][day].items()):
+        if any(store.content_digest(table, day) != digest for table, digest in manifest["digests"][day].items()):
             raise ValueError(f"{day} has changed since the training set was made: materialize training_set again")
         keys = list(_healthy_seconds(store, day, blocks))
         kept = set(thinned(keys, manifest["channel_step"], i))
         usual = None if against is None else against[day]
         channels = white_day(store, day, background, window, lambda *k, kept=kept: k in kept, against=usual)
         for channel in channels:
-            inside = channel.usable & np.isin(split_of(channel.start_ns, blocks), wanted)
+            inside = channel.usable & np.isin(split_of(channel.start_ns, blocks), codes)
             first = window_rows(channel.start_ns, inside, window)
-            n, end = len(first), filled + int(inside.sum())
+            end = filled + int(inside.sum())
             rows[filled:end] = channel.rows[inside]
-            found.append(
-                (
-                    filled + np.cumsum(inside)[first] - 1,
-                    np.full(n, channel.fibre, object),
-                    np.full(n, channel.channel, np.int32),
-                    channel.start_ns[first],
-                    np.full(n, day, object),
-                )
-            )
+            firsts.append(filled + np.cumsum(inside)[first] - 1)
+            parts.append(WindowIndex.of_channel(channel.fibre, channel.channel, channel.start_ns[first], day))
             filled = end
-    first, *index = (np.concatenate(part) for part in zip(*found, strict=True))
-    if max_windows is not None and max_windows < len(first):
-        some = np.sort(np.random.default_rng(seed).choice(len(first), max_windows, replace=False))
-        first, index = first[some], [part[some] for part in index]
-    where = WindowIndex(*index)
-    bank = make_bank(rows[:filled], first, where.start_ns, spectrogram, window)
+    index = WindowIndex(
+        *(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True))
+    )
+    bank = make_bank(rows[:filled], np.concatenate(firsts), index.start_ns, spectrogram, window)
     limits = (0.0, 1.0) if window.scaling == "minmax" else (background.clip_low, background.clip_high)
-    return replace(bank, levels=limits), where
+    return replace(bank, levels=limits), index
 
 
 def _healthy_seconds(store: Store, day: str, settings: TrainingSetSettings) -> dict[tuple[str, int], np.ndarray]:
@@ -294,4 +280,4 @@ def thinned(channels: list[tuple[str, int]], step: int, day: int) -> list[tuple[
     """Return one in `step` channels, in runs of neighbours; other days have other runs, and complement it."""
     run = max(1, min(RUN_CHANNELS, len(channels) // step))
     runs = [channels[i : i + run] for i in range(0, len(channels), run)]
-    return [key for some in runs[int(day * GOLDEN * step) % step :: step] for key in some]
+    return [key for neighbours in runs[int(day * GOLDEN * step) % step :: step] for key in neighbours]

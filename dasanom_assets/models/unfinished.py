@@ -27,15 +27,15 @@ class Interrupted(RuntimeError):
 
     Parameters
     ----------
-    where : str
+    epoch : str
         How far it came, as in "epoch 3 of 8".
     kept : bool
         Whether its state was.
     """
 
-    def __init__(self, where: str, kept: bool) -> None:
+    def __init__(self, epoch: str, kept: bool) -> None:
         then = "run it again with the same settings to go on from there" if kept else "nothing of it was kept"
-        super().__init__(f"interrupted in {where}: {then}")
+        super().__init__(f"interrupted in {epoch}: {then}")
 
 
 class Unfinished:
@@ -46,12 +46,12 @@ class Unfinished:
     store : Store
     network : str
         The kind of model: ``vae``, ...
-    of : mapping
+    inputs : mapping
         JSON-serialisable: all that decides what the training comes to, as what is trained on and the settings.
     """
 
-    def __init__(self, store: Store, network: str, of: Mapping[str, Any]) -> None:
-        key = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
+    def __init__(self, store: Store, network: str, inputs: Mapping[str, Any]) -> None:
+        key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:KEY_DIGITS]
         self._store, self.path = store, f"models/{network}/unfinished/{key}.safetensors"
 
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:

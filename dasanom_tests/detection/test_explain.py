@@ -12,7 +12,7 @@ import pytest
 from dasanom_assets import chain
 from dasanom_assets.detection.detectors.neighbours import Neighbours
 from dasanom_assets.detection.events.outlines import event_id, find_events, taking_part
-from dasanom_assets.detection.explain import ALIKE, CHANCE, SLACK_NS, _edges, _resemblance, explain
+from dasanom_assets.detection.explain import ALIKE, CHANCE, EDGE_SLACK_NS, _edges, _resemblance, explain
 from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import make_bank
@@ -79,7 +79,7 @@ def test_events_begin_and_end_with_what_was_planted(told: dict) -> None:
         further.append(event["end"].value - noon(EVENTFUL) - seconds.stop * SECOND)
     assert np.median(further) == 0
     assert min(further) >= 0
-    assert max(further) <= SLACK_NS + SECOND  # where a quiet frame so near is as loud as a stroke
+    assert max(further) <= EDGE_SLACK_NS + SECOND  # where a quiet frame so near is as loud as a stroke
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -190,7 +190,7 @@ def test_edges_are_the_first_and_the_last_of_strokes_with_pauses_between_them() 
     assert np.min(further) >= 0
     assert np.median(further, axis=0).tolist() == [0, 0]
     assert np.mean(np.array(further) == 0) > 0.8
-    assert np.max(further) < SLACK_NS / SECOND + 1
+    assert np.max(further) < EDGE_SLACK_NS / SECOND + 1
 
 
 def test_quiet_frames_have_no_edges() -> None:
@@ -218,7 +218,7 @@ def test_an_event_that_began_before_midnight_keeps_its_start_and_gets_its_exact_
     events = events.set_column(events.schema.get_field_index("start"), "start", began)
     (found,) = explain(later, day, events, scores, ground.reference, SETTINGS)[0].to_pylist()
     assert found["start"].value == midnight - 10 * SECOND
-    assert 0 <= found["end"].value - midnight - 20 * SECOND <= SLACK_NS + SECOND
+    assert 0 <= found["end"].value - midnight - 20 * SECOND <= EDGE_SLACK_NS + SECOND
 
 
 def test_an_event_on_a_channel_that_is_gone_has_no_bands_and_keeps_its_windows_edges(ground: Ground) -> None:

@@ -10,11 +10,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.models.encoding import encode_gan
 from dasanom_assets.models.infogan_figures import infogan_figures
 from dasanom_assets.models.infogan_training import (
     InfoGanEpoch,
     TrainedInfoGan,
-    encode_gan,
     load_infogan,
     save_infogan,
     train_infogan,
@@ -117,27 +117,6 @@ def test_a_stopped_training_goes_on_to_the_same_networks(tmp_path: Path, stopped
     resumed = train_infogan(bank(0)[0], bank(1)[0], short, "cpu", unfinished=state)
     np.testing.assert_array_equal(weights(resumed.model), weights(whole.model))
     assert without_clock(resumed) == without_clock(whole)
-
-
-def test_encoding_is_in_eval_mode_and_of_each_window_alone(trained: TrainedInfoGan) -> None:
-    windows, _ = bank(5, 60)
-    trained.model.train()
-    statistics = weights(trained.model)
-    encoded, again = (encode_gan(trained.model, windows, "cpu", batch=size) for size in (25, 60))
-    np.testing.assert_array_equal(weights(trained.model), statistics)
-    assert encoded.features.shape == (60, 16)
-    x = torch.from_numpy(np.stack([windows.window(i) for i in range(60)]))[:, None]
-    with torch.no_grad():
-        real = trained.model.scaled(x)
-        back = trained.model.unscaled(trained.model.generator(trained.model.encoder(real)))
-    error = (back - x).square().mean(dim=(1, 2, 3)).numpy()
-    # Where networks compute in bfloat16, batches of other sizes may be rounded otherwise.
-    assert np.abs(encoded.reconstruction_error - error).max() < 0.1 * error.std()
-    for name in ("features", "reconstruction_error", "category"):
-        values, others = getattr(encoded, name), getattr(again, name)
-        assert values.dtype == np.float32
-        assert np.abs(values - others).max() < 0.1 * values.std(axis=0).max()
-        assert not len(getattr(encode_gan(trained.model, replace(windows, first=windows.first[:0]), "cpu"), name))
 
 
 def test_levels_are_those_that_the_bank_names(trained: TrainedInfoGan) -> None:

@@ -10,18 +10,9 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 
 from dasanom_assets.models import checkpoints, training
+from dasanom_assets.models.encoding import encode_bank
 from dasanom_assets.models.loop import DeviceWindows
-from dasanom_assets.models.training import (
-    Encoded,
-    TrainedVae,
-    collapse_report,
-    encode_bank,
-    load_vae,
-    resolve_device,
-    save_vae,
-    train_vae,
-)
-from dasanom_assets.models.vae import kl
+from dasanom_assets.models.training import TrainedVae, collapse_report, load_vae, save_vae, train_vae
 from dasanom_assets.settings import VaeSettings
 from dasanom_assets.spectrograms.windows import Imaging, WindowBank
 from dasanom_assets.tables.store import Store
@@ -85,29 +76,6 @@ def test_the_same_windows_give_the_same_network_and_leave_the_random_state_alone
     assert without_clock[0] == without_clock[1]
     other = train_vae(bank(0)[0], bank(1)[0], SETTINGS.model_copy(update={"seed": 4, "max_epochs": 1}), "cpu")
     assert (weights(other.model) != weights(trained.model)).any()
-
-
-def test_encoding_is_the_likelihood_and_divergence_of_each_window(trained: TrainedVae) -> None:
-    windows, _ = bank(5, 60)
-    encoded = encode_bank(trained.model, windows, "cpu", batch=25)
-    x = torch.from_numpy(np.stack([windows.window(i) for i in range(len(windows))]))[:, None]
-    with torch.no_grad():
-        mu, logvar = trained.model.encode(x)
-        error = trained.model.negative_log_likelihood(x, trained.model.decode(mu))
-    expected = Encoded(mu.numpy(), logvar.numpy(), error.numpy(), kl(mu, logvar).sum(dim=1).numpy())
-    for name in ("mu", "logvar", "reconstruction_error", "kl"):
-        values, wanted = getattr(encoded, name), getattr(expected, name)
-        assert values.dtype == np.float32
-        # In bfloat16, where there are instructions for it, by which no window changes places.
-        assert np.abs(values - wanted).max() < 0.1 * wanted.std(axis=0).max()
-        np.testing.assert_array_equal(values, getattr(encode_bank(trained.model, windows, "cpu", batch=25), name))
-
-
-def test_no_windows_encode_to_no_rows(trained: TrainedVae) -> None:
-    none, _ = bank(5, 60)
-    encoded = encode_bank(trained.model, replace(none, first=none.first[:0]), "cpu")
-    assert encoded.mu.shape == encoded.logvar.shape == (0, 8)
-    assert encoded.reconstruction_error.shape == encoded.kl.shape == (0,)
 
 
 def test_a_huge_kl_weight_collapses_the_posterior_and_is_noticed() -> None:
@@ -289,17 +257,6 @@ def test_a_stored_network_that_is_built_otherwise_is_refused_with_what_to_do(
     told = r"(?s)stored Vae .* run the job train again .*decoder\.2"
     with pytest.raises(checkpoints.CheckpointError, match=told):
         load_vae(store, version)
-
-
-def test_a_device_is_found_or_refused_in_words() -> None:
-    there = torch.cuda.device_count()
-    assert resolve_device("auto") == ("cuda" if there else "cpu")
-    assert resolve_device("cpu") == "cpu"
-    with pytest.raises(ValueError, match=f"torch sees {there} GPUs"):
-        resolve_device(f"cuda:{there}")
-    for wrong in ("gpu", "cuda:", "cuda:x", "cpu:0", ""):
-        with pytest.raises(ValueError, match="none of"):
-            resolve_device(wrong)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

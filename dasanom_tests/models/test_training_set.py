@@ -237,21 +237,6 @@ def test_bad_channels_and_bad_seconds_are_left_out(store: Store) -> None:
     assert seconds == 2 * (3 * N_SECONDS - 1)  # silent seconds count until they are looked at
 
 
-def test_a_draw_of_windows_is_a_reproducible_part_of_all(store: Store) -> None:
-    manifest = build_manifest(store, DAYS, SETTINGS)
-    bank, index = load_bank(store, manifest, "train")
-    some, some_index = load_bank(store, manifest, "train", max_windows=20, seed=5)
-    again, _ = load_bank(store, manifest, "train", max_windows=20, seed=5)
-    other, _ = load_bank(store, manifest, "train", max_windows=20, seed=6)
-    assert len(some) == 20 < len(bank)
-    np.testing.assert_array_equal(some.first, again.first)
-    assert (some.first != other.first).any()
-    at = np.searchsorted(bank.first, some.first)
-    np.testing.assert_array_equal(bank.first[at], some.first)
-    np.testing.assert_array_equal(index.start_ns[at], some_index.start_ns)
-    assert len(load_bank(store, manifest, "train", max_windows=10**9)[0]) == len(bank)
-
-
 def test_too_many_channels_are_thinned_and_days_take_different_ones(store: Store) -> None:
     limited = SETTINGS.model_copy(
         update={"training_set": TrainingSetSettings(block_seconds=10, max_channel_seconds=3 * N_SECONDS)}

@@ -62,10 +62,8 @@ class Conformal:
             or median - float(ordered[0])
         )
         cut = max(0, n - EXACT)
-        kept = np.concatenate(
-            [np.unique(np.linspace(0, cut, EXACT, endpoint=False).astype(int)), np.arange(cut, n)]
-        )
-        kept = np.unique(kept)
+        evenly = np.linspace(0, cut, EXACT, endpoint=False).astype(int)
+        kept = np.unique(np.concatenate([evenly, np.arange(cut, n)]))
         return Conformal(ordered[kept], n - np.searchsorted(ordered, ordered[kept]), n, median, spread)
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
@@ -75,15 +73,15 @@ class Conformal:
         that is exchangeable with those of the reference.
         """
         scores = np.asarray(scores)
-        at = np.searchsorted(self.scores, scores.astype(np.float32), side="left")
-        above = np.append(self.above, 0)[at]
+        rank = np.searchsorted(self.scores, scores.astype(np.float32), side="left")
+        above = np.append(self.above, 0)[rank]
         return np.where(np.isnan(scores), np.nan, (1 + above) / (self.n + 1))
 
     def score_of(self, p_value: float) -> float:
         """Return the least score whose p-value is at most this, infinity where there is none."""
-        some = np.flatnonzero((1 + self.above) / (self.n + 1) <= p_value)
-        if len(some):
-            return float(self.scores[some[0]])
+        rare = np.flatnonzero((1 + self.above) / (self.n + 1) <= p_value)
+        if len(rare):
+            return float(self.scores[rare[0]])
         return float(np.nextafter(self.scores[-1], np.float32(np.inf))) if p_value >= 1 / (self.n + 1) else np.inf
 
     def standardised(self, scores: np.ndarray) -> np.ndarray:
@@ -92,14 +90,11 @@ class Conformal:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays and JSON-able values that make an equal one by ``Conformal(**arrays, **values)``."""
-        return {"scores": self.scores, "above": self.above}, {
-            "n": self.n,
-            "median": self.median,
-            "spread": self.spread,
-        }
+        values = {"n": self.n, "median": self.median, "spread": self.spread}
+        return {"scores": self.scores, "above": self.above}, values
 
 
-def fused(of: dict[str, Conformal], scores: dict[str, np.ndarray]) -> np.ndarray:
+def fused(conformal: dict[str, Conformal], scores: dict[str, np.ndarray]) -> np.ndarray:
     """Return the greatest standardised score of several detectors, float64, shape (n_windows,).
 
     What one of them alone finds strange counts in full. A score that is missing is left out; where all are, it is
@@ -107,9 +102,9 @@ def fused(of: dict[str, Conformal], scores: dict[str, np.ndarray]) -> np.ndarray
 
     Parameters
     ----------
-    of : dict of str to Conformal
+    conformal : dict of str to Conformal
         Of the detectors in the fusion, by name.
     scores : dict of str to numpy.ndarray
         Shape (n_windows,), with those at least.
     """
-    return np.fmax.reduce([conformal.standardised(scores[name]) for name, conformal in of.items()])
+    return np.fmax.reduce([known.standardised(scores[name]) for name, known in conformal.items()])

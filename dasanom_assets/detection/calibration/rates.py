@@ -1,8 +1,8 @@
 """How often reference ground does this: events at least as strong, a kilometre and day.
 
 Windows overlap and neighbours hear the same ground, so what is counted are events. Rates are counted as far as the
-reference reaches; above the last few dozen events a generalised Pareto tail goes on (Pickands 1975), and a
-bootstrap over blocks of time says how far it can be trusted.
+reference reaches; above the last few dozen events a tail goes on (`tails`), and a bootstrap over blocks of time
+says how far it can be trusted.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from dasanom_assets.detection.calibration.tails import Tail, fit_tail
 from dasanom_assets.settings import ReferenceSettings
 
 
@@ -26,19 +27,6 @@ class Rate(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     beyond: np.ndarray
-
-
-class Tail(NamedTuple):
-    """A generalised Pareto tail: `rate` at its `start`, and how it falls above."""
-
-    start: float
-    rate: float
-    shape: float
-    scale: float
-
-    def rates(self, strength: np.ndarray) -> np.ndarray:
-        """Return the rate of events above each strength, which is at least `start`."""
-        return self.rate * stats.genpareto.sf(strength - self.start, self.shape, scale=self.scale)
 
 
 def exposure(n_windows: Any, spacing_m: float, shift_seconds: int) -> Any:
@@ -134,44 +122,44 @@ class Rates:
         return Rate(rate, np.minimum(low, rate), np.maximum(high, rate), number < 1)
 
     @cached_property
-    def _own(self) -> np.ndarray:
+    def _factors(self) -> np.ndarray:
         """How many times as often as elsewhere there are events at each place, shape (levels, n_lanes)."""
-        return np.stack([self._factors(level) for level in self._levels])
+        return np.stack([self._factors_from(level) for level in self._levels])
 
     @cached_property
     def _levels(self) -> np.ndarray:
         """Strengths, ascending, at which places are compared: a factor of two in rate from one to the next."""
         number = len(self.strength)
-        at = [number]
-        while at[-1] // 2 >= self.recipe.tail_peaks:
-            at.append(at[-1] // 2)
-        return self.strength[np.array(at) - 1].astype(np.float64) if number else np.array([-np.inf])
+        events = [number]
+        while events[-1] // 2 >= self.recipe.tail_peaks:
+            events.append(events[-1] // 2)
+        return self.strength[np.array(events) - 1].astype(np.float64) if number else np.array([-np.inf])
 
-    def _factors(self, level: float) -> np.ndarray:
+    def _factors_from(self, level: float) -> np.ndarray:
         """Return the factor of each lane for events from a level on.
 
         A place is what lies within `recipe.place_m`. Its count is held against the pooled one: with ``k`` events
         where ``m`` were due, the factor is ``(a + k) / (a + m)``, the posterior mean of a gamma prior of mean 1
         whose weight ``a`` is taken from how much places differ beyond chance (empirical Bayes: Robbins 1956).
         """
-        taken = self.lane[: _count(np.array([level]), self.strength)[0]]
-        counts = np.bincount(taken, minlength=len(self.channel)).astype(np.float64)
+        lane = self.lane[: _count(np.array([level]), self.strength)[0]]
+        counts = np.bincount(lane, minlength=len(self.channel)).astype(np.float64)
         due = counts.sum() * self.lane_exposure / max(self.km_days, 1e-300)
         k, m = np.empty_like(counts), np.empty_like(counts)
         apart: list[int] = []
         for name in np.unique(self.fibre):
-            of = np.flatnonzero(self.fibre == name)
-            place = self.distance_m[of]
+            lanes = np.flatnonzero(self.fibre == name)
+            place = self.distance_m[lanes]
             first = np.searchsorted(place, place - self.recipe.place_m)
             last = np.searchsorted(place, place + self.recipe.place_m, side="right")
-            for total, values in ((k, counts[of]), (m, due[of])):
+            for total, values in ((k, counts[lanes]), (m, due[lanes])):
                 sums = np.concatenate([[0.0], np.cumsum(values)])
-                total[of] = sums[last] - sums[first]
+                total[lanes] = sums[last] - sums[first]
             end = -np.inf
-            for i, at in enumerate(place):
-                if at - self.recipe.place_m > end:
-                    apart.append(int(of[i]))
-                    end = at + self.recipe.place_m
+            for number, metres in zip(lanes.tolist(), place, strict=True):
+                if metres - self.recipe.place_m > end:
+                    apart.append(number)
+                    end = metres + self.recipe.place_m
         weight = prior_weight(k[apart], m[apart])
         return (weight + k) / (weight + m) if np.isfinite(weight) else np.ones_like(k)
 
@@ -180,8 +168,8 @@ class Rates:
         """How many times as often as at other hours there are events in each hour of the day, shape (24,)."""
         if self.days < self.recipe.hourly_from_days:
             return np.ones(24)
-        taken = self.hour[: _count(self._levels[-1:], self.strength)[0]]
-        k = np.bincount(taken, minlength=24).astype(np.float64)
+        hour = self.hour[: _count(self._levels[-1:], self.strength)[0]]
+        k = np.bincount(hour, minlength=24).astype(np.float64)
         m = k.sum() * self.hour_exposure / self.km_days
         weight = prior_weight(k[m > 0], m[m > 0])
         return np.where(m > 0, (weight + k) / (weight + m), 1.0) if np.isfinite(weight) else np.ones(24)
@@ -189,16 +177,10 @@ class Rates:
     def _lanes(self, fibre: Sequence[str], channel: np.ndarray) -> np.ndarray:
         """Return the position of the nearest place of the same fibre, int64, shape (n,); −1 where it has none."""
         out = np.full(len(channel), -1)
-        names = np.asarray(fibre, dtype=object)
         for name in np.unique(self.fibre):
-            of, mine = np.flatnonzero(self.fibre == name), np.flatnonzero(names == name)
-            right = np.clip(np.searchsorted(self.channel[of], channel[mine]), 1, max(len(of) - 1, 1))
-            right = np.minimum(right, len(of) - 1)
-            left = np.maximum(right - 1, 0)
-            nearer = np.abs(self.channel[of][left] - channel[mine]) <= np.abs(
-                self.channel[of][right] - channel[mine]
-            )
-            out[mine] = of[np.where(nearer, left, right)]
+            lanes, asked = np.flatnonzero(self.fibre == name), np.asarray(fibre, dtype=object) == name
+            halfway = (self.channel[lanes][1:] + self.channel[lanes][:-1]) / 2
+            out[asked] = lanes[np.searchsorted(halfway, channel[asked])]
         return out
 
     def factors(
@@ -210,7 +192,7 @@ class Rates:
         """
         lane = self._lanes(fibre, np.asarray(channel))
         level = np.clip(np.searchsorted(self._levels, strength, side="right") - 1, 0, None)
-        return np.where(lane >= 0, self._own[level, lane], 1.0) * self._hours[np.asarray(hour)]
+        return np.where(lane >= 0, self._factors[level, lane], 1.0) * self._hours[np.asarray(hour)]
 
     def at(self, strength: np.ndarray, fibre: Sequence[str], channel: np.ndarray, hour: np.ndarray) -> Rate:
         """Return how often the reference does as much there and then; see `pooled` and `factors`."""
@@ -232,23 +214,18 @@ class Rates:
     def thresholds(self, budget: float, fibre: str, channel: int) -> np.ndarray:
         """Return the least strength that a budget lets pass at a place, for each hour of the day, shape (24,).
 
-        Parameters
-        ----------
-        budget : float
-            Events a kilometre and day.
-        fibre : str
-        channel : int
+        The budget is in events a kilometre and day.
         """
         strength, pooled, high = self.curve
         lane = self._lanes([fibre], np.array([channel]))[0]
         level = np.clip(np.searchsorted(self._levels, strength, side="right") - 1, 0, None)
-        own = self._own[level, lane] if lane >= 0 else np.ones(len(strength))
+        of_place = self._factors[level, lane] if lane >= 0 else np.ones(len(strength))
         out = np.empty(24)
-        for factor in np.unique(self._hours):
-            within = self._decisive(pooled * own * factor, high * own * factor) <= budget
+        for of_hour in np.unique(self._hours):
+            within = self._decisive(pooled * of_place * of_hour, high * of_place * of_hour) <= budget
             # From the strongest down, as long as all that is stronger is within the budget.
             n = int(np.argmin(within[::-1])) if not within.all() else len(within)
-            out[self._hours == factor] = strength[len(within) - n] if n else np.inf
+            out[self._hours == of_hour] = strength[len(within) - n] if n else np.inf
         return out
 
     @cached_property
@@ -284,8 +261,7 @@ class Rates:
     def restore(tensors: dict[str, np.ndarray], values: dict[str, Any], recipe: ReferenceSettings) -> "Rates":
         """Undo `state`."""
         fibre = np.array(values["fibres"], str)[tensors["fibre"]]
-        own = {name: array for name, array in tensors.items() if name != "fibre"}
-        return Rates(**own, fibre=fibre, days=values["days"], recipe=recipe)
+        return Rates(**(tensors | {"fibre": fibre}), days=values["days"], recipe=recipe)
 
 
 def _count(strength: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -299,34 +275,6 @@ def _rates(strength: np.ndarray, reference: np.ndarray, km_days: float, tail: Ta
         return rate
     beyond = strength > tail.start
     return np.where(beyond, np.minimum(tail.rates(np.maximum(strength, tail.start)), rate), rate)
-
-
-def fit_tail(strength: np.ndarray, km_days: float, recipe: ReferenceSettings) -> Tail | None:
-    """Fit a generalised Pareto distribution to what the strongest events exceed the others by.
-
-    Probability-weighted moments (Hosking and Wallis 1987) need no search. The shape is kept from 0 to
-    `recipe.most_shape`: a tail with an end would call what lies past it impossible, and a heavier one has no
-    mean that so few events could tell.
-
-    Parameters
-    ----------
-    strength : numpy.ndarray
-        Shape (n,), descending.
-    km_days : float
-    recipe : ReferenceSettings
-        ``tail_peaks`` of the strongest take part, at most half of all.
-    """
-    k = min(recipe.tail_peaks, len(strength) // 2)
-    if len(strength) < recipe.least_peaks:
-        return None
-    start = float(strength[k])
-    excess = np.sort(strength[:k].astype(np.float64) - start)
-    mean = excess.mean()
-    if mean <= 0:
-        return None
-    weighted = np.mean(excess * (1 - (np.arange(1, k + 1) - 0.35) / k))
-    shape = float(np.clip(2 - mean / (mean - 2 * weighted), 0, recipe.most_shape)) if mean > 2 * weighted else 0.0
-    return Tail(start, k / km_days, shape, mean * (1 - shape))
 
 
 def prior_weight(k: np.ndarray, m: np.ndarray) -> float:
@@ -344,8 +292,8 @@ def prior_weight(k: np.ndarray, m: np.ndarray) -> float:
     return float(np.sum(m**2) / spread) if spread > 0 else float("inf")
 
 
-def poisson_ratio(there: int, due: float, confidence: float = 0.95) -> tuple[float, float, float]:
+def poisson_ratio(count: int, due: float, confidence: float = 0.95) -> tuple[float, float, float]:
     """Return realised ÷ asked and its exact Poisson interval (Garwood 1936)."""
     side = (1 - confidence) / 2
-    low = stats.chi2.ppf(side, 2 * there) / 2 if there else 0.0
-    return there / due, float(low / due), float(stats.chi2.ppf(1 - side, 2 * (there + 1)) / 2 / due)
+    low = stats.chi2.ppf(side, 2 * count) / 2 if count else 0.0
+    return count / due, float(low / due), float(stats.chi2.ppf(1 - side, 2 * (count + 1)) / 2 / due)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from dasanom_assets.models.training import Encoded
+from dasanom_assets.models.encoding import Encoded
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.windows import WindowBank
 
@@ -46,12 +46,11 @@ class Windows:
     def __len__(self) -> int:
         return len(self.bank)
 
-    def subset(self, some: np.ndarray) -> "Windows":
-        """Return some of the windows; `some` are positions or a mask."""
-        some = np.flatnonzero(some) if some.dtype == bool else some
-        encoded = None if self.encoded is None else self.encoded.subset(some)
-        outlier = None if self.outlier is None else self.outlier[some]
-        return Windows(self.bank.subset(some), encoded, outlier, {k: v[some] for k, v in self.more.items()})
+    def subset(self, index: np.ndarray) -> "Windows":
+        """Return some of the windows; `index` are positions or a mask."""
+        encoded = None if self.encoded is None else self.encoded.subset(index)
+        outlier = None if self.outlier is None else self.outlier[index]
+        return Windows(self.bank.subset(index), encoded, outlier, {k: v[index] for k, v in self.more.items()})
 
 
 class Detector(ABC):
@@ -97,9 +96,9 @@ class Detector(ABC):
         """Return arrays and JSON-able values that `restore` makes an equal detector of."""
 
     @classmethod
-    @abstractmethod
     def restore(cls, tensors: Tensors, values: dict[str, Any]) -> Self:
-        """Undo `state`."""
+        """Undo `state`, whose arrays and values are arguments of the class unless this is written anew."""
+        return cls(**tensors, **values)
 
 
 def detector_class(name: str) -> type[Detector]:
@@ -118,13 +117,13 @@ def detector_class(name: str) -> type[Detector]:
     path = BUILT_IN.get(name, name)
     module, _, attribute = path.partition(":")
     try:
-        found = getattr(import_module(module), attribute) if attribute else None
+        kind = getattr(import_module(module), attribute) if attribute else None
     except (ImportError, AttributeError) as error:
         raise ValueError(f"detection.detectors names {name!r}, which cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Detector)):
+    if not (isinstance(kind, type) and issubclass(kind, Detector)):
         names = ", ".join(BUILT_IN)
         raise ValueError(f"detection.detectors names {name!r}: it takes {names}, or module:Class of a Detector")
-    return found
+    return kind
 
 
 BUILT_IN = {
@@ -152,8 +151,7 @@ def detector_classes(names: Sequence[str]) -> dict[str, type[Detector]]:
     ValueError
         Where one cannot be found, or two have the same name.
     """
-    classes = [detector_class(name) for name in names]
-    found = {c.name: c for c in classes}
-    if len(found) < len(classes):
+    classes = {kind.name: kind for kind in map(detector_class, names)}
+    if len(classes) < len(names):
         raise ValueError(f"detection.detectors {list(names)}: two of them have the same name")
-    return found
+    return classes

@@ -1,25 +1,15 @@
-"""Clusters of normal windows in the latent space, and how far new windows lie outside them."""
+"""Which clusters reference windows have: HDBSCAN's parameters, chosen by validity and stability; and how good."""
 
 import itertools
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import cached_property
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import hdbscan
 import numpy as np
 from sklearn import metrics
-from sklearn.neighbors import NearestNeighbors
 
+from dasanom_assets.detection.detectors.clusters import PARAMETERS, Clusters, fit_hdbscan, labels_of, refit
 from dasanom_assets.settings import DetectionSettings
 
-ACTIVE_STD = 0.1
-"""Dimensions that spread less carry nothing: `Var(mu)` of 0.01 is where a unit of the VAE counts as active."""
-BLOCK = 2048
-"""Windows that a thread places at a time."""
 FINALISTS = 3
 """Candidates, by DBCV, whose stability is looked at."""
 SUBSAMPLES = 5
@@ -31,114 +21,12 @@ QUALITY_WINDOWS = 5000
 """Windows that the silhouette, whose cost is quadratic, is taken over."""
 
 
-@dataclass(frozen=True)
-class Clusters:
-    """HDBSCAN fitted on reference windows.
-
-    Attributes
-    ----------
-    points : numpy.ndarray
-        float32, shape (n, d): the windows it was fitted on, not scaled.
-    chosen : dict
-        Parameters, and the figures by which they were chosen.
-    tree : Tree
-        The condensed tree as arrays.
-    just_fitted : hdbscan.HDBSCAN or None
-        What they come from; None where they were restored.
-    """
-
-    points: np.ndarray
-    chosen: dict[str, Any]
-    tree: "Tree"
-    just_fitted: hdbscan.HDBSCAN | None = None
-
-    @property
-    def n_clusters(self) -> int:
-        """Clusters found; 0 where all windows are noise."""
-        return int(self.tree.label.max()) + 1
-
-    @cached_property
-    def fitted(self) -> hdbscan.HDBSCAN:
-        """What hdbscan itself makes of the points; where they were restored, it fits them again."""
-        return self.just_fitted or _fit_to_predict(self.points, self.chosen)
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Cluster of each point, integer, shape (n,), −1 for noise; a single cluster has all of them."""
-        return _labels(self.fitted)
-
-    def scaled(self, points: np.ndarray) -> np.ndarray:
-        """Return points in units of the reference's spread, float64; collapsed dimensions count for nothing."""
-        centre, scale = self._units
-        return (points - centre) / scale
-
-    def nearest(self, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the `k` nearest reference points, nearest first, and their distances in units of the spread.
-
-        Parameters
-        ----------
-        points : numpy.ndarray
-            float32, shape (m, d), not scaled.
-        k : int
-            At most the number of reference points.
-
-        Returns
-        -------
-        index, distance : numpy.ndarray
-            int64 and float64, shape (m, k).
-        """
-        if not len(points):
-            return np.empty((0, k), np.int64), np.empty((0, k))
-        new = self.scaled(points)
-        index = self._search.kneighbors(new, k, return_distance=False)
-        # Matrix products lose the digits of small distances. Summed over dimensions in this order, they have the
-        # bits that hdbscan's core distances have.
-        square = np.zeros(index.shape)
-        for dimension, values in enumerate(self._reference.T):
-            square += (new[:, dimension, None] - values[index]) ** 2
-        order = np.argsort(square, axis=1, kind="stable")
-        return np.take_along_axis(index, order, 1), np.sqrt(np.take_along_axis(square, order, 1))
-
-    @cached_property
-    def _search(self) -> NearestNeighbors:
-        return NearestNeighbors(algorithm="brute").fit(self._reference)
-
-    @cached_property
-    def _reference(self) -> np.ndarray:
-        return self.scaled(self.points)
-
-    @cached_property
-    def _units(self) -> tuple[np.ndarray, np.ndarray]:
-        return _centre_and_scale(self.points)
-
-    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays and the JSON-able values that `restore` needs; to fit again would take seconds."""
-        return {"points": self.points} | asdict(self.tree), self.chosen
-
-    @staticmethod
-    def restore(tensors: dict[str, np.ndarray], values: dict[str, Any]) -> "Clusters":
-        """Undo `state`."""
-        arrays = dict(tensors)
-        return Clusters(arrays.pop("points"), values, Tree(**arrays))
-
-
-def candidates(n: int) -> Iterator[dict[str, Any]]:
-    """Yield the parameters that are tried on `n` reference windows."""
+def candidates(n: int) -> list[dict[str, Any]]:
+    """Return the `PARAMETERS` that are tried on `n` reference windows."""
     sizes = sorted({max(5, round(n * share)) for share in (0.01, 0.03, 0.1)})
-    for min_samples, min_cluster_size, method in itertools.product((5, 15), sizes, ("eom", "leaf")):
-        yield _parameters(min_cluster_size, min_samples, method, allow_single_cluster=False)
-    yield _parameters(sizes[-1], 15, "eom", allow_single_cluster=True)
-
-
-def _parameters(
-    min_cluster_size: int, min_samples: int, method: str, *, allow_single_cluster: bool
-) -> dict[str, Any]:
-    return {
-        "min_cluster_size": min_cluster_size,
-        "min_samples": min_samples,
-        "cluster_selection_method": method,
-        "allow_single_cluster": allow_single_cluster,
-    }
+    several = itertools.product((5, 15), sizes, ("eom", "leaf"))
+    values = [*((size, samples, method, False) for samples, size, method in several), (sizes[-1], 15, "eom", True)]
+    return [dict(zip(PARAMETERS, row, strict=True)) for row in values]
 
 
 def fit_clusters(points: np.ndarray, settings: DetectionSettings) -> Clusters:
@@ -160,8 +48,8 @@ def fit_clusters(points: np.ndarray, settings: DetectionSettings) -> Clusters:
     # hdbscan's own cache: candidates that share min_samples share the spanning tree, which takes most of the time.
     with TemporaryDirectory(prefix="dasanom-") as folder:
         for parameters in candidates(len(points)):
-            fitted = _fit(points, parameters, folder)
-            labels = _labels(fitted)
+            fitted = fit_hdbscan(points, parameters, folder)
+            labels = labels_of(fitted)
             n_clusters, noise = int(labels.max()) + 1, float((labels < 0).mean())
             dbcv = float(fitted.relative_validity_) if n_clusters > 1 else np.nan
             figures = {
@@ -224,175 +112,10 @@ def stability(
     size = max(2, round(SUBSAMPLE_SHARE * parameters["min_cluster_size"]))
     indices = []
     for _ in range(SUBSAMPLES):
-        some = np.sort(rng.permutation(len(points))[: round(SUBSAMPLE_SHARE * len(points))])
-        fitted = _fit(points[some], parameters | {"min_cluster_size": size}, memory)
-        indices.append(metrics.adjusted_rand_score(labels[some], _labels(fitted)))
+        drawn = np.sort(rng.permutation(len(points))[: round(SUBSAMPLE_SHARE * len(points))])
+        fitted = fit_hdbscan(points[drawn], parameters | {"min_cluster_size": size}, memory)
+        indices.append(metrics.adjusted_rand_score(labels[drawn], labels_of(fitted)))
     return round(float(np.mean(indices)), 4)
-
-
-def _labels(fitted: hdbscan.HDBSCAN) -> np.ndarray:
-    """Return hdbscan's labels, but of a single cluster, which is the root of the tree, all windows.
-
-    hdbscan itself gives only the ``min_cluster_size`` densest windows to such a cluster, while
-    ``approximate_predict`` gives it everything.
-    """
-    single = fitted.labels_.max() == 0
-    return np.zeros_like(fitted.labels_) if single else fitted.labels_
-
-
-def refit(points: np.ndarray, parameters: dict[str, Any]) -> Clusters:
-    """Fit HDBSCAN with given parameters; the same points and parameters give the same clusters."""
-    fitted = _fit_to_predict(points, parameters)
-    return Clusters(points, parameters, Tree.of(fitted), fitted)
-
-
-def _centre_and_scale(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    spread = points.std(axis=0, dtype=np.float64)
-    return points.mean(axis=0, dtype=np.float64), np.where(spread > ACTIVE_STD, spread, np.inf)
-
-
-def _fit(points: np.ndarray, parameters: dict[str, Any], memory: str | None = None) -> hdbscan.HDBSCAN:
-    centre, scale = _centre_and_scale(points)
-    names = ("min_cluster_size", "min_samples", "cluster_selection_method", "allow_single_cluster")
-    return hdbscan.HDBSCAN(
-        **{name: parameters[name] for name in names},
-        gen_min_span_tree=True,
-        core_dist_n_jobs=1,
-        **({"memory": memory} if memory else {}),
-    ).fit((points - centre) / scale)
-
-
-def _fit_to_predict(points: np.ndarray, parameters: dict[str, Any]) -> hdbscan.HDBSCAN:
-    fitted = _fit(points, parameters)
-    fitted.generate_prediction_data()
-    return fitted
-
-
-def assign(clusters: Clusters, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Place new windows in existing clusters.
-
-    The equal of ``hdbscan.approximate_predict`` and ``approximate_predict_scores``, which look at one point at a
-    time, but for three cases in which they give nothing: where windows of the reference coincide, lambda is
-    infinite, and here stands for the largest finite one; a single cluster without parts is one, and no noise; and
-    where there is no cluster, scores are distances. Memory beside that of the results is bounded by a block.
-
-    Parameters
-    ----------
-    clusters : Clusters
-    points : numpy.ndarray
-        float32, shape (m, d), not scaled.
-
-    Returns
-    -------
-    label : numpy.ndarray
-        int32, shape (m,): cluster, −1 for noise.
-    probability : numpy.ndarray
-        float32, shape (m,): strength of membership, 0 for noise.
-    outlier_score : numpy.ndarray
-        float32, shape (m,): GLOSH (Campello et al. 2015), 0 deep inside a cluster, below it where a window lies
-        denser than any of the reference, towards 1 far outside. Where there is no cluster, the distance to the
-        ``min_samples``-th reference window instead, in units of the reference's spread.
-
-    Raises
-    ------
-    ValueError
-        Where a point is not finite.
-    """
-    label, probability, score = (np.empty(len(points), kind) for kind in (np.int32, np.float32, np.float32))
-
-    def place(first: int) -> None:
-        block = slice(first, first + BLOCK)
-        label[block], probability[block], score[block] = _assign(clusters, points[block])
-
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for _ in pool.map(place, range(0, len(points), BLOCK)):
-            pass
-    return label, probability, score
-
-
-def _assign(clusters: Clusters, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if not np.isfinite(points).all():
-        raise ValueError("latent means that are not finite have no place among clusters")
-    min_samples, tree = clusters.chosen["min_samples"], clusters.tree
-    k = min(2 * min_samples, len(clusters.points))
-    index, distance = clusters.nearest(points, k)
-    if not clusters.n_clusters:
-        return np.full(len(points), -1), np.zeros(len(points)), distance[:, min(min_samples, k) - 1]
-
-    core = distance[:, min(min_samples, k - 1)]
-    reach = np.maximum(np.maximum(distance, tree.core_distances[index]), core[:, None])
-    nearest = reach.argmin(axis=1)[:, None]
-    neighbour = np.take_along_axis(index, nearest, 1)[:, 0]
-    least = np.take_along_axis(reach, nearest, 1)[:, 0]
-    with np.errstate(divide="ignore"):
-        lam = np.where(least > 0, 1 / least, np.finfo(float).max)
-
-    cluster = tree.parent[neighbour]
-    deepest = tree.deepest[cluster - tree.root]
-    same = distance[:, 0] == 0
-    score = (deepest - np.where(same, np.minimum(tree.lam[neighbour], deepest), lam)) / deepest
-
-    climbing = tree.lam[neighbour] > lam
-    while climbing.any():
-        row = cluster - tree.root
-        climbing &= (cluster > tree.root) & (tree.cluster_lam[row] >= lam)
-        cluster = np.where(climbing, tree.cluster_parent[row], cluster)
-    label = tree.label[cluster - tree.root]
-    top = tree.label_lam[np.maximum(label, 0)]
-    return label, np.where(label >= 0, np.minimum(top, lam) / top, 0.0), score
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A condensed tree as arrays: by reference point, and by cluster number less `root`.
-
-    ``parent`` and ``lam`` are where a point falls out of the tree; ``cluster_parent`` and ``cluster_lam`` where a
-    cluster does (lambda −1: the root, or a leaf's missing entry); ``deepest`` is the largest lambda in or below
-    a cluster; ``label`` the number of a selected cluster, −1 otherwise; ``label_lam`` the largest lambda of it.
-    Lambda is infinite where points coincide; in ``deepest`` and ``label_lam`` the largest finite one stands in.
-    """
-
-    core_distances: np.ndarray
-    parent: np.ndarray
-    lam: np.ndarray
-    cluster_parent: np.ndarray
-    cluster_lam: np.ndarray
-    deepest: np.ndarray
-    label: np.ndarray
-    label_lam: np.ndarray
-
-    @property
-    def root(self) -> int:
-        """Number of the root: clusters are numbered from that of the points on."""
-        return len(self.core_distances)
-
-    @staticmethod
-    def of(fitted: hdbscan.HDBSCAN) -> "Tree":
-        """Return the tree of a fit with prediction data."""
-        raw, data = fitted.condensed_tree_._raw_tree, fitted.prediction_data_
-        root = n = len(data.core_distances)
-        parent, lam = np.full(n, root), np.zeros(n)
-        points = raw[raw["child"] < n]
-        parent[points["child"]], lam[points["child"]] = points["parent"], points["lambda_val"]
-        size = int(raw["parent"].max()) - root + 1
-        finite = raw["lambda_val"][np.isfinite(raw["lambda_val"])]
-        cap = finite.max() if len(finite) else 1.0
-        deepest = np.full(size, 0.0)
-        np.maximum.at(deepest, raw["parent"] - root, np.minimum(raw["lambda_val"], cap))
-        cluster_parent, cluster_lam = np.full(size, root), np.full(size, -1.0)
-        below = raw[raw["child"] >= n]
-        for row in below[::-1]:  # children come after their parents
-            child, above = row["child"] - root, row["parent"] - root
-            cluster_parent[child], cluster_lam[child] = row["parent"], row["lambda_val"]
-            deepest[above] = max(deepest[above], deepest[child])
-        label = np.full(size, -1)
-        label_lam = np.zeros(max(len(data.cluster_map), 1))
-        found = fitted.labels_.max() >= 0
-        for cluster, number in data.cluster_map.items() if found else ():
-            label[cluster - root] = number
-            label_lam[number] = min(data.max_lambdas[cluster], cap)
-        core_distances = np.asarray(data.core_distances)
-        return Tree(core_distances, parent, lam, cluster_parent, cluster_lam, deepest, label, label_lam)
 
 
 def cluster_quality(points: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, float | int | None]:
@@ -414,19 +137,15 @@ def cluster_quality(points: np.ndarray, labels: np.ndarray, seed: int = 0) -> di
     """
     kept = labels >= 0
     names, count = np.unique(labels[kept], return_counts=True)
-    out: dict[str, float | int | None] = {
-        "n_clusters": len(names),
-        "noise_share": round(float(1 - kept.mean()), 4) if len(labels) else 0.0,
-        "silhouette": None,
-        "calinski_harabasz": None,
-        "davies_bouldin": None,
-    }
+    noise_share = round(float(1 - kept.mean()), 4) if len(labels) else 0.0
+    out: dict[str, float | int | None] = {"n_clusters": len(names), "noise_share": noise_share}
+    out |= dict.fromkeys(("silhouette", "calinski_harabasz", "davies_bouldin"))
     if len(names) < 2 or count.sum() <= len(names):
         return out
     x, y = points[kept], labels[kept]
-    some = np.random.default_rng(seed).permutation(len(x))[:QUALITY_WINDOWS]
-    if 2 <= len(np.unique(y[some])) < len(some):
-        out["silhouette"] = float(metrics.silhouette_score(x[some], y[some]))
+    drawn = np.random.default_rng(seed).permutation(len(x))[:QUALITY_WINDOWS]
+    if 2 <= len(np.unique(y[drawn])) < len(drawn):
+        out["silhouette"] = float(metrics.silhouette_score(x[drawn], y[drawn]))
     out["calinski_harabasz"] = float(metrics.calinski_harabasz_score(x, y))
     out["davies_bouldin"] = float(metrics.davies_bouldin_score(x, y))
     return out

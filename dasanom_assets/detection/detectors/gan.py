@@ -45,11 +45,11 @@ class InfoGan(Detector):
         variance, axes = np.linalg.eigh(shrunk.covariance_)
         known = variance > SMALLEST * max(variance.max(), SMALLEST)
         root = axes[:, known] / np.sqrt(variance[known])
-        found = cls(shrunk.location_.astype(np.float32), root.astype(np.float32), np.zeros(2), np.ones(2))
-        terms = found._terms(reference)
-        found.median = np.median(terms, axis=0)
-        found.spread = 1.4826 * np.median(np.abs(terms - found.median), axis=0) + SMALLEST
-        return found
+        fitted = cls(shrunk.location_.astype(np.float32), root.astype(np.float32), np.zeros(2), np.ones(2))
+        terms = fitted._terms(reference)
+        fitted.median = np.median(terms, axis=0)
+        fitted.spread = 1.4826 * np.median(np.abs(terms - fitted.median), axis=0) + SMALLEST
+        return fitted
 
     def score(self, windows: Windows) -> np.ndarray:
         """Return the larger z-score."""
@@ -65,8 +65,3 @@ class InfoGan(Detector):
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """Return the mean, the root of the precision, and what scores are measured against."""
         return {name: getattr(self, name) for name in ("mean", "root", "median", "spread")}, {}
-
-    @classmethod
-    def restore(cls, tensors: Tensors, values: dict[str, Any]) -> Self:
-        """Undo `state`."""
-        return cls(**tensors)

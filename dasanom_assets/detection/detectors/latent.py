@@ -8,8 +8,9 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
 from dasanom_assets.detection.detectors.base import Detector, Tensors, Windows
-from dasanom_assets.detection.detectors.clustering import ACTIVE_STD, Clusters, assign, fit_clusters
-from dasanom_assets.models.training import Encoded
+from dasanom_assets.detection.detectors.clustering import fit_clusters
+from dasanom_assets.detection.detectors.clusters import ACTIVE_STD, Clusters, assign
+from dasanom_assets.models.encoding import Encoded
 from dasanom_assets.settings import Settings
 
 CENTRES = 8
@@ -49,14 +50,9 @@ class Likelihood(Detector):
         """Return nothing."""
         return {}, {}
 
-    @classmethod
-    def restore(cls, tensors: Tensors, values: dict[str, Any]) -> Self:
-        """Undo `state`."""
-        return cls()
-
 
 class Latent(Detector):
-    """GLOSH outlier score among the reference's clusters; see `clustering`."""
+    """GLOSH outlier score among the reference's clusters; see `clusters`."""
 
     name = "latent"
     network = True
@@ -68,8 +64,8 @@ class Latent(Detector):
     def fit(cls, reference: Windows, settings: Settings) -> Self:
         """Cluster the latent means."""
         mu = encoded_of(reference).mu
-        some = np.linspace(0, len(mu) - 1, min(len(mu), settings.detection.cluster_windows)).astype(int)
-        return cls(fit_clusters(mu[some], settings.detection))
+        evenly = np.linspace(0, len(mu) - 1, min(len(mu), settings.detection.cluster_windows)).astype(int)
+        return cls(fit_clusters(mu[evenly], settings.detection))
 
     def score(self, windows: Windows) -> np.ndarray:
         """Return the outlier score."""
@@ -110,11 +106,6 @@ class _Scaled(Detector):
         """Return the scale, and the points that scores are measured from."""
         return {"centre": self.centre, "scale": self.scale, "points": self.points}, self.values
 
-    @classmethod
-    def restore(cls, tensors: Tensors, values: dict[str, Any]) -> Self:
-        """Undo `state`."""
-        return cls(**tensors, **values)
-
 
 class _Distance(_Scaled):
     """Distance to the nearest of some points."""
@@ -135,12 +126,10 @@ class NearestCentre(_Distance):
     @classmethod
     def fit(cls, reference: Windows, settings: Settings) -> Self:
         """Find the centres."""
-        found = cls._of(reference)
-        means = KMeans(min(CENTRES, len(found.points)), n_init=4, random_state=settings.detection.seed).fit(
-            found.points
-        )
-        found.points = means.cluster_centers_.astype(np.float32)
-        return found
+        fitted = cls._of(reference)
+        means = KMeans(min(CENTRES, len(fitted.points)), n_init=4, random_state=settings.detection.seed)
+        fitted.points = means.fit(fitted.points).cluster_centers_.astype(np.float32)
+        return fitted
 
 
 def density_scan(points: np.ndarray) -> DBSCAN:
@@ -166,9 +155,9 @@ class NearestCore(_Distance):
     @classmethod
     def fit(cls, reference: Windows, settings: Settings) -> Self:
         """Find the core points."""
-        found = cls._of(reference)
-        found.points = found.points[density_scan(found.points).core_sample_indices_]
-        return found
+        fitted = cls._of(reference)
+        fitted.points = fitted.points[density_scan(fitted.points).core_sample_indices_]
+        return fitted
 
 
 class Isolation(_Scaled):

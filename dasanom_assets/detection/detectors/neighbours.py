@@ -39,13 +39,13 @@ def ranked_levels(bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.nd
     frames = bank.window_shape[0]
     weight = (recipe.rank_decay ** np.arange(frames)).astype(np.float32)
     weight /= weight.sum()
-    for at in range(0, len(bank), WINDOWS_AT_ONCE):
-        first = bank.first[at : at + WINDOWS_AT_ONCE]
+    for begin in range(0, len(bank), WINDOWS_AT_ONCE):
+        first = bank.first[begin : begin + WINDOWS_AT_ONCE]
         if bank.imaging is None:
             levels = bank.rows[first[:, None] + np.arange(bank.rows_per_window)]
             levels = levels.reshape(len(first), frames, -1)
         else:
-            levels = np.stack([bank.window(i) for i in range(at, at + len(first))])
+            levels = np.stack([bank.window(i) for i in range(begin, begin + len(first))])
         ordered = np.sort(levels, axis=1)[:, ::-1]
         ranked = np.einsum("wfb,f->wb", ordered, weight)
         yield np.concatenate([ranked, levels.mean(axis=1), levels.std(axis=1)], axis=1, dtype=np.float32)
@@ -66,12 +66,15 @@ class _Levels(Detector):
         int64, shape (n_reference,): their positions among those that were given.
     around : numpy.ndarray
         float32, shape (n_reference,): logarithm of how far each lies from its own neighbours.
-    neighbours, density, recipe
-        Of the recipe: see `ReferenceSettings`.
+    recipe : ReferenceSettings
     """
 
     whitened: ClassVar[bool] = False
     """Whether components are scaled to a spread of one."""
+    dimensions: ClassVar[str] = "ranked_dimensions"
+    """Setting of the number of principal components."""
+    by_density: ClassVar[bool] = True
+    """Whether distances are measured against those around the nearest windows; how far, the recipe says."""
     parts: ClassVar[slice] = slice(None)
     """Which of three thirds of the pooled levels are taken; see `ranked_levels`."""
 
@@ -89,16 +92,6 @@ class _Levels(Detector):
         self._index = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(points)
 
     @classmethod
-    def density(cls, recipe: ReferenceSettings) -> float:
-        """Return how far distances are measured against those around the nearest windows."""
-        return recipe.density
-
-    @classmethod
-    def dimensions(cls, recipe: ReferenceSettings) -> int:
-        """Return the number of principal components."""
-        return recipe.ranked_dimensions
-
-    @classmethod
     def pooled(cls, bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
         """Yield the features of windows, float32, shape (at most `WINDOWS_AT_ONCE`, features)."""
         for levels in ranked_levels(bank, recipe):
@@ -110,25 +103,25 @@ class _Levels(Detector):
         recipe = settings.reference
         features = np.concatenate(list(cls.pooled(reference.bank, recipe)))
         kept = np.arange(len(features))
-        found = cls._of(features, kept, recipe)
+        fitted = cls._of(features, kept, recipe)
         if recipe.contamination:
-            score = found._between(features, itself=True)
+            score = fitted._between(features, itself=True)
             kept = kept[score <= np.quantile(score, 1 - recipe.contamination)]
-            found = cls._of(features[kept], kept, recipe)
-        return found
+            fitted = cls._of(features[kept], kept, recipe)
+        return fitted
 
     @classmethod
     def _of(cls, features: np.ndarray, kept: np.ndarray, recipe: ReferenceSettings) -> Self:
-        n = min(cls.dimensions(recipe), *features.shape)
+        n = min(getattr(recipe, cls.dimensions), *features.shape)
         pca = PCA(n, svd_solver="covariance_eigh").fit(features)
         scale = 1 / np.sqrt(np.maximum(pca.explained_variance_, SMALLEST)) if cls.whitened else np.ones(n)
         mean = pca.mean_.astype(np.float32)
         components = (pca.components_.T * scale).astype(np.float32)
         points = np.ascontiguousarray((features - mean) @ components)
-        found = cls(mean, components, points, kept, np.zeros(len(points), np.float32), recipe)
-        if cls.density(recipe):
-            found.around = found._distances(points, itself=True)[0]
-        return found
+        fitted = cls(mean, components, points, kept, np.zeros(len(points), np.float32), recipe)
+        if cls.by_density and recipe.density:
+            fitted.around = fitted._distances(points, itself=True)[0]
+        return fitted
 
     def score(self, windows: Windows) -> np.ndarray:
         """Return the logarithm of the distance, less part of what is usual around there."""
@@ -137,8 +130,9 @@ class _Levels(Detector):
 
     def _between(self, features: np.ndarray, itself: bool = False) -> np.ndarray:
         distance, which = self._distances((features - self.mean) @ self.components, itself)
-        share = self.density(self.recipe)
-        return distance - np.float32(share) * self.around[which].mean(axis=1) if share else distance
+        if not (self.by_density and self.recipe.density):
+            return distance
+        return distance - np.float32(self.recipe.density) * self.around[which].mean(axis=1)
 
     def _distances(self, points: np.ndarray, itself: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Return the logarithm of the mean distance to the nearest reference windows, float32, and which they are.
@@ -178,14 +172,22 @@ class _Levels(Detector):
 
 
 class Neighbours(_Levels):
-    """Nearest neighbours between soft maxima, in few dimensions: for what is faint."""
+    """Nearest neighbours between soft maxima, in few dimensions: for what is faint.
+
+    Examples
+    --------
+    >>> levels = np.random.default_rng(0).normal(size=(400, 4, 16)).astype(np.float32)  # seconds, frames, bands
+    >>> levels[350, :, 5] += 9
+    >>> windows = WindowBank(levels, np.arange(393), rows_per_window=8)
+    >>> detector = Neighbours.fit(Windows(windows.subset(np.arange(300))), Settings())
+    >>> scores = detector.score(Windows(windows.subset(np.arange(300, 393))))
+    >>> strange = 300 + np.flatnonzero(scores > scores[:40].max())
+    >>> [int(strange.min()), int(strange.max())]  # the first and the last that hold second 350
+    [343, 350]
+    """
 
     name = "neighbours"
-
-    @classmethod
-    def dimensions(cls, recipe: ReferenceSettings) -> int:
-        """Return the number of principal components."""
-        return recipe.soft_dimensions
+    dimensions = "soft_dimensions"
 
     @classmethod
     def pooled(cls, bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
@@ -204,11 +206,7 @@ class Plain(Ranked):
     """The baseline that all are held against: `Ranked` by distance alone (Ramaswamy et al. 2000)."""
 
     name = "plain"
-
-    @classmethod
-    def density(cls, recipe: ReferenceSettings) -> float:
-        """Return 0: distances count as they are."""
-        return 0.0
+    by_density = False
 
 
 class Mahalanobis(_Levels):
@@ -216,11 +214,7 @@ class Mahalanobis(_Levels):
 
     name = "mahalanobis"
     whitened = True
-
-    @classmethod
-    def density(cls, recipe: ReferenceSettings) -> float:
-        """Return 0: there are no neighbours."""
-        return 0.0
+    by_density = False
 
     def _distances(self, points: np.ndarray, itself: bool = False) -> tuple[np.ndarray, np.ndarray]:
         distance = np.log(np.linalg.norm(points, axis=1) + SMALLEST).astype(np.float32)

@@ -5,7 +5,7 @@ import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-SLACK = 1.5
+STEPS_APART = 1.5
 """Rows whose starts differ by less than this many steps follow each other: files need not share a time grid."""
 
 
@@ -17,7 +17,7 @@ def components(rows: pa.Table, reach_ns: int, channel_step: int = 1) -> np.ndarr
     rows : pyarrow.Table
         Has `fibre`, `channel` and `start`: those windows or rows that take part.
     reach_ns : int
-        To the µs; `SLACK` steps of time make neighbours by side or corner.
+        To the µs; `STEPS_APART` steps of time make neighbours by side or corner.
     channel_step : int
         From one channel number to the next: the size of groups of channels.
 
@@ -52,15 +52,15 @@ def links(rows: pa.Table, reach_ns: int, channel_step: int = 1) -> np.ndarray:
     key = (fibre.astype(np.int64) * (int(channel.max()) + 2) + channel) * width + time
     order = np.argsort(key, kind="stable")
     key = key[order]
-    here = np.arange(len(key))
+    place = np.arange(len(key))
     after = np.searchsorted(key, key + width)
     pairs = []
-    beside = [(here, after + k, width) for k in (-2, -1, 0, 1)]
-    for one, other, ahead in [(here[:-1], here[1:], 0), *beside]:
+    beside = [(place, after + k, width) for k in (-2, -1, 0, 1)]
+    for row, other, ahead in [(place[:-1], place[1:], 0), *beside]:
         inside = (other >= 0) & (other < len(key))
-        one, other = one[inside], other[inside]
-        near = np.abs(key[other] - key[one] - ahead) <= reach
-        pairs.append(order[np.stack([one[near], other[near]], axis=1)])
+        row, other = row[inside], other[inside]
+        near = np.abs(key[other] - key[row] - ahead) <= reach
+        pairs.append(order[np.stack([row[near], other[near]], axis=1)])
     return np.concatenate(pairs)
 
 
@@ -81,29 +81,24 @@ def basins(height: np.ndarray, pairs: np.ndarray, share: float) -> np.ndarray:
     """
     saddle = height[pairs].min(axis=1)
     order = np.argsort(-saddle, kind="stable")
-    root = _joined(height, pairs[order], saddle[order], share)
-    return np.unique(root, return_inverse=True)[1].astype(np.int32)
-
-
-def _joined(height: np.ndarray, pairs: np.ndarray, saddle: np.ndarray, share: float) -> np.ndarray:
-    """Return the highest row of the peak that each row belongs to; pairs come in descending order of `saddle`."""
     parent = list(range(len(height)))
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
+    def peak(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
 
     level = height.tolist()
-    for (a, b), way in zip(pairs.tolist(), saddle.tolist(), strict=True):
-        one, other = root(a), root(b)
-        if one != other:
-            if level[one] < level[other]:
-                one, other = other, one
-            if way >= share * level[other]:
-                parent[other] = one
-    return np.array([root(i) for i in range(len(parent))], np.int64)
+    for (a, b), way in zip(pairs[order].tolist(), saddle[order].tolist(), strict=True):
+        high, low = peak(a), peak(b)
+        if high != low:
+            if level[high] < level[low]:
+                high, low = low, high
+            if way >= share * level[low]:
+                parent[low] = high
+    peaks = np.array([peak(row) for row in range(len(parent))], np.int64)
+    return np.unique(peaks, return_inverse=True)[1].astype(np.int32)
 
 
 def members(labels: np.ndarray) -> list[np.ndarray]:

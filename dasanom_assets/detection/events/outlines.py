@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dasanom_assets.detection.calibration.rates import Rates
-from dasanom_assets.detection.events.components import SLACK, basins, links, members
+from dasanom_assets.detection.events.components import STEPS_APART, basins, links, members
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.settings import ReferenceSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -17,18 +17,11 @@ from dasanom_assets.tables.store import Store
 
 ORDER = [("start", "ascending"), ("fibre", "ascending"), ("first_channel", "ascending")]
 """How events are sorted."""
-
 KEY = ["fibre", "channel", "start"]
-
 LOOK_BACK_NS = 1800 * SECOND_NS
 """What an event of a day may have had before midnight; one that is longer begins there."""
-
 THREATS = ("digging", "walking", "cutting", "machine")
 """The contractor's classes that are alarms, as its columns ``p_<class>`` name them."""
-
-TOUCHES_NS = 8 * SECOND_NS
-"""Windows that end within this before midnight may touch one that begins after it."""
-
 HOUR_NS = 3600 * SECOND_NS
 
 
@@ -66,12 +59,13 @@ def outlines(
         Channels that a row stands for.
     """
     height = np.maximum(rows["score"].to_numpy().astype(np.float64) - level, 0)
-    reach = int(SLACK * window.shift_seconds * SECOND_NS)
-    found = []
-    for at in members(basins(height, links(rows, reach, group_channels), recipe.half_height)):
-        peak = int(at[height[at].argmax()])
-        found.append(Outline(at, at[height[at] >= recipe.half_height * height[peak]], peak))
-    return found
+    reach = int(STEPS_APART * window.shift_seconds * SECOND_NS)
+    events = []
+    for windows in members(basins(height, links(rows, reach, group_channels), recipe.half_height)):
+        peak = int(windows[height[windows].argmax()])
+        extent = windows[height[windows] >= recipe.half_height * height[peak]]
+        events.append(Outline(windows, extent, peak))
+    return events
 
 
 def find_events(
@@ -112,6 +106,21 @@ def find_events(
     ------
     ValueError
         Where `labels` are of other windows.
+
+    Examples
+    --------
+    >>> from dasanom_assets.detection.rows import channel_rows
+    >>> from dasanom_assets.tables.schemas import with_detectors
+    >>> score = np.where(np.isin(np.arange(60), range(20, 30)), 9.0, 0.0)  # ten windows of sixty
+    >>> columns = {"score": score, "is_anomaly": score > 5, "model_version": ["v1"] * 60}
+    >>> scores = channel_rows(with_detectors([]), "north", 7, np.arange(60) * SECOND_NS, 8, columns)
+    >>> strength, zero = np.float32([12, 8, 6]), np.zeros(3, np.int32)  # three events of reference ground
+    >>> place = np.array(["north"]), np.array([7]), np.zeros(1)
+    >>> km_days = np.full(1, 0.5), np.full(1, 0.5), np.full(24, 0.5 / 24)
+    >>> rates = Rates(strength, zero, zero, zero, *place, *km_days, days=1, recipe=ReferenceSettings())
+    >>> events = find_events(scores, None, None, rates, level=3.0, window=WindowSettings())
+    >>> events.select(["first_channel", "n_windows", "rate_per_km_day"]).to_pylist()
+    [{'first_channel': 7, 'n_windows': 10, 'rate_per_km_day': 4.0}]
     """
     scores = with_score(scores)
     if labels is not None and not labels.select(KEY).equals(scores.select(KEY)):
@@ -138,9 +147,9 @@ def find_events(
     cluster = None if labels is None else labels["label"].to_numpy()[np.minimum(taking_part, max(n_today - 1, 0))]
     view = _ContractorsView(contractor)
     rows: list[dict[str, Any]] = []
-    for at, extent, _ in outlines(placed, level, rates.recipe, window, group_channels):
-        mine = at[today[at]]
-        if not today[extent].any() or not flagged[peak := _peak(mine, score, channel, start)]:
+    for windows, extent, _ in outlines(placed, level, rates.recipe, window, group_channels):
+        of_day = windows[today[windows]]
+        if not today[extent].any() or not flagged[peak := _peak(of_day, score, channel, start)]:
             continue
         first_channel, last_channel = int(channel[extent].min()), int(channel[extent].max()) + group_channels - 1
         begin, end = cause(int(start[extent].min()), int(start[extent].max()), window)
@@ -156,8 +165,8 @@ def find_events(
                 "peak_start": int(start[peak]),
                 "peak_channel": int(channel[peak]),
                 "score": float(score[peak]),
-                "n_windows": len(at),
-                "cluster": None if cluster is None else _most_frequent(cluster[mine]),
+                "n_windows": len(windows),
+                "cluster": None if cluster is None else int(np.bincount(cluster[of_day] + 1).argmax()) - 1,
                 "contractor_class": kind,
                 "contractor_probability": probability,
                 "model_version": version[peak],
@@ -173,10 +182,10 @@ def _rate(rows: list[dict[str, Any]], rates: Rates) -> None:
     """Say of each event how often the reference does as much, at its place and hour."""
     strength, fibre, channel = ([row[name] for row in rows] for name in ("score", "fibre", "peak_channel"))
     hour = np.array([hour_of(row["peak_start"]) for row in rows])
-    told = rates.at(np.array(strength), fibre, np.array(channel), hour)
+    rate = rates.at(np.array(strength), fibre, np.array(channel), hour)
     names = ("rate_per_km_day", "rate_low", "rate_high", "beyond_reference")
     for i, row in enumerate(rows):
-        row |= {name: values[i].item() for name, values in zip(names, told, strict=True)}
+        row |= {name: values[i].item() for name, values in zip(names, rate, strict=True)}
 
 
 def hour_of(start_ns: Any) -> Any:
@@ -195,9 +204,9 @@ def cause(first_ns: int, last_ns: int, window: WindowSettings) -> tuple[int, int
     return first_ns + early, last_ns + length - early
 
 
-def _peak(at: np.ndarray, score: np.ndarray, channel: np.ndarray, start: np.ndarray) -> int:
-    """Return the strongest of the windows `at`: of those that reach the largest score there is, the middle one."""
-    top = at[score[at] == score[at].max()]
+def _peak(windows: np.ndarray, score: np.ndarray, channel: np.ndarray, start: np.ndarray) -> int:
+    """Return the strongest of some windows: of those that reach the largest score there is, the middle one."""
+    top = windows[score[windows] == score[windows].max()]
     off_channel, off_time = (np.abs(x[top] - np.median(x[top])) for x in (channel, start - start[top[0]]))
     return int(top[np.lexsort((off_time, off_channel))[0]])
 
@@ -212,7 +221,8 @@ def taking_part(store: Store, day: str, level: float) -> tuple[pa.Table, pa.Tabl
     ValueError
         Where `cluster_labels` are of other windows.
     """
-    some, labels = [empty_scores(store, day)], [empty("cluster_labels")]
+    with store.open_day("anomaly_scores", day) as file:
+        scores, labels = [file.schema_arrow.empty_table()], [empty("cluster_labels")]
     labelled = (rows for rows in store.iter_day("cluster_labels", day) if rows.num_rows)
     for rows in store.iter_day("anomaly_scores", day):
         if not (rows := with_score(rows)).num_rows:
@@ -221,37 +231,9 @@ def taking_part(store: Store, day: str, level: float) -> tuple[pa.Table, pa.Tabl
         if label is None or not label.select(KEY).equals(rows.select(KEY)):
             raise ValueError("cluster_labels are of other windows than anomaly_scores: materialize both again")
         unusual = pc.greater_equal(rows["score"], level)
-        some.append(rows.filter(unusual))
+        scores.append(rows.filter(unusual))
         labels.append(label.filter(unusual))
-    return pa.concat_tables(some).replace_schema_metadata(), pa.concat_tables(labels).replace_schema_metadata()
-
-
-def at_midnight(scores: pa.Table | None, day: str) -> str:
-    """Return a digest of the windows at the end of a day, where what they are part of may go on the next day.
-
-    It is empty where none of them reaches midnight: the next day's events are the same without them.
-
-    Parameters
-    ----------
-    scores : pyarrow.Table or None
-        Rows of `anomaly_scores`, those that can be part of an event: see `taking_part`, `end_of_day_before`.
-    day : str
-        ISO day, at whose end it is.
-    """
-    midnight = int((np.datetime64(day, "ns") + np.timedelta64(1, "D")).astype(np.int64))
-    if scores is None or not scores.num_rows:
-        return ""
-    late = scores.filter(pc.greater_equal(scores["start"].cast(pa.int64()), midnight - LOOK_BACK_NS))
-    if not pc.any(pc.greater(late["end"].cast(pa.int64()), midnight - TOUCHES_NS)).as_py():
-        return ""
-    rows = late.select([*KEY, "score", "is_anomaly"]).sort_by([(name, "ascending") for name in KEY])
-    return hashlib.sha256(repr(rows.to_pydict()).encode()).hexdigest()[:16]
-
-
-def empty_scores(store: Store, day: str) -> pa.Table:
-    """Return no rows of `anomaly_scores`, with the columns of a day."""
-    with store.open_day("anomaly_scores", day) as file:
-        return file.schema_arrow.empty_table()
+    return pa.concat_tables(scores).replace_schema_metadata(), pa.concat_tables(labels).replace_schema_metadata()
 
 
 def end_of_day_before(store: Store, day: str, note: dict[str, Any], level: float) -> pa.Table | None:
@@ -279,11 +261,6 @@ def end_of_day_before(store: Store, day: str, note: dict[str, Any], level: float
     return pa.concat_tables(tables)
 
 
-def _most_frequent(labels: np.ndarray) -> int:
-    names, count = np.unique(labels, return_counts=True)
-    return int(names[count.argmax()])
-
-
 class _ContractorsView:
     """What the contractor says of a stretch of time and channels; `contractor` are rows of `contractor_scores`."""
 
@@ -308,10 +285,11 @@ class _ContractorsView:
             return None, None
         start, stop, channel, p = self._fibres[fibre]
         longest = int((stop - start).max())
-        some = slice(*np.searchsorted(start, [begin - longest, end]))
-        inside = (stop[some] > begin) & (channel[some] >= first_channel) & (channel[some] <= last_channel)
+        near = slice(*np.searchsorted(start, [begin - longest, end]))
+        inside = (stop[near] > begin) & (channel[near] >= first_channel) & (channel[near] <= last_channel)
+        p = p[near][inside]
         # Rows of power alone have no probabilities.
-        largest = np.max(p[some][inside], axis=0, initial=-np.inf, where=np.isfinite(p[some][inside]))
+        largest = np.max(p, axis=0, initial=-np.inf, where=np.isfinite(p))
         if not np.isfinite(largest).any():
             return None, None
         return THREATS[largest.argmax()], float(largest.max())

@@ -4,15 +4,14 @@ What happens on the ground lasts longer than the shift between windows and reach
 does neither. A Gaussian mean of scores over both tells them apart.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 
 import numpy as np
 from scipy import ndimage
 
+from dasanom_assets.detection.streams import with_neighbours
 from dasanom_assets.settings import ReferenceSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 
@@ -49,8 +48,8 @@ class ChannelScores:
         reach = int(3 * sigma)
         first = int(step[0]) - reach
         sums = np.zeros((2, int(step[-1]) - first + reach + 1))
-        there = np.isfinite(self.score)
-        sums[0, step[there] - first], sums[1, step[there] - first] = self.score[there], 1
+        valid = np.isfinite(self.score)
+        sums[:, step[valid] - first] = self.score[valid], np.ones(valid.sum())
         if reach:
             sums = ndimage.gaussian_filter1d(sums, sigma, axis=1, mode="constant", radius=reach)
         return first, sums[0], sums[1]
@@ -77,8 +76,8 @@ def supported(channel: ChannelScores, beside: Iterable[ChannelScores], step: int
     """
     if not len(channel.score):
         return np.empty(0)
-    at = channel.start_ns // channel.shift_ns
-    total, weight = np.zeros((2, len(at)))
+    steps = channel.start_ns // channel.shift_ns
+    total, weight = np.zeros((2, len(steps)))
     recipe = channel.recipe
     for other in (channel, *beside):
         away = abs(other.channel - channel.channel) // step
@@ -86,10 +85,10 @@ def supported(channel: ChannelScores, beside: Iterable[ChannelScores], step: int
             continue
         nearness = np.exp(-0.5 * (away / recipe.support_channels) ** 2) if away else 1.0
         first, sums, weights = other.smoothed
-        inside = np.clip(at - first, 0, len(weights) - 1)
-        share = nearness * (inside == at - first)
-        total += share * sums[inside]
-        weight += share * weights[inside]
+        place = np.clip(steps - first, 0, len(weights) - 1)
+        share = nearness * (place == steps - first)
+        total += share * sums[place]
+        weight += share * weights[place]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(np.isfinite(channel.score), total / weight, np.nan)
 
@@ -107,12 +106,5 @@ def with_support(
     step : int
         See `supported`.
     """
-    reach = reach_channels(recipe)
-    upcoming = iter(channels)
-    before: deque[ChannelScores] = deque(maxlen=reach)
-    after: deque[ChannelScores] = deque(islice(upcoming, reach + 1))
-    while after:
-        here = after.popleft()
-        yield here, supported(here, (*before, *after), step)
-        before.append(here)
-        after.extend(islice(upcoming, 1))
+    for channel, beside in with_neighbours(channels, reach_channels(recipe)):
+        yield channel, supported(channel, beside, step)

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dasanom_assets.detection.minutes.gaussians import divergence
 from dasanom_assets.detection.minutes.segments import cosine_basis
-from dasanom_assets.detection.minutes.temporal import (
+from dasanom_assets.detection.minutes.terms import (
     TABLE,
     TERMS,
     History,
@@ -49,25 +49,24 @@ def day_terms(store: Store, day: str, settings: Settings) -> Figure | None:
     matplotlib.figure.Figure or None
         9 × 6 inches; None where no segment has a term.
     """
-    found = standing_out(store, day)
-    if found is None:
+    if (segment := standing_out(store, day)) is None:
         return None
-    fibre, channel, start = found
+    fibre, channel, start = segment
     rows = _of_channel(store, day, fibre, channel)
     clock = rows["start"].to_numpy()
-    at = int(np.flatnonzero(clock == np.datetime64(start, "s"))[0])
+    shown = int(np.flatnonzero(clock == np.datetime64(start, "s"))[0])
     figure = Figure(figsize=(9, 6), dpi=72, layout="constrained")
     grid = figure.add_gridspec(len(TERMS), 2, width_ratios=(5, 3))
     lines = [figure.add_subplot(grid[i, 0]) for i in range(len(TERMS))]
     for axes, name, colour in zip(lines, TERMS, COLOURS, strict=True):
         values = rows[name].to_numpy()
-        axes.axvline(clock[at], color="#B8B8B8", linewidth=4)
+        axes.axvline(clock[shown], color="#B8B8B8", linewidth=4)
         axes.plot(clock, values, color=colour, linewidth=1, marker="." if len(clock) < 100 else "")
-        told = f"{SAYS[name]}: no history"
+        title = f"{SAYS[name]}: no history"
         if np.isfinite(values).any():
-            told = f"{SAYS[name]}: {values[at]:.2g}, median {np.nanmedian(values):.2g}"
+            title = f"{SAYS[name]}: {values[shown]:.2g}, median {np.nanmedian(values):.2g}"
             axes.set_ylim(min(0.0, 1.1 * float(np.nanmin(values))), 1.1 * float(np.nanmax(values)) + 0.01)
-        axes.set_title(told, fontsize=10, loc="left")
+        axes.set_title(title, fontsize=10, loc="left")
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.spines[["top", "right"]].set_visible(False)
         axes.sharex(lines[0])
@@ -94,7 +93,7 @@ def _levels(axes: Axes, store: Store, day: str, key: tuple[str, int], start: int
     temporal = settings.temporal
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
     (today,) = (history for _, _, history in stored_segments(store, day, key))
-    here = today[today.start == start]
+    segment = today[today.start == start]
     before = today[today.start == start - temporal.segment_seconds]
     days = needed_days(store, day, temporal)
     past = [history for d in days for _, _, history in stored_segments(store, d, key)]
@@ -102,11 +101,11 @@ def _levels(axes: Axes, store: Store, day: str, key: tuple[str, int], start: int
     earlier = History.joined([today[:0], *past])
     earlier = earlier[np.abs((earlier.start - start + 43_200) % 86_400 - 43_200) <= slack]
     if len(earlier.start):
-        nearest = int(np.nanargmin(divergence(here.models, earlier.models)))
+        nearest = int(np.nanargmin(divergence(segment.models, earlier.models)))
         earlier = earlier[nearest : nearest + 1]
     basis = cosine_basis(spectrogram.row_shape[1], temporal.dimensions)
-    for segment, name, colour in ((here, "segment", "#D55E00"), (before, "the one before", "#0072B2")):
-        _level(axes, segment, basis, name, colour)
+    _level(axes, segment, basis, "segment", "#D55E00")
+    _level(axes, before, basis, "the one before", "#0072B2")
     alike = f"most alike, {datetime.fromtimestamp(earlier.start[0], UTC):%d %b}" if len(earlier.start) else ""
     _level(axes, earlier, basis, alike, "#E69F00")
     axes.set(xlabel="level (spreads above usual)", ylabel="band")

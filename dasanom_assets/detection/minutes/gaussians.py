@@ -7,7 +7,7 @@ import numpy as np
 
 FLOOR = 1e-2
 """Added to every variance: a band that does not move has no infinite density."""
-BLOCK = 256
+BLOCK_ROWS = 256
 """Rows at a time, whose intermediate results stay in a processor's cache."""
 
 
@@ -44,8 +44,8 @@ def fit_gaussians(frames: np.ndarray) -> Gaussians:
     """
     n, _, d = frames.shape
     means, variances = np.empty((2, n, d), np.float32)
-    for begin in range(0, n, BLOCK):
-        rows = slice(begin, begin + BLOCK)
+    for begin in range(0, n, BLOCK_ROWS):
+        rows = slice(begin, begin + BLOCK_ROWS)
         x = np.array(frames[rows], np.float32)
         # A product with ones is several times as fast as a reduction along so short an axis.
         missing = np.isnan(x @ np.ones(d, np.float32))
@@ -107,8 +107,8 @@ def least_divergence(p: Gaussians, q: Gaussians, first: np.ndarray, last: np.nda
         float32, shape (n, runs), nats; NaN where there is none to hold it against.
     """
     least = np.full(first.shape, np.nan, np.float32)
-    for begin in range(0, len(first), BLOCK):
-        rows = slice(begin, begin + BLOCK)
+    for begin in range(0, len(first), BLOCK_ROWS):
+        rows = slice(begin, begin + BLOCK_ROWS)
         for place in range(int((last[rows] - first[rows]).max(initial=0))):
             row = first[rows] + place
             # Runs that are over take part with any row, and not in the result. `take` is faster than an index.

@@ -15,11 +15,12 @@ import pyarrow as pa
 from scipy.fft import dct
 
 from dasanom_assets.detection.minutes.gaussians import Gaussians, divergence, fit_gaussians
-from dasanom_assets.detection.minutes.streams import in_order
+from dasanom_assets.detection.rows import channel_rows
+from dasanom_assets.detection.streams import in_order, with_neighbours
 from dasanom_assets.settings import Settings, SpectrogramSettings, TemporalSettings, WindowSettings
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 
 TABLE = "segment_models"
@@ -97,19 +98,15 @@ def models_of_channels(
     """
     cut = ((channel.fibre, channel.channel, *segment_frames(channel, settings)) for channel in channels)
     fitted = in_order(lambda parts: _fitted(*parts), (parts for parts in cut if len(parts[2])))
-    gap, reach = settings.neighbour_gap * step, (settings.neighbour_gap + settings.neighbours) * step
-    for here, around in _with_those_around(fitted, reach):
-        far = [other for other in around if abs(other.channel - here.channel) > gap]
-        yield models_table(here, _to_neighbours(here, far), settings)
+    gap, reach = settings.neighbour_gap, settings.neighbour_gap + settings.neighbours
+    for segments, around in with_neighbours(fitted, reach):
+        near = (other for other in around if other.fibre == segments.fibre)
+        far = [other for other in near if gap * step < abs(other.channel - segments.channel) <= reach * step]
+        yield models_table(segments, _to_neighbours(segments, far), settings)
 
 
 def segment_frames(channel: WhiteChannel, settings: TemporalSettings) -> tuple[np.ndarray, np.ndarray]:
     """Cut a channel into segments.
-
-    Parameters
-    ----------
-    channel : WhiteChannel
-    settings : TemporalSettings
 
     Returns
     -------
@@ -128,15 +125,14 @@ def segment_frames(channel: WhiteChannel, settings: TemporalSettings) -> tuple[n
     first = (second[0] - length) // shift * shift + shift
     grid = np.full((second[-1] + length + 1 - first, *features.shape[1:]), np.nan, np.float32)
     grid[second - first] = features
-    there = np.concatenate([[0], np.cumsum(np.isfinite(grid[:, 0, 0]))])
-    at = np.arange(0, len(grid) - length + 1, shift)
-    enough = there[at + length] - there[at] >= settings.min_share * length
+    seconds = np.concatenate([[0], np.cumsum(np.isfinite(grid[:, 0, 0]))])
+    begin = np.arange(0, len(grid) - length + 1, shift)
+    enough = np.flatnonzero(seconds[begin + length] - seconds[begin] >= settings.min_share * length)
     views = np.lib.stride_tricks.sliding_window_view(grid.reshape(-1, grid.shape[2]), length * rate, axis=0)
     views = views[:: shift * rate].swapaxes(1, 2)
     # A slice is no copy, and most days have no gap between their first segment and their last.
-    some = np.flatnonzero(enough)
-    whole = len(some) > 0 and some[-1] - some[0] + 1 == len(some)
-    return first + at[some], views[some[0] : some[-1] + 1] if whole else views[some]
+    gapless = len(enough) > 0 and enough[-1] - enough[0] + 1 == len(enough)
+    return first + begin[enough], views[enough[0] : enough[-1] + 1] if gapless else views[enough]
 
 
 def band_features(rows: np.ndarray, settings: TemporalSettings) -> np.ndarray:
@@ -175,59 +171,24 @@ def _fitted(fibre: str, channel: int, start: np.ndarray, frames: np.ndarray) -> 
     return Segments(fibre, channel, start * SECOND_NS, fit_gaussians(frames), n_frames)
 
 
-def _with_those_around(items: Iterable[Segments], reach: int) -> Iterator[tuple[Segments, list[Segments]]]:
-    """Yield each channel with the others of its fibre within a reach; no more are kept in memory."""
-
-    def near(a: Segments, b: Segments) -> bool:
-        return a.fibre == b.fibre and abs(a.channel - b.channel) <= reach
-
-    held: list[Segments] = []
-    waiting = 0  # the first of those held that has not been yielded
-
-    def ready(until: Segments | None) -> Iterator[tuple[Segments, list[Segments]]]:
-        nonlocal waiting
-        while waiting < len(held) and (until is None or not near(held[waiting], until)):
-            here = held[waiting]
-            while not near(held[0], here):
-                held.pop(0)
-                waiting -= 1
-            yield here, [other for other in held if other is not here and near(other, here)]
-            waiting += 1
-
-    for item in items:
-        yield from ready(item)
-        held.append(item)
-    yield from ready(None)
-
-
-def _to_neighbours(here: Segments, others: list[Segments]) -> np.ndarray:
+def _to_neighbours(segments: Segments, others: list[Segments]) -> np.ndarray:
     """Return the median divergence from other channels at the same time, float32; NaN where there is none."""
-    start = here.start_ns
+    start = segments.start_ns
     each = np.full((len(others), len(start)), np.nan, np.float32)
     for row, other in zip(each, others, strict=True):
         _, left, right = np.intersect1d(start, other.start_ns, assume_unique=True, return_indices=True)
-        row[left] = divergence(here.models[left], other.models[right])
-    there = np.isfinite(each).any(axis=0)
+        row[left] = divergence(segments.models[left], other.models[right])
+    known = np.isfinite(each).any(axis=0)
     out = np.full(len(start), np.nan, np.float32)
-    out[there] = np.nanmedian(each[:, there], axis=0)
+    out[known] = np.nanmedian(each[:, known], axis=0)
     return out
 
 
 def models_table(segments: Segments, to_neighbours: np.ndarray, settings: TemporalSettings) -> pa.Table:
     """Return the rows of `segment_models` of one channel; `to_neighbours` is float32, shape (n,)."""
-    n, dimensions = len(segments.start_ns), segments.models.means.shape[1]
-    return pa.table(
-        {
-            "fibre": pa.array(np.full(n, segments.fibre, object), pa.string()),
-            "channel": pa.array(np.full(n, segments.channel, np.int32)),
-            "start": pa.array(segments.start_ns, pa.int64()).cast(TIME),
-            "end": pa.array(segments.start_ns + settings.segment_seconds * SECOND_NS, pa.int64()).cast(TIME),
-            "means": vector(segments.models.means, dimensions),
-            "variances": vector(segments.models.variances, dimensions),
-            "n_frames": pa.array(segments.n_frames, pa.int32()),
-            "to_neighbours": pa.array(to_neighbours, pa.float32()),
-        }
-    ).select(SCHEMAS[TABLE].names)
+    place, seconds = (segments.fibre, segments.channel, segments.start_ns), settings.segment_seconds
+    columns = vars(segments.models) | {"n_frames": segments.n_frames, "to_neighbours": to_neighbours}
+    return channel_rows(SCHEMAS[TABLE], *place, seconds, columns)
 
 
 def drop_old_models(store: Store, day: str, keep_days: int) -> list[str]:

@@ -1,393 +1,18 @@
-"""Temporal dissimilarity: the table `temporal_terms`, and the detector that scores windows by it.
+"""The detector `temporal`: what is said of a window by how unlike other minutes its minute is."""
 
-A segment is held against the one before, against the same time on earlier days, and against its neighbours; after
-Komatsu and Kondo (ICASSP 2017).
-"""
-
-import heapq
-import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 from typing import Any, ClassVar, Self
-from zoneinfo import ZoneInfo
 
 import numpy as np
-import pyarrow as pa
 
 from dasanom_assets.detection.calibration.conformal import Conformal
 from dasanom_assets.detection.detectors.base import Detector, Tensors, Windows
-from dasanom_assets.detection.minutes.gaussians import Gaussians, divergence, least_divergence
-from dasanom_assets.detection.minutes.streams import in_order
-from dasanom_assets.settings import Settings, TemporalSettings
-from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.parquet import group_keys
-from dasanom_assets.tables.schemas import F32, SCHEMAS, TIME, empty, stack
-from dasanom_assets.tables.store import Store
+from dasanom_assets.detection.minutes.terms import TABLE, TERMS
+from dasanom_assets.settings import Settings
 
-TABLE = "temporal_terms"
-TERMS = ("previous", "daily", "weekly", "neighbours")
 MIN_SCORES = 20
 """A term that fewer reference segments have takes no part."""
 LARGEST_COMBINED = 0.99
 """Larger p-values count as this in `combine`."""
-MIN_SPREAD = 0.05
-"""Added to the spread of a term on a channel, nats, so that a term that hardly moves does not stand out."""
-OFFSET_SECONDS = 900
-"""Offsets from UTC change on such steps only."""
-DAY_SECONDS = 86_400
-ENDS = (timedelta(0), timedelta(hours=23, minutes=59))
-"""The first and the last minute of a day."""
-
-
-@dataclass(frozen=True)
-class History:
-    """The stored segments of one channel, of one or more days.
-
-    Attributes
-    ----------
-    start : numpy.ndarray
-        int64, shape (n,): first second of each segment since 1970, UTC.
-    models : Gaussians
-        Of shape (n,).
-    to_neighbours : numpy.ndarray
-        float32, shape (n,): median divergence from the channels around.
-    """
-
-    start: np.ndarray
-    models: Gaussians
-    to_neighbours: np.ndarray
-
-    def __getitem__(self, index: np.ndarray | slice) -> "History":
-        """Return the segments that an index selects."""
-        return History(self.start[index], self.models[index], self.to_neighbours[index])
-
-    @staticmethod
-    def joined(parts: "list[History]") -> "History":
-        """Return the segments of several days as one."""
-        means, variances = ([getattr(part.models, name) for part in parts] for name in ("means", "variances"))
-        return History(
-            np.concatenate([part.start for part in parts]),
-            Gaussians(np.concatenate(means), np.concatenate(variances)),
-            np.concatenate([part.to_neighbours for part in parts]),
-        )
-
-
-@dataclass(frozen=True)
-class Calendar:
-    """Which earlier days are like a day, by the local calendar.
-
-    Attributes
-    ----------
-    settings : TemporalSettings
-    known : frozenset of datetime.date
-        Local days of which there are segments.
-    """
-
-    settings: TemporalSettings
-    known: frozenset[date]
-
-    @staticmethod
-    def of(days: list[str], settings: TemporalSettings) -> "Calendar":
-        """Return the calendar where there are segments of some UTC days."""
-        zone = ZoneInfo(settings.time_zone)
-        ends = [datetime.fromisoformat(day).replace(tzinfo=UTC) + end for day in days for end in ENDS]
-        return Calendar(settings, frozenset(end.astimezone(zone).date() for end in ends))
-
-    def day_type(self, day: date) -> str:
-        """Return ``weekday``, ``Saturday`` or ``Sunday``, which holidays are too."""
-        if day in self.settings.holidays or day.weekday() == 6:
-            return "Sunday"
-        return "Saturday" if day.weekday() == 5 else "weekday"
-
-    def daily(self, day: date) -> list[int]:
-        """Return how many days back the last days are that there are segments of."""
-        return self._known(day, self.settings.days)
-
-    def weekly(self, day: date) -> list[int]:
-        """Return how many days back days of the same weekday and type are, or else the last of the same type.
-
-        Empty where there are fewer than ``least_days`` of either.
-        """
-        weeks, least = self.settings.weeks, self.settings.least_days
-        same_type = [
-            n for n in self._known(day, 7 * weeks) if self.day_type(day - timedelta(days=n)) == self.day_type(day)
-        ]
-        same_weekday = [n for n in same_type if n % 7 == 0]
-        if len(same_weekday) >= least:
-            return same_weekday
-        return same_type[:weeks] if len(same_type) >= least else []
-
-    def _known(self, day: date, most: int) -> list[int]:
-        return [n for n in range(1, most + 1) if day - timedelta(days=n) in self.known]
-
-
-def local_seconds(start: np.ndarray, time_zone: str) -> np.ndarray:
-    """Return seconds since 1970 as clocks of a time zone show them, int64, shape of `start`."""
-    steps, inverse = np.unique(start // OFFSET_SECONDS, return_inverse=True)
-    offsets = np.array([_offset(int(step), time_zone) for step in steps], np.int64)
-    return start + offsets[inverse] if len(steps) else start
-
-
-@lru_cache(maxsize=100_000)
-def _offset(step: int, time_zone: str) -> int:
-    """Return how many seconds a time zone is ahead of UTC."""
-    offset = datetime.fromtimestamp(step * OFFSET_SECONDS, ZoneInfo(time_zone)).utcoffset()
-    return round(offset.total_seconds()) if offset else 0
-
-
-def channel_terms(today: History, earlier: History, calendar: Calendar) -> np.ndarray:
-    """Return the terms of one channel's segments.
-
-    - ``previous``: divergence from the last segment that ended before.
-    - ``daily``: least divergence from segments at the same local time of the last days.
-    - ``weekly``: the same with days of the same weekday or type; where fewer than ``least_days`` of them have a
-      segment, the daily term.
-    - ``neighbours``: median divergence from the channels around, less its median over the last days in that hour.
-
-    Parameters
-    ----------
-    today : History
-        Ascending in time.
-    earlier : History
-        Reference segments of earlier days, ascending in time.
-    calendar : Calendar
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, shape (n, 4): nats; NaN where there is nothing to compare with.
-    """
-    settings = calendar.settings
-    out = np.full((len(today.start), len(TERMS)), np.nan, np.float32)
-    if not len(today.start):
-        return out
-    out[:, 0] = _previous(today, earlier, settings.segment_seconds)
-
-    local, past = (local_seconds(h.start, settings.time_zone) for h in (today, earlier))
-    if (np.diff(past) < 0).any():  # the hour that clocks show twice
-        order = np.argsort(past, kind="stable")
-        past, earlier = past[order], earlier[order]
-    slack = settings.slack_segments * settings.shift_seconds
-    of_day = local // DAY_SECONDS
-    for number in np.unique(of_day):
-        at = np.flatnonzero(of_day == number)
-        day = date(1970, 1, 1) + timedelta(days=int(number))
-        daily, weekly = calendar.daily(day), calendar.weekly(day)
-        lags = np.union1d(daily, weekly).astype(np.int64)
-        same_time = local[at, None] - lags * DAY_SECONDS
-        first, last = (
-            np.searchsorted(past, same_time - slack),
-            np.searchsorted(past, same_time + slack, side="right"),
-        )
-        least = least_divergence(today.models[at], earlier.models, first, last)
-        of_days, of_weeks = (least[:, np.isin(lags, some)] for some in (daily, weekly))
-        out[at, 1] = np.fmin.reduce(of_days, axis=1, initial=np.nan)
-        enough = np.isfinite(of_weeks).sum(axis=1) >= settings.least_days
-        out[at, 2] = np.where(enough, np.fmin.reduce(of_weeks, axis=1, initial=np.nan), out[at, 1])
-
-    to_neighbours = earlier.to_neighbours
-    recent = past >= local.min() - settings.days * DAY_SECONDS
-    for hour in np.unique(local // 3600 % 24):
-        some = to_neighbours[recent & (past // 3600 % 24 == hour) & np.isfinite(to_neighbours)]
-        at = np.flatnonzero(local // 3600 % 24 == hour)
-        out[at, 3] = today.to_neighbours[at] - (np.median(some) if len(some) else np.nan)
-    return out
-
-
-def _previous(today: History, earlier: History, length: int) -> np.ndarray:
-    """Return the divergence from the last segment that ended before, at most one length ago."""
-    past = History.joined([earlier[earlier.start >= today.start[0] - 2 * length], today])
-    last = np.searchsorted(past.start, today.start - length, side="right") - 1
-    there = last >= 0
-    there[there] = past.start[last[there]] >= today.start[there] - 2 * length
-    out = np.full(len(today.start), np.nan, np.float32)
-    out[there] = divergence(today.models[there], past.models[last[there]])
-    return out
-
-
-def reference_days(store: Store, day: str, settings: TemporalSettings) -> list[str]:
-    """Return the earlier days, within the look-back, whose segment models are comparable with those of `day`."""
-    note = store.metadata("segment_models", day)
-    first, last = (str(date.fromisoformat(day) - timedelta(days=n)) for n in (settings.look_back_days, 1))
-    return [d for d in store.days("segment_models", first, last) if store.metadata("segment_models", d) == note]
-
-
-def temporal_terms(store: Store, day: str, settings: TemporalSettings) -> Iterator[pa.Table]:
-    """Yield the rows of `temporal_terms` of a day, one table a channel, in bounded memory.
-
-    Only earlier days are reference, without the segments that an event of `anomaly_events` touches in time and
-    channel. Days that are missing, or have models of other settings, are left out.
-
-    Parameters
-    ----------
-    store : Store
-        Must hold `segment_models` of the day.
-    day : str
-        ISO day.
-    settings : TemporalSettings
-    """
-    yield _table("", 0, np.empty(0, np.int64), np.empty((0, len(TERMS)), np.float32), settings)
-    calendar = Calendar.of(reference_days(store, day, settings), settings)
-    days = needed_days(store, day, settings)
-    size = store.metadata("segment_models", day)["spectrogram"]["group_channels"]
-    alarms = {d: Alarms(store, d, size) for d in days}
-    by_channel = heapq.merge(*(stored_segments(store, d) for d in [*days, day]), key=lambda item: item[0])
-
-    def channels() -> Iterator[tuple[str, int, History, History]]:
-        for (fibre, channel), entries in itertools.groupby(by_channel, key=lambda item: item[0]):
-            of_day = {d: history for _, d, history in entries}
-            if (today := of_day.pop(day, None)) is None:
-                continue
-            parts = [
-                history[~alarms[d].touch(fibre, channel, history.start, settings.segment_seconds)]
-                for d, history in of_day.items()
-            ]
-            yield fibre, channel, today, History.joined([today[:0], *parts])
-
-    def terms(item: tuple[str, int, History, History]) -> pa.Table:
-        fibre, channel, today, earlier = item
-        return _table(fibre, channel, today.start, channel_terms(today, earlier, calendar), settings)
-
-    yield from in_order(terms, channels())
-
-
-def needed_days(store: Store, day: str, settings: TemporalSettings) -> list[str]:
-    """Return the `reference_days` that a day's terms take anything from."""
-    days = reference_days(store, day, settings)
-    calendar, zone = Calendar.of(days, settings), ZoneInfo(settings.time_zone)
-    midnight = datetime.fromisoformat(day).replace(tzinfo=UTC)
-    needed = {str((midnight - timedelta(days=1)).date())}
-    for local in {(midnight + end).astimezone(zone).date() for end in ENDS}:
-        for lag in {*calendar.daily(local), *calendar.weekly(local)}:
-            begin = datetime.combine(local - timedelta(days=lag), datetime.min.time(), zone)
-            needed |= {str((begin + end).astimezone(UTC).date()) for end in ENDS}
-    return [d for d in days if d in needed]
-
-
-def stored_segments(
-    store: Store, day: str, wanted: tuple[str, int] | None = None
-) -> Iterator[tuple[tuple[str, int], str, History]]:
-    """Yield fibre and channel, day and segments of the channels of `segment_models`, or of one of them."""
-    columns = ["fibre", "channel", "start", "means", "variances", "to_neighbours"]
-    with store.open_day("segment_models", day) as file:
-        for group, key in enumerate(group_keys(file.metadata)):
-            if key is None or wanted not in (None, key):
-                continue
-            rows = file.read_row_group(group, columns)
-            models = Gaussians(stack(rows["means"]), stack(rows["variances"]))
-            start = rows["start"].cast(pa.int64()).to_numpy() // SECOND_NS
-            yield key, day, History(start, models, rows["to_neighbours"].to_numpy())
-
-
-def standing_out(store: Store, day: str) -> tuple[str, int, int] | None:
-    """Return fibre, channel and start, s since 1970, of the segment whose terms stand out most on its channel.
-
-    Terms count in median absolute deviations above the channel's median. None where no segment has a term.
-    """
-    best, found = -np.inf, None
-    for rows in store.iter_day(TABLE, day, ["fibre", "channel", "start", *TERMS]):
-        above = np.full(rows.num_rows, -np.inf)
-        for name in TERMS:
-            values = rows[name].to_numpy()
-            there = np.isfinite(values)
-            if there.any():
-                gap = values[there] - np.median(values[there])
-                spread = 1.4826 * np.median(np.abs(gap)) + MIN_SPREAD
-                above[there] = np.maximum(above[there], 0) + gap / spread
-        if rows.num_rows and above.max() > best:
-            best, i = above.max(), int(above.argmax())
-            start = rows["start"].cast(pa.int64())[i].as_py() // SECOND_NS
-            found = (rows["fibre"][i].as_py(), rows["channel"][i].as_py(), start)
-    return found
-
-
-class Alarms:
-    """What `anomaly_events` says of a day; nothing where it lacks the day.
-
-    Parameters
-    ----------
-    store : Store
-    day : str
-        ISO day.
-    size : int
-        Channels of a group that shares its rows.
-    """
-
-    def __init__(self, store: Store, day: str, size: int) -> None:
-        self._size = size
-        names = ["fibre", "first_channel", "last_channel", "start", "end"]
-        there = store.has_day("anomaly_events", day)
-        events = (store.read_day("anomaly_events", day, names) if there else empty("anomaly_events")).select(names)
-        self._fibre = events["fibre"].to_numpy()
-        self._low, self._high = (events[name].to_numpy() for name in names[1:3])
-        self._start, self._end = (events[name].cast(pa.int64()).to_numpy() for name in names[3:])
-
-    def touch(self, fibre: str, channel: int, start: np.ndarray, length: int) -> np.ndarray:
-        """Return which segments of a channel, `length` s from each of `start`, an event touches, bool."""
-        out = np.zeros(len(start), bool)
-        here = (self._fibre == fibre) & (self._low < channel + self._size) & (self._high >= channel)
-        for begin, end in zip(self._start[here], self._end[here], strict=True):
-            out |= (start * SECOND_NS < end) & ((start + length) * SECOND_NS > begin)
-        return out
-
-
-def _table(fibre: str, channel: int, start: np.ndarray, terms: np.ndarray, settings: TemporalSettings) -> pa.Table:
-    n = len(start)
-    return pa.table(
-        {
-            "fibre": pa.array(np.full(n, fibre, object), pa.string()),
-            "channel": pa.array(np.full(n, channel, np.int32)),
-            "start": pa.array(start * SECOND_NS, pa.int64()).cast(TIME),
-            "end": pa.array((start + settings.segment_seconds) * SECOND_NS, pa.int64()).cast(TIME),
-            **{name: pa.array(np.ascontiguousarray(terms[:, i]), F32) for i, name in enumerate(TERMS)},
-        }
-    ).select(SCHEMAS[TABLE].names)
-
-
-class DayTerms:
-    """The terms of a day, one channel in memory at a time.
-
-    Parameters
-    ----------
-    store : Store
-        Must hold `temporal_terms` of the day.
-    day : str
-        ISO day.
-    """
-
-    def __init__(self, store: Store, day: str) -> None:
-        self._file = store.open_day(TABLE, day)
-        self._group = {key: i for i, key in enumerate(group_keys(self._file.metadata)) if key is not None}
-
-    def of(self, fibre: str, channel: int, start_ns: np.ndarray, end_ns: np.ndarray) -> np.ndarray:
-        """Return the terms of windows: of each the largest among the segments that overlap a window.
-
-        Parameters
-        ----------
-        fibre : str
-        channel : int
-        start_ns, end_ns : numpy.ndarray
-            int64, shape (n_windows,), ns since 1970 UTC.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32, shape (n_windows, 4), in the order of `TERMS`; NaN where no segment has one.
-        """
-        out = np.full((len(start_ns), len(TERMS)), np.nan, np.float32)
-        group = self._group.get((fibre, channel))
-        if group is None:
-            return out
-        rows = self._file.read_row_group(group, ["start", "end", *TERMS])
-        begin, end = (rows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-        terms = np.stack([rows[name].to_numpy() for name in TERMS], axis=1)
-        first, last = np.searchsorted(end, start_ns, side="right"), np.searchsorted(begin, end_ns)
-        for beyond in range(int((last - first).max(initial=0))):
-            there = first + beyond < last
-            out[there] = np.fmax(out[there], terms[first[there] + beyond])
-        return out
 
 
 class Temporal(Detector):
@@ -411,13 +36,9 @@ class Temporal(Detector):
     @classmethod
     def of_terms(cls, terms: np.ndarray) -> Self:
         """Learn from terms, shape (n, 4); see `Conformal.fit`."""
-        found = {}
-        for name, values in zip(TERMS, terms.T, strict=True):
-            # Windows of one segment have the same value, and count once.
-            some = np.unique(values[np.isfinite(values)])
-            if len(some) >= MIN_SCORES:
-                found[name] = Conformal.fit(some)
-        return cls(found)
+        # Windows of one segment have the same value, and count once.
+        known = {name: np.unique(v[np.isfinite(v)]) for name, v in zip(TERMS, terms.T, strict=True)}
+        return cls({name: Conformal.fit(values) for name, values in known.items() if len(values) >= MIN_SCORES})
 
     def score(self, windows: Windows) -> np.ndarray:
         """Return −log10 of the combined p-value."""
@@ -427,8 +48,8 @@ class Temporal(Detector):
         """Return the scores of terms of shape (n, 4), float32, shape (n,)."""
         p = self.p_values(terms)
         out = np.zeros(len(p), np.float32)
-        some = np.isfinite(p).any(axis=1)
-        out[some] = -np.log10(combine(p[some]))
+        known = np.isfinite(p).any(axis=1)
+        out[known] = -np.log10(combine(p[known]))
         return out
 
     def p_values(self, terms: np.ndarray) -> np.ndarray:
@@ -444,8 +65,8 @@ class Temporal(Detector):
         tensors: Tensors = {}
         values: dict[str, Any] = {}
         for name, conformal in self.terms.items():
-            own, values[name] = conformal.state()
-            tensors |= {f"{name}.{key}": array for key, array in own.items()}
+            arrays, values[name] = conformal.state()
+            tensors |= {f"{name}.{key}": array for key, array in arrays.items()}
         return tensors, values
 
     @classmethod
@@ -453,8 +74,8 @@ class Temporal(Detector):
         """Undo `state`."""
         return cls(
             {
-                name: Conformal(tensors[f"{name}.scores"], tensors[f"{name}.above"], **own)
-                for name, own in values.items()
+                name: Conformal(tensors[f"{name}.scores"], tensors[f"{name}.above"], **values[name])
+                for name in values
             }
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 from dasanom_assets.detection.calibration.conformal import Conformal, fused
 from dasanom_assets.detection.detectors.base import Detector, Windows
 from dasanom_assets.detection.events.support import ChannelScores, with_support
-from dasanom_assets.detection.minutes.streams import in_order
+from dasanom_assets.detection.streams import in_order
 from dasanom_assets.models.training_set import SPLITS, WindowIndex, split_of, thinned
 from dasanom_assets.settings import (
     BackgroundSettings,
@@ -44,21 +44,13 @@ class Folds:
     guard_ns: int
 
     @staticmethod
-    def of_windows(where: WindowIndex, window_seconds: float, recipe: ReferenceSettings) -> "Folds":
-        """Cut the reference: each day is a part where there are enough of them; otherwise days are cut equally.
-
-        Parameters
-        ----------
-        where : WindowIndex
-            Windows of all days.
-        window_seconds : float
-        recipe : ReferenceSettings
-        """
-        days = sorted(set(where.day.tolist()))
+    def of_windows(index: WindowIndex, window_seconds: float, recipe: ReferenceSettings) -> "Folds":
+        """Cut the windows of all days: each day is a part where there are enough, or else days are cut equally."""
+        days = sorted(set(index.day.tolist()))
         parts = max(1, -(-recipe.folds // max(len(days), 1)))
         edges = {}
         for day in days:
-            start = where.start_ns[where.day == day]
+            start = index.start_ns[index.day == day]
             edges[day] = np.linspace(start.min(), start.max() + 1, parts + 1)
         n = min(recipe.most_folds, len(days)) if parts == 1 else parts * len(days)
         return Folds(edges, n, int((recipe.guard_seconds + window_seconds) * SECOND_NS))
@@ -77,15 +69,15 @@ class Folds:
         part = np.clip(np.searchsorted(self.edges[day], start_ns, side="right") - 1, 0, self._parts - 1)
         return (self.days.index(day) * self._parts + part) % self.n
 
-    def outside(self, fold: int, where: WindowIndex) -> np.ndarray:
+    def outside(self, fold: int, index: WindowIndex) -> np.ndarray:
         """Return which windows may teach what judges a fold, bool, shape (n_windows,)."""
-        out = np.ones(len(where), bool)
+        out = np.ones(len(index), bool)
         for number, day in enumerate(self.days):
             for part in range(self._parts):
                 if (number * self._parts + part) % self.n == fold:
                     begin, end = self.edges[day][part : part + 2]
                     # Also what lies across midnight, on another day.
-                    out &= (where.start_ns < begin - self.guard_ns) | (where.start_ns >= end + self.guard_ns)
+                    out &= (index.start_ns < begin - self.guard_ns) | (index.start_ns >= end + self.guard_ns)
         return out
 
 
@@ -108,9 +100,9 @@ class CrossFitted:
         part = self.folds.of(day, start_ns)
         out = np.empty(len(windows), np.float32)
         for number in np.unique(part):
-            here = part == number
-            mine = windows if here.all() else windows.subset(here)
-            out[here] = self.detectors[number][name].score(mine)
+            inside = part == number
+            judged = windows if inside.all() else windows.subset(inside)
+            out[inside] = self.detectors[number][name].score(judged)
         return out
 
 
@@ -140,20 +132,11 @@ def measured_by_others(store: Store, days: Sequence[str], settings: BackgroundSe
     The `background` of the first days knows few days or none but themselves, and that of a new day many: by their
     own, these days would seem stranger, or less strange, than a new one does. As many days take part as the
     look-back has, the nearest.
-
-    Parameters
-    ----------
-    store : Store
-    days : sequence of str
-    settings : BackgroundSettings
     """
-    out = {}
+    out, ordinal = {}, {day: date.fromisoformat(day).toordinal() for day in days}
     for day in days:
-
-        def apart(other: str, day: str = day) -> int:
-            return abs((date.fromisoformat(other) - date.fromisoformat(day)).days)
-
-        others = sorted((other for other in days if other != day), key=apart)[: settings.look_back_days]
+        apart = sorted((abs(ordinal[other] - ordinal[day]), i) for i, other in enumerate(days) if other != day)
+        others = [days[i] for _, i in apart[: settings.look_back_days]]
         levels, note = background(store, day, settings, others or [day])
         usual = Usual(levels, note["hour_classes"])
         out[day] = replace(usual, common=list(common_levels(store, day, settings, usual)))
@@ -199,18 +182,16 @@ def listen(
             first = window_rows(channel.start_ns, channel.usable, settings.window)
             if not len(first):
                 return None
-            start, n = channel.start_ns[first], len(first)
+            start = channel.start_ns[first]
             bank = make_bank(channel.rows, first, start, made, settings.window)
-            where = WindowIndex(
-                np.full(n, channel.fibre, object), np.full(n, channel.channel), start, np.full(n, day, object)
-            )
-            windows = Windows(bank, more=more(bank, where)) if asking else Windows(bank)
+            index = WindowIndex.of_channel(channel.fibre, channel.channel, start, day)
+            windows = Windows(bank, more=more(bank, index)) if asking else Windows(bank)
             scores = {name: crossed.score(name, windows, day, start) for name in crossed.detectors[0]}
             if through_networks:
                 unseen = np.flatnonzero(split_inside(start, settings.window.seconds, blocks) == calibration)
-                seen_through = look(Windows(bank.subset(unseen)), where.subset(unseen))
+                seen_through = look(Windows(bank.subset(unseen)), index.subset(unseen))
                 for name, detector in through_networks.items():
-                    scores[name] = np.full(n, np.nan, np.float32)
+                    scores[name] = np.full(len(first), np.nan, np.float32)
                     if len(unseen):
                         scores[name][unseen] = detector.score(seen_through)
             return Heard(day, channel.fibre, channel.channel, start, scores)
@@ -231,7 +212,7 @@ def _kept(store: Store, day: str, number: int, n_days: int, recipe: ReferenceSet
 
 
 def split_inside(start_ns: np.ndarray, window_seconds: int, blocks: TrainingSetSettings) -> np.ndarray:
-    """Return the split that the whole of each window lies in, int8, shape (n_windows,); −1 where it is in two."""
+    """Return the split that all of each window lies in, int8, shape (n_windows,); −1 where it is in two."""
     first = split_of(start_ns, blocks)
     last = split_of(start_ns + (window_seconds - 1) * SECOND_NS, blocks)
     return np.where(first == last, first, -1).astype(np.int8)
@@ -243,12 +224,12 @@ def strengths(
     """Return the score of each window by all detectors and its surroundings, float32, by channel as in `heard`."""
     out: list[np.ndarray] = []
     by_day: dict[str, list[Heard]] = {}
-    for one in heard:
-        by_day.setdefault(one.day, []).append(one)
+    for channel in heard:
+        by_day.setdefault(channel.day, []).append(channel)
     for of_day in by_day.values():
         channels = (
-            ChannelScores(one.fibre, one.channel, one.start_ns, fused(conformal, one.scores), recipe, shift_ns)
-            for one in of_day
+            ChannelScores(c.fibre, c.channel, c.start_ns, fused(conformal, c.scores), recipe, shift_ns)
+            for c in of_day
         )
         out += [strength.astype(np.float32) for _, strength in with_support(channels, recipe, step)]
     return out

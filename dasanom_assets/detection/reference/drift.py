@@ -22,7 +22,7 @@ LEAST_BLOCKS = 200
 """With fewer independent windows, chance alone moves their p-values as far as what is told here."""
 MOST_DISTANCE = 0.2
 """Distance of the p-values from uniform ones up to which the day counts as known."""
-MOST_SHIFT_MADS, MOST_SPREAD = 1.0, 1.6
+MOST_LEVEL_SHIFT_MADS, MOST_SPREAD_RATIO = 1.0, 1.6
 """How far the levels of a fibre may move, in usual spreads, and how many times more or less they may spread."""
 
 
@@ -81,12 +81,12 @@ def drift(store: Store, day: str, reference: Reference, settings: Settings) -> D
     }
     for fibre in sorted(set(reference.usual["fibre"].tolist())):
         for name, what in (("background", "what is usual on"), ("level", "the day's levels on")):
-            if found := _moved(tables[name], reference.usual, fibre, settings.background):
-                figures |= {f"{name}_{figure}/{fibre}": value for figure, value in found.items()}
-                decibels, mads, spread = found.values()
-                if mads > MOST_SHIFT_MADS:
+            if change := _moved(tables[name], reference.usual, fibre, settings.background):
+                figures |= {f"{name}_{figure}/{fibre}": value for figure, value in change.items()}
+                decibels, mads, spread = change.values()
+                if mads > MOST_LEVEL_SHIFT_MADS:
                     reasons.append(f"{what} {fibre} moved by {mads:.1f} MADs (in sum {decibels:+.1f} dB)")
-                if not 1 / MOST_SPREAD < spread < MOST_SPREAD:
+                if not 1 / MOST_SPREAD_RATIO < spread < MOST_SPREAD_RATIO:
                     reasons.append(f"{what} {fibre} spread {spread:.1f} times as much")
     return Drift(figures, reasons)
 
@@ -97,14 +97,14 @@ def independent_p_values(store: Store, day: str, settings: Settings) -> np.ndarr
     One window is taken every two lengths of a window, on every `APART_CHANNELS`-th channel.
     """
     group, length = settings.spectrogram.group_channels, settings.window.seconds * SECOND_NS
-    taken = [np.empty(0)]
+    p_values = [np.empty(0)]
     for rows in store.iter_day("anomaly_scores", day, ["channel", "start", "p_value", "invalid"]):
         if not (rows := with_score(rows)).num_rows or rows["channel"][0].as_py() // group % APART_CHANNELS:
             continue
         start = rows["start"].cast(pa.int64()).to_numpy()
-        _, one = np.unique(start // (2 * length), return_index=True)
-        taken.append(rows["p_value"].to_numpy()[one])
-    return np.concatenate(taken)
+        _, apart = np.unique(start // (2 * length), return_index=True)
+        p_values.append(rows["p_value"].to_numpy()[apart])
+    return np.concatenate(p_values)
 
 
 def _of_p_values(p_value: np.ndarray) -> tuple[dict[str, float], list[str]]:
@@ -122,14 +122,13 @@ def _moved(
     of_day: pa.Table, usual: dict[str, np.ndarray], fibre: str, settings: BackgroundSettings
 ) -> dict[str, float] | None:
     """Compare the channels of a fibre with what the model knows of them; None where it knows none."""
-    own, known = of_day["fibre"].to_numpy(zero_copy_only=False) == fibre, usual["fibre"] == fibre
-    _, here, there = np.intersect1d(
-        of_day["channel"].to_numpy()[own], usual["channel"][known], assume_unique=True, return_indices=True
-    )
-    if not len(here):
+    new, old = (np.flatnonzero(np.asarray(table["fibre"]) == fibre) for table in (of_day, usual))
+    channels = of_day["channel"].to_numpy()[new], usual["channel"][old]
+    _, i, j = np.intersect1d(*channels, assume_unique=True, return_indices=True)
+    if not len(i):
         return None
-    median, mad = (stack(of_day[name])[own][here] for name in ("median_db", "mad_db"))
-    usual_median, usual_mad = (usual[name][known][there] for name in ("median_db", "mad_db"))
+    median, mad = (stack(of_day[name])[new[i]] for name in ("median_db", "mad_db"))
+    usual_median, usual_mad = (usual[name][old[j]] for name in ("median_db", "mad_db"))
     spread, usual_spread = (1.4826 * x + settings.scale_floor_db for x in (mad, usual_mad))
     moved = median - usual_median
     parts = {"shift_db": moved, "shift_mads": np.abs(moved) / usual_spread, "spread": spread / usual_spread}

@@ -1,9 +1,7 @@
 """Pictures of a reference: how its windows fall into clusters, and how often it has events.
 
-Each is drawn once, small for the Dagster UI (see `tables.metadata.thumbnail`) or large for a report (`page`).
+Each is drawn once, small for the Dagster UI or large for a report: see `tables.metadata`.
 """
-
-import io
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from dasanom_assets.detection.calibration.rates import Rates
-from dasanom_assets.detection.detectors.clustering import Clusters
+from dasanom_assets.detection.detectors.clusters import Clusters
 
 LABELLED = 12
 """Clusters that are labelled, at most: so many labels fit side by side."""
@@ -19,13 +17,6 @@ LABELLED = 12
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")  # Okabe and Ito
 _UNSELECTED = "#B8B8B8"
 _FIGURES = (("DBCV", "dbcv"), ("stability", "stability"))
-
-
-def page(figure: Figure) -> bytes:
-    """Return a figure as PNG with twice the dots, in all its colours."""
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=2 * figure.dpi)
-    return sink.getvalue()
 
 
 def rates_figure(rates: Rates, budget: float) -> Figure:
@@ -75,10 +66,6 @@ def condensed_tree(clusters: Clusters) -> Figure:
 
     A branch is as wide as the windows that still hang together at a density; they are shed as it grows, and the
     area of a branch is its stability. All that grows from a selected cluster has its colour.
-
-    Parameters
-    ----------
-    clusters : Clusters
     """
     tree, n, label = clusters.tree, len(clusters.points), clusters.tree.label
     finite = tree.lam[np.isfinite(tree.lam)]
@@ -134,13 +121,13 @@ def _branches(clusters: Clusters) -> dict[int, tuple[np.ndarray, np.ndarray, flo
 
 def _label(axes: Axes, tips: list[tuple[float, float, int, int, str]], deepest: float) -> None:
     """Write number and size of clusters side by side under the tree, from left to right, each with a line."""
-    at = [tip[0] for tip in tips]
+    places = [tip[0] for tip in tips]
     gap = axes.get_xlim()[1] / LABELLED
-    for i in range(1, len(at)):
-        at[i] = max(at[i], at[i - 1] + gap)
-    for i in reversed(range(len(at))):
-        at[i] = min(at[i], (LABELLED - len(at) + i + 0.5) * gap)
-    for x, (centre, tip, number, size, colour) in zip(at, tips, strict=True):
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    for i in range(len(places)):
+        places[i] = min(places[i], (LABELLED - len(places) + i + 0.5) * gap)
+    for x, (centre, tip, number, size, colour) in zip(places, tips, strict=True):
         axes.plot([centre, centre, x], [tip, 1.04 * deepest, 1.1 * deepest], color=colour, linewidth=1)
         axes.text(x, 1.11 * deepest, f"{number}", ha="center", va="top", fontsize=11, fontweight="bold")
         axes.text(x, 1.19 * deepest, f"{size:,}", ha="center", va="top", fontsize=9)
@@ -151,10 +138,10 @@ def _title(clusters: Clusters) -> str:
     if not clusters.n_clusters:
         return f"No cluster: all {n:,} windows are noise.\nOutlier score: {chosen['outlier_score']}"
     if clusters.n_clusters == 1:
-        found = f"One cluster of all {n:,} windows"
+        count = f"One cluster of all {n:,} windows"
     else:
         noise = (clusters.labels < 0).mean()
-        found = f"{clusters.n_clusters} clusters in {n:,} windows, {noise:.0%} noise"
-        found += f", {LABELLED} largest labelled" if clusters.n_clusters > LABELLED else ""
+        count = f"{clusters.n_clusters} clusters in {n:,} windows, {noise:.0%} noise"
+        count += f", {LABELLED} largest labelled" if clusters.n_clusters > LABELLED else ""
     figures = [f"{name} {chosen[key]:.2f}" for name, key in _FIGURES if chosen.get(key) is not None]
-    return found + "\n" + ", ".join(figures)
+    return count + "\n" + ", ".join(figures)

@@ -6,19 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from dasanom_assets.detection.calibration.conformal import Conformal
-from dasanom_assets.detection.calibration.rates import Rates, exposure
 from dasanom_assets.detection.detectors.base import Detector, Windows, detector_classes
-from dasanom_assets.detection.detectors.clustering import assign, cluster_quality
+from dasanom_assets.detection.detectors.clustering import cluster_quality
+from dasanom_assets.detection.detectors.clusters import assign
 from dasanom_assets.detection.detectors.latent import Latent
-from dasanom_assets.detection.events.outlines import hour_of, outlines
+from dasanom_assets.detection.reference.counting import count_events, spacings
 from dasanom_assets.detection.reference.crossfit import (
     CrossFitted,
     Folds,
-    Heard,
     listen,
     measured_by_others,
     split_inside,
@@ -27,12 +24,12 @@ from dasanom_assets.detection.reference.crossfit import (
 from dasanom_assets.detection.reference.inputs import ERROR, FEATURES, Inputs
 from dasanom_assets.detection.reference.model import WINDOWS, Reference
 from dasanom_assets.models import checkpoints
-from dasanom_assets.models.training import encode_bank
+from dasanom_assets.models.encoding import encode_bank
 from dasanom_assets.models.training_set import SPLITS, WindowIndex, load_bank
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import BackgroundSettings, Settings, TrainingSetSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank
-from dasanom_assets.tables.schemas import TIME, stack
+from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
 QUALITY_WINDOWS = 5_000
@@ -87,9 +84,9 @@ def fit_reference(
     )
     detection, recipe = settings.detection, settings.reference
     against = measured_by_others(store, manifest["days"], settings.background)
-    bank, where = load_bank(store, manifest, None, against=against)
-    drawn_windows = drawn(where, recipe.windows, settings.window, detection.seed)
-    bank, where = bank.subset(drawn_windows), where.subset(drawn_windows)
+    bank, index = load_bank(store, manifest, None, against=against)
+    positions = drawn(index, recipe.windows, settings.window, detection.seed)
+    bank, index = bank.subset(positions), index.subset(positions)
     if not len(bank):
         raise ValueError(
             f"{', '.join(manifest['days'])} hold no {settings.window.seconds} s in a row on any channel: add days"
@@ -112,8 +109,8 @@ def fit_reference(
         encoded = None if vae is None else encode_bank(vae, windows.bank, device)
         return replace(windows, encoded=encoded, more=inputs.of(windows.bank, index))
 
-    split = split_inside(where.start_ns, settings.window.seconds, settings.training_set)
-    detectors, crossed, origin = _fit_detectors(classes, bank, where, split, settings, inputs, look, left_out)
+    split = split_inside(index.start_ns, settings.window.seconds, settings.training_set)
+    detectors, crossed, origin = _fit_detectors(classes, bank, index, split, settings, inputs, look, left_out)
     asked = detector_classes(detection.detectors)
     scoring = {name: detectors[name] for name in classes if name in detectors and name in asked}
     through = {name: detector for name, detector in scoring.items() if detector.network}
@@ -121,14 +118,14 @@ def fit_reference(
     conformal: dict[str, Conformal] = {}
     for name in scoring:
         try:
-            said = np.concatenate([channel.scores[name] for channel in heard])
-            conformal[name] = Conformal.fit(said, recipe.spread_quantile)
+            scores = np.concatenate([channel.scores[name] for channel in heard])
+            conformal[name] = Conformal.fit(scores, recipe.spread_quantile)
         except ValueError as error:
             left_out[name] = str(error)
-    wanted = detection.fusion(list(asked))
-    fused = tuple(name for name in wanted if name in conformal)
+    fusion = detection.fusion(list(asked))
+    fused = tuple(name for name in fusion if name in conformal)
     if not fused:
-        reasons = (f"{name}: {left_out.get(name, 'detection.detectors lacks it')}" for name in wanted)
+        reasons = (f"{name}: {left_out.get(name, 'detection.detectors lacks it')}" for name in fusion)
         raise ValueError(f"no detector is left that makes up the score; {'; '.join(reasons)}")
     for name, reason in left_out.items():
         logging.getLogger(__name__).warning("detector %s is left out: %s", name, reason)
@@ -159,11 +156,7 @@ def fit_reference(
         fused=fused,
         rates=rates,
         level=level,
-        windows={
-            "fibre": origin.fibre.astype(str),
-            "channel": origin.channel,
-            "start_ns": origin.start_ns,
-        },
+        windows={"fibre": origin.fibre.astype(str), "channel": origin.channel, "start_ns": origin.start_ns},
         settings={name: manifest[name] for name in WINDOWS} | {"reference": recipe.model_dump(mode="json")},
         grids=grids_of(store, manifest["days"]),
         usual=usual_of(store, manifest["days"]),
@@ -175,7 +168,7 @@ def fit_reference(
 def _fit_detectors(
     classes: Mapping[str, type[Detector]],
     bank: WindowBank,
-    where: WindowIndex,
+    index: WindowIndex,
     split: np.ndarray,
     settings: Settings,
     inputs: Inputs,
@@ -189,24 +182,24 @@ def _fit_detectors(
     network_windows = np.flatnonzero(split == SPLITS.index("train"))
     seen = Windows(bank.subset(network_windows))
     if any(kind.network for kind in classes.values()):
-        seen = look(seen, where.subset(network_windows))
+        seen = look(seen, index.subset(network_windows))
     windows = Windows(bank)
     if any(kind.inputs for kind in classes.values() if not kind.network):
-        windows = replace(windows, more=inputs.of(bank, where))
-    folds = Folds.of_windows(where, settings.window.seconds, settings.reference)
-    without = [windows.subset(folds.outside(fold, where)) for fold in range(folds.n)]
+        windows = replace(windows, more=inputs.of(bank, index))
+    folds = Folds.of_windows(index, settings.window.seconds, settings.reference)
+    without = [windows.subset(folds.outside(fold, index)) for fold in range(folds.n)]
     # As many windows judge a day as judged the reference: among more, all would be nearer to one of them.
-    fewest = min(len(rest) for rest in without)
+    fewest = min(map(len, without))
     as_many = np.sort(np.random.default_rng(settings.detection.seed).choice(len(windows), fewest, replace=False))
-    windows, origin = windows.subset(as_many), where.subset(as_many)
+    windows, origin = windows.subset(as_many), index.subset(as_many)
     detectors: dict[str, Detector] = {}
     crossed: list[dict[str, Detector]] = [{} for _ in range(folds.n)]
     for name, kind in classes.items():
         try:
-            fits = [] if kind.network else [kind.fit(rest, settings) for rest in without]
-            mine = seen if kind.network else windows
-            detector = kind.fit(mine, settings)
-            detector.score(mine.subset(np.arange(min(len(mine), TRIED_WINDOWS))))
+            fits = [] if kind.network else [kind.fit(part, settings) for part in without]
+            learned = seen if kind.network else windows
+            detector = kind.fit(learned, settings)
+            detector.score(learned.subset(np.arange(min(len(learned), TRIED_WINDOWS))))
         except Exception as error:  # whatever it is, also of somebody else's detector: the others go on
             left_out[name] = f"it could not be fitted ({error})"
             continue
@@ -220,109 +213,24 @@ def _quality_of_clusters(
     latent: Detector | None, vae: Vae | None, bank: WindowBank, split: np.ndarray, device: str
 ) -> dict[str, Any]:
     """Return `cluster_quality` of windows that neither network nor clusters have seen."""
-    held_out = np.flatnonzero(split == SPLITS.index("calibration"))[:QUALITY_WINDOWS]
-    if vae is None or not isinstance(latent, Latent) or not len(held_out):
+    unseen = np.flatnonzero(split == SPLITS.index("calibration"))[:QUALITY_WINDOWS]
+    if vae is None or not isinstance(latent, Latent) or not len(unseen):
         return {"n_clusters": 0, "noise_share": 1.0}
-    mu = encode_bank(vae, bank.subset(held_out), device).mu
+    mu = encode_bank(vae, bank.subset(unseen), device).mu
     return cluster_quality(mu, assign(latent.clusters, mu)[0])
 
 
-def drawn(where: WindowIndex, n: int, window: WindowSettings, seed: int) -> np.ndarray:
+def drawn(index: WindowIndex, n: int, window: WindowSettings, seed: int) -> np.ndarray:
     """Return the positions of at most `n` windows, drawn at random from those that overlap the least, ascending.
 
     Windows that share seconds are each other's nearest, and say little of what else there is.
     """
-    shifts = np.clip(len(where) // n, 1, max(1, window.seconds // window.shift_seconds))
-    start = where.start_ns // (window.shift_seconds * SECOND_NS)
-    apart = np.flatnonzero((start + 3 * where.channel.astype(np.int64)) % shifts == 0)
+    shifts = np.clip(len(index) // n, 1, max(1, window.seconds // window.shift_seconds))
+    start = index.start_ns // (window.shift_seconds * SECOND_NS)
+    apart = np.flatnonzero((start + 3 * index.channel.astype(np.int64)) % shifts == 0)
     if len(apart) <= n:
         return apart
     return np.sort(np.random.default_rng(seed).choice(apart, n, replace=False))
-
-
-def count_events(
-    heard: Sequence[Heard],
-    strength: Sequence[np.ndarray],
-    level: float,
-    spacing_m: dict[str, float],
-    settings: Settings,
-    step: int,
-) -> Rates:
-    """Return the events of the reference, found as those of any day are.
-
-    Parameters
-    ----------
-    heard : sequence of Heard
-    strength : sequence of numpy.ndarray
-        Of the same length: the score of each window; NaN where there is none.
-    level : float
-        Score from which a window can be part of an event.
-    spacing_m : dict of str to float
-        Distance of channels by fibre, m.
-    settings : Settings
-    step : int
-        Channels that a row stands for.
-    """
-    recipe, window = settings.reference, settings.window
-    block_ns = recipe.block_seconds * SECOND_NS
-    lanes = sorted({(one.fibre, one.channel) for one in heard})
-    of_lane = {key: i for i, key in enumerate(lanes)}
-    lane_exposure, hour_exposure = np.zeros(len(lanes)), np.zeros(24)
-    blocks: dict[tuple[str, int], float] = {}
-    columns: list[tuple[np.ndarray, ...]] = []
-    for one, score in zip(heard, strength, strict=True):
-        there = np.isfinite(score)
-        start = one.start_ns[there]
-        of_window = exposure(1, spacing_m[one.fibre] * step, window.shift_seconds)
-        number = of_lane[one.fibre, one.channel]
-        lane_exposure[number] += len(start) * of_window
-        hour_exposure += np.bincount(hour_of(start), minlength=24) * of_window
-        for block, n in zip(*np.unique(start // block_ns, return_counts=True), strict=True):
-            key = (one.fibre, int(block))
-            blocks[key] = blocks.get(key, 0.0) + n * of_window
-        loud = there & (score >= level)
-        columns.append((np.full(loud.sum(), number), one.start_ns[loud], score[loud]))
-    of_block = {key: i for i, key in enumerate(sorted(blocks))}
-    lane, start, score = (np.concatenate(part) for part in zip(*columns, strict=True))
-    fibre = np.array([name for name, _ in lanes], object)
-    channel = np.array([number for _, number in lanes], np.int32)
-    rows = pa.table(
-        {
-            "fibre": pa.array(fibre[lane], pa.string()),
-            "channel": channel[lane],
-            "start": pa.array(start, pa.int64()).cast(TIME),
-            "score": score,
-        }
-    )
-    peak = np.array([found.peak for found in outlines(rows, level, recipe, window, step)], np.int64)
-    peak = peak[np.argsort(-score[peak], kind="stable")]
-    blocks_of_peaks = [of_block[fibre[lane[i]], int(start[i] // block_ns)] for i in peak]
-    return Rates(
-        strength=score[peak].astype(np.float32),
-        lane=lane[peak].astype(np.int32),
-        block=np.array(blocks_of_peaks, np.int32),
-        hour=hour_of(start[peak]).astype(np.int8),
-        fibre=fibre.astype(str),
-        channel=channel,
-        distance_m=channel * np.array([spacing_m[name] for name in fibre]),
-        lane_exposure=lane_exposure,
-        block_exposure=np.array([blocks[key] for key in sorted(blocks)]),
-        hour_exposure=hour_exposure,
-        days=len({one.day for one in heard}),
-        recipe=recipe,
-    )
-
-
-def spacings(store: Store, days: Sequence[str], settings: Settings) -> dict[str, float]:
-    """Return the distance of neighbouring channels of each fibre, m: the median over the files that say it."""
-    columns = ["fibre", "channel_spacing_m"]
-    rows = pa.concat_tables([store.read_day("recordings", day, columns) for day in days])
-    listened = {grid["fibre"] for day in days for grid in store.metadata("spectrograms", day)["grids"]}
-    out = {}
-    for name in sorted(listened.union(rows["fibre"].to_pylist())):
-        told = rows.filter(pc.equal(rows["fibre"], name))["channel_spacing_m"].drop_null().to_numpy()
-        out[name] = float(np.median(told)) if len(told) else settings.detection.channel_spacing_m
-    return out
 
 
 def _fitting_infogan(store: Store, version: str | None, manifest: dict[str, Any]) -> str | None:
@@ -354,11 +262,9 @@ def usual_of(store: Store, days: Sequence[str]) -> dict[str, np.ndarray]:
     rows: dict[tuple[str, int], list[int]] = {}
     for row, key in enumerate(keys):
         rows.setdefault(key, []).append(row)
-    channels = sorted(rows)
-    of = {
-        name: np.array([np.median(values[rows[key]], axis=0) for key in channels], np.float32)
+    fibre, channel = zip(*sorted(rows), strict=True)
+    medians = {
+        name: np.array([np.median(values[rows[key]], axis=0) for key in sorted(rows)], np.float32)
         for name, values in levels.items()
     }
-    of["fibre"] = np.array([fibre for fibre, _ in channels], str)
-    of["channel"] = np.array([channel for _, channel in channels], np.int32)
-    return of
+    return medians | {"fibre": np.array(fibre, str), "channel": np.array(channel, np.int32)}

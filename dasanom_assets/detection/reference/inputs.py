@@ -5,9 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from dasanom_assets.detection.detectors.base import Detector
-from dasanom_assets.detection.minutes.temporal import TABLE, TERMS, DayTerms
+from dasanom_assets.detection.minutes.terms import TABLE, TERMS, DayTerms
 from dasanom_assets.models.checkpoints import CheckpointError
-from dasanom_assets.models.infogan_training import encode_gan, load_infogan
+from dasanom_assets.models.encoding import encode_gan
+from dasanom_assets.models.infogan_training import load_infogan
 from dasanom_assets.models.training_set import WindowIndex
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank
 from dasanom_assets.tables.store import Store
@@ -64,36 +65,34 @@ class Inputs:
                 )
             self._infogan = load_infogan(models, infogan_version)
 
-    def of(self, bank: WindowBank, where: WindowIndex) -> dict[str, np.ndarray]:
+    def of(self, bank: WindowBank, index: WindowIndex) -> dict[str, np.ndarray]:
         """Return each input of some windows, float32, shape (n_windows, ...)."""
         out: dict[str, np.ndarray] = {}
         if TABLE in self.names:
-            out[TABLE] = self._terms(where, bank.rows_per_window * SECOND_NS)
+            out[TABLE] = self._terms(index, bank.rows_per_window * SECOND_NS)
         if self._infogan is not None:
-            some, of = _every(where, max(1, int(INFOGAN_STEP * bank.rows_per_window)))
-            encoded = encode_gan(self._infogan, bank.subset(some), self._device)
-            out |= {FEATURES: encoded.features[of], ERROR: encoded.reconstruction_error[of]}
+            first, group = _every(index, max(1, int(INFOGAN_STEP * bank.rows_per_window)))
+            encoded = encode_gan(self._infogan, bank.subset(first), self._device)
+            out |= {FEATURES: encoded.features[group], ERROR: encoded.reconstruction_error[group]}
         return out
 
-    def _terms(self, where: WindowIndex, length_ns: int) -> np.ndarray:
-        out = np.empty((len(where), len(TERMS)), np.float32)
-        for (day, fibre, channel), at in where.groups().items():
+    def _terms(self, index: WindowIndex, length_ns: int) -> np.ndarray:
+        out = np.empty((len(index), len(TERMS)), np.float32)
+        for (day, fibre, channel), windows in index.groups().items():
             if day not in self._days:
                 self._days[day] = DayTerms(self._store, day)
-            start = where.start_ns[at]
-            out[at] = self._days[day].of(fibre, channel, start, start + length_ns)
+            start = index.start_ns[windows]
+            out[windows] = self._days[day].of(fibre, channel, start, start + length_ns)
         return out
 
 
-def _every(where: WindowIndex, seconds: int) -> tuple[np.ndarray, np.ndarray]:
+def _every(index: WindowIndex, seconds: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the first windows of a channel in each step of time, and which of these stands for each window."""
-    lane = np.empty(len(where), np.int64)
-    for i, at in enumerate(where.groups().values()):
-        lane[at] = i
-    step = where.start_ns // (seconds * SECOND_NS)
-    order = np.lexsort((where.start_ns, lane))
-    new = np.ones(len(order), bool)
-    new[1:] = (np.diff(lane[order]) != 0) | (np.diff(step[order]) != 0)
-    of = np.empty(len(order), np.int64)
-    of[order] = np.cumsum(new) - 1
-    return order[new], of
+    groups = list(index.groups().values())
+    order = np.concatenate([np.empty(0, np.int64), *groups])
+    step = index.start_ns[order] // (seconds * SECOND_NS)
+    new = np.diff(step, prepend=-1) != 0
+    new[np.cumsum([0, *map(len, groups)])[:-1]] = True
+    group = np.empty(len(order), np.int64)
+    group[order] = np.cumsum(new) - 1
+    return order[new], group

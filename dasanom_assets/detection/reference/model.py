@@ -21,6 +21,8 @@ WINDOWS = ("spectrogram", "window", "background")
 """Sections of the settings that make windows."""
 NEEDED = (*WINDOWS, "reference")
 """Sections of the settings that a model and what it scores must share."""
+AS_THEY_ARE = ("vae_version", "infogan_version", "level", "settings", "grids", "note")
+"""Parts of a model that JSON holds as they are."""
 SAME_HZ = 0.005
 """Centres of bands that differ by a smaller share are the same: sampling rates are not exact."""
 
@@ -117,16 +119,13 @@ class Reference:
 
 def save_reference(store: Store, reference: Reference) -> str:
     """Store a reference model and return its version; making it live is a separate step."""
-    tensors: dict[str, np.ndarray] = {
-        "windows.channel": reference.windows["channel"],
-        "windows.start_ns": reference.windows["start_ns"],
+    places = {"windows": reference.windows, "usual": reference.usual}
+    fibres = np.unique(np.concatenate([arrays["fibre"] for arrays in places.values()]))
+    tensors = {f"{part}.{name}": array for part, arrays in places.items() for name, array in arrays.items()}
+    tensors |= {
+        f"{part}.fibre": np.searchsorted(fibres, arrays["fibre"]).astype(np.int32)
+        for part, arrays in places.items()
     }
-    tensors |= {f"usual.{name}": reference.usual[name] for name in ("channel", "median_db", "mad_db")}
-    n = len(reference.windows["fibre"])
-    fibres, code = np.unique(
-        np.concatenate([reference.windows["fibre"], reference.usual["fibre"]]), return_inverse=True
-    )
-    tensors["windows.fibre"], tensors["usual.fibre"] = np.split(code.astype(np.int32), [n])
 
     def kept(prefix: str, part: Any) -> dict[str, Any]:
         arrays, values = part.state()
@@ -134,34 +133,22 @@ def save_reference(store: Store, reference: Reference) -> str:
         return values
 
     def kept_detectors(prefix: str, detectors: Mapping[str, Detector]) -> list[dict[str, Any]]:
+        kinds = {name: f"{type(d).__module__}:{type(d).__name__}" for name, d in detectors.items()}
         return [
-            {
-                "name": name,
-                "class": f"{type(d).__module__}:{type(d).__name__}",
-                "values": kept(f"{prefix}.{name}", d),
-            }
+            {"name": name, "class": kinds[name], "values": kept(f"{prefix}.{name}", d)}
             for name, d in detectors.items()
         ]
 
     crossed = reference.crossed
-    description = {
-        "vae_version": reference.vae_version,
-        "infogan_version": reference.infogan_version,
+    edges = {day: values.tolist() for day, values in crossed.folds.edges.items()}
+    description = {name: getattr(reference, name) for name in AS_THEY_ARE} | {
         "detectors": kept_detectors("detector", reference.detectors),
         "crossed": [kept_detectors(f"crossed.{i}", fitted) for i, fitted in enumerate(crossed.detectors)],
-        "folds": {
-            "edges": {day: edges.tolist() for day, edges in crossed.folds.edges.items()},
-            "n": crossed.folds.n,
-            "guard_ns": crossed.folds.guard_ns,
-        },
+        "folds": vars(crossed.folds) | {"edges": edges},
         "conformal": {name: kept(f"conformal.{name}", c) for name, c in reference.conformal.items()},
         "rates": kept("rates", reference.rates),
         "fused": list(reference.fused),
-        "level": reference.level,
         "fibres": fibres.tolist(),
-        "settings": reference.settings,
-        "grids": reference.grids,
-        "note": reference.note,
     }
     return checkpoints.save(store, NAME, tensors, description)
 
@@ -191,35 +178,25 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
     try:
         detectors = detectors_of("detector", d["detectors"])
         edges = {day: np.array(values) for day, values in d["folds"]["edges"].items()}
-        crossed = CrossFitted(
-            Folds(edges, d["folds"]["n"], d["folds"]["guard_ns"]),
-            [detectors_of(f"crossed.{i}", rows) for i, rows in enumerate(d["crossed"])],
-        )
+        crossed = [detectors_of(f"crossed.{i}", rows) for i, rows in enumerate(d["crossed"])]
         conformal = {
-            name: Conformal(tensors[f"conformal.{name}.scores"], tensors[f"conformal.{name}.above"], **own)
-            for name, own in d["conformal"].items()
+            name: Conformal(**(values | below(f"conformal.{name}."))) for name, values in d["conformal"].items()
         }
         rates = Rates.restore(below("rates."), d["rates"], ReferenceSettings(**d["settings"]["reference"]))
-        places = {
-            of: {name: tensors[f"{of}.{name}"] for name in names}
-            | {"fibre": np.array(d["fibres"], str)[tensors[f"{of}.fibre"]]}
-            for of, names in (("windows", ("channel", "start_ns")), ("usual", ("channel", "median_db", "mad_db")))
-        }
+        windows, usual = (
+            below(name) | {"fibre": np.array(d["fibres"], str)[tensors[f"{name}fibre"]]}
+            for name in ("windows.", "usual.")
+        )
         return Reference(
-            d["vae_version"],
-            detectors,
-            crossed,
-            conformal,
-            tuple(d["fused"]),
-            rates,
-            d["level"],
-            places["windows"],
-            d["settings"],
-            d["grids"],
-            places["usual"],
-            d["note"],
-            version,
-            d["infogan_version"],
+            detectors=detectors,
+            crossed=CrossFitted(Folds(**(d["folds"] | {"edges": edges})), crossed),
+            conformal=conformal,
+            fused=tuple(d["fused"]),
+            rates=rates,
+            windows=windows,
+            usual=usual,
+            version=version,
+            **{name: d[name] for name in AS_THEY_ARE},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise checkpoints.CheckpointError(
@@ -276,10 +253,10 @@ def require_fit(
         name: getattr(settings, name).model_dump(mode="json") for name in sections if name != "spectrogram"
     }
     for section in sections:
-        wanted = reference.settings[section]
-        if differs := [key for key, value in have[section].items() if wanted.get(key) != value]:
+        learned = reference.settings[section]
+        if differs := [key for key, value in have[section].items() if learned.get(key) != value]:
             names = ", ".join(
-                f"{section}.{key} {have[section][key]} (model: {wanted.get(key)})" for key in differs
+                f"{section}.{key} {have[section][key]} (model: {learned.get(key)})" for key in differs
             )
             remedy = (
                 "Set the recipe back"
@@ -291,8 +268,12 @@ def require_fit(
             )
     for grid in metadata["grids"]:
         hz = np.array(grid["centre_hz"])
-        if not any(len(hz) == len(own) and np.allclose(hz, own, rtol=SAME_HZ) for own in reference.grids):
-            learned = " or ".join(f"{own[0]:g} to {own[-1]:g} Hz" for own in reference.grids if own)
+        if not any(
+            len(hz) == len(centres) and np.allclose(hz, centres, rtol=SAME_HZ) for centres in reference.grids
+        ):
+            learned = " or ".join(
+                f"{centres[0]:g} to {centres[-1]:g} Hz" for centres in reference.grids if centres
+            )
             raise IncompatibleModelError(
                 f"reference model {reference.version} does not fit {day}: the {len(hz)} bands of fibre "
                 f"{grid['fibre']}, sampled at {grid['sampling_rate_hz']:g} Hz, have their centres at {hz[0]:g} to "

@@ -100,7 +100,7 @@ def expected_and_realised(store: Store, day: str, reference: Reference) -> dict[
     """
     rates, window = reference.rates, WindowSettings(**reference.settings["window"])
     columns = ["fibre", "channel", "start", "score", "invalid"]
-    some, km_days = [], 0.0
+    tables, km_days = [], 0.0
     spacing = reference.note["spacing_m"]
     step = reference.settings["spectrogram"]["group_channels"]
     usual = float(np.median(list(spacing.values())))
@@ -109,20 +109,20 @@ def expected_and_realised(store: Store, day: str, reference: Reference) -> dict[
             continue
         metres = spacing.get(rows["fibre"][0].as_py(), usual) * step
         km_days += exposure(rows.num_rows, metres, window.shift_seconds)
-        some.append(rows.filter(pa.array(rows["score"].to_numpy() >= reference.level)))
+        tables.append(rows.filter(pa.array(rows["score"].to_numpy() >= reference.level)))
     budgets = [budget for budget in BUDGETS if budget >= rates.finest]
-    if not some:
+    if not tables:
         return {budget: {"expected": 0.0, "realised": 0} for budget in budgets}
-    strange = pa.concat_tables(some).combine_chunks()
-    peaks = [one.peak for one in outlines(strange, reference.level, rates.recipe, window, step)]
-    at = strange.take(pa.array(peaks, pa.int64()))
-    hour = hour_of(at["start"].cast(pa.int64()).to_numpy())
-    told = rates.at(at["score"].to_numpy(), at["fibre"].to_pylist(), at["channel"].to_numpy(), hour)
+    strange = pa.concat_tables(tables).combine_chunks()
+    peaks = [event.peak for event in outlines(strange, reference.level, rates.recipe, window, step)]
+    peak = strange.take(pa.array(peaks, pa.int64()))
+    hour = hour_of(peak["start"].cast(pa.int64()).to_numpy())
+    rate = rates.at(peak["score"].to_numpy(), peak["fibre"].to_pylist(), peak["channel"].to_numpy(), hour)
     return {
         budget: {
             # There are no more events than the reference has at all.
             "expected": min(budget, len(rates.strength) / rates.km_days) * km_days,
-            "realised": int((rates.decisive(told) <= budget).sum()),
+            "realised": int((rates.decisive(rate) <= budget).sum()),
         }
         for budget in budgets
     }
@@ -147,9 +147,9 @@ def kept(counts: Sequence[Mapping[float, Mapping[str, float]]]) -> list[Kept]:
         Of each day, from `expected_and_realised`.
     """
     out = []
-    for budget in sorted({budget for of in counts for budget in of}):
-        realised = int(sum(of[budget]["realised"] for of in counts if budget in of))
-        expected = sum(of[budget]["expected"] for of in counts if budget in of)
+    for budget in sorted({budget for day in counts for budget in day}):
+        days = [day[budget] for day in counts if budget in day]
+        realised, expected = int(sum(day["realised"] for day in days)), sum(day["expected"] for day in days)
         if expected > 0:
             ratio = poisson_ratio(realised, expected, 1 - 2 * MOST_CHANCE)
             out.append(Kept(budget, realised, expected, ratio, ratio[1] <= 1))

@@ -15,7 +15,8 @@ from dasanom_assets.detection.detectors.base import BUILT_IN, Detector, Windows,
 from dasanom_assets.detection.reference.fitting import fit_reference
 from dasanom_assets.detection.reference.model import load_reference, save_reference
 from dasanom_assets.models import checkpoints
-from dasanom_assets.models.training import Encoded, load_vae
+from dasanom_assets.models.encoding import Encoded
+from dasanom_assets.models.training import load_vae
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.windows import WindowBank
 from dasanom_assets.tables.schemas import with_score

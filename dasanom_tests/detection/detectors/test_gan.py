@@ -7,8 +7,8 @@ from sklearn.metrics import roc_auc_score
 
 from dasanom_assets.detection.detectors.base import Windows, detector_class
 from dasanom_assets.detection.detectors.gan import InfoGan
-from dasanom_assets.models.infogan_training import encode_gan, train_infogan
-from dasanom_assets.models.training import Encoded
+from dasanom_assets.models.encoding import Encoded, encode_gan
+from dasanom_assets.models.infogan_training import train_infogan
 from dasanom_assets.settings import InfoGanSettings, Settings
 from dasanom_assets.spectrograms.windows import WindowBank
 

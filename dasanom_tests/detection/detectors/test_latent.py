@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from dasanom_assets.detection.detectors.base import Detector, Windows, detector_class
 from dasanom_assets.detection.detectors.latent import CENTRES, CORE_NEIGHBOURS
-from dasanom_assets.models.training import Encoded
+from dasanom_assets.models.encoding import Encoded
 from dasanom_assets.settings import DetectionSettings, Settings
 from dasanom_assets.spectrograms.windows import WindowBank
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from dasanom_assets.detection.events.components import SLACK, basins, components, links, members
+from dasanom_assets.detection.events.components import STEPS_APART, basins, components, links, members
 from dasanom_assets.tables.schemas import TIME
 
 STEP = 1_000_000_000
@@ -31,7 +31,7 @@ def test_neighbours_by_side_or_corner_are_one_component(cells: np.ndarray, seed:
     channel, step = np.nonzero(cells)
     shuffled = np.random.default_rng(seed).permutation(len(channel))
     channel, step = channel[shuffled], step[shuffled]
-    labels = components(rows(channel + 100, step), int(SLACK * STEP))
+    labels = components(rows(channel + 100, step), int(STEPS_APART * STEP))
     assert labels.max(initial=-1) + 1 == n
     pairs = set(zip(labels, expected[channel, step], strict=True))
     assert len(pairs) == n
@@ -60,7 +60,7 @@ def test_fibres_stay_apart_and_far_channels_cost_nothing() -> None:
 def numbered(cells: np.ndarray, share: float) -> np.ndarray:
     """Number the peaks of a grid, as `basins` does of its cells that are above 0."""
     channel, step = np.nonzero(cells)
-    pairs = links(rows(channel, step), int(SLACK * STEP))
+    pairs = links(rows(channel, step), int(STEPS_APART * STEP))
     return basins(cells[channel, step].astype(float), pairs, share)
 
 
@@ -122,7 +122,7 @@ def test_peaks_are_those_of_brute_force_whatever_the_order_of_rows(
     assert len(set(labels[tops])) == len(tops)
     assert sorted(set(labels)) == list(range(len(tops)))
     order = rng.permutation(len(channel))
-    pairs = links(rows(channel[order], step[order]), int(SLACK * STEP))
+    pairs = links(rows(channel[order], step[order]), int(STEPS_APART * STEP))
     again = basins(height[order], pairs, share)
     assert len(set(zip(again, labels[order], strict=True))) == len(tops)
 

@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 import pytest
 
 from dasanom_assets.detection.events.outlines import (
-    at_midnight,
     cause,
     end_of_day_before,
     find_events,
@@ -290,25 +289,6 @@ def test_an_event_that_ended_before_midnight_is_not_told_again_for_what_it_leave
     assert found(today, before=before) == []
     none = today.slice(0, 0)
     assert found(none, labelled(none, np.empty(0)), before=before) == []
-
-
-def test_only_what_reaches_midnight_matters_to_the_next_day(tmp_path: Path) -> None:
-    score = quiet(2, 80)
-    score[0, 10:15] = 8
-    day = "2026-01-05"
-    ended, _ = split_at_midnight(around_midnight(score))
-    strange = pc.greater_equal(ended["score"], LEVEL)
-    assert at_midnight(ended.filter(strange), day) == at_midnight(None, day) == ""
-    score[1, 28:33] = 8
-    on, _ = split_at_midnight(around_midnight(score))
-    store = Store(str(tmp_path))
-    store.write_day("anomaly_scores", day, on, {"model_version": "v1"})
-    store.write_day("cluster_labels", day, labelled(on, np.zeros(on.num_rows)))
-    told = at_midnight(taking_part(store, day, LEVEL)[0], day)
-    assert told
-    assert told == at_midnight(end_of_day_before(store, "2026-01-06", {"model_version": "v1"}, LEVEL), day)
-    score[1, 31] = 9
-    assert told != at_midnight(split_at_midnight(around_midnight(score))[0], day)
 
 
 def test_what_ends_before_midnight_and_what_begins_after_it_are_two_events() -> None:

@@ -12,7 +12,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from dasanom_assets.detection.minutes import gaussians
 from dasanom_assets.detection.minutes.gaussians import (
-    BLOCK,
+    BLOCK_ROWS,
     FLOOR,
     Gaussians,
     divergence,
@@ -40,9 +40,9 @@ def by_torch(p: Gaussians, q: Gaussians) -> np.ndarray:
 
 
 def test_a_fit_has_the_moments_of_overlapping_segments_of_several_blocks() -> None:
-    x = np.random.default_rng(0).normal(3, 2, size=(5 * (BLOCK + 4), D)).astype(np.float32)
+    x = np.random.default_rng(0).normal(3, 2, size=(5 * (BLOCK_ROWS + 4), D)).astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(x, 20, axis=0)[::5].swapaxes(1, 2)
-    assert len(frames) > BLOCK
+    assert len(frames) > BLOCK_ROWS
     fitted = fit_gaussians(frames)
     np.testing.assert_allclose(fitted.means, frames.mean(axis=1), atol=1e-5)
     np.testing.assert_allclose(fitted.variances, frames.var(axis=1) + FLOOR, rtol=1e-5)
@@ -143,7 +143,7 @@ def test_the_least_of_a_run_is_that_of_a_loop(case: tuple[Gaussians, Gaussians, 
         for j in range(first[i, r], last[i, r]):
             expected[i, r] = np.fmin(expected[i, r], divergence(p[i], q[j]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gaussians, "BLOCK", 3)
+        patch.setattr(gaussians, "BLOCK_ROWS", 3)
         least = least_divergence(p, q, first, last)
     np.testing.assert_allclose(least, expected, rtol=1e-6)
     assert least.dtype == np.float32

@@ -8,12 +8,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 
-from dasanom_assets.detection.detectors.clustering import fit_clusters, refit
-from dasanom_assets.detection.reference.figures import LABELLED, condensed_tree, page, rates_figure
+from dasanom_assets.detection.detectors.clustering import fit_clusters
+from dasanom_assets.detection.detectors.clusters import refit
+from dasanom_assets.detection.reference.figures import LABELLED, condensed_tree, rates_figure
 from dasanom_assets.settings import DetectionSettings
-from dasanom_assets.tables.metadata import LARGEST_PICTURE, thumbnail
+from dasanom_assets.tables.metadata import LARGEST_PICTURE, png, thumbnail
 from dasanom_tests.detection.calibration.test_rates import made
-from dasanom_tests.detection.detectors.test_clustering import blobs, parameters
+from dasanom_tests.detection.detectors.test_clusters import blobs, parameters
 
 
 def texts(figure: Figure) -> str:
@@ -45,7 +46,7 @@ def test_no_cluster_is_said_and_drawn_without_colour() -> None:
     chosen = parameters(119, 5) | {"outlier_score": "distance to the 5th nearest reference window"}
     figure = condensed_tree(refit(blobs(120), chosen))
     assert "No cluster: all 120 windows are noise" in texts(figure)
-    colours = np.asarray(Image.open(io.BytesIO(page(figure))).convert("RGB")).reshape(-1, 3).astype(int)
+    colours = np.asarray(Image.open(io.BytesIO(png(figure, dpi=144))).convert("RGB")).reshape(-1, 3).astype(int)
     assert np.ptp(colours, axis=1).max() == 0
 
 
@@ -83,4 +84,4 @@ def test_pictures_fit_into_an_event_and_a_page_has_twice_the_dots() -> None:
         small = thumbnail(figure)
         assert len(small) <= LARGEST_PICTURE
         assert Image.open(io.BytesIO(small)).size == (576, 288)
-        assert Image.open(io.BytesIO(page(figure))).size == (1152, 576)
+        assert Image.open(io.BytesIO(png(figure, dpi=144))).size == (1152, 576)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from dasanom_assets.detection.detectors.base import Detector
 from dasanom_assets.detection.detectors.gan import InfoGan
 from dasanom_assets.detection.detectors.neighbours import Neighbours
-from dasanom_assets.detection.minutes.temporal import TABLE, TERMS, DayTerms, Temporal
+from dasanom_assets.detection.minutes.temporal import Temporal
+from dasanom_assets.detection.minutes.terms import TABLE, TERMS, DayTerms
 from dasanom_assets.detection.reference.inputs import Inputs, _every
 from dasanom_assets.models.checkpoints import CheckpointError
 from dasanom_assets.models.training_set import WindowIndex

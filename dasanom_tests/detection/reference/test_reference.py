@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from dasanom_assets.detection.detectors.base import Detector, Windows
-from dasanom_assets.detection.reference.fitting import drawn, fit_reference, spacings
+from dasanom_assets.detection.reference.fitting import drawn, fit_reference
 from dasanom_assets.detection.reference.model import Reference, load_reference, save_reference
 from dasanom_assets.detection.reference.promise import promise
 from dasanom_assets.models.checkpoints import CheckpointError, load, save
@@ -20,7 +20,7 @@ from dasanom_assets.models.training import load_vae
 from dasanom_assets.models.training_set import WindowIndex, build_manifest
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import DetectionSettings, ReferenceSettings, Settings, WindowSettings
-from dasanom_assets.tables.schemas import SCHEMAS, TIME, stack, with_score
+from dasanom_assets.tables.schemas import TIME, stack, with_score
 from dasanom_assets.tables.store import Store
 from dasanom_tests.detection.conftest import (
     CHANNELS,
@@ -235,18 +235,6 @@ def test_the_score_of_the_reference_is_counted_as_a_days_is(ground: Ground) -> N
     assert reference.rates.strength.min() >= reference.level
     assert reference.note["events"] == len(reference.rates.strength) > 5
     assert reference.note["left_out"] == {}
-
-
-def test_channels_are_as_far_apart_as_recordings_say_or_the_settings(ground: Ground, later: Store) -> None:
-    assert spacings(ground.store, TRAINED, SETTINGS) == {"north": 5.0}
-    schema = SCHEMAS["recordings"]
-    rows = [
-        {field.name: None for field in schema} | {"fibre": fibre, "channel_spacing_m": metres}
-        for fibre, metres in (("north", 4.0), ("north", None), ("north", 8.0), ("north", 4.0), ("south", None))
-    ]
-    later.write_day("recordings", TRAINED[0], pa.Table.from_pylist(rows, schema))
-    found = spacings(later, TRAINED, SETTINGS)
-    assert found == {"north": 4.0, "south": SETTINGS.detection.channel_spacing_m}
 
 
 # -- nothing weak stops the strong ----------------------------------------------------------------------

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -32,3 +33,15 @@ def ahead(items: Iterable[Item]) -> Iterator[Item]:
         while (item := following.result()) is not end:
             following = pool.submit(next, upcoming, end)
             yield item  # type: ignore[misc]
+
+
+def with_neighbours(items: Iterable[Item], n: int) -> Iterator[tuple[Item, list[Item]]]:
+    """Yield each item with those, at most `n` before and `n` after it, that are in memory with it."""
+    upcoming = iter(items)
+    before: deque[Item] = deque(maxlen=n)
+    after = deque(islice(upcoming, n + 1))
+    while after:
+        item = after.popleft()
+        yield item, [*before, *after]
+        before.append(item)
+        after.extend(islice(upcoming, 1))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dasanom_assets.detection.minutes.streams import ahead, in_order
+from dasanom_assets.detection.streams import ahead, in_order, with_neighbours
 
 
 def test_the_next_item_is_made_while_one_is_used_and_none_further() -> None:
@@ -49,3 +49,18 @@ def test_results_come_in_order_and_few_items_wait() -> None:
     for n, result in enumerate(in_order(lambda i: i * i, items())):
         assert result == n * n
         assert len(read) <= n + len(os.sched_getaffinity(0)) + 1
+
+
+def test_an_item_has_its_neighbours_on_both_sides_and_no_more_are_read() -> None:
+    read: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(9):
+            read.append(i)
+            yield i
+
+    for n, (item, around) in enumerate(with_neighbours(items(), 2)):
+        assert item == n
+        assert around == [i for i in range(max(n - 2, 0), min(n + 3, 9)) if i != n]
+        assert len(read) == min(n + 3, 9)
+    assert list(with_neighbours([7], 0)) == [(7, [])]
