@@ -109,15 +109,15 @@ def inspect(file: Annotated[Path, typer.Argument(help="a recording", exists=Fals
     if not file.is_file():
         console.print(f"{file} is no file", soft_wrap=True)
         raise typer.Exit(1)
-    found = catalogue_files(Store(str(file.resolve().parent)), [file.name])
-    for refusal in found.refused:
+    catalogue = catalogue_files(Store(str(file.resolve().parent)), [file.name])
+    for refusal in catalogue.refused:
         console.print(f"refused: {refusal.reason}")
     table = Table(show_header=False, box=None)
-    for row in found.recordings.to_pylist():
+    for row in catalogue.recordings.to_pylist():
         for name, value in row.items():
             table.add_row(name, "; ".join(value) if isinstance(value, list) else str(value))
     console.print(table)
-    raise typer.Exit(0 if found.recordings.num_rows else 1)
+    raise typer.Exit(0 if catalogue.recordings.num_rows else 1)
 
 
 @app.command()

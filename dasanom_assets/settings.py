@@ -2,7 +2,8 @@
 
 A setting is changed by an environment variable, ``DASANOM_`` and its path joined by two underscores:
 ``DASANOM_DATA=s3://bucket/line``, ``DASANOM_VAE__MAX_EPOCHS=10``. Settings are read once, when a run starts,
-and passed on as values; nothing below reads the environment.
+and passed on as values; nothing below reads the environment. They stand in one long file, so that all of them can
+be read in one place.
 """
 
 import difflib

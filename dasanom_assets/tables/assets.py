@@ -7,7 +7,8 @@ import dagster as dg
 
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.metadata import day_metadata
-from dasanom_assets.tables.provenance import Freshness, Step, read_record
+from dasanom_assets.tables.provenance import Freshness, Step
+from dasanom_assets.tables.records import read_record
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 

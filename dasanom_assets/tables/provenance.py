@@ -11,18 +11,18 @@ What flows back, as alarms of earlier days into a background, is noted apart: it
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel
 
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables import parquet
-from dasanom_assets.tables.schemas import SCHEMAS
+from dasanom_assets.tables.named_settings import flattened, narrowed
+from dasanom_assets.tables.records import read_record, record_path
 from dasanom_assets.tables.store import MissingDayError, Store
 
 info, warning = (getattr(logging.getLogger("dasanom"), level) for level in ("info", "warning"))
@@ -179,7 +179,7 @@ class Day(Store):
     def write_record(self, report: str, content: bytes) -> None:
         """Store what a report, which is no table, was made of, and the digest of its content."""
         record = json.loads(self._record(report, self.iso)[parquet.RECORD_KEY])
-        self.write_json(_record_path(report, self.iso), {"digest": hashlib.sha256(content).hexdigest(), **record})
+        self.write_json(record_path(report, self.iso), {"digest": hashlib.sha256(content).hexdigest(), **record})
 
     def require_fresh(self, *tables: str) -> None:
         """Refuse to go on from tables of this day that are stale for a reason of this day.
@@ -219,9 +219,9 @@ class Day(Store):
         self._read.setdefault(table, {}).setdefault(day, digest)
 
     def days(self, table: str, first: str = "", last: str = "9999") -> list[str]:  # noqa: D102
-        found = super().days(table, first, last)
-        self._listed.setdefault(table, [first, last, found])
-        return found
+        listed = super().days(table, first, last)
+        self._listed.setdefault(table, [first, last, listed])
+        return listed
 
     def _record(self, table: str, day: str) -> dict[bytes, bytes]:
         back = set(self._step.feedback)
@@ -293,9 +293,9 @@ class Freshness:
         if changed := differences(there, {name: record["inputs"].get(name) for name in there}):
             return f"{changed}, for {table} of {day}"
         for name, (first, last, known) in {} if self.within_day else record["listed"].items():
-            found = self._days(name, first, last)
-            if unlike := [other for other in sorted(set(found) ^ set(known)) if not self._dropped(name, other)]:
-                return f"{name} of {unlike[0]} {'is new' if unlike[0] in found else 'is gone'}"
+            present = self._days(name, first, last)
+            if unlike := [other for other in sorted(set(present) ^ set(known)) if not self._dropped(name, other)]:
+                return f"{name} of {unlike[0]} {'is new' if unlike[0] in present else 'is gone'}"
         for name, days in record["read"].items():
             for other, digest in days.items():
                 if self._dropped(name, other) or (self.within_day and other != day):
@@ -340,71 +340,11 @@ class Freshness:
         return self._footers[key]
 
 
-def read_record(store: Store, table: str, day: str) -> tuple[str, dict[str, Any]] | None:
-    """Return the digest of a table or report of a day, and what it was made of; None where it is not there.
-
-    The second is empty where no step made it.
-    """
-    if table not in SCHEMAS:
-        path = _record_path(table, day)
-        if not store.exists(path):
-            return None
-        record = store.read_json(path)
-        return record["digest"], record
-    try:
-        footer = store.footer(table, day)
-    except MissingDayError:
-        return None
-    return footer.get(parquet.DIGEST_KEY, b"").decode(), json.loads(footer.get(parquet.RECORD_KEY, b"{}"))
-
-
 def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     """Return in words what is not as it was; empty where all is."""
     names = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
     return ", ".join(f"{name} is {now.get(name)}, was {before.get(name)}" for name in names)
 
 
-def flattened(settings: BaseModel, names: Iterable[str]) -> dict[str, Any]:
-    """Return the fields of some sections, or some fields, of the settings, by their dotted names."""
-    return dict(_leaves(settings, names))
-
-
-def _leaves(settings: BaseModel, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    for name in names:
-        section, _, leaf = name.partition(".")
-        value = getattr(settings, section)
-        if not isinstance(value, BaseModel):
-            yield name, json.loads(json.dumps(value, default=str))
-            continue
-        of_section = value.model_dump(mode="json", include={leaf} if leaf else None)
-        yield from ((f"{section}.{key}", of_section[key]) for key in of_section)
-
-
-def narrowed(settings: Settings, names: Iterable[str]) -> Settings:
-    """Return settings that have nothing but some sections or fields: to read another one is an AttributeError.
-
-    So a step cannot depend on a setting that it does not name.
-    """
-    wanted: dict[str, set[str]] = {}
-    for name in names:
-        section, _, leaf = name.partition(".")
-        wanted.setdefault(section, set()).add(leaf)
-    out = settings.model_copy()
-    for section in type(settings).model_fields:
-        if section not in wanted:
-            del out.__dict__[section]
-        elif "" not in wanted[section]:
-            part = getattr(settings, section).model_copy()
-            for leaf in type(part).model_fields:
-                if leaf not in wanted[section]:
-                    del part.__dict__[leaf]
-            out.__dict__[section] = part
-    return out
-
-
 def _itself(store: Store) -> Store:
     return store
-
-
-def _record_path(report: str, day: str) -> str:
-    return f"reports/{report}/day={day}/made_of.json"

@@ -3,6 +3,8 @@
 One day of a table is one Parquet file. Replacing one file is atomic on a local disk (rename) and on object
 stores (a put is all or nothing), so a reader sees the old rows or the new rows and a killed writer leaves the
 old ones. A file that is being written carries a name that no reader looks for.
+
+It is one file of 400 lines, since reading, replacing and locking a path are one promise on two kinds of storage.
 """
 
 import contextlib
@@ -93,10 +95,10 @@ class Store:
         """
         if not self.fs.isdir(self.full(folder)):
             return []
-        found = self.fs.find(self.full(folder), maxdepth=None if recursive else 1, detail=True)
+        files = self.fs.find(self.full(folder), maxdepth=None if recursive else 1, detail=True)
         return [
             {"path": self.relative(name), "size": info["size"] or 0, "modified": _modified(info)}
-            for name, info in sorted(found.items())
+            for name, info in sorted(files.items())
             if not fnmatch.fnmatch(PurePosixPath(name).name, _partial("*", "*"))
         ]
 

@@ -28,7 +28,8 @@ from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.checks import contract_violations
 from dasanom_assets.settings import DetectionSettings, Settings
 from dasanom_assets.tables.assets import STALE_ONLY
-from dasanom_assets.tables.provenance import STEPS, Day, Freshness, read_record
+from dasanom_assets.tables.provenance import STEPS, Day, Freshness
+from dasanom_assets.tables.records import read_record
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 from dasanom_tests.conftest import BUDGET, Line
