@@ -275,7 +275,8 @@ def measurements(options: argparse.Namespace, settings: Settings) -> Iterator[tu
             makers[line.fibre] = partial(simulated_ground, line, minutes=options.minutes)
     for seed in options.seeds if options.street else ():
         name = f"street, recorded, planting {seed}"
-        makers[name] = partial(street_ground, options.street, name=name, seed=seed, held_back=not options.develop)
+        once = {"counted": seed == options.seeds[0], "held_back": not options.develop}
+        makers[name] = partial(street_ground, options.street, name=name, seed=seed, **once)
     for name, make in makers.items():
         yield name, partial(_measure, run, make, settings)
     for name, make in makers.items() if options.original else ():

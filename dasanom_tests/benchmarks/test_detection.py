@@ -1,5 +1,6 @@
 """The benchmark of detection plants what it says, judges what it should, and writes tables from its figures."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from dasanom_assets.benchmarks import detection
 from dasanom_assets.benchmarks.detection import events_within, main, off_nuisances, rank_all, strength_of
 from dasanom_assets.benchmarks.detection_tables import interval, summary
 from dasanom_assets.benchmarks.grounds import FAINT_DB, LEARNED, USUAL_DB, change_level, day, simulated_ground
@@ -18,7 +20,7 @@ from dasanom_assets.recordings.simulation.truth import ACTIVITY, EVENTS
 from dasanom_assets.settings import ReferenceSettings
 from dasanom_assets.tables.schemas import TIME, with_score
 from dasanom_assets.tables.store import Store
-from dasanom_tests.detection.conftest import EVENTFUL, Ground
+from dasanom_tests.detection.conftest import EVENTFUL, SETTINGS, Ground
 
 SECOND = 1_000_000_000
 SITE = "site"
@@ -176,3 +178,20 @@ def test_grounds_that_are_measured_already_are_kept(tmp_path: Path, capsys: pyte
     out.write_text(json.dumps({"grounds": [figures]}))
     assert main(["--families", "--sound", "7", "--resume", "--out", str(out)]) == 0
     assert "| plain | 1 | 0.900 (0.900–0.900) | – | 0.800 (0.800–0.800) |" in capsys.readouterr().out
+
+
+def test_each_ground_has_a_name_of_its_own_and_the_street_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, object]] = []
+    monkeypatch.setattr(detection, "street_ground", lambda folder, root, **how: made.append(how))
+    monkeypatch.setattr(detection, "run", lambda ground, settings, client: {})
+    options = argparse.Namespace(families=["field"], seeds=[1, 2], minutes=1, channels=8, street=tmp_path)
+    options = argparse.Namespace(**vars(options), develop=False, original=True, sound=[3])
+    measured = dict(detection.measurements(options, SETTINGS))
+    streets = [f"street, recorded, planting {seed}" for seed in (1, 2)]
+    sites = ["field-1", "field-2"]
+    assert list(measured) == [*sites, *streets, *(f"{name}, 2021" for name in sites + streets), "made machines 3"]
+    for name in streets:
+        measured[name](tmp_path, None)
+    assert [how["counted"] for how in made] == [True, False]
