@@ -53,9 +53,12 @@ def run(port: int, *, keep: bool) -> int:
     try:
         _require_free(port)
         with _only_one(), DagsterInstance.get() as instance:
-            _simulate_if_empty(settings)
             _drop_leftovers(instance)
-            with user_interface(port) as client:
+            with servers(port) as (server, log):
+                _simulate_if_empty(settings)  # while they start
+                wait_until_loaded(server, port, log)
+                print(f"Watch it on http://127.0.0.1:{port}/runs\n", flush=True)
+                client = DagsterGraphQLClient("127.0.0.1", port_number=port)
                 failed = Chain(instance, client, Store(settings.data), port).materialize()
                 print("\n" + summary(Store(settings.data)), flush=True)
                 print(f"\nThe UI is on http://127.0.0.1:{port}", flush=True)
@@ -116,8 +119,8 @@ def _drop_leftovers(instance: DagsterInstance) -> None:
 
 
 @contextmanager
-def user_interface(port: int) -> Iterator[DagsterGraphQLClient]:
-    """Start the web server and the daemon; stop them at the end."""
+def servers(port: int) -> "Iterator[tuple[subprocess.Popen[bytes], Path]]":
+    """Start the web server and the daemon, and yield their process and log; stop them at the end."""
     log = Path(os.environ["DAGSTER_HOME"]) / "logs" / "make-run.log"
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)]
@@ -126,9 +129,7 @@ def user_interface(port: int) -> Iterator[DagsterGraphQLClient]:
         server = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, cwd=PROJECT, process_group=0)
         try:
             print(f"Starting Dagster (log: {log})", flush=True)
-            _wait_until_loaded(server, port, log)
-            print(f"Watch it on http://127.0.0.1:{port}/runs\n", flush=True)
-            yield DagsterGraphQLClient("127.0.0.1", port_number=port)
+            yield server, log
         finally:
             server.send_signal(signal.SIGINT)
             try:
@@ -137,7 +138,14 @@ def user_interface(port: int) -> Iterator[DagsterGraphQLClient]:
                 os.killpg(server.pid, signal.SIGKILL)
 
 
-def _wait_until_loaded(server: subprocess.Popen[bytes], port: int, log: Path, patience: float = 120.0) -> None:
+def wait_until_loaded(server: subprocess.Popen[bytes], port: int, log: Path, patience: float = 120.0) -> None:
+    """Wait until the web server answers and the code location is loaded.
+
+    Raises
+    ------
+    RunError
+        Where it ends, does not load, or takes longer than `patience`, s.
+    """
     entry = "locationEntries{locationOrLoadError{__typename ... on PythonError{message}}}"
     query = f"{{workspaceOrError{{... on Workspace{{{entry}}}}}}}"
     deadline = time.monotonic() + patience

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dasanom_assets.orchestration.run import PROJECT, user_interface
+from dasanom_assets.orchestration.run import PROJECT, servers, wait_until_loaded
 from dasanom_assets.tables.store import Store
 from dasanom_tests.conftest import DAYS
 from dasanom_tests.orchestration.test_run import free_port
@@ -34,7 +34,8 @@ def test_an_engineer_materializes_a_day_in_the_browser(
     for path in (landing / "landing" / day).rglob("*"):
         path.touch()
     store = Store(str(data))
-    with user_interface(port), sync_playwright() as play:
+    with servers(port) as (server, log), sync_playwright() as play:
+        wait_until_loaded(server, port, log)
         browser = play.chromium.launch(executable_path=chromium, args=QUIET)
         page = browser.new_page(viewport={"width": 1600, "height": 950})
         page.goto(f"http://127.0.0.1:{port}/assets/recordings?view=partitions&partition={day}")

@@ -10,7 +10,9 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, date, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
@@ -226,15 +228,22 @@ def main(argv: list[str] | None = None) -> int:
     days = [options.first_day + timedelta(days=i) for i in range(options.days)]
     quiet = len(days) - options.threat_days
     root = Path(store.full(""))
+    planned = [without_threats(line)] * quiet + [line] * options.threat_days
+    folders = root / "landing", root / "truth"
     # disable=None: no bar where the output is no terminal.
     with tqdm(total=line.seconds * len(days), unit="s", unit_scale=True, desc="simulating", disable=None) as bar:
         try:
             if not options.force:
                 _refuse_existing(line.fibre, days, root / "landing")
-            for site, its_days in ((without_threats(line), days[:quiet]), (line, days[quiet:])):
-                simulate(
-                    site, its_days, root, contractor=not options.no_contractor, force=True, progress=bar.update
-                )
+            cores = len(os.sched_getaffinity(0))
+            with ProcessPoolExecutor(min(cores, max(1, len(days))), get_context("spawn")) as pool:
+                written = [
+                    pool.submit(simulate_day, site, day, *folders, contractor=not options.no_contractor)
+                    for site, day in zip(planned, days, strict=True)
+                ]
+                for done in as_completed(written):
+                    done.result()
+                    bar.update(line.seconds)
         except OSError as error:
             bar.close()
             print(f"dasanom simulate: {error}", file=sys.stderr)
