@@ -6,8 +6,7 @@ learn from, one to count false events on, a day of faint threats and one of usua
 only louder, or only quieter. With ``--street FOLDER``, a recorded street is a ground too (see `street`): files
 before 09:30:00 are learned from, later ones scored, as they are and with threats planted.
 
-``--sound SEED ...`` adds sound of made machines, and ``--original`` the study of 2021 on the same grounds, with a
-quarter of the windows an epoch, since its network is slow to train.
+``--sound SEED ...`` adds sound of made machines, and ``--original`` the study of 2021 on the same grounds.
 
 Every score stands in one table: the plain baseline, each detector alone, their fusion, the fusion less each of its
 detectors and with each other one. Intervals are the least and the greatest of the grounds. ``--resume`` goes on
@@ -53,7 +52,7 @@ from dasanom_assets.evaluation.labelled import run as run_labelled
 from dasanom_assets.models.device import resolve_device
 from dasanom_assets.recordings.labelled_sets import LabelledSet
 from dasanom_assets.recordings.simulation.sites import FAMILIES, draw_site
-from dasanom_assets.settings import DetectionSettings, Settings, VaeSettings
+from dasanom_assets.settings import DetectionSettings, Settings
 from dasanom_assets.spectrograms.cluster import open_client
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import with_score
@@ -98,9 +97,8 @@ def run(ground: Ground, settings: Settings, client: Client) -> dict[str, Any]:
 def run_original(ground: Ground, settings: Settings, client: Client) -> dict[str, Any]:
     """Rank the days of a ground by the study of 2021: its windows, its network and its outlier score."""
     original = Settings(preset="original")
-    vae = original.vae.model_dump() | {"windows_per_epoch": VaeSettings().windows_per_epoch // 4}
     detection = DetectionSettings(detectors=("vae", "latent"))
-    original = original.model_copy(update={"vae": VaeSettings(**vae), "detection": detection})
+    original = original.model_copy(update={"detection": detection})
     store, reference = train(ground, original, client)
     ranking: dict[str, Any] = {}
     for kind in ground.days.keys() - {"ordinary"}:
