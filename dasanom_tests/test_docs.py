@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from dasanom_assets.cli import app
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
@@ -40,6 +43,10 @@ def test_a_command_of_the_docs_exists(command: str) -> None:
     words = [w for w in shlex.split(command) if "=" not in w or w.startswith("-")]
     if words[0] == "make":
         words.insert(1, "--dry-run")
+    elif words[0] == ".venv/bin/dasanom":
+        shown = CliRunner().invoke(app, words[1:] + ["--help"] * bool(LONG & set(words)))
+        assert (shown.exit_code, bool(shown.output)) == (0, True)
+        return
     elif words[0].startswith(".venv/bin/"):
         words[0] = str(Path(sys.executable).with_name(Path(words[0]).name))
         if "pytest" in words[0]:

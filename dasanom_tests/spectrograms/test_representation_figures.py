@@ -93,4 +93,4 @@ def test_the_thumbnail_is_small_even_of_noise(comparison: Comparison) -> None:
     ]
     png = thumbnail_png(replace(comparison, shown=shown))
     assert len(png) <= LARGEST_PICTURE
-    assert Image.open(io.BytesIO(png)).size == (806, 364)
+    assert Image.open(io.BytesIO(png)).format == "PNG"

