@@ -2,6 +2,7 @@
 says so."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -206,16 +207,23 @@ def test_a_model_made_for_other_settings_is_refused(line: Line, monkeypatch: pyt
         )
 
 
-def test_a_day_without_contractor_files_gets_the_same_report_without_that_side(
-    line: Line, landing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_day_in_ten_lines_without_contractor_files_gets_the_same_report_without_that_side(
+    line: Line,
+    landing: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     day = line.days[-1]
     own = shutil.ignore_patterns("Model*")
     shutil.copytree(landing / "landing" / day, tmp_path / "landing" / day, ignore=own, copy_function=os.link)
     (tmp_path / "models").symlink_to(line.root / "models")
     monkeypatch.setenv("DASANOM_DATA", str(tmp_path))
-    for job in ("ingest", "rescore"):
-        assert defs.resolve_job_def(job).execute_in_process(partition_key=day, instance=line.instance).success
+    monkeypatch.setattr(sys, "argv", ["day.py", day])
+    runpy.run_path(str(PROJECT / "docs" / "examples" / "day.py"), run_name="__main__")
+    assert "as it would be now" in capsys.readouterr().out
+    rescore, stale = defs.resolve_job_def("rescore"), {STALE_ONLY: "true"}
+    assert rescore.execute_in_process(partition_key=day, instance=line.instance, tags=stale).success
     store = Store(str(tmp_path))
     assert store.read_day("contractor_scores", day).num_rows == 0
     assert set(store.read_day("event_matches", day)["agreement"].to_pylist()) <= {"only_us"}
