@@ -4,6 +4,7 @@ import os
 import threading
 import uuid
 import warnings
+from datetime import datetime, timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,12 +55,51 @@ def run(
     raise typer.Exit(chain.run(port, keep=not exit_))
 
 
-@app.command(context_settings=PASSED_ON, add_help_option=False)
-def simulate(context: typer.Context) -> None:
-    """Simulate recordings of a line, and the truth about them: dasanom simulate --help."""
-    from dasanom_assets.recordings.simulation import simulate as simulator
+@app.command()
+def simulate(
+    data: Annotated[str | None, typer.Option(help="data root, a local folder; by default DASANOM_DATA")] = None,
+    first_day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="ISO day")] = datetime(2026, 1, 5),
+    days: Annotated[int, typer.Option(min=1, help="number of days")] = 4,
+    threat_days: Annotated[int, typer.Option(min=0, help="threats happen on the last of them")] = 1,
+    hour: Annotated[int | None, typer.Option(help="UTC hour of the start")] = None,
+    minutes: Annotated[float | None, typer.Option(help="minutes a day")] = None,
+    channels: Annotated[int, typer.Option(help="number of channels, from channel 100 on")] = 48,
+    site: Annotated[
+        str | None, typer.Option(help="field, roadside, street, wet or plant; by default the line of the README")
+    ] = None,
+    fibre: Annotated[str | None, typer.Option(help="its name; by default north, or <site>-<seed>")] = None,
+    seed: Annotated[int | None, typer.Option(help="another seed, another line")] = None,
+    contractor: Annotated[bool, typer.Option(help="write the contractor's probabilities and power")] = True,
+    force: Annotated[bool, typer.Option("--force", help="replace recordings of the fibre on these days")] = False,
+) -> None:
+    """Simulate recordings of a line, what a contractor says of them, and the truth in truth/."""
+    from dasanom_assets.recordings.simulation.simulate import drawn_line, simulate_days
+    from dasanom_assets.settings import Settings
+    from dasanom_assets.tables.store import Store
 
-    raise typer.Exit(simulator.main(context.args))
+    store = Store(data or Settings().data)
+    chosen = {"hour": hour, "minutes": minutes, "fibre": fibre, "seed": seed}
+    if not store.is_local:
+        raise typer.BadParameter("--data must be a local folder")
+    if threat_days > days:
+        raise typer.BadParameter(f"--threat-days {threat_days} of {days} days cannot be")
+    try:
+        line = drawn_line(site, channels, **{name: value for name, value in chosen.items() if value is not None})
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    root, dates = Path(store.full("")), [first_day.date() + timedelta(days=i) for i in range(days)]
+    try:
+        simulate_days(line, dates, root, threat_days=threat_days, contractor=contractor, force=force)
+    except OSError as error:
+        console.print(f"dasanom simulate: {error}", soft_wrap=True)
+        raise typer.Exit(1) from error
+    size = f"{len(line.channels)} channels and {line.minutes:g} minutes each"
+    threats = f"threats on the last {threat_days}" if threat_days else "no threats"
+    console.print(
+        f"Simulated {days} days of fibre {line.fibre}, {size}, {threats}, in {root / 'landing'}; what is true is "
+        f"in {root / 'truth'}",
+        soft_wrap=True,
+    )
 
 
 @app.command()

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -99,11 +100,12 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with nothing but simulated recordings, and their truth."""
-    from dasanom_assets.recordings.simulation import simulate
+    from dasanom_assets.recordings.simulation.simulate import simulate_days
+    from dasanom_assets.recordings.simulation.sites import Line as SimulatedLine
 
     root = tmp_path_factory.mktemp("landing")
-    arguments = ["--data", str(root), "--days", str(len(DAYS)), "--first-day", DAYS[0]]
-    assert simulate.main([*arguments, "--channels", "32", "--minutes", "8", "--seed", "7"]) == 0
+    simulated = SimulatedLine(zones=((100, 131),), minutes=8, seed=7)
+    simulate_days(simulated, [date.fromisoformat(day) for day in DAYS], root)
     return root
 
 

@@ -3,12 +3,13 @@
 import json
 import os
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from dasanom_assets.recordings.catalogue import catalogue_day
 from dasanom_assets.recordings.signal import stretches
-from dasanom_assets.recordings.simulation import simulate
+from dasanom_assets.recordings.simulation.simulate import simulate_days
+from dasanom_assets.recordings.simulation.sites import Line
 from dasanom_assets.settings import DaskSettings, SpectrogramSettings
 from dasanom_assets.spectrograms.cluster import open_client
 from dasanom_assets.spectrograms.engine import settings_note, spectrogram_parts
@@ -22,8 +23,7 @@ FRAME, HOP, BANDS = round(SETTINGS.frame_seconds * RATE), round(SETTINGS.hop_sec
 
 def prepare(root: Path, long: Path) -> None:
     """Simulate half an hour of 64 channels, and lay eight of it one after the other for four hours."""
-    line = ["--first-day", DAY, "--days", "1", "--channels", "64", "--minutes", "30", "--seed", "1"]
-    simulate.main(["--data", str(root), *line])
+    simulate_days(Line(zones=((100, 163),), minutes=30, seed=1), [date.fromisoformat(DAY)], root)
     folder = long / "landing" / DAY
     folder.mkdir(parents=True)
     for source in sorted(root.glob("landing/*/*.bin")):

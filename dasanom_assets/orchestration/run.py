@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from dasanom_assets.tables.provenance import Freshness, Step
 from dasanom_assets.tables.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
+DEMO_DAY = date(2026, 1, 5)
+"""First of the simulated days."""
 TAG = {"dasanom/started_by": "make run", STALE_ONLY: "true"}
 UNFINISHED = [
     DagsterRunStatus.QUEUED,
@@ -104,11 +107,15 @@ def _simulate_if_empty(settings: Settings) -> None:
     if not store.is_local:
         raise RunError(f"{settings.data} has no recordings: put some into landing/<YYYY-MM-DD>/ and run again")
     from dasanom_assets.recordings.simulation import simulate
+    from dasanom_assets.recordings.simulation.sites import Line
 
     print("landing/ is empty: simulating recordings of a short line", flush=True)
     # Four ordinary days to learn from, and one with threats.
-    if simulate.main(["--data", settings.data, "--days", "5"]):
-        raise RunError("the simulator failed; see its message above")
+    days = [DEMO_DAY + timedelta(days=i) for i in range(5)]
+    try:
+        simulate.simulate_days(Line(), days, Path(store.full("")))
+    except OSError as error:
+        raise RunError(f"the simulator failed: {error}") from error
 
 
 def _drop_leftovers(instance: DagsterInstance) -> None:

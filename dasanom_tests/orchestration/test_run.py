@@ -57,10 +57,10 @@ def test_a_second_make_run_beside_the_first_is_refused(environment: dict[str, st
 def test_an_empty_landing_gets_days_enough_to_learn_from_and_one_with_threats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[str]] = []
-    monkeypatch.setattr(simulate, "main", lambda argv: asked.append(argv))
+    asked: list[tuple[int, Path]] = []
+    monkeypatch.setattr(simulate, "simulate_days", lambda line, days, root: asked.append((len(days), root)))
     _simulate_if_empty(Settings(data=str(tmp_path)))
-    assert asked == [["--data", str(tmp_path), "--days", str(ENOUGH_DAYS + 1)]]
+    assert asked == [(ENOUGH_DAYS + 1, tmp_path)]
     (tmp_path / "landing" / DAYS[0]).mkdir(parents=True)
     (tmp_path / "landing" / DAYS[0] / "some.bin").write_bytes(b"a delivery")
     _simulate_if_empty(Settings(data=str(tmp_path)))

@@ -4,16 +4,15 @@ The line is described in `sites`; `plans` decides what happens on it. What is tr
 pipeline never reads; what the contractor says goes with the recordings and is often wrong, as in life.
 """
 
-import argparse
 import os
 import shutil
-import sys
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from tqdm import tqdm
@@ -26,8 +25,6 @@ from dasanom_assets.recordings.simulation.lasting import begin_event
 from dasanom_assets.recordings.simulation.plans import ROWS_PER_SECOND, plan_events
 from dasanom_assets.recordings.simulation.sites import FAMILIES, Line, draw_site, with_threats, without_threats
 from dasanom_assets.recordings.simulation.truth import ACTIVITY, EVENTS, event_activity, event_row, replace_rows
-from dasanom_assets.settings import Settings
-from dasanom_assets.tables.store import Store
 
 
 class ExistingRecordingsError(FileExistsError):
@@ -196,76 +193,73 @@ def _write_day(
     return pa.Table.from_pylist(rows, EVENTS), pa.concat_tables([ACTIVITY.empty_table(), *activity])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Simulate days of a line; return the exit status."""
-    usual = Line.model_fields
-    parser = argparse.ArgumentParser(prog="dasanom simulate", description=__doc__)
-    add = parser.add_argument
-    add("--data", help="data root, a local folder (default: DASANOM_DATA, or data/ beside pyproject.toml)")
-    add("--first-day", type=date.fromisoformat, default=date(2026, 1, 5), help="first day (default: %(default)s)")
-    add("--days", type=int, default=4, help="number of days (default: %(default)s)")
-    add("--threat-days", type=int, default=1, help="threats happen on the last of them (default: %(default)s)")
-    add("--hour", type=int, default=usual["hour"].default, help="UTC hour of the start (default: %(default)s)")
-    add("--minutes", type=float, default=usual["minutes"].default, help="minutes a day (default: %(default)s)")
-    add("--channels", type=int, default=48, help="number of channels, from channel 100 on (default: %(default)s)")
-    add("--site", choices=FAMILIES, help="draw the line from a family of sites (default: the line of the README)")
-    add("--fibre", help=f"name of the fibre (default: {usual['fibre'].default}, or <site>-<seed>)")
-    add(
-        "--seed", type=int, default=usual["seed"].default, help="another seed, another line (default: %(default)s)"
-    )
-    add("--no-contractor", action="store_true", help="leave out the contractor's probabilities and power")
-    add("--force", action="store_true", help="replace recordings of this fibre on these days")
-    options = parser.parse_args(argv)
-    store = Store(options.data or Settings().data)
-    if not store.is_local:
-        parser.error("--data must be a local folder")
-    if not 0 <= options.threat_days <= options.days:
-        parser.error(f"--threat-days {options.threat_days} of {options.days} days cannot be")
-    try:
-        line = _line(options)
-    except ValueError as error:
-        parser.error(str(error))
-    days = [options.first_day + timedelta(days=i) for i in range(options.days)]
-    quiet = len(days) - options.threat_days
-    root = Path(store.full(""))
-    planned = [without_threats(line)] * quiet + [line] * options.threat_days
+def simulate_days(
+    line: Line,
+    days: Sequence[date],
+    root: Path,
+    *,
+    threat_days: int = 1,
+    contractor: bool = True,
+    force: bool = False,
+) -> None:
+    """Write days of a line, threats on the last of them alone, on all cores and with a bar of progress.
+
+    Parameters
+    ----------
+    line : Line
+    days : sequence of datetime.date
+    root : pathlib.Path
+        Data root.
+    threat_days : int
+        Days with threats, at most all of them.
+    contractor, force : bool
+        See `simulate`.
+
+    Raises
+    ------
+    ExistingRecordingsError
+        Where one of the days has recordings of the fibre and `force` is not set; nothing is written then.
+    """
+    quiet = len(days) - threat_days
+    planned = [without_threats(line)] * quiet + [line] * threat_days
+    if not force:
+        _refuse_existing(line.fibre, list(days), root / "landing")
+    workers = min(len(os.sched_getaffinity(0)), max(1, len(days)))
     folders = root / "landing", root / "truth"
     # disable=None: no bar where the output is no terminal.
-    with tqdm(total=line.seconds * len(days), unit="s", unit_scale=True, desc="simulating", disable=None) as bar:
-        try:
-            if not options.force:
-                _refuse_existing(line.fibre, days, root / "landing")
-            cores = len(os.sched_getaffinity(0))
-            with ProcessPoolExecutor(min(cores, max(1, len(days))), get_context("spawn")) as pool:
-                written = [
-                    pool.submit(simulate_day, site, day, *folders, contractor=not options.no_contractor)
-                    for site, day in zip(planned, days, strict=True)
-                ]
-                for done in as_completed(written):
-                    done.result()
-                    bar.update(line.seconds)
-        except OSError as error:
-            bar.close()
-            print(f"dasanom simulate: {error}", file=sys.stderr)
-            return 1
-    what = (
-        f"{len(days)} days of fibre {line.fibre}, {len(line.channels)} channels and {line.minutes:g} minutes each"
-    )
-    threats = f"threats on the last {options.threat_days}" if options.threat_days else "no threats"
-    print(f"Simulated {what}, {threats}, in {root / 'landing'}; what is true is in {root / 'truth'}")
-    return 0
+    with (
+        tqdm(total=line.seconds * len(days), unit="s", unit_scale=True, desc="simulating", disable=None) as bar,
+        ProcessPoolExecutor(workers, get_context("spawn")) as pool,
+    ):
+        written = [
+            pool.submit(simulate_day, site, day, *folders, contractor=contractor)
+            for site, day in zip(planned, days, strict=True)
+        ]
+        for done in as_completed(written):
+            done.result()
+            bar.update(line.seconds)
 
 
-def _line(options: argparse.Namespace) -> Line:
-    """Return the line that was asked for, with threats."""
-    chosen = {"hour": options.hour, "minutes": options.minutes, "seed": options.seed}
-    if options.fibre is not None:
-        chosen["fibre"] = options.fibre
-    if options.site is None:
-        return Line(zones=((100, 99 + options.channels),), **chosen)
-    site = with_threats(draw_site(options.site, options.seed, options.channels))
-    return Line.model_validate(site.model_dump() | chosen)
+def drawn_line(site: str | None, channels: int, **chosen: Any) -> Line:
+    """Return a line with threats: drawn from a family of sites, or the line of the README.
 
+    Parameters
+    ----------
+    site : str or None
+        One of `FAMILIES`, or the line of the README.
+    channels : int
+        From channel 100 on.
+    **chosen
+        Fields of `Line` that are other than usual.
 
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises
+    ------
+    ValueError
+        Where there is no such site, or the line cannot be.
+    """
+    if site is None:
+        return Line(zones=((100, 99 + channels),), **chosen)
+    if site not in FAMILIES:
+        raise ValueError(f"site {site} is none of {', '.join(FAMILIES)}")
+    drawn = with_threats(draw_site(site, chosen.get("seed", Line.model_fields["seed"].default), channels))
+    return Line.model_validate(drawn.model_dump() | chosen)

@@ -7,7 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from dasanom_assets.cli import app
 from dasanom_assets.recordings.simulation.ground import USUAL_GROUND, Background
 from dasanom_assets.recordings.simulation.kinds import KINDS
 from dasanom_assets.recordings.simulation.simulate import simulate
@@ -20,6 +23,11 @@ BUSY = {"walking": 60, "pickaxe": 60, "shovel": 60, "cutting": 60, "machine": 60
 SMALL = Line(
     zones=((100, 106), (200, 204)), minutes=1, file_minutes=0.5, events_per_hour=BUSY, snrs_db=(15.0,), seed=3
 )
+
+
+def typed(root: Path, *options: str) -> Result:
+    """What `dasanom simulate` does with a data root and options."""
+    return CliRunner().invoke(app, ["simulate", "--data", str(root), *options])
 
 
 def samples(root: Path, line: Line, day: date = DAY) -> np.ndarray:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dasanom_assets.recordings.simulation.contractor import LAG_ROWS
-from dasanom_assets.recordings.simulation.simulate import ExistingRecordingsError, main, simulate, simulate_day
-from dasanom_tests.recordings.simulation.conftest import DAY, SMALL, samples, truth
+from dasanom_assets.recordings.simulation.simulate import ExistingRecordingsError, simulate, simulate_day
+from dasanom_tests.recordings.simulation.conftest import DAY, SMALL, samples, truth, typed
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -144,24 +144,19 @@ def test_dascore_reads_back_samples_channels_and_time(small: Path) -> None:
         assert patch.attrs["fibre"] == "north"
 
 
-def test_command_writes_days_and_refuses_to_write_them_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["--data", str(tmp_path), "--days", "2", "--minutes", "1", "--channels", "4", "--fibre", "east"]
-    assert main([*arguments, "--hour", "3", "--no-contractor"]) == 0
+def test_command_writes_days_and_refuses_to_write_them_again(tmp_path: Path) -> None:
+    options = ["--days", "2", "--minutes", "1", "--channels", "4", "--fibre", "east"]
+    assert typed(tmp_path, *options, "--hour", "3", "--no-contractor").exit_code == 0
     names = sorted(path.name for path in (tmp_path / "landing").rglob("*.bin"))
     assert names == ["east_20260105T030000.bin", "east_20260106T030000.bin"]
     assert not list(tmp_path.rglob("*.prob"))
-    capsys.readouterr()
-    assert main(arguments) == 1
-    assert "--force" in capsys.readouterr().err
-    assert main([*arguments, "--force"]) == 0
+    again = typed(tmp_path, *options)
+    assert (again.exit_code, "--force" in again.output) == (1, True)
+    assert typed(tmp_path, *options, "--force").exit_code == 0
     assert not list(tmp_path.rglob("*T030000.bin"))
 
 
 @pytest.mark.parametrize("wrong", [["--channels", "0"], ["--minutes", "0.5"], ["--fibre", "a_b"]])
 def test_command_refuses_an_impossible_line(tmp_path: Path, wrong: list[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["--data", str(tmp_path), *wrong])
-    assert stopped.value.code == 2
+    assert typed(tmp_path, *wrong).exit_code == 2
     assert not list(tmp_path.iterdir())

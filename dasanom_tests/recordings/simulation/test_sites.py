@@ -11,7 +11,7 @@ import pytest
 
 from dasanom_assets.recordings.simulation.gain import Gain
 from dasanom_assets.recordings.simulation.kinds import KINDS
-from dasanom_assets.recordings.simulation.simulate import main, simulate
+from dasanom_assets.recordings.simulation.simulate import simulate
 from dasanom_assets.recordings.simulation.sites import (
     FAMILIES,
     THREATS_PER_HOUR,
@@ -20,6 +20,7 @@ from dasanom_assets.recordings.simulation.sites import (
     with_threats,
     without_threats,
 )
+from dasanom_tests.recordings.simulation.conftest import typed
 
 DAYS = [date(2026, 1, 5), date(2026, 1, 6)]
 
@@ -130,8 +131,8 @@ def test_memory_does_not_grow_with_what_crosses_a_long_line(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("arguments", [[], ["--site", "street", "--seed", "2"]])
 def test_the_command_has_threats_on_the_last_days_alone(tmp_path: Path, arguments: list[str]) -> None:
-    command = ["--data", str(tmp_path), "--days", "2", "--minutes", "8", "--channels", "8", "--no-contractor"]
-    assert main([*command, *arguments]) == 0
+    options = ["--days", "2", "--minutes", "8", "--channels", "8", "--no-contractor"]
+    assert typed(tmp_path, *options, *arguments).exit_code == 0
     threats = {name for name, kind in KINDS.items() if kind.threat}
     assert kinds(tmp_path, DAYS[0])
     assert not kinds(tmp_path, DAYS[0]) & threats
@@ -140,17 +141,15 @@ def test_the_command_has_threats_on_the_last_days_alone(tmp_path: Path, argument
 
 
 def test_the_command_writes_no_day_where_one_of_them_is_taken(tmp_path: Path) -> None:
-    command = ["--data", str(tmp_path), "--minutes", "1", "--channels", "2"]
-    assert main([*command, "--first-day", "2026-01-06", "--days", "1", "--threat-days", "0"]) == 0
-    assert main([*command, "--first-day", "2026-01-05", "--days", "2"]) == 1
+    options = ["--minutes", "1", "--channels", "2", "--first-day"]
+    assert typed(tmp_path, *options, "2026-01-06", "--days", "1", "--threat-days", "0").exit_code == 0
+    assert typed(tmp_path, *options, "2026-01-05", "--days", "2").exit_code == 1
     assert not (tmp_path / "landing" / "2026-01-05").exists()
 
 
 @pytest.mark.parametrize("wrong", [["--threat-days", "5"], ["--threat-days", "-1"], ["--site", "moon"]])
 def test_the_command_refuses_what_cannot_be(tmp_path: Path, wrong: list[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["--data", str(tmp_path), *wrong])
-    assert stopped.value.code == 2
+    assert typed(tmp_path, *wrong).exit_code == 2
 
 
 @pytest.mark.parametrize(
