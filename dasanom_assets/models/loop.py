@@ -168,7 +168,7 @@ class State:
 
 
 def prepare(train: WindowBank, validation: WindowBank, validation_windows: int) -> WindowBank:
-    """Return the windows that an epoch is judged by, spread evenly over `validation`, and take all cores.
+    """Return the windows that an epoch is judged by, spread evenly over `validation`, and take half of the cores.
 
     Raises
     ------
@@ -183,8 +183,9 @@ def prepare(train: WindowBank, validation: WindowBank, validation_windows: int) 
     if train.window_shape != validation.window_shape:
         raise ValueError(f"windows of {train.window_shape} and of {validation.window_shape} do not go together")
 
-    # Training runs alone, whatever a run that shares the machine is told by OMP_NUM_THREADS.
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    # Half of the cores, whatever OMP_NUM_THREADS says of runs that share the machine. The threads of a step wait
+    # for each other, so one that has to share its core holds up all of them.
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
     evenly = np.linspace(0, len(validation) - 1, min(len(validation), validation_windows)).astype(int)
     return validation.subset(evenly)
 
