@@ -27,6 +27,9 @@ COLUMNS: dict[str, dict[str, str]] = {
         "units": "of the samples; null where the file does not say it",
         "sha256": "digest of the file's content",
         "issues": "what was assumed, or is odd, in words",
+        "channels": "numbers of the channels in the order of the file: first..last, with :step where it is not 1",
+        "sample_type": "of the samples in the file, as NumPy names it",
+        "fibre_from": "what decided whose signal the file is, in words",
     },
     "channel_health": {
         "seconds": "of signal on the day, s",

@@ -32,6 +32,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("units", pa.string()),
             ("sha256", pa.string()),
             ("issues", pa.list_(pa.string())),
+            ("channels", pa.string()),
+            ("sample_type", pa.string()),
+            ("fibre_from", pa.string()),
         ]
     ),
     "channel_health": pa.schema(
