@@ -136,7 +136,7 @@ def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
 
     Files of exactly the same channels, time and rate, and yet of other content, cannot be one signal. Where
     format, folder or name gave them one fibre, and folders or names tell them apart, these are added to the name,
-    for all of the fibre. What a rule or a sidecar names is left as it is. Changes ``fibre`` and ``fibre_from`` of `rows`.
+    for all of the fibre. What a rule or a sidecar names is left as it is. Changes ``fibre`` and ``fibre_from``.
 
     Parameters
     ----------
