@@ -30,6 +30,10 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
         deps=[raw_recordings],
         kinds={"python", "parquet"},
         describe={"recordings": _files},
+        descriptions={
+            "recordings": steps.recordings.__doc__ or "",
+            "fibres": "Where each channel of each fibre lies, m: the one place that tells metres.",
+        },
         resources={"warn": lambda context: context.log.warning},
     )
     channel_health = step_asset(

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.recordings.bundle import bundle_of
+from dasanom_assets.recordings.fibres import fibres_before, fibres_table, spacings_of
 from dasanom_assets.recordings.file_checks import RefusedError, file_row, reason_of
 from dasanom_assets.recordings.identity import part_fibres
 from dasanom_assets.recordings.landing import landing_files, shifted
 from dasanom_assets.recordings.overlaps import SAME_RATE, resolve
 from dasanom_assets.recordings.places import number_channels, part_spacings, written
 from dasanom_assets.recordings.site_rules import read_sites
-from dasanom_assets.tables.schemas import SCHEMAS
+from dasanom_assets.tables.schemas import SCHEMAS, empty
 from dasanom_assets.tables.store import Store
 
 UNFINISHED = (".partial", ".tmp", ".part")
@@ -49,22 +50,22 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What was found: rows of `recordings`, and the files that were refused."""
+    """What was found: rows of `recordings`, the files that were refused, and rows of `fibres`."""
 
     recordings: pa.Table
     refused: list[Refusal]
+    fibres: pa.Table
 
 
-def catalogue_day(store: Store, day: str, known_m: Mapping[str, float] | None = None) -> Catalogue:
+def catalogue_day(store: Store, day: str) -> Catalogue:
     """Look at every file of a day's landing folder, and at those of the day before that run into it.
 
     Parameters
     ----------
     store : Store
     day : str
-        ISO day. A file that starts on another day than its folder's is refused.
-    known_m : mapping, optional
-        Spacing of fibres on earlier days, m.
+        ISO day. A file that starts on another day than its folder's is refused. Earlier days of `fibres` say what
+        channel numbers mean.
 
     Raises
     ------
@@ -74,7 +75,7 @@ def catalogue_day(store: Store, day: str, known_m: Mapping[str, float] | None = 
     rows, reasons = _look(store, [f["path"] for f in landing_files(store, day)], day)
     before = shifted(day, -1)
     tail, _ = _look(store, [f["path"] for f in landing_files(store, before)], before, _extent(day, 0))
-    return _catalogue(store, tail + rows, reasons, known_m or {}, {row["path"] for row in tail})
+    return _catalogue(store, tail + rows, reasons, fibres_before(store, day), {row["path"] for row in tail})
 
 
 def past_midnight(recordings: pa.Table, day: str) -> list[str]:
@@ -115,7 +116,8 @@ def adjoining(store: Store, day: str) -> pa.Table:
         rows += near_midnight
     start, end = _extent(day, 0)
     outside = [{**row, "sha256": None} for row in rows if row["end"] <= start or row["start"] >= end]
-    return _table(sorted(_settled(outside, {})[0], key=lambda row: row["path"]))
+    known_m = spacings_of(store.read_day("fibres", day)) if store.has_day("fibres", day) else {}
+    return _table(sorted(_settled(outside, known_m)[0], key=lambda row: row["path"]))
 
 
 def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) -> Catalogue:
@@ -135,7 +137,7 @@ def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) 
     Catalogue
         Rows by fibre and start.
     """
-    return _catalogue(store, *_look(store, paths, day), {})
+    return _catalogue(store, *_look(store, paths, day), empty("fibres"))
 
 
 def _look(
@@ -165,18 +167,19 @@ def _catalogue(
     store: Store,
     rows: list[dict[str, Any]],
     reasons: dict[str, str],
-    known_m: Mapping[str, float],
+    before: pa.Table,
     of_day_before: Collection[str] = (),
 ) -> Catalogue:
     with ThreadPoolExecutor(DIGEST_THREADS) as pool:
         digests = dict(pool.map(lambda p: (p, store.digest(p)), [*(row["path"] for row in rows), *reasons]))
     for row in rows:
         row["sha256"] = digests[row["path"]]
-    rows, copies = _settled(rows, known_m)
+    rows, copies = _settled(rows, spacings_of(before))
     reasons = reasons | {path: why for path, why in copies.items() if path not in of_day_before}
     return Catalogue(
         _table(rows),
         [Refusal(p, digests[p], store.fs.size(store.full(p)), reasons[p]) for p in sorted(reasons)],
+        fibres_table(rows, before),
     )
 
 

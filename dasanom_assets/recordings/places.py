@@ -88,7 +88,10 @@ def number_channels(rows: Sequence[dict[str, Any]], known_m: Mapping[str, float]
         for row in of_fibre:
             if row["channels"] is None:
                 _number(row, common, whence)
-            row["channel_spacing_m"] = row.get("ruled_m") or row["channel_spacing_m"]
+            if ruled := row.get("ruled_m"):
+                if row["distance"] is not None and row["channel_spacing_m"]:
+                    row["distance"] = row["distance"] * (ruled / row["channel_spacing_m"])
+                row["channel_spacing_m"] = ruled
             if row["site"] is not None:
                 row["channels"] = (row["channels"] + row["site"].channel_offset).astype(np.int32)
 
@@ -142,7 +145,7 @@ def _number(row: dict[str, Any], common: float | None, whence: str) -> None:
                 )
     channels = None if spacing is None else _multiples(distance, spacing)
     if channels is None:
-        channels = np.arange(n)
+        channels, row["distance"] = np.arange(n), None
         row["issues"].append("its distances do not tell its channels apart; they are counted from 0")
     row["channels"] = channels.astype(np.int32)
 
@@ -209,7 +212,11 @@ def part_spacings(rows: Sequence[dict[str, Any]], known_m: Mapping[str, float]) 
     for fibre, of_fibre in fibres.items():
         first = min(of_fibre, key=lambda row: (row["start"], row["channel_spacing_m"], row["path"]))
         usual = known_m.get(fibre, first["channel_spacing_m"])
-        if all(same_spacing(row["channel_spacing_m"], usual) for row in of_fibre):
+        if (
+            fibre not in known_m and (f"{fibre}-{usual:.4g}m") in known_m
+        ):  # a day without the fibre's first spacing
+            usual = 0.0
+        if usual and all(same_spacing(row["channel_spacing_m"], usual) for row in of_fibre):
             continue
         for row in of_fibre:
             if finer := next((other for other in of_fibre if _is_copy(row, other)), None):
@@ -217,13 +224,14 @@ def part_spacings(rows: Sequence[dict[str, Any]], known_m: Mapping[str, float]) 
                     f"a copy of {finer['path']} with a channel every {row['channel_spacing_m']:g} m instead of "
                     f"{finer['channel_spacing_m']:g} m; the finer one is used"
                 )
+        known = f"{usual:g} m" if usual else "as before"
         for row in of_fibre:
             spacing = row["channel_spacing_m"]
-            if not same_spacing(spacing, usual) and row["path"] not in copies:
+            if (not usual or not same_spacing(spacing, usual)) and row["path"] not in copies:
                 row["fibre"] = f"{fibre}-{spacing:.4g}m"
                 row["issues"].append(
-                    f"its channels lie {spacing:g} m apart and not {usual:g} m, so that the same number is "
-                    f"another place: it is kept apart from {fibre}; name it in sites.toml"
+                    f"its channels lie {spacing:g} m apart and not {known}, so that the same number is another place: "
+                    f"it is kept apart from {fibre}; name it in sites.toml"
                 )
     return copies
 

@@ -64,12 +64,10 @@ class Sidecar:
 
     @property
     def distance_m(self) -> np.ndarray | None:
-        """Distance of each channel, m, float64, shape (n_channels,); None where the spacing is not known."""
-        if self.channel_spacing_m is None:
+        """Distance of each channel, m, float64, shape (n_channels,); None where the sidecar does not say it."""
+        if self.channel_spacing_m is None or self.first_channel_distance_m is None:
             return None
-        first_m, first = self.first_channel_distance_m, self.channels[0]
-        metres = self.channels.astype(float) * self.channel_spacing_m
-        return metres if first_m is None else metres + (first_m - first * self.channel_spacing_m)
+        return self.first_channel_distance_m + (self.channels - self.channels[0]) * self.channel_spacing_m
 
 
 def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:

@@ -20,7 +20,7 @@ def files_in_landing(store: Store, models: Store, day: str) -> dict[str, str | N
     }
 
 
-@step("recordings", inputs=files_in_landing, code="2")
+@step("recordings", "fibres", inputs=files_in_landing, code="2")
 def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
     """Catalogue of the day's readable files; refused ones go to `quarantine/` with a reason."""
     from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight, write_quarantine
@@ -33,6 +33,7 @@ def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
         "past_midnight": past_midnight(catalogue.recordings, day.iso),
         "refused": [[refusal.path, refusal.reason] for refusal in catalogue.refused],
     }
+    day.write("fibres", catalogue.fibres)
     day.write("recordings", catalogue.recordings, note)
 
 
