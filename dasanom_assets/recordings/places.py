@@ -230,8 +230,8 @@ def part_spacings(rows: Sequence[dict[str, Any]], known_m: Mapping[str, float]) 
             if (not usual or not same_spacing(spacing, usual)) and row["path"] not in copies:
                 row["fibre"] = f"{fibre}-{spacing:.4g}m"
                 row["issues"].append(
-                    f"its channels lie {spacing:g} m apart and not {known}, so that the same number is another place: "
-                    f"it is kept apart from {fibre}; name it in sites.toml"
+                    f"its channels lie {spacing:g} m apart and not {known}, so that the same number is another "
+                    f"place: it is kept apart from {fibre}; name it in sites.toml"
                 )
     return copies
 
