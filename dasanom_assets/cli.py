@@ -110,7 +110,7 @@ def inspect(file: Annotated[Path, typer.Argument(help="a recording", exists=Fals
     if not file.is_file():
         console.print(f"{file} is no file", soft_wrap=True)
         raise typer.Exit(1)
-    path = file.resolve()
+    path = Path(os.path.abspath(file))  # not resolved: landing/ may be a link
     # In landing/, folders tell of the fibre, and rules of the site are looked for beside it.
     root = next((folder.parent for folder in path.parents if folder.name == "landing"), path.parent)
     try:

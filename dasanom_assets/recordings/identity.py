@@ -146,7 +146,7 @@ def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
     tellers: tuple[tuple[str, Callable[[str], str]], ...] = (
         ("folder", folder_name),
         ("name", file_name),
-        ("name", lambda below: "" if _STAMP.search(_stem(below)) else _without_processing(_stem(below))),
+        ("name", _whole_name),
     )
     for what, teller in tellers:
         groups = defaultdict(list)
@@ -167,8 +167,12 @@ def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
                 )
 
 
-def _without_processing(stem: str) -> str:
-    return "_".join(word for word in re.split(r"[\s_]+", composed(stem)) if not _COPY.fullmatch(word))
+def _whole_name(below: str) -> str:
+    """Return the name of a file before its time, with counters: they may be those of lines or channels."""
+    stem = composed(_stem(below))
+    if stamp := _STAMP.search(stem):
+        stem = stem[: stamp.start()].strip(_EDGES)
+    return "_".join(word for word in re.split(r"[\s_]+", stem) if not _COPY.fullmatch(word))
 
 
 def _contradict(rows: Sequence[dict[str, Any]], told: Mapping[str, str]) -> bool:

@@ -9,6 +9,9 @@ import numpy as np
 SAME_RATE = 0.01
 """Share by which the rates of two files may differ, so that neither is the finer."""
 
+LEAST_SECONDS = 1.0
+"""Of a file beside a finer one, so that what rounding leaves at its ends is no signal of another rate."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -145,6 +148,8 @@ def _free(file: _File, others: list[_File]) -> tuple[list[Part], list[Overlap]]:
         ]
         groups = [(columns, spans) for columns, spans in split if len(columns)]
     parts = [Part(file.row, columns, *span) for columns, spans in groups for span in _gaps(spans, n)]
+    if any(overlap.other["sampling_rate_hz"] > rate * (1 + SAME_RATE) for overlap in covering):
+        parts = [part for part in parts if part.last - part.first >= rate * LEAST_SECONDS]
     return _joined(parts), covering
 
 

@@ -18,7 +18,7 @@ LEAST_SPACING = 0.05
 
 
 def told_places(patch: Any) -> dict[str, Any]:
-    """Return what a DASCore patch says of its channels.
+    """Return what a DASCore patch, time first, says of its channels.
 
     Returns
     -------
@@ -26,22 +26,23 @@ def told_places(patch: Any) -> dict[str, Any]:
         ``channels``: int32 numbers, where it has a coordinate ``channel``, else None. ``distance``: float64, shape
         (n_channels,), in m where ``says_unit``; None where it has channels only. ``channel_spacing_m``: None where
         they are not evenly spaced.
-
-    Raises
-    ------
-    ValueError
-        Where distances are in no unit of length.
     """
+    n = patch.shape[1]
     channels = None
     if "channel" in patch.coords.coord_map:
-        channels = np.asarray(patch.coords.get_array("channel")).astype(np.int32)
+        numbers = np.asarray(patch.coords.get_array("channel"))
+        if numbers.shape == (n,) and np.isfinite(numbers).all():
+            channels = numbers.astype(np.int32)
     if "distance" not in patch.coords.coord_map:
+        channels = np.arange(n, dtype=np.int32) if channels is None else channels
         return {"channels": channels, "distance": None, "says_unit": True, "channel_spacing_m": None}
     coordinate = patch.get_coord("distance")
     distance = np.asarray(coordinate.values, float)
     factor = 1.0 if coordinate.units is None else _metres(coordinate.units)
     step = coordinate.step
-    spacing = abs(float(step)) * factor if step is not None and np.isfinite(step) and step != 0 else None
+    spacing = None
+    if np.isfinite(factor) and step is not None and np.isfinite(step) and step != 0:
+        spacing = abs(float(step)) * factor
     return {
         "channels": channels,
         "distance": distance * factor,
@@ -51,13 +52,13 @@ def told_places(patch: Any) -> dict[str, Any]:
 
 
 def _metres(units: Any) -> float:
-    """Return how many metres a unit of DASCore is."""
+    """Return how many metres a unit of DASCore is; NaN where it is no length."""
     from dascore.units import convert_units
 
     try:
         return float(convert_units(1.0, "m", units))
-    except Exception as error:  # of several libraries
-        raise ValueError(f"its distances are in {units}, which is no length") from error
+    except Exception:  # of several libraries
+        return float("nan")
 
 
 def number_channels(rows: Sequence[dict[str, Any]], known_m: Mapping[str, float]) -> None:

@@ -36,7 +36,7 @@ class Site(BaseModel):
         default_factory=dict,
         description="what the format or the sidecar says, as station, network, instrument_id",
     )
-    channel_offset: int = Field(0, description="added to the channel numbers")
+    channel_offset: int = Field(0, ge=-(10**9), le=10**9, description="added to the channel numbers")
     spacing_m: float | None = Field(None, gt=0, description="from one channel to the next, m")
     distance_unit: Literal["m", "km", "ft"] | None = Field(None, description="in which a file's distances are")
     time_zone: str = Field("UTC", description="of times in the names of bundles")

@@ -125,6 +125,21 @@ def test_counters_of_files_at_the_same_time_are_names(tmp_path: Path) -> None:
     assert [signal.fibre for signal in look(tmp_path)[1]] == ["line_1", "line_2"]
 
 
+def test_channels_that_only_names_tell_apart_are_not_dropped(tmp_path: Path) -> None:
+    for name in ("ch001_20260105T100000.h5", "ch002_20260105T100000.h5"):
+        deliver(tmp_path, name, distance=np.zeros(1))
+    assert [signal.fibre for signal in look(tmp_path)[1]] == ["fibre-ch001", "fibre-ch002"]
+
+
+def test_what_a_decimated_copy_has_beyond_the_recording_is_used_from_a_second_on(tmp_path: Path) -> None:
+    deliver(tmp_path, "north_20260105T100001.h5", 1, samples=1000)
+    deliver(tmp_path, "north_20260105T095957_dec.h5", -3, samples=725, rate=50)
+    assert [(signal.sampling_rate_hz, signal.n_samples) for signal in look(tmp_path)[1]] == [
+        (50, 200),
+        (100, 1000),
+    ]
+
+
 def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
     first = tmp_path / deliver(tmp_path, "boxA/rec_1.h5")
     (first.parent / "rec_1 (1).h5").write_bytes(first.read_bytes())

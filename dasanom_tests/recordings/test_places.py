@@ -73,6 +73,12 @@ def test_feet_and_kilometres_become_metres(tmp_path: Path, units: str, in_metres
     assert row["channels"] == "100..103"
 
 
+def test_distances_in_no_unit_of_length_are_said(tmp_path: Path) -> None:
+    deliver(tmp_path, "north_1.h5", distance=np.arange(3.0) + 5, units="s")
+    channels, (issue,) = numbered(tmp_path)
+    assert (channels, "counted from 0" in issue) == ([0, 1, 2], True)
+
+
 def test_a_unit_of_a_rule_counts_where_a_file_says_none(tmp_path: Path) -> None:
     (tmp_path / "sites.toml").write_text('[[site]]\nfibre = "north"\ndistance_unit = "km"')
     deliver(tmp_path, "x.h5", distance=np.arange(4) * 0.002)
