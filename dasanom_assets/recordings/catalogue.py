@@ -241,22 +241,24 @@ def _note_gaps(rows: list[dict[str, Any]]) -> None:
 
     Changes `rows`, which are sorted by fibre and start.
     """
-    latest: dict[tuple[str, bytes], dict[str, Any]] = {}  # the one that ends last, of each fibre and channels
+    latest: dict[
+        str, dict[bytes, tuple[int, int, dict[str, Any]]]
+    ] = {}  # the one that ends last, by fibre, channels
     for row in rows:
-        fibre, channels = row["fibre"], row["channels"]
-        key = fibre, channels.tobytes()
+        channels, of_fibre = row["channels"], latest.setdefault(row["fibre"], {})
+        key, lowest, highest = channels.tobytes(), int(channels.min()), int(channels.max())
         earlier = [
             other
-            for name, other in latest.items()
-            if name == key or (name[0] == fibre and np.isin(channels, other["channels"]).any())
+            for known, (first, last, other) in of_fibre.items()
+            if known == key or (first <= highest and last >= lowest and np.isin(channels, other["channels"]).any())
         ]
         if earlier:
             before = max(earlier, key=lambda other: other["end"])
             late = (row["start"] - before["end"]) / 1e9
             if late * row["sampling_rate_hz"] > 0.5:
                 row["issues"].append(f"{late:.3f} s are missing after {PurePosixPath(before['path']).name}")
-        if key not in latest or latest[key]["end"] < row["end"]:
-            latest[key] = row
+        if key not in of_fibre or of_fibre[key][2]["end"] < row["end"]:
+            of_fibre[key] = lowest, highest, row
 
 
 def _note_overlaps(rows: list[dict[str, Any]]) -> None:

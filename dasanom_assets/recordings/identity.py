@@ -177,18 +177,18 @@ def _whole_name(below: str) -> str:
 
 def _contradict(rows: Sequence[dict[str, Any]], told: Mapping[str, str]) -> bool:
     """Whether two files that are told apart have the same channels at the same time and rate."""
-    live: list[dict[str, Any]] = []
+    live: dict[bytes, list[dict[str, Any]]] = defaultdict(list)  # by channels
     for row in sorted(rows, key=lambda row: row["start"]):
-        live = [other for other in live if other["end"] > row["start"]]
-        for other in live:
+        same = np.unique(row["channels"]).tobytes()
+        live[same] = [other for other in live[same] if other["end"] > row["start"]]
+        for other in live[same]:
             shorter = min(row["end"] - row["start"], other["end"] - other["start"])
             if (
                 told[row["path"]] != told[other["path"]]
                 and min(row["end"], other["end"]) - row["start"] > SAME_TIME * shorter
                 and abs(row["sampling_rate_hz"] / other["sampling_rate_hz"] - 1) < 0.01
                 and row["sha256"] != other["sha256"]
-                and np.array_equal(np.unique(row["channels"]), np.unique(other["channels"]))
             ):
                 return True
-        live.append(row)
+        live[same].append(row)
     return False
