@@ -142,14 +142,22 @@ def score(days: Days = None) -> None:
 
 @app.command()
 def inspect(file: Annotated[Path, typer.Argument(help="a recording", exists=False)]) -> None:
-    """Say what a file is taken for, or why it is refused."""
+    """Say what a file is taken for, whose signal it is and what decided that, or why it is refused."""
     from dasanom_assets.recordings.catalogue import catalogue_files
+    from dasanom_assets.recordings.site_rules import SitesError
     from dasanom_assets.tables.store import Store
 
     if not file.is_file():
         console.print(f"{file} is no file", soft_wrap=True)
         raise typer.Exit(1)
-    catalogue = catalogue_files(Store(str(file.resolve().parent)), [file.name])
+    path = Path(os.path.abspath(file))  # not resolved: landing/ may be a link
+    # In landing/, folders tell of the fibre, and rules of the site are looked for beside it.
+    root = next((folder.parent for folder in path.parents if folder.name == "landing"), path.parent)
+    try:
+        catalogue = catalogue_files(Store(str(root)), [path.relative_to(root).as_posix()])
+    except SitesError as error:
+        console.print(str(error), soft_wrap=True)
+        raise typer.Exit(1) from error
     for refusal in catalogue.refused:
         console.print(f"refused: {refusal.reason}")
     table = Table(show_header=False, box=None)

@@ -26,6 +26,21 @@ def test_a_recording_is_inspected(tmp_path: Path) -> None:
     assert shown.exit_code == 0
     assert "north" in shown.output
     assert "sampling_rate_hz" in shown.output
+    assert "the file's name" in shown.output
+
+
+def test_an_inspected_file_of_landing_is_told_by_its_folder_and_the_rules(tmp_path: Path) -> None:
+    folder = tmp_path / "landing" / "2026-01-05" / "boxA"
+    (tmp_path / deliver(tmp_path, "2026-01-05", "20260105T100000")).parent.joinpath("boxA").mkdir()
+    for path in folder.parent.glob("*.bin*"):
+        path.rename(folder / path.name)
+    file = str(folder / "20260105T100000.bin")
+    assert "the folder" in runner.invoke(app, ["inspect", file]).output
+    (tmp_path / "sites.toml").write_text('[[site]]\nfolder = "boxA"\nfibre = "west"')
+    assert "rule 1 of sites.toml" in runner.invoke(app, ["inspect", file]).output
+    (tmp_path / "sites.toml").write_text("[[site]]")
+    refused = runner.invoke(app, ["inspect", file])
+    assert (refused.exit_code, "fibre: Field required" in refused.output.replace("\n", " ")) == (1, True)
 
 
 @pytest.mark.parametrize(

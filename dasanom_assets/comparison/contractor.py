@@ -1,5 +1,6 @@
 """The contractor's files as tables, and its alarms as events."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 from dasanom_assets.detection.events.components import STEPS_APART, components, members
 from dasanom_assets.detection.events.outlines import KEY, ORDER, THREATS, event_id
 from dasanom_assets.recordings.bundle import contractor_files
+from dasanom_assets.recordings.places import parsed
 from dasanom_assets.recordings.sidecar import SIDECAR, read_sidecar
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -57,7 +59,11 @@ def contractor_scores(
     parts: list[pa.Table] = []
     notes: dict[str, Any] = {"files": [], "left_out": [], "rows_sum_to_one": None, "share_summing_to_one": None}
     listings: dict[str, list[str]] = {}
-    for path in recordings.sort_by([("start", "ascending"), ("path", "ascending")])["path"].to_pylist():
+    rows = recordings.sort_by([("start", "ascending"), ("path", "ascending")])
+    starts = rows["start"].cast(pa.int64()).to_pylist()
+    for start_ns, path, fibre, channels in zip(
+        starts, *(rows[name].to_pylist() for name in ("path", "fibre", "channels")), strict=True
+    ):
         if not path.endswith(".bin"):
             continue
         folder = path.rpartition("/")[0]
@@ -67,7 +73,8 @@ def contractor_scores(
         if not models:
             continue
         with store.local(path, path + SIDECAR) as local:
-            sidecar = read_sidecar(local)
+            # Whose channels they are, and when, may be a rule of the site: see `recordings.identity`.
+            sidecar = replace(read_sidecar(local), fibre=fibre, start_ns=start_ns, channels=parsed(channels))
         _, prob_path, power_path = models[0]
         n_channels = len(sidecar.channels)
         # The margin keeps rounding from adding a row of no length.

@@ -14,6 +14,7 @@ from dasanom_assets.comparison.report import Findings
 from dasanom_assets.comparison.waterfall import Panels
 from dasanom_assets.detection.calibration.rates import Rates
 from dasanom_assets.detection.detectors.clustering import QUALITY_WINDOWS, cluster_quality
+from dasanom_assets.detection.reference.drift import unknown_fibres
 from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.detection.reference.promise import promise
 from dasanom_assets.models import checkpoints
@@ -189,6 +190,9 @@ def day_findings(
         points=points,
         event_agreement=agreement.agreement_summary(table["event_matches"], hours) if both_sides else None,
         window_agreement=agreement.window_agreement(who) if both_sides else None,
+        unknown=unknown_fibres(
+            table["anomaly_scores"].group_by(["fibre", "channel"]).aggregate([]), reference.usual
+        ),
         model_version=reference.version,
         vae_version=reference.vae_version,
     )

@@ -68,6 +68,8 @@ class Findings:
     event_agreement, window_agreement : mapping or None
         ``positive_agreement`` of events; ``positive_agreement``, ``kappa`` and ``ac1`` of windows. None without
         contractor files.
+    unknown : sequence of str
+        Which fibres the model has not learned from, in words; see `drift.unknown_fibres`.
     model_version, vae_version : str
         What scored the day.
     """
@@ -92,6 +94,7 @@ class Findings:
     points: EmbeddingMap | None
     event_agreement: Mapping[str, float | None] | None
     window_agreement: Mapping[str, float | None] | None
+    unknown: Sequence[str]
     model_version: str
     vae_version: str
 

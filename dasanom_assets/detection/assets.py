@@ -175,7 +175,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             steps.anomaly_events,
             deps=[
                 dg.AssetDep("anomaly_scores", partition_mapping=with_day_before),
-                *("cluster_labels", "contractor_scores", live_model),
+                *("fibres", "cluster_labels", "contractor_scores", live_model),
                 *steps.INPUTS,
             ],
             kinds=tables,

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from dasanom_assets.models import checkpoints
 from dasanom_assets.recordings.landing import landing_days, landing_files
+from dasanom_assets.recordings.site_rules import SitesError, read_sites
 from dasanom_assets.settings import Settings, unknown_variables
 from dasanom_assets.tables.store import Store
 
@@ -73,7 +74,14 @@ def examine(port: int, environment: Mapping[str, str] | None = None) -> Iterator
             "pip install what it names, or set DASANOM_DATA",
         )
         return
-    checks: tuple[Callable[[Store], Iterator[Finding]], ...] = (_landing, _clock, _readers, _disk, _leftovers)
+    checks: tuple[Callable[[Store], Iterator[Finding]], ...] = (
+        _sites,
+        _landing,
+        _clock,
+        _readers,
+        _disk,
+        _leftovers,
+    )
     for check in checks:
         yield from check(store)
     yield from _model(store, settings)
@@ -103,6 +111,13 @@ def _port(port: int) -> Iterator[Finding]:
         except OSError:
             remedy = f"stop the program that has it, or take another: dasanom run --port {port + 1}"
             yield Finding(f"port {port} of 127.0.0.1 is in use", remedy)
+
+
+def _sites(store: Store) -> Iterator[Finding]:
+    try:
+        read_sites(store)
+    except SitesError as error:
+        yield Finding(str(error), "mend the rule: no day is ingested before; docs/engineers.md has an example")
 
 
 def _landing(store: Store) -> Iterator[Finding]:

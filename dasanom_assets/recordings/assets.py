@@ -30,6 +30,10 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
         deps=[raw_recordings],
         kinds={"python", "parquet"},
         describe={"recordings": _files},
+        descriptions={
+            "recordings": steps.recordings.__doc__ or "",
+            "fibres": "Where each channel of each fibre lies, m: the one place that tells metres.",
+        },
         resources={"warn": lambda context: context.log.warning},
     )
     channel_health = step_asset(
@@ -50,10 +54,12 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
 def _files(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     table = store.read_day("recordings", day).to_pydict()
     refused = store.metadata("recordings", day)["refused"]
+    decided = sorted({f"{fibre}: {by}" for fibre, by in zip(table["fibre"], table["fibre_from"], strict=True)})
     hours = sum(n / r for n, r in zip(table["n_samples"], table["sampling_rate_hz"], strict=True)) / 3600
     return {
         "hours": round(hours, 4),
         "fibres": sorted(set(table["fibre"])),
+        "fibres_decided_by": decided[:LISTED_FILES],
         "refused": len(refused),
         "files": dg.MetadataValue.md(_file_list(table, refused)),
     }
@@ -69,11 +75,13 @@ def _states(store: Store, day: str, settings: Settings) -> dict[str, Any]:
 
 def _file_list(table: dict[str, list[Any]], refused: list[list[str]]) -> str:
     """Return the day's files as a Markdown table, refused ones first."""
-    rows = [f"| {path} | refused | | | | {reason.replace('|', '/')} |" for path, reason in refused]
-    columns = ("path", "format", "start", "sampling_rate_hz", "n_channels", "issues")
-    for path, kind, start, rate, channels, issues in zip(*(table[c] for c in columns), strict=True):
-        remarks = "; ".join(issues or []).replace("|", "/")
-        rows.append(f"| {path} | {kind} | {start:%Y-%m-%d %H:%M:%S} | {rate:g} | {channels} | {remarks} |")
+    rows = [f"| {path} | refused | | | | | {reason.replace('|', '/')} |" for path, reason in refused]
+    columns = ("path", "fibre", "format", "start", "sampling_rate_hz", "n_channels", "issues")
+    for path, fibre, kind, start, rate, channels, issues in zip(*(table[c] for c in columns), strict=True):
+        name, remarks = (text.replace("|", "/") for text in (fibre, "; ".join(issues or [])))
+        rows.append(
+            f"| {path} | {name} | {kind} | {start:%Y-%m-%d %H:%M:%S} | {rate:g} | {channels} | {remarks} |"
+        )
     more = len(rows) - LISTED_FILES
-    head = ["| file | format | start | rate (Hz) | channels | remarks |", "|---" * 6 + "|"]
-    return "\n".join(head + rows[:LISTED_FILES] + [f"| … and {more} more | | | | | |"] * (more > 0))
+    head = ["| file | fibre | format | start | rate (Hz) | channels | remarks |", "|---" * 7 + "|"]
+    return "\n".join(head + rows[:LISTED_FILES] + [f"| … and {more} more | | | | | | |"] * (more > 0))

@@ -14,6 +14,7 @@ import numpy as np
 from dascore.core import get_coord, get_coord_manager
 from dascore.io import FiberIO
 
+from dasanom_assets.recordings.identity import identify
 from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
 
 CONTRACTOR_ENDINGS = ("_prob.prob", "_power.pow")
@@ -83,7 +84,7 @@ class VendorBundleV1(FiberIO):
     def scan(self, resource: Path, **kwargs: Any) -> list[dc.PatchAttrs]:
         """Return the attributes of the one patch of a bundle; raises as `read_sidecar`."""
         sidecar = read_sidecar(resource)
-        return [_attrs(sidecar, coords=_coords(sidecar), path=str(resource), format=self)]
+        return [_attrs(sidecar, Path(resource), coords=_coords(sidecar), path=str(resource), format=self)]
 
     def read(
         self,
@@ -118,7 +119,9 @@ class VendorBundleV1(FiberIO):
             coords, data = coords.select(data, **limits)
         if not data.size:
             return dc.spool([])
-        patch = dc.Patch(data=np.array(data), coords=coords, attrs=_attrs(sidecar), dims=("time", "distance"))
+        patch = dc.Patch(
+            data=np.array(data), coords=coords, attrs=_attrs(sidecar, Path(resource)), dims=("time", "distance")
+        )
         return dc.spool([patch])
 
 
@@ -134,11 +137,12 @@ def _coords(sidecar: Sidecar) -> Any:
     return get_coord_manager(coords=coords, dims=("time", "distance"))
 
 
-def _attrs(sidecar: Sidecar, format: VendorBundleV1 | None = None, **more: Any) -> BundleAttrs:
+def _attrs(sidecar: Sidecar, file: Path, format: VendorBundleV1 | None = None, **more: Any) -> BundleAttrs:
     if format is not None:
         more |= {"file_format": format.name, "file_version": format.version}
     if sidecar.gauge_length_m is not None:
         more["gauge_length"] = sidecar.gauge_length_m
     if sidecar.units:
         more["data_units"] = sidecar.units
-    return BundleAttrs(fibre=sidecar.fibre, tag=sidecar.fibre[:100], **more)
+    fibre, _, _ = identify(file.name, (), {}, sidecar.fibre)
+    return BundleAttrs(fibre=fibre, tag=fibre[:100], **more)

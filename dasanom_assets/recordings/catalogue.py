@@ -1,7 +1,7 @@
 """What is readable of a day's delivery, and what is refused with which reason."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -11,9 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.recordings.bundle import bundle_of
+from dasanom_assets.recordings.fibres import fibres_before, fibres_table, spacings_of
 from dasanom_assets.recordings.file_checks import RefusedError, file_row, reason_of
+from dasanom_assets.recordings.identity import part_fibres
 from dasanom_assets.recordings.landing import landing_files, shifted
-from dasanom_assets.tables.schemas import SCHEMAS
+from dasanom_assets.recordings.overlaps import SAME_RATE, resolve
+from dasanom_assets.recordings.places import number_channels, part_spacings, written
+from dasanom_assets.recordings.site_rules import read_sites
+from dasanom_assets.tables.schemas import SCHEMAS, empty
 from dasanom_assets.tables.store import Store
 
 UNFINISHED = (".partial", ".tmp", ".part")
@@ -45,10 +50,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What was found: rows of `recordings`, and the files that were refused."""
+    """What was found: rows of `recordings`, the files that were refused, and rows of `fibres`."""
 
     recordings: pa.Table
     refused: list[Refusal]
+    fibres: pa.Table
 
 
 def catalogue_day(store: Store, day: str) -> Catalogue:
@@ -58,12 +64,18 @@ def catalogue_day(store: Store, day: str) -> Catalogue:
     ----------
     store : Store
     day : str
-        ISO day. A file that starts on another day than its folder's is refused.
+        ISO day. A file that starts on another day than its folder's is refused. Earlier days of `fibres` say what
+        channel numbers mean.
+
+    Raises
+    ------
+    SitesError
+        See `site_rules.read_sites`.
     """
     rows, reasons = _look(store, [f["path"] for f in landing_files(store, day)], day)
     before = shifted(day, -1)
     tail, _ = _look(store, [f["path"] for f in landing_files(store, before)], before, _extent(day, 0))
-    return _catalogue(store, tail + rows, reasons)
+    return _catalogue(store, tail + rows, reasons, fibres_before(store, day), {row["path"] for row in tail})
 
 
 def past_midnight(recordings: pa.Table, day: str) -> list[str]:
@@ -104,8 +116,8 @@ def adjoining(store: Store, day: str) -> pa.Table:
         rows += near_midnight
     start, end = _extent(day, 0)
     outside = [{**row, "sha256": None} for row in rows if row["end"] <= start or row["start"] >= end]
-    columns = SCHEMAS["recordings"].names
-    return pa.Table.from_pylist([{name: r[name] for name in columns} for r in outside], SCHEMAS["recordings"])
+    known_m = spacings_of(store.read_day("fibres", day)) if store.has_day("fibres", day) else {}
+    return _table(sorted(_settled(outside, known_m)[0], key=lambda row: row["path"]))
 
 
 def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) -> Catalogue:
@@ -125,7 +137,7 @@ def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) 
     Catalogue
         Rows by fibre and start.
     """
-    return _catalogue(store, *_look(store, paths, day))
+    return _catalogue(store, *_look(store, paths, day), empty("fibres"))
 
 
 def _look(
@@ -133,15 +145,16 @@ def _look(
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return a row for each file that can be used, and the reason for each that cannot.
 
-    A row lacks its digest and has the ``channels`` beside the columns of `recordings`. Files wholly outside of
+    A row is that of `file_row`. Files wholly outside of
     `extent`, ns since 1970, are among those that cannot be used, and are not read.
     """
     known = {p for p in paths if not PurePosixPath(p).name.startswith(".") and not p.endswith(UNFINISHED)}
     rows, reasons = [], {}
+    rules = read_sites(store)
     for path in sorted(p for p in known if bundle_of(p) not in known):
         # Whatever a foreign reader raises at a foreign file becomes a record in quarantine, and the day goes on.
         try:
-            row = file_row(store, path, extent)
+            row = file_row(store, path, extent, rules)
             if day is not None:
                 _require_day(row["start"], day)
             rows.append(row)
@@ -150,17 +163,52 @@ def _look(
     return rows, reasons
 
 
-def _catalogue(store: Store, rows: list[dict[str, Any]], reasons: dict[str, str]) -> Catalogue:
-    rows = sorted(rows, key=lambda row: (row["fibre"], row["start"], row["path"]))
-    _note_neighbours(rows)
-    columns = SCHEMAS["recordings"].names
+def _catalogue(
+    store: Store,
+    rows: list[dict[str, Any]],
+    reasons: dict[str, str],
+    before: pa.Table,
+    of_day_before: Collection[str] = (),
+) -> Catalogue:
     with ThreadPoolExecutor(DIGEST_THREADS) as pool:
         digests = dict(pool.map(lambda p: (p, store.digest(p)), [*(row["path"] for row in rows), *reasons]))
-    table = [{**row, "sha256": digests[row["path"]]} for row in rows]
+    for row in rows:
+        row["sha256"] = digests[row["path"]]
+    rows, copies = _settled(rows, spacings_of(before))
+    reasons = reasons | {path: why for path, why in copies.items() if path not in of_day_before}
     return Catalogue(
-        pa.Table.from_pylist([{name: row[name] for name in columns} for row in table], SCHEMAS["recordings"]),
-        [Refusal(p, digests[p], store.fs.size(store.full(p)), reason) for p, reason in reasons.items()],
+        _table(rows),
+        [Refusal(p, digests[p], store.fs.size(store.full(p)), reasons[p]) for p in sorted(reasons)],
+        fibres_table(rows, before),
     )
+
+
+def _settled(
+    rows: list[dict[str, Any]], known_m: Mapping[str, float]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Decide what takes all files together; return rows by fibre and start, and why others are copies."""
+    number_channels(rows, known_m)
+    part_fibres(rows)
+    copies = part_spacings(rows, known_m)
+    rows = [row for row in rows if row["path"] not in copies]
+    rows.sort(key=lambda row: (row["fibre"], row["start"], row["path"]))
+    _note_gaps(rows)
+    _note_overlaps(rows)
+    return rows, copies
+
+
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    schema = SCHEMAS["recordings"]
+    told = [
+        row
+        | {
+            "first_channel": int(row["channels"].min()),
+            "n_channels": len(np.unique(row["channels"])),
+            "channels": written(row["channels"]),
+        }
+        for row in rows
+    ]
+    return pa.Table.from_pylist([{name: row[name] for name in schema.names} for row in told], schema)
 
 
 def write_quarantine(store: Store, day: str, refused: list[Refusal]) -> None:
@@ -188,27 +236,46 @@ def _extent(day: str, margin_seconds: int) -> tuple[int, int]:
     return start - margin_seconds * 1_000_000_000, end + margin_seconds * 1_000_000_000
 
 
-def _note_neighbours(rows: list[dict[str, Any]]) -> None:
-    """Note in `issues` by how much a file overlaps, or leaves a gap to, what its channels have before it.
+def _note_gaps(rows: list[dict[str, Any]]) -> None:
+    """Note in `issues` what is missing between a file and what its channels have before it.
 
     Changes `rows`, which are sorted by fibre and start.
     """
-    latest: dict[tuple[str, bytes], dict[str, Any]] = {}  # the one that ends last, of each fibre and channels
+    latest: dict[
+        str, dict[bytes, tuple[int, int, dict[str, Any]]]
+    ] = {}  # the one that ends last, by fibre, channels
     for row in rows:
-        fibre, channels = row["fibre"], row["channels"]
+        channels, of_fibre = row["channels"], latest.setdefault(row["fibre"], {})
+        key, lowest, highest = channels.tobytes(), int(channels.min()), int(channels.max())
         earlier = [
             other
-            for (name, _), other in latest.items()
-            if name == fibre and np.isin(channels, other["channels"]).any()
+            for known, (first, last, other) in of_fibre.items()
+            if known == key or (first <= highest and last >= lowest and np.isin(channels, other["channels"]).any())
         ]
         if earlier:
             before = max(earlier, key=lambda other: other["end"])
             late = (row["start"] - before["end"]) / 1e9
-            name = PurePosixPath(before["path"]).name
-            if late * row["sampling_rate_hz"] <= -0.5:
-                row["issues"].append(f"overlaps {name} by {-late:.3f} s")
-            elif late * row["sampling_rate_hz"] > 0.5:
-                row["issues"].append(f"{late:.3f} s are missing after {name}")
-        key = fibre, channels.tobytes()
-        if key not in latest or latest[key]["end"] < row["end"]:
-            latest[key] = row
+            if late * row["sampling_rate_hz"] > 0.5:
+                row["issues"].append(f"{late:.3f} s are missing after {PurePosixPath(before['path']).name}")
+        if key not in of_fibre or of_fibre[key][2]["end"] < row["end"]:
+            of_fibre[key] = lowest, highest, row
+
+
+def _note_overlaps(rows: list[dict[str, Any]]) -> None:
+    """Note in `issues` where another file counts in the place of one, and whether one is used at all."""
+    parts, overlaps = resolve(rows)
+    used = {part.row["path"] for part in parts}
+    for row in rows:
+        found = overlaps.get(row["path"], [])
+        if not found:
+            continue
+        most = max(found, key=lambda overlap: overlap.seconds)
+        rate, finer = row["sampling_rate_hz"], most.other["sampling_rate_hz"]
+        # Two folders may have files of the same name.
+        same = PurePosixPath(most.other["path"]).name == PurePosixPath(row["path"]).name
+        other = most.other["path"] if same else PurePosixPath(most.other["path"]).name
+        why = f", which is finer: {finer:g} Hz instead of {rate:g} Hz" if finer > rate * (1 + SAME_RATE) else ""
+        if row["path"] in used:
+            row["issues"].append(f"overlaps {other} by {most.seconds:.3f} s" + (why and f"{why}"))
+        else:
+            row["issues"].append(f"not used: its channels and times are those of {other}{why}")

@@ -1,6 +1,7 @@
 """One file of a delivery: its row of the catalogue, or the reason why it cannot be used."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,8 +11,11 @@ from dascore.exceptions import UnknownFiberFormatError
 from dascore.utils.hdf5 import H5Reader
 
 from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS, samples
+from dasanom_assets.recordings.identity import identify
+from dasanom_assets.recordings.places import told_places
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
-from dasanom_assets.recordings.signal import absolute_channels, stored_sidecar
+from dasanom_assets.recordings.signal import stored_sidecar
+from dasanom_assets.recordings.site_rules import Site, in_utc
 from dasanom_assets.tables.store import Store
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -23,8 +27,12 @@ class RefusedError(ValueError):
     """A file that can be read but not used; the message says why."""
 
 
-def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> dict[str, Any]:
-    """Return a row of `recordings` without its digest, and with the ``channels``.
+def file_row(
+    store: Store, path: str, extent: tuple[int, int] | None = None, rules: Sequence[Site] = ()
+) -> dict[str, Any]:
+    """Return a row of `recordings` without its digest, and what its places are found by.
+
+    Beside the columns there are ``site``, the rule that fits, and what `places.told_places` returns.
 
     Parameters
     ----------
@@ -33,6 +41,8 @@ def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> 
         Relative to the data root.
     extent : (int, int), optional
         A file that lies wholly outside of it is refused, ns since 1970.
+    rules : sequence of Site, optional
+        Of the site.
 
     Raises
     ------
@@ -49,7 +59,7 @@ def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> 
     if name.endswith(tuple(".bin" + ending for ending in CONTRACTOR_ENDINGS)):
         raise RefusedError("a contractor's file without its recording")
     if name.endswith(".bin"):
-        return _bundle_row(store, path, extent)
+        return _bundle_row(store, path, extent, rules)
     with store.local(path) as local, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         kind, version = _format(local)
@@ -71,30 +81,30 @@ def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> 
         raise RefusedError("its samples are not evenly spaced in time")
     if patch.data.dtype.kind not in "iuf":
         raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
-    distance, units = patch.get_coord("distance"), patch.attrs.data_units
+    units = patch.attrs.data_units
     issues = []
     if note := _not_finite(patch.data):
         issues.append(note)
     start_ns = _ns(patch.get_coord("time").min())
     step_ns = int(step.astype("timedelta64[ns]").astype(np.int64))
-    n_samples, channels = patch.shape[0], absolute_channels(patch)
+    n_samples = patch.shape[0]
     end_ns = start_ns + n_samples * step_ns
     _require_extent(start_ns, end_ns, extent)
-    spacing = None if distance.step is None or not np.isfinite(distance.step) else abs(float(distance.step))
+    fibre, decided, site = identify(path, rules, dict(patch.attrs))
     return {
-        "fibre": name.split(".")[0].split("_")[0],
+        "fibre": fibre,
         "path": path,
         "format": f"{kind} {version}",
         "start": start_ns,
         "end": end_ns,
         "sampling_rate_hz": 1e9 / step_ns,
         "n_samples": n_samples,
-        "first_channel": int(channels[0]),
-        "n_channels": patch.shape[1],
-        "channel_spacing_m": spacing,
-        "units": None if units is None else str(units),
+        "units": (site and site.unit) or (None if units is None else str(units)),
         "issues": issues,
-        "channels": channels,
+        "sample_type": patch.data.dtype.str,
+        "fibre_from": decided,
+        "site": site,
+        **told_places(patch),
     }
 
 
@@ -122,31 +132,39 @@ def _format(local: Path) -> tuple[str, str]:
         raise
 
 
-def _bundle_row(store: Store, path: str, extent: tuple[int, int] | None) -> dict[str, Any]:
+def _bundle_row(store: Store, path: str, extent: tuple[int, int] | None, rules: Sequence[Site]) -> dict[str, Any]:
     if not store.exists(path + SIDECAR):
         raise BundleError(f"there is no sidecar {PurePosixPath(path).name}{SIDECAR} beside it")
     sidecar = stored_sidecar(store, path)
-    end_ns = sidecar.start_ns + round(sidecar.n_samples * 1e9 / sidecar.sampling_rate_hz)
-    _require_extent(sidecar.start_ns, end_ns, extent)
+    fibre, decided, site = identify(path, rules, vars(sidecar) | sidecar.extra, sidecar.fibre)
+    start_ns = sidecar.start_ns
     issues = list(sidecar.assumed)
+    if sidecar.start_of_name and site is not None and site.time_zone != "UTC":
+        start_ns = in_utc(start_ns, site.time_zone)
+        issues = [issue.replace("as UTC", f"in {site.time_zone}") for issue in issues]
+    end_ns = start_ns + round(sidecar.n_samples * 1e9 / sidecar.sampling_rate_hz)
+    _require_extent(start_ns, end_ns, extent)
     if sidecar.dtype.kind == "f":
         with store.local(path, path + SIDECAR) as local:
             if note := _not_finite(samples(local, sidecar)):
                 issues.append(note)
     return {
-        "fibre": sidecar.fibre,
+        "fibre": fibre,
         "path": path,
         "format": "DASANOM_BUNDLE 1",
-        "start": sidecar.start_ns,
+        "start": start_ns,
         "end": end_ns,
         "sampling_rate_hz": sidecar.sampling_rate_hz,
         "n_samples": sidecar.n_samples,
-        "first_channel": int(sidecar.channels[0]),
-        "n_channels": len(sidecar.channels),
         "channel_spacing_m": sidecar.channel_spacing_m,
-        "units": sidecar.units,
+        "units": (site and site.unit) or sidecar.units,
         "issues": issues,
         "channels": sidecar.channels,
+        "sample_type": sidecar.dtype.str,
+        "fibre_from": decided,
+        "site": site,
+        "distance": sidecar.distance_m,
+        "says_unit": True,
     }
 
 

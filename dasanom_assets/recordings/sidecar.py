@@ -28,9 +28,10 @@ class Sidecar:
 
     Attributes
     ----------
-    fibre : str
+    fibre : str or None
     channels : numpy.ndarray
-        int32, shape (n_channels,): absolute channel numbers, in the order of the samples.
+        int32, shape (n_channels,): absolute channel numbers, in the order of the samples. Where zones overlap, and
+        the samples hold both, a channel is there twice.
     sampling_rate_hz : float
     dtype : numpy.dtype
         Of a sample, little-endian.
@@ -43,9 +44,11 @@ class Sidecar:
         Keys of the sidecar that the format does not name.
     assumed : tuple of str
         What the sidecar does not say and the reader took for granted.
+    start_of_name : bool
+        Whether the start is that in the file's name, taken as UTC.
     """
 
-    fibre: str
+    fibre: str | None
     channels: np.ndarray
     sampling_rate_hz: float
     dtype: np.dtype
@@ -57,6 +60,14 @@ class Sidecar:
     units: str | None
     extra: dict[str, Any] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
+    start_of_name: bool = False
+
+    @property
+    def distance_m(self) -> np.ndarray | None:
+        """Distance of each channel, m, float64, shape (n_channels,); None where the sidecar does not say it."""
+        if self.channel_spacing_m is None or self.first_channel_distance_m is None:
+            return None
+        return self.first_channel_distance_m + (self.channels - self.channels[0]) * self.channel_spacing_m
 
 
 def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
@@ -119,7 +130,7 @@ def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
     start_ns, stamp_used = _start(take("start_time"), path.name)
     if stamp_used:
         assumed.append("start time taken from the file's name as UTC")
-    fibre = str(take("fibre", path.name.split(".")[0].split("_")[0]))
+    fibre = take("fibre")
     spacing, gauge, first = (
         None if (value := take(key)) is None else check(key, value)
         for key, check in (
@@ -129,6 +140,10 @@ def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
         )
     )
     units = take("units")
+    if len(each := np.unique(channels)) < len(channels):
+        assumed.append(f"zones overlap; each of their {len(each)} channels counts once")
+        if size % (dtype.itemsize * len(channels)) and not size % (dtype.itemsize * len(each)):
+            channels = each
     row = dtype.itemsize * len(channels)
     if size % row:
         raise BundleError(
@@ -136,8 +151,8 @@ def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
             f"({len(channels)} channels of {sample_format}); {size % row} bytes are left over"
         )
     return Sidecar(
-        fibre, channels, rate, dtype, start_ns, size // row, spacing, gauge, first,
-        units=None if units is None else str(units), extra=keys, assumed=tuple(assumed),
+        None if fibre is None else str(fibre), channels, rate, dtype, start_ns, size // row, spacing, gauge, first,
+        units=None if units is None else str(units), extra=keys, assumed=tuple(assumed), start_of_name=stamp_used,
     )  # fmt: skip
 
 
@@ -221,8 +236,9 @@ def _channels(zones: Any, count: Any, most: int) -> np.ndarray:
         ends.append((first, last))
     _require_room(sum(last - first + 1 for first, last in ends), most)
     channels = np.concatenate([np.arange(first, last + 1, dtype=np.int32) for first, last in ends])
-    if len(np.unique(channels)) != len(channels):
-        raise BundleError(f"zones {zones} overlap")
+    each = np.unique(channels)
+    if total == len(each):  # samples hold each channel of overlapping zones once, or zones do not overlap
+        return channels if len(each) == len(channels) else each
     if total is not None and total != len(channels):
         raise BundleError(f"zones {zones} hold {len(channels)} channels, but the sidecar counts {total}")
     return channels

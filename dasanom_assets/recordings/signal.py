@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dasanom_assets.recordings.overlaps import resolve
+from dasanom_assets.recordings.places import parsed
 from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
 from dasanom_assets.tables.store import Store
 
@@ -25,13 +27,10 @@ class Recording:
 
     Attributes
     ----------
-    channels : numpy.ndarray
-        int32, shape (n_channels,): absolute channel numbers.
     samples : numpy.ndarray or BundleSamples
         Shape (n_samples, n_channels), in memory, or read when sliced.
     """
 
-    channels: np.ndarray
     samples: "np.ndarray | BundleSamples"
 
 
@@ -71,11 +70,11 @@ def open_recording(store: Store, path: str) -> Recording:
     if path.endswith(".bin"):
         sidecar = stored_sidecar(store, path)
         samples = BundleSamples(store, path, sidecar.dtype, len(sidecar.channels))
-        return Recording(sidecar.channels, samples)
+        return Recording(samples)
     with store.local(path) as local:
         (patch,) = dc.read(local)
         patch = patch.transpose("time", "distance")
-        return Recording(absolute_channels(patch), np.ascontiguousarray(patch.data))
+        return Recording(np.ascontiguousarray(patch.data))
 
 
 def stored_sidecar(store: Store, path: str) -> Sidecar:
@@ -84,31 +83,18 @@ def stored_sidecar(store: Store, path: str) -> Sidecar:
         return read_sidecar(Path(str(local).removesuffix(SIDECAR)), store.fs.size(store.full(path)))
 
 
-def absolute_channels(patch: Any) -> np.ndarray:
-    """Return the absolute channel numbers of a DASCore patch, int32.
-
-    They are its coordinate ``channel`` where it has one. Otherwise they count from the start of the fibre,
-    ``distance / spacing`` of the first channel, where channels are evenly spaced, and from 0 where not.
-    """
-    if "channel" in patch.coords.coord_map:
-        return np.asarray(patch.coords.get_array("channel")).astype(np.int32)
-    distance = patch.get_coord("distance")
-    step = distance.step
-    spacing = float(step) if step is not None and np.isfinite(step) and step != 0 else None
-    first = (
-        0 if spacing is None else round(float(distance.min() if spacing > 0 else distance.max()) / abs(spacing))
-    )
-    return (first + np.arange(len(distance))).astype(np.int32)
-
-
 @dataclass(frozen=True)
 class Piece:
-    """A part of a file within a stretch: samples ``[skip, skip + n_samples)`` of the file, from ``first`` on."""
+    """A part of a file within a stretch: samples ``[skip, skip + n_samples)`` of the file, from ``first`` on.
+
+    ``columns`` of the file are those of the stretch, None: all.
+    """
 
     path: str
     first: int
     skip: int
     n_samples: int
+    columns: slice | np.ndarray | None = field(default=None, compare=False)
 
 
 @dataclass
@@ -199,7 +185,8 @@ class Stretch:
             piece = self.pieces[index]
             end = min(last, piece.first + piece.n_samples)
             shift = piece.skip - piece.first
-            parts.append(self.files[piece.path].samples[first + shift : end + shift])
+            samples = self.files[piece.path].samples[first + shift : end + shift]
+            parts.append(samples if piece.columns is None else samples[:, piece.columns])
             first, index = end, index + 1
         if not parts:
             return np.empty((0, len(self.channels)), self.dtype)
@@ -231,8 +218,8 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     """Join the files of a day into continuous stretches.
 
     Files of a fibre with the same rate, sample type, spacing and channels that follow each other within half a
-    sample are one stretch, whatever else the fibre delivers in between. Where two that share channels overlap,
-    the samples of the one that started earlier count and the other begins after them.
+    sample are one stretch, whatever else the fibre delivers in between. Where two that share channels overlap, one
+    counts there, see `overlaps.resolve`.
 
     Parameters
     ----------
@@ -248,31 +235,27 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     rows = recordings.set_column(
         recordings.schema.get_field_index("start"), "start", recordings["start"].cast(pa.int64())
     ).to_pylist()
-    rows.sort(key=lambda row: (row["fibre"], row["start"], row["path"]))
+    for row in rows:
+        row["channels"] = parsed(row["channels"])
     lines: list[_Line] = []
     latest: dict[tuple[Any, ...], _Line] = {}  # of each fibre, rate, sample type and channels
-    for row in rows:
-        fibre, rate, start, n = row["fibre"], row["sampling_rate_hz"], row["start"], row["n_samples"]
-        channels, dtype = _layout(store, row["path"])
-        spacing = row["channel_spacing_m"]
+    for part in resolve(rows)[0]:
+        row, start, skip = part.row, part.start_ns, part.first
+        fibre, rate, dtype = row["fibre"], row["sampling_rate_hz"], np.dtype(row["sample_type"])
+        channels, spacing = row["channels"][part.columns], row["channel_spacing_m"]
         key = (fibre, rate, dtype.str, spacing, channels.tobytes())
-        covered_ns = max(
-            (
-                line.end_ns
-                for other, line in latest.items()
-                if other[0] == fibre and (other == key or np.isin(channels, line.channels).any())
-            ),
-            default=start,
-        )
-        skip = max(0, round((covered_ns - start) * rate / 1e9))
-        if skip >= n:
-            continue
         line = latest.get(key)
-        if line is not None and abs((start - line.end_ns) * rate / 1e9 + skip) <= 0.5:
-            line.pieces.append(Piece(row["path"], line.n_samples, skip, n - skip))
+        # Half a sample a file may add up to whole ones.
+        early = 0 if line is None else max(0, round((line.end_ns - start) * rate / 1e9))
+        n = part.last - skip - early
+        if n <= 0:
             continue
-        piece = Piece(row["path"], 0, skip, n - skip)
-        latest[key] = _Line(fibre, channels, rate, dtype, spacing, start + round(skip * 1e9 / rate), [piece])
+        columns = None if len(channels) == len(row["channels"]) else _columns(part.columns)
+        if line is not None and abs((start - line.end_ns) * rate / 1e9 + early) <= 0.5:
+            line.pieces.append(Piece(row["path"], line.n_samples, skip + early, n, columns))
+            continue
+        piece = Piece(row["path"], 0, skip + early, n, columns)
+        latest[key] = _Line(fibre, channels, rate, dtype, spacing, start + round(early * 1e9 / rate), [piece])
         lines.append(latest[key])
     files = _Files(store)
     lines.sort(key=lambda line: (line.fibre, line.start_ns))
@@ -285,10 +268,7 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     ]  # fmt: skip
 
 
-def _layout(store: Store, path: str) -> tuple[np.ndarray, np.dtype]:
-    """Return the channels of a recording and the type of its samples."""
-    if path.endswith(".bin"):
-        sidecar = stored_sidecar(store, path)
-        return sidecar.channels, sidecar.dtype
-    recording = open_recording(store, path)
-    return recording.channels, recording.samples.dtype
+def _columns(columns: np.ndarray) -> slice | np.ndarray:
+    """Return positions as a slice where they follow each other: that makes a view, not a copy."""
+    follow = len(columns) == columns[-1] - columns[0] + 1
+    return slice(int(columns[0]), int(columns[-1]) + 1) if follow else columns

@@ -35,7 +35,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             steps.spectrograms,
             days,
             group=GROUP,
-            deps=["recordings"],
+            deps=["recordings", "fibres"],
             kinds={*kinds, "dask"},
             describe={"spectrograms": _levels},
             resources={

@@ -27,6 +27,14 @@ COLUMNS: dict[str, dict[str, str]] = {
         "units": "of the samples; null where the file does not say it",
         "sha256": "digest of the file's content",
         "issues": "what was assumed, or is odd, in words",
+        "channels": "numbers of the channels in the order of the file: first..last, with :step where it is not 1",
+        "sample_type": "of the samples in the file, as NumPy names it",
+        "fibre_from": "what decided whose signal the file is, in words",
+    },
+    "fibres": {
+        "distance_m": "of the channel along the fibre, m; null where no file says it",
+        "spacing_m": "from one channel to the next, m; null where no file says it",
+        "valid_from": "time from which the channel lies there, UTC",
     },
     "channel_health": {
         "seconds": "of signal on the day, s",
@@ -87,6 +95,8 @@ COLUMNS: dict[str, dict[str, str]] = {
         "invalid": "why there is no score: silent, clipped, incomplete, dead, saturated; null where there is one",
     },
     "anomaly_events": {
+        "first_m": "least distance of its channels along the fibre, m; null where no file says it",
+        "last_m": "greatest distance of its channels along the fibre, m; null where no file says it",
         "peak_start": "begin of the strongest window, UTC",
         "peak_channel": "channel of the strongest window",
         "score": "of the strongest window, standard deviations above what is usual",

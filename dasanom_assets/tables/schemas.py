@@ -32,8 +32,12 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("units", pa.string()),
             ("sha256", pa.string()),
             ("issues", pa.list_(pa.string())),
+            ("channels", pa.string()),
+            ("sample_type", pa.string()),
+            ("fibre_from", pa.string()),
         ]
     ),
+    "fibres": pa.schema([*_CHANNEL, ("distance_m", F64), ("spacing_m", F64), ("valid_from", TIME)]),
     "channel_health": pa.schema(
         [
             *_CHANNEL,
@@ -98,6 +102,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             *_FIBRE,
             ("event_id", pa.string()),
             *_EXTENT,
+            ("first_m", F64),
+            ("last_m", F64),
             ("peak_start", TIME),
             ("peak_channel", pa.int32()),
             ("score", F32),
@@ -150,6 +156,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 
 KEYS: dict[str, tuple[str, ...]] = {
     "recordings": ("path",),
+    "fibres": ("fibre", "channel", "valid_from"),
     "channel_health": ("fibre", "channel"),
     "clipped_seconds": ("fibre", "channel", "start"),
     "contractor_scores": ("fibre", "channel", "start"),

@@ -100,7 +100,7 @@ def test_rows_of_another_day_can_be_left_out(tmp_path: Path) -> None:
 
 def test_overlapping_recordings_give_each_row_once(tmp_path: Path) -> None:
     deliver(tmp_path, power=powers(20))
-    store = deliver(tmp_path, stem="north_b", start="2026-01-05T10:00:03Z", power=powers(20) + 1000)
+    store = deliver(tmp_path, stem="north_a_2", start="2026-01-05T10:00:03Z", power=powers(20) + 1000)
     table, _ = contractor_scores(store, recordings(store), SETTINGS)
     keys = table.group_by(["fibre", "channel", "start"]).aggregate([])
     assert table.num_rows == keys.num_rows == 3 * 35

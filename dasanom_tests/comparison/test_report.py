@@ -166,6 +166,11 @@ def test_no_name_is_run_by_jinja_or_a_browser(name: str) -> None:
     assert not any(name in script for script in page.scripts[1:] if "<" in name)
 
 
+def test_a_fibre_that_the_model_does_not_know_is_told_at_the_top(day: Findings) -> None:
+    told = Page(day_report(replace(day, unknown=["the fibre east is unknown: no training day has it"])).html)
+    assert "The fibre east is unknown: no training day has it." in told.text
+
+
 def test_clusters_stand_beside_their_noise(page: Page) -> None:
     assert "noise (−1), not a cluster" in page.text
     assert "2 12.5% 0.41 812.00 –" in page.text  # an index that is not defined is not zero

@@ -119,7 +119,12 @@ def stale_lock(root: Path, patch: pytest.MonkeyPatch) -> None:
     (folder / ".background.parquet.abc.partial").write_bytes(b"half a table")
 
 
+def rule_without_a_fibre(root: Path, patch: pytest.MonkeyPatch) -> None:
+    (root / "sites.toml").write_text('[[site]]\nfolder = "boxA"')
+
+
 FAULTS: dict[Callable[[Path, pytest.MonkeyPatch], None], tuple[str, str]] = {
+    rule_without_a_fibre: ("rule 1 in sites.toml in the data root: fibre: Field required", "mend the rule"),
     no_home: ("DAGSTER_HOME is not set", "export DAGSTER_HOME="),
     empty_home: ("has no dagster.yaml", "ln -s"),
     wrong_zone: ("DASANOM_TEMPORAL: time_zone 'Europe/Ankara' is not known", "change the variable"),

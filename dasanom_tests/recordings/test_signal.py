@@ -82,16 +82,19 @@ def test_an_overlap_counts_once_and_the_earlier_file_wins(tmp_path: Path, first:
     np.testing.assert_array_equal(stretch.read(0, expected), both[:expected])
 
 
-def test_an_overlap_with_other_channels_is_trimmed_where_they_share_some(tmp_path: Path) -> None:
+def test_an_overlap_with_other_channels_is_trimmed_for_those_that_they_share(tmp_path: Path) -> None:
     paths = [
         deliver(tmp_path, "a", numbers(200, 3), 0),
         deliver(tmp_path, "b", numbers(200, 3), 100, selected_channel_zones=[[12, 14]]),
         deliver(tmp_path, "c", numbers(200, 3), 100, selected_channel_zones=[[50, 52]], fibre="other"),
     ]
-    first, second, other = joined(tmp_path, paths)
-    assert (first.n_samples, second.n_samples, other.n_samples) == (200, 100, 200)
-    assert second.start_ns == (T0 + np.timedelta64(100_000_000, "ns")).astype(int)
-    np.testing.assert_array_equal(second.read(0, 2), numbers(200, 3)[100:102])
+    first, second, shared, other = joined(tmp_path, paths)
+    assert [s.n_samples for s in (first, second, shared, other)] == [200, 200, 100, 200]
+    assert [s.channels.tolist() for s in (second, shared)] == [[13, 14], [12]]
+    assert second.start_ns == (T0 + np.timedelta64(50_000_000, "ns")).astype(int)
+    assert shared.start_ns == (T0 + np.timedelta64(100_000_000, "ns")).astype(int)
+    np.testing.assert_array_equal(second.read(0, 200), numbers(200, 3)[:, 1:])
+    np.testing.assert_array_equal(shared.read(0, 100), numbers(200, 3)[100:, :1])
 
 
 def test_files_of_several_zones_that_take_turns_are_one_stretch_a_zone(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from scipy import stats
 
 from dasanom_assets.detection.reference.model import Reference
@@ -39,7 +40,8 @@ class Drift:
         and ``background_spread/<fibre>``: how far what is usual on the day is from what was on the training days,
         with and without its sign, and how many times as much it spreads; with ``level`` in place of
         ``background``: the day's own levels. They are medians over channels of medians over bands; fibres that the
-        model has not learned from have none. Numbers that nothing stands behind are left out.
+        model has not learned from have none, and are among the reasons. Numbers that nothing stands behind are
+        left out.
     reasons : list of str
         What is beyond its tolerance, in words.
     """
@@ -79,6 +81,7 @@ def drift(store: Store, day: str, reference: Reference, settings: Settings) -> D
         "background": store.read_day("background", day),
         "level": day_levels(store, day, settings.background),
     }
+    reasons += unknown_fibres(tables["level"], reference.usual)
     for fibre in sorted(set(reference.usual["fibre"].tolist())):
         for name, what in (("background", "what is usual on"), ("level", "the day's levels on")):
             if change := _moved(tables[name], reference.usual, fibre, settings.background):
@@ -89,6 +92,33 @@ def drift(store: Store, day: str, reference: Reference, settings: Settings) -> D
                 if not 1 / MOST_SPREAD_RATIO < spread < MOST_SPREAD_RATIO:
                     reasons.append(f"{what} {fibre} spread {spread:.1f} times as much")
     return Drift(figures, reasons)
+
+
+def unknown_fibres(of_day: pa.Table, usual: dict[str, np.ndarray]) -> list[str]:
+    """Say of which fibres the model has seen no channel, and what that means for their scores.
+
+    Parameters
+    ----------
+    of_day : pyarrow.Table
+        ``fibre`` and ``channel`` of what was recorded on the day.
+    usual : dict of numpy.ndarray
+        The same of what the model learned from.
+    """
+    seen: dict[str, set[int]] = {}
+    for fibre, channel in zip(usual["fibre"].tolist(), usual["channel"].tolist(), strict=True):
+        seen.setdefault(fibre, set()).add(channel)
+    reasons = []
+    for fibre in sorted(set(of_day["fibre"].to_pylist())):
+        channels = of_day.filter(pc.equal(of_day["fibre"], fibre))["channel"].to_pylist()
+        if not seen.get(fibre, set()).isdisjoint(channels):
+            continue
+        what = f"the channels of {fibre} are" if fibre in seen else f"the fibre {fibre} is"
+        reasons.append(
+            f"{what} unknown: no training day has {'them' if fibre in seen else 'it'}, so that scores and rates "
+            f"are those of {', '.join(sorted(seen))}. If it is a known fibre by another name, give that in "
+            "sites.toml"
+        )
+    return reasons
 
 
 def independent_p_values(store: Store, day: str, settings: Settings) -> np.ndarray:

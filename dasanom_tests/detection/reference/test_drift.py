@@ -94,11 +94,20 @@ def test_a_model_of_another_site_is_told_by_what_is_usual_there(later: Store) ->
     assert RETRAIN in found.sentence
 
 
-def test_a_fibre_that_the_model_has_not_learned_from_has_no_levels_to_compare(ground: Ground) -> None:
+def test_a_fibre_that_the_model_has_not_learned_from_is_told_and_has_no_levels_to_compare(ground: Ground) -> None:
     others = {**ground.reference.usual, "fibre": np.full(24, "south")}
     found = drift(ground.store, QUIET, replace(ground.reference, usual=others), SETTINGS)
     assert not [name for name in found.figures if "/" in name]
-    assert not [reason for reason in found.reasons if "p-values" not in reason]
+    (told,) = [reason for reason in found.reasons if "p-values" not in reason]
+    assert told.startswith("the fibre north is unknown: no training day has it")
+    assert "those of south" in told
+    assert RETRAIN in found.sentence
+
+
+def test_a_known_fibre_with_other_channels_is_told(ground: Ground) -> None:
+    moved = {**ground.reference.usual, "channel": ground.reference.usual["channel"] + 1000}
+    found = drift(ground.store, QUIET, replace(ground.reference, usual=moved), SETTINGS)
+    assert [reason for reason in found.reasons if reason.startswith("the channels of north are unknown")]
 
 
 @pytest.mark.parametrize(
