@@ -104,12 +104,13 @@ def score(days: Days = None) -> None:
 def inspect(file: Annotated[Path, typer.Argument(help="a recording", exists=False)]) -> None:
     """Say what a file is taken for, or why it is refused."""
     from dasanom_assets.recordings.catalogue import catalogue_files
+    from dasanom_assets.settings import Settings
     from dasanom_assets.tables.store import Store
 
     if not file.is_file():
         console.print(f"{file} is no file", soft_wrap=True)
         raise typer.Exit(1)
-    catalogue = catalogue_files(Store(str(file.resolve().parent)), [file.name])
+    catalogue = catalogue_files(Store(str(file.resolve().parent)), [file.name], limits=Settings().limits)
     for refusal in catalogue.refused:
         console.print(f"refused: {refusal.reason}")
     table = Table(show_header=False, box=None)

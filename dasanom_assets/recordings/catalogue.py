@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.recordings.bundle import bundle_of
-from dasanom_assets.recordings.file_checks import RefusedError, file_row, reason_of
+from dasanom_assets.recordings.file_checks import LIMITS, RefusedError, file_row, reason_of
 from dasanom_assets.recordings.landing import landing_files, shifted
+from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 
@@ -51,7 +52,7 @@ class Catalogue:
     refused: list[Refusal]
 
 
-def catalogue_day(store: Store, day: str) -> Catalogue:
+def catalogue_day(store: Store, day: str, limits: LimitSettings = LIMITS) -> Catalogue:
     """Look at every file of a day's landing folder, and at those of the day before that run into it.
 
     Parameters
@@ -59,10 +60,12 @@ def catalogue_day(store: Store, day: str) -> Catalogue:
     store : Store
     day : str
         ISO day. A file that starts on another day than its folder's is refused.
+    limits : LimitSettings, optional
+        What a file may be.
     """
-    rows, reasons = _look(store, [f["path"] for f in landing_files(store, day)], day)
+    rows, reasons = _look(store, [f["path"] for f in landing_files(store, day)], day, limits)
     before = shifted(day, -1)
-    tail, _ = _look(store, [f["path"] for f in landing_files(store, before)], before, _extent(day, 0))
+    tail, _ = _look(store, [f["path"] for f in landing_files(store, before)], before, limits, _extent(day, 0))
     return _catalogue(store, tail + rows, reasons)
 
 
@@ -81,7 +84,7 @@ def past_midnight(recordings: pa.Table, day: str) -> list[str]:
     return recordings["path"].filter(pa.array((began >= start) & (ended > end))).to_pylist()
 
 
-def adjoining(store: Store, day: str) -> pa.Table:
+def adjoining(store: Store, day: str, limits: LimitSettings = LIMITS) -> pa.Table:
     """Return the files around a day: of the day before and after, those within a second of midnight.
 
     They are not of the day, but the frames at its first and last instant reach into them. Digests are left out.
@@ -91,6 +94,8 @@ def adjoining(store: Store, day: str) -> pa.Table:
     store : Store
     day : str
         ISO day.
+    limits : LimitSettings, optional
+        What a file may be.
 
     Returns
     -------
@@ -100,7 +105,8 @@ def adjoining(store: Store, day: str) -> pa.Table:
     rows = []
     for shift in (-1, 1):
         other = shifted(day, shift)
-        near_midnight, _ = _look(store, [f["path"] for f in landing_files(store, other)], other, _extent(day, 1))
+        paths = [f["path"] for f in landing_files(store, other)]
+        near_midnight, _ = _look(store, paths, other, limits, _extent(day, 1))
         rows += near_midnight
     start, end = _extent(day, 0)
     outside = [{**row, "sha256": None} for row in rows if row["end"] <= start or row["start"] >= end]
@@ -108,7 +114,9 @@ def adjoining(store: Store, day: str) -> pa.Table:
     return pa.Table.from_pylist([{name: r[name] for name in columns} for r in outside], SCHEMAS["recordings"])
 
 
-def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) -> Catalogue:
+def catalogue_files(
+    store: Store, paths: Iterable[str], day: str | None = None, limits: LimitSettings = LIMITS
+) -> Catalogue:
     """Look at files.
 
     Parameters
@@ -119,17 +127,23 @@ def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) 
         passed over.
     day : str, optional
         ISO day on which every file must start; None: any.
+    limits : LimitSettings, optional
+        What a file may be.
 
     Returns
     -------
     Catalogue
         Rows by fibre and start.
     """
-    return _catalogue(store, *_look(store, paths, day))
+    return _catalogue(store, *_look(store, paths, day, limits))
 
 
 def _look(
-    store: Store, paths: Iterable[str], day: str | None, extent: tuple[int, int] | None = None
+    store: Store,
+    paths: Iterable[str],
+    day: str | None,
+    limits: LimitSettings,
+    extent: tuple[int, int] | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return a row for each file that can be used, and the reason for each that cannot.
 
@@ -141,7 +155,7 @@ def _look(
     for path in sorted(p for p in known if bundle_of(p) not in known):
         # Whatever a foreign reader raises at a foreign file becomes a record in quarantine, and the day goes on.
         try:
-            row = file_row(store, path, extent)
+            row = file_row(store, path, extent, limits)
             if day is not None:
                 _require_day(row["start"], day)
             rows.append(row)

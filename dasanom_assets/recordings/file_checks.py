@@ -10,8 +10,11 @@ from dascore.exceptions import UnknownFiberFormatError
 from dascore.utils.hdf5 import H5Reader
 
 from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS, samples
+from dasanom_assets.recordings.limits import LimitError, require_room, require_within
+from dasanom_assets.recordings.measured import no_sound, rate_of_step
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
-from dasanom_assets.recordings.signal import absolute_channels, stored_sidecar
+from dasanom_assets.recordings.signal import MOST, absolute_channels, stored_sidecar
+from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.store import Store
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -19,11 +22,19 @@ BLOCK_VALUES = 1 << 24
 """Samples that are looked at together in the search for those that are not finite."""
 
 
+LIMITS = LimitSettings()
+
+
 class RefusedError(ValueError):
     """A file that can be read but not used; the message says why."""
 
 
-def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> dict[str, Any]:
+def file_row(
+    store: Store,
+    path: str,
+    extent: tuple[int, int] | None = None,
+    limits: LimitSettings = LIMITS,
+) -> dict[str, Any]:
     """Return a row of `recordings` without its digest, and with the ``channels``.
 
     Parameters
@@ -33,10 +44,11 @@ def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> 
         Relative to the data root.
     extent : (int, int), optional
         A file that lies wholly outside of it is refused, ns since 1970.
+    limits : LimitSettings, optional
 
     Raises
     ------
-    RefusedError, BundleError
+    RefusedError, BundleError, LimitError
         In words, where the file cannot be used.
     Exception
         Whatever a reader of DASCore raises at a file that it cannot read.
@@ -49,10 +61,11 @@ def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> 
     if name.endswith(tuple(".bin" + ending for ending in CONTRACTOR_ENDINGS)):
         raise RefusedError("a contractor's file without its recording")
     if name.endswith(".bin"):
-        return _bundle_row(store, path, extent)
+        return _bundle_row(store, path, extent, limits)
     with store.local(path) as local, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         kind, version = _format(local)
+        require_room(limits, local)
         if extent is not None:
             for attrs in dc.scan(local, file_format=kind, file_version=version, progress=None):
                 time = attrs.coords["time"]
@@ -66,19 +79,23 @@ def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> 
     patch = patch.transpose("time", "distance")
     if not patch.data.size:
         raise RefusedError("it holds no samples")
+    distance, units = patch.get_coord("distance"), patch.attrs.data_units
+    units = None if units is None else str(units)
+    if reason := no_sound(units, dict(patch.attrs)):
+        raise RefusedError(reason)
     step = patch.get_coord("time").step
     if step is None or not step > np.timedelta64(0, "ns"):
         raise RefusedError("its samples are not evenly spaced in time")
     if patch.data.dtype.kind not in "iuf":
         raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
-    distance, units = patch.get_coord("distance"), patch.attrs.data_units
+    rate = rate_of_step(int(step.astype("timedelta64[ns]").astype(np.int64)))
+    start_ns, (n_samples, n_channels) = _ns(patch.get_coord("time").min()), patch.shape
+    require_within(limits, start_ns, n_samples, rate, n_channels)
     issues = []
     if note := _not_finite(patch.data):
         issues.append(note)
-    start_ns = _ns(patch.get_coord("time").min())
-    step_ns = int(step.astype("timedelta64[ns]").astype(np.int64))
-    n_samples, channels = patch.shape[0], absolute_channels(patch)
-    end_ns = start_ns + n_samples * step_ns
+    channels = absolute_channels(patch)
+    end_ns = start_ns + round(n_samples * 1e9 / rate)
     _require_extent(start_ns, end_ns, extent)
     spacing = None if distance.step is None or not np.isfinite(distance.step) else abs(float(distance.step))
     return {
@@ -87,12 +104,12 @@ def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> 
         "format": f"{kind} {version}",
         "start": start_ns,
         "end": end_ns,
-        "sampling_rate_hz": 1e9 / step_ns,
+        "sampling_rate_hz": rate,
         "n_samples": n_samples,
         "first_channel": int(channels[0]),
-        "n_channels": patch.shape[1],
+        "n_channels": n_channels,
         "channel_spacing_m": spacing,
-        "units": None if units is None else str(units),
+        "units": units,
         "issues": issues,
         "channels": channels,
     }
@@ -122,10 +139,13 @@ def _format(local: Path) -> tuple[str, str]:
         raise
 
 
-def _bundle_row(store: Store, path: str, extent: tuple[int, int] | None) -> dict[str, Any]:
+def _bundle_row(store: Store, path: str, extent: tuple[int, int] | None, limits: LimitSettings) -> dict[str, Any]:
     if not store.exists(path + SIDECAR):
         raise BundleError(f"there is no sidecar {PurePosixPath(path).name}{SIDECAR} beside it")
     sidecar = stored_sidecar(store, path)
+    if reason := no_sound(sidecar.units, sidecar.extra):
+        raise RefusedError(reason)
+    require_within(limits, sidecar.start_ns, sidecar.n_samples, sidecar.sampling_rate_hz, len(sidecar.channels))
     end_ns = sidecar.start_ns + round(sidecar.n_samples * 1e9 / sidecar.sampling_rate_hz)
     _require_extent(sidecar.start_ns, end_ns, extent)
     issues = list(sidecar.assumed)
@@ -155,10 +175,20 @@ def _ns(time: np.datetime64) -> int:
 
 
 def _not_finite(data: np.ndarray) -> str | None:
-    """Say how many samples are not finite, None where all are."""
+    """Say how many samples are not finite, or beyond what can be a sample; None where all are numbers."""
     rows = max(1, BLOCK_VALUES // data.shape[1])
-    n = sum(int((~np.isfinite(data[row : row + rows])).sum()) for row in range(0, len(data), rows))
-    return f"{n} samples are not finite" if n else None
+    none, large = 0, 0
+    for row in range(0, len(data), rows):
+        block = data[row : row + rows]
+        none += int((~np.isfinite(block)).sum())
+        large += int((np.abs(block) > MOST).sum()) if block.dtype.kind == "f" else 0
+    infinite = large and int(sum(np.isinf(data[row : row + rows]).sum() for row in range(0, len(data), rows)))
+    notes = [f"{none} samples are not finite"] if none else []
+    if large > infinite:
+        notes.append(
+            f"{large - infinite} samples are larger than {MOST:g}, fill values or an overflow, and not used"
+        )
+    return "; ".join(notes) or None
 
 
 def _require_extent(start_ns: int, end_ns: int, extent: tuple[int, int] | None) -> None:
@@ -168,7 +198,7 @@ def _require_extent(start_ns: int, end_ns: int, extent: tuple[int, int] | None) 
 
 def reason_of(error: Exception) -> str:
     """Return why a file cannot be used, in words, from what `file_row` raised."""
-    if isinstance(error, BundleError | RefusedError):
+    if isinstance(error, BundleError | RefusedError | LimitError):
         return str(error)
     if isinstance(error, UnknownFiberFormatError):
         return "not a recording of any known format"

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dasanom_assets.recordings.measured import SAME_RATE, in_base_units, rounding_ns
 from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
 from dasanom_assets.tables.store import Store
 
+MOST = 1e15
+"""Floats beyond it are fill values or an overflow: no samples, and their squares leave what float32 holds."""
 OPEN_FILES = 4
 """Files that all stretches of a day hold open together: a block at a border needs two, and two threads read."""
 
@@ -157,6 +160,7 @@ class Stretch:
     channels : numpy.ndarray
         int32, shape (n_channels,): absolute channel numbers.
     sampling_rate_hz : float
+        Samples by the time that they take.
     start_ns : int
         Time of the first sample, ns since 1970 UTC.
     n_samples : int
@@ -164,6 +168,10 @@ class Stretch:
         Of the samples.
     channel_spacing_m : float or None
         None where no file says.
+    units : str
+        Base unit of what is measured; empty where no file says.
+    scale : float
+        What samples are multiplied by to be in this unit; they are read as they are stored.
     pieces : tuple of Piece
         In time order, without a hole.
     """
@@ -175,6 +183,8 @@ class Stretch:
     n_samples: int
     dtype: np.dtype
     channel_spacing_m: float | None
+    units: str
+    scale: float
     pieces: tuple[Piece, ...]
     files: _Files = field(repr=False, compare=False)
 
@@ -185,6 +195,8 @@ class Stretch:
 
     def read(self, first: int, last: int) -> np.ndarray:
         """Return samples ``[first, last)``, shape (last − first, n_channels), across file borders.
+
+        Floats that cannot be samples, beyond `MOST`, are NaN.
 
         Raises
         ------
@@ -199,11 +211,21 @@ class Stretch:
             piece = self.pieces[index]
             end = min(last, piece.first + piece.n_samples)
             shift = piece.skip - piece.first
-            parts.append(self.files[piece.path].samples[first + shift : end + shift])
+            parts.append(_samples_only(self.files[piece.path].samples[first + shift : end + shift]))
             first, index = end, index + 1
         if not parts:
             return np.empty((0, len(self.channels)), self.dtype)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _samples_only(x: np.ndarray) -> np.ndarray:
+    if x.dtype.kind != "f":
+        return x
+    if x.itemsize == 2:  # half precision has no room for MOST
+        return x.astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        none = np.abs(x) > MOST
+    return np.where(none, x.dtype.type(np.nan), x) if none.any() else x
 
 
 @dataclass
@@ -215,7 +237,9 @@ class _Line:
     sampling_rate_hz: float
     dtype: np.dtype
     channel_spacing_m: float | None
+    units: tuple[str, float]
     start_ns: int
+    end_ns: int
     pieces: list[Piece]
 
     @property
@@ -223,16 +247,21 @@ class _Line:
         return self.pieces[-1].first + self.pieces[-1].n_samples
 
     @property
-    def end_ns(self) -> int:
-        return self.start_ns + round(self.n_samples * 1e9 / self.sampling_rate_hz)
+    def measured_hz(self) -> float:
+        """The rate of the files, or that of their starts, where half a sample tells these apart."""
+        apart = self.end_ns - self.start_ns - self.n_samples * 1e9 / self.sampling_rate_hz
+        if abs(apart) * self.sampling_rate_hz / 1e9 <= 0.5:
+            return self.sampling_rate_hz
+        return self.n_samples * 1e9 / (self.end_ns - self.start_ns)
 
 
 def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     """Join the files of a day into continuous stretches.
 
-    Files of a fibre with the same rate, sample type, spacing and channels that follow each other within half a
-    sample are one stretch, whatever else the fibre delivers in between. Where two that share channels overlap,
-    the samples of the one that started earlier count and the other begins after them.
+    Files of a fibre with the same rate, unit, sample type, spacing and channels that follow each other within half a
+    sample are one stretch, whatever else the fibre delivers in between. A rate that is measured anew in each file
+    is the same rate. Where two that share channels overlap, the samples of the one that started earlier count and
+    the other begins after them.
 
     Parameters
     ----------
@@ -250,36 +279,47 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     ).to_pylist()
     rows.sort(key=lambda row: (row["fibre"], row["start"], row["path"]))
     lines: list[_Line] = []
-    latest: dict[tuple[Any, ...], _Line] = {}  # of each fibre, rate, sample type and channels
+    latest: dict[tuple[Any, ...], _Line] = {}  # of each fibre, rate, unit, sample type and channels
+    rates: list[float] = []
     for row in rows:
         fibre, rate, start, n = row["fibre"], row["sampling_rate_hz"], row["start"], row["n_samples"]
         channels, dtype = _layout(store, row["path"])
         spacing = row["channel_spacing_m"]
-        key = (fibre, rate, dtype.str, spacing, channels.tobytes())
+        units = in_base_units(row["units"])
+        known = next((other for other in rates if abs(rate - other) <= SAME_RATE * other), None)
+        if known is None:
+            rates.append(rate)
+        key = (fibre, known or rate, dtype.str, spacing, units, channels.tobytes())
+        line = latest.get(key)
+        # What half a sample, or a rounded step, cannot tell from the next sample is the next sample.
+        slack_ns = 0.5e9 / rate + rounding_ns(rate, line.pieces[-1].n_samples if line else 0)
+        end_ns = start + round(n * 1e9 / rate)
         covered_ns = max(
             (
-                line.end_ns
-                for other, line in latest.items()
-                if other[0] == fibre and (other == key or np.isin(channels, line.channels).any())
+                other.end_ns
+                for of, other in latest.items()
+                if of[0] == fibre and (of == key or np.isin(channels, other.channels).any())
             ),
             default=start,
         )
-        skip = max(0, round((covered_ns - start) * rate / 1e9))
+        follows = line is not None and abs(start - line.end_ns) <= slack_ns and covered_ns == line.end_ns
+        skip = 0 if follows else max(0, round((covered_ns - start) * rate / 1e9))
         if skip >= n:
             continue
-        line = latest.get(key)
-        if line is not None and abs((start - line.end_ns) * rate / 1e9 + skip) <= 0.5:
+        if line is not None and (follows or abs((start - line.end_ns) * rate / 1e9 + skip) <= 0.5):
             line.pieces.append(Piece(row["path"], line.n_samples, skip, n - skip))
+            line.end_ns = end_ns
             continue
         piece = Piece(row["path"], 0, skip, n - skip)
-        latest[key] = _Line(fibre, channels, rate, dtype, spacing, start + round(skip * 1e9 / rate), [piece])
+        start_ns = start + round(skip * 1e9 / rate)
+        latest[key] = _Line(fibre, channels, rate, dtype, spacing, units, start_ns, end_ns, [piece])
         lines.append(latest[key])
     files = _Files(store)
     lines.sort(key=lambda line: (line.fibre, line.start_ns))
     return [
         Stretch(
-            line.fibre, line.channels, line.sampling_rate_hz, line.start_ns, line.n_samples, line.dtype,
-            line.channel_spacing_m, tuple(line.pieces), files,
+            line.fibre, line.channels, line.measured_hz, line.start_ns, line.n_samples, line.dtype,
+            line.channel_spacing_m, *line.units, tuple(line.pieces), files,
         )
         for line in lines
     ]  # fmt: skip

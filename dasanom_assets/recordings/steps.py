@@ -13,12 +13,12 @@ def files_in_landing(store: Store, models: Store, day: str) -> dict[str, str | N
     return {f"the digest of the files in landing/{day}": landing_digest(files)[:12] if files else None}
 
 
-@step("recordings", inputs=files_in_landing)
+@step("recordings", settings=("limits",), code="2", inputs=files_in_landing)
 def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
     """Catalogue of the day's readable files; refused ones go to `quarantine/` with a reason."""
     from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight, write_quarantine
 
-    catalogue = catalogue_day(day, day.iso)
+    catalogue = catalogue_day(day, day.iso, day.settings.limits)
     write_quarantine(day, day.iso, catalogue.refused)
     for refusal in catalogue.refused:
         warn(f"refused {refusal.path}: {refusal.reason}")
@@ -29,7 +29,7 @@ def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
     day.write("recordings", catalogue.recordings, note)
 
 
-@step("channel_health", "clipped_seconds")
+@step("channel_health", "clipped_seconds", code="2")
 def channel_health(day: Day) -> None:
     """Seconds, level and state (ok, dead, saturated, noisy) of every channel, and where samples are clipped."""
     from dasanom_assets.recordings import health

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from dasanom_assets.recordings.measured import nominal_rate
 from dasanom_assets.settings import SpectrogramSettings
 from dasanom_assets.spectrograms.levels import CHUNK_SECONDS, levels_of, overlaps, row_channels, row_of
 from dasanom_assets.spectrograms.transform import Transform
@@ -181,7 +182,7 @@ def compute_part(
 
 def settings_note(signals: "Iterable[Stretch]", settings: SpectrogramSettings) -> dict[str, Any]:
     """Return the metadata of `spectrograms`: the settings, and what they became at each sampling rate."""
-    rates = sorted({(signal.fibre, signal.sampling_rate_hz) for signal in signals})
+    rates = sorted({(signal.fibre, nominal_rate(signal.sampling_rate_hz)) for signal in signals})
     grids = []
     for fibre, rate in rates:
         t = Transform(settings, rate)

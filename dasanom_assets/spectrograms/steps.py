@@ -43,7 +43,7 @@ HISTOGRAM_SETTINGS = ("background.hour_classes",)
 BACKGROUND_SETTINGS = (*HISTOGRAM_SETTINGS, "background.look_back_days")
 
 
-@step("spectrograms", settings=("spectrogram",))
+@step("spectrograms", settings=("spectrogram", "limits"), code="2")
 def spectrograms(
     day: Day, dask: Any, warn: Callable[[str], object] = warning, say: Callable[[str], object] = info
 ) -> None:
@@ -57,7 +57,7 @@ def spectrograms(
     from dasanom_assets.tables.metadata import LoggedProgress
 
     settings = day.settings.spectrogram
-    around = adjoining(day, day.iso)
+    around = adjoining(day, day.iso, day.settings.limits)
     signals = stretches(day, pa.concat_tables([day.read("recordings"), around]))
     left_out = sorted({reason for signal in signals if (reason := unfit(signal, settings))})
     for reason in left_out:

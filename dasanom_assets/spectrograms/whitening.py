@@ -289,7 +289,7 @@ def white_day(
     for frames in day_frames(store, day, taken):
         key, start, rows = (frames.fibre, frames.channel), frames.start_ns, frames.power_db
         unusable = unusable_rows(rows, frames_there(start, spectrogram))
-        unusable["clipped"] = clipped.of(*key, start)
+        unusable |= clipped.of(*key, start)
         if key not in healthy:
             unusable = {states.get(key, BAD_STATES[0]): np.ones(len(start), bool)}
         usable = ~np.any(list(unusable.values()), axis=0)
@@ -325,13 +325,14 @@ class _ClippedSeconds:
         rows = store.read_day("clipped_seconds", day)
         start, end = (rows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
         channel = (rows["channel"].to_numpy() // size * size).tolist()
-        self._of: dict[tuple[str, int], list[tuple[int, int]]] = {}
-        for key, *ends in zip(zip(rows["fibre"].to_pylist(), channel, strict=True), start, end, strict=True):
-            self._of.setdefault(key, []).append((ends[0], ends[1]))
+        self._of: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
+        keys = zip(rows["fibre"].to_pylist(), channel, strict=True)
+        for key, *second in zip(keys, start, end, rows["reason"].to_pylist(), strict=True):
+            self._of.setdefault(key, []).append((second[0], second[1], second[2] or "clipped"))
 
-    def of(self, fibre: str, channel: int, start_ns: np.ndarray) -> np.ndarray:
-        """Return whether each row, which begins at a whole second, holds clipped samples."""
-        out = np.zeros(len(start_ns), bool)
-        for start, end in self._of.get((fibre, channel), ()):
-            out[slice(*np.searchsorted(start_ns, [start - SECOND_NS + 1, end]))] = True
+    def of(self, fibre: str, channel: int, start_ns: np.ndarray) -> dict[str, np.ndarray]:
+        """Return by reason whether each row, which begins at a whole second, holds clipped or stuck samples."""
+        out = {reason: np.zeros(len(start_ns), bool) for reason in ("clipped", "stuck")}
+        for start, end, reason in self._of.get((fibre, channel), ()):
+            out[reason][slice(*np.searchsorted(start_ns, [start - SECOND_NS + 1, end]))] = True
         return out

@@ -34,7 +34,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "dead_fraction": "share of seconds without any variation, 0 to 1",
         "state": "ok, dead, saturated or noisy",
     },
-    "clipped_seconds": {},
+    "clipped_seconds": {"reason": "clipped, or stuck where floats do not change"},
     "contractor_scores": {
         "power": "as the contractor delivered it, in its unit",
         "p_digging": "the contractor's probability of digging, 0 to 1",
@@ -84,7 +84,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "score": "of all detectors and a window's surroundings, standard deviations above what is usual",
         "p_value": "share of reference windows that score as high, this one among them; at least 1 / (n + 1)",
         "is_anomaly": "whether reference ground has such an event, there and then, no more often than the budget",
-        "invalid": "why there is no score: silent, clipped, incomplete, dead, saturated; null where there is one",
+        "invalid": "why there is no score: silent, clipped, stuck, incomplete, dead, saturated; null where there is one",
     },
     "anomaly_events": {
         "peak_start": "begin of the strongest window, UTC",

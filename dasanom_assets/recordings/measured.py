@@ -1,0 +1,121 @@
+"""What a recording measures: sound or not, in which unit, and at which rate its clock ticks."""
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+NO_SOUND = {"DTS": "temperature", "DSS": "strain, averaged over seconds or minutes"}
+"""Categories of DASCore that are no sound, and what they measure."""
+FREQUENCY = re.compile(r"[kMG]?(Hz|hertz)", re.IGNORECASE)
+TEMPERATURE = re.compile(r"(º|°|deg(ree)?s?[ _]?)?(C|K|F|celsius|kelvin|fahrenheit)", re.IGNORECASE)
+SAME_RATE = 1e-4
+"""Rates that differ by a smaller share are one rate, measured anew."""
+
+
+def no_sound(units: str | None, attributes: Mapping[str, Any]) -> str | None:
+    """Say why a recording is none of sound, or None where it may be.
+
+    Parameters
+    ----------
+    units : str or None
+        Of its samples.
+    attributes : mapping
+        ``data_category`` and ``data_type``, in the words of DASCore, where they are known.
+
+    Examples
+    --------
+    >>> no_sound("degC", {})
+    'it measures temperature (degC), not sound; leave it out of the delivery'
+    >>> no_sound("nanostrain/s", {"data_category": "DAS", "data_type": "strain_rate"}) is None
+    True
+    """
+    category, kind = (str(attributes.get(name) or "").strip() for name in ("data_category", "data_type"))
+    what = NO_SOUND.get(category.upper())
+    if "temperature" in kind.lower() or _is_temperature(units):
+        what = "temperature"
+    elif units and FREQUENCY.fullmatch(units.strip()):
+        what = "the frequency of Brillouin scattering"
+    if what is None:
+        return None
+    known = ", ".join(word for word in (category, units) if word)
+    return f"it measures {what}{f' ({known})' if known else ''}, not sound; leave it out of the delivery"
+
+
+def _is_temperature(units: str | None) -> bool:
+    if not units:
+        return False
+    if TEMPERATURE.fullmatch(units.strip()):
+        return True
+    quantity = _quantity(units)
+    return quantity is not None and "[temperature]" in quantity.dimensionality
+
+
+@lru_cache(maxsize=256)
+def _quantity(units: str) -> Any:
+    from dascore.units import get_quantity
+
+    try:
+        return get_quantity(units)
+    except Exception:  # whatever the parser raises at what a file holds
+        return None
+
+
+@lru_cache(maxsize=256)
+def in_base_units(units: str | None) -> tuple[str, float]:
+    """Return the unit that recordings are brought to, and what samples in `units` are multiplied by.
+
+    That is the SI unit, strain counting as 1. What is not known to be a multiple of one stays as it is.
+
+    Examples
+    --------
+    >>> in_base_units("nanostrain/s"), in_base_units("1/s"), in_base_units("mrad"), in_base_units(None)
+    (('1 / s', 1e-09), ('1 / s', 1.0), ('rad', 0.001), ('', 1.0))
+    """
+    quantity = _quantity(units) if units else None
+    if not units or quantity is None:
+        return units or "", 1.0
+    try:
+        if not all(unit._is_multiplicative for unit in [quantity]) or "decibel" in f"{quantity.units:P}":
+            return units, 1.0
+        base = quantity.to_base_units()
+        powers = dict(base._units)
+        if power := powers.pop("strain", 0):
+            base = base / base._REGISTRY.strain**power
+        scale = float(base.magnitude)
+    except Exception:
+        return units, 1.0
+    return (str(base.units).strip() or "1", scale) if 0 < scale < float("inf") else (units, 1.0)
+
+
+def rate_of_step(step_ns: int) -> float:
+    """Return the rate of samples that lie a step apart, which was rounded to whole nanoseconds.
+
+    It is the roundest rate that has this step.
+
+    Examples
+    --------
+    >>> [rate_of_step(step) for step in (500_000, 333_333, 310_771, 310_770)]
+    [2000.0, 3000.0, 3217.8, 3217.813817292532]
+    """
+    for decimals in (0, 1):
+        rate = round(1e9 / step_ns, decimals)
+        if rate and abs(1e9 / rate - step_ns) <= 0.5:
+            return float(rate)
+    return 1e9 / step_ns
+
+
+def rounding_ns(rate_hz: float, n_samples: int) -> float:
+    """Return by how much the end of a file may be off, where all that is known of its rate is a rounded step, ns."""
+    step = 1e9 / rate_hz
+    of_step = abs(step - round(step)) < 1e-9 * step and rate_hz != round(rate_hz, 1)
+    return n_samples / 2 if of_step else 0.0
+
+
+def nominal_rate(rate_hz: float) -> float:
+    """Return a rate to five digits: what frequencies of bands are taken from, however a clock measures it.
+
+    >>> nominal_rate(999.9997), nominal_rate(3217.8138)
+    (1000.0, 3217.8)
+    """
+    return float(f"{rate_hz:.5g}")
