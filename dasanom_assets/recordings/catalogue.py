@@ -13,6 +13,7 @@ import pyarrow as pa
 from dasanom_assets.recordings.bundle import bundle_of
 from dasanom_assets.recordings.file_checks import LIMITS, RefusedError, file_row, reason_of
 from dasanom_assets.recordings.landing import landing_files, shifted
+from dasanom_assets.recordings.measured import changes, rounding_ns
 from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
@@ -217,11 +218,14 @@ def _note_neighbours(rows: list[dict[str, Any]]) -> None:
         ]
         if earlier:
             before = max(earlier, key=lambda other: other["end"])
+            row["issues"] += changes(row, before)
             late = (row["start"] - before["end"]) / 1e9
             name = PurePosixPath(before["path"]).name
-            if late * row["sampling_rate_hz"] <= -0.5:
+            rate_before = before["sampling_rate_hz"]
+            slack = 0.5 + rounding_ns(before["format"], before["n_samples"]) * rate_before / 1e9
+            if late * row["sampling_rate_hz"] <= -slack:
                 row["issues"].append(f"overlaps {name} by {-late:.3f} s")
-            elif late * row["sampling_rate_hz"] > 0.5:
+            elif late * row["sampling_rate_hz"] > slack:
                 row["issues"].append(f"{late:.3f} s are missing after {name}")
         key = fibre, channels.tobytes()
         if key not in latest or latest[key]["end"] < row["end"]:

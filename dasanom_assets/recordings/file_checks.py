@@ -11,9 +11,9 @@ from dascore.utils.hdf5 import H5Reader
 
 from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS, samples
 from dasanom_assets.recordings.limits import LimitError, require_room, require_within
-from dasanom_assets.recordings.measured import no_sound, rate_of_step
+from dasanom_assets.recordings.measured import MOST, NOT_NUMBERS, TOO_LARGE, no_sound, rate_of_step
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
-from dasanom_assets.recordings.signal import MOST, absolute_channels, stored_sidecar
+from dasanom_assets.recordings.signal import absolute_channels, stored_sidecar
 from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.store import Store
 
@@ -183,11 +183,9 @@ def _not_finite(data: np.ndarray) -> str | None:
         none += int((~np.isfinite(block)).sum())
         large += int((np.abs(block) > MOST).sum()) if block.dtype.kind == "f" else 0
     infinite = large and int(sum(np.isinf(data[row : row + rows]).sum() for row in range(0, len(data), rows)))
-    notes = [f"{none} samples are not finite"] if none else []
+    notes = [f"{none} {NOT_NUMBERS}"] if none else []
     if large > infinite:
-        notes.append(
-            f"{large - infinite} samples are larger than {MOST:g}, fill values or an overflow, and not used"
-        )
+        notes.append(f"{large - infinite} {TOO_LARGE}, fill values or an overflow, and not used")
     return "; ".join(notes) or None
 
 

@@ -95,15 +95,13 @@ def require_room(limits: LimitSettings, local: Path) -> None:
         file.visititems(look)
     for name, n_bytes, stored in found:
         if n_bytes > max(SMALL_BYTES, MOST_EXPANSION * stored):
-            raise LimitError(
-                f"it is damaged or made up: {name} claims {n_bytes / 1e9:.3g} GB, of which {stored} bytes are there"
-            )
+            raise LimitError(f"it is damaged or made up: {name} claims {n_bytes / 1e9:.3g} GB in {stored} bytes")
         _require_bytes(limits, n_bytes)
 
 
 def _require_bytes(limits: LimitSettings, n_bytes: int) -> None:
     if n_bytes > limits.most_gigabytes * 1e9:
         raise LimitError(
-            f"its samples take {n_bytes / 1e9:.3g} GB, more than limits.most_gigabytes = {limits.most_gigabytes:g}; "
-            "split the file, or raise the limit where there is memory for it"
+            f"its samples take {n_bytes / 1e9:.3g} GB, more than limits.most_gigabytes = "
+            f"{limits.most_gigabytes:g}; split the file, or raise the limit where there is memory for it"
         )

@@ -9,6 +9,9 @@ NO_SOUND = {"DTS": "temperature", "DSS": "strain, averaged over seconds or minut
 """Categories of DASCore that are no sound, and what they measure."""
 FREQUENCY = re.compile(r"[kMG]?(Hz|hertz)", re.IGNORECASE)
 TEMPERATURE = re.compile(r"(º|°|deg(ree)?s?[ _]?)?(C|K|F|celsius|kelvin|fahrenheit)", re.IGNORECASE)
+MOST = 1e15
+"""Floats beyond it are fill values or an overflow: no samples, and their squares leave what float32 holds."""
+NOT_NUMBERS, TOO_LARGE = "samples are not finite", f"samples are larger than {MOST:g}"
 SAME_RATE = 1e-4
 """Rates that differ by a smaller share are one rate, measured anew."""
 
@@ -34,7 +37,7 @@ def no_sound(units: str | None, attributes: Mapping[str, Any]) -> str | None:
     what = NO_SOUND.get(category.upper())
     if "temperature" in kind.lower() or _is_temperature(units):
         what = "temperature"
-    elif units and FREQUENCY.fullmatch(units.strip()):
+    elif units and FREQUENCY.fullmatch(_named(units)):
         what = "the frequency of Brillouin scattering"
     if what is None:
         return None
@@ -42,10 +45,15 @@ def no_sound(units: str | None, attributes: Mapping[str, Any]) -> str | None:
     return f"it measures {what}{f' ({known})' if known else ''}, not sound; leave it out of the delivery"
 
 
+def _named(units: str) -> str:
+    """Return a unit as it is written, without the 1 that DASCore puts before it."""
+    return re.sub(r"^1(\.0)?\s+", "", units.strip())
+
+
 def _is_temperature(units: str | None) -> bool:
     if not units:
         return False
-    if TEMPERATURE.fullmatch(units.strip()):
+    if TEMPERATURE.fullmatch(_named(units)):
         return True
     quantity = _quantity(units)
     return quantity is not None and "[temperature]" in quantity.dimensionality
@@ -59,6 +67,29 @@ def _quantity(units: str) -> Any:
         return get_quantity(units)
     except Exception:  # whatever the parser raises at what a file holds
         return None
+
+
+def changes(row: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Say what a recording measures otherwise than the one before it.
+
+    Parameters
+    ----------
+    row, before : mapping
+        Rows of `recordings`.
+    """
+    name, remarks = before["path"].rpartition("/")[2], []
+    rate, rate_before = row["sampling_rate_hz"], before["sampling_rate_hz"]
+    if abs(rate - rate_before) > SAME_RATE * rate_before:
+        remarks.append(
+            f"sampled at {rate:g} Hz, {name} before it at {rate_before:g} Hz: where bands differ, each rate has a "
+            "background of its own"
+        )
+    units, units_before = (other["units"] or "an unknown unit" for other in (row, before))
+    if units != units_before:
+        base, base_before = (in_base_units(other["units"])[0] for other in (row, before))
+        alike = f"levels of both are told in {base}" if base == base_before else "each has a background of its own"
+        remarks.append(f"measured in {units}, {name} before it in {units_before}: {alike}")
+    return remarks
 
 
 @lru_cache(maxsize=256)
@@ -105,11 +136,9 @@ def rate_of_step(step_ns: int) -> float:
     return 1e9 / step_ns
 
 
-def rounding_ns(rate_hz: float, n_samples: int) -> float:
-    """Return by how much the end of a file may be off, where all that is known of its rate is a rounded step, ns."""
-    step = 1e9 / rate_hz
-    of_step = abs(step - round(step)) < 1e-9 * step and rate_hz != round(rate_hz, 1)
-    return n_samples / 2 if of_step else 0.0
+def rounding_ns(format: str, n_samples: int) -> float:
+    """Return by how much the end of a file may be off, ns: DASCore rounds the step from sample to sample."""
+    return 0.0 if format.startswith("DASANOM_BUNDLE") else n_samples / 2
 
 
 def nominal_rate(rate_hz: float) -> float:

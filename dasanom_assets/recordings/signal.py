@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.recordings.measured import SAME_RATE, in_base_units, rounding_ns
+from dasanom_assets.recordings.measured import MOST, SAME_RATE, in_base_units, rounding_ns
 from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
 from dasanom_assets.tables.store import Store
 
-MOST = 1e15
-"""Floats beyond it are fill values or an overflow: no samples, and their squares leave what float32 holds."""
 OPEN_FILES = 4
 """Files that all stretches of a day hold open together: a block at a border needs two, and two threads read."""
 
@@ -258,10 +256,10 @@ class _Line:
 def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     """Join the files of a day into continuous stretches.
 
-    Files of a fibre with the same rate, unit, sample type, spacing and channels that follow each other within half a
-    sample are one stretch, whatever else the fibre delivers in between. A rate that is measured anew in each file
-    is the same rate. Where two that share channels overlap, the samples of the one that started earlier count and
-    the other begins after them.
+    Files of a fibre with the same rate, unit, sample type, spacing and channels that follow each other within half
+    a sample, or what their rate is rounded by, are one stretch, whatever else the fibre delivers in between. A rate
+    that is measured anew in each file is the same rate. Where two that share channels overlap, the samples of the
+    one that started earlier count and the other begins after them.
 
     Parameters
     ----------
@@ -292,7 +290,7 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
         key = (fibre, known or rate, dtype.str, spacing, units, channels.tobytes())
         line = latest.get(key)
         # What half a sample, or a rounded step, cannot tell from the next sample is the next sample.
-        slack_ns = 0.5e9 / rate + rounding_ns(rate, line.pieces[-1].n_samples if line else 0)
+        slack_ns = 0.5e9 / rate + rounding_ns(row["format"], line.pieces[-1].n_samples if line else 0)
         end_ns = start + round(n * 1e9 / rate)
         covered_ns = max(
             (

@@ -81,15 +81,19 @@ def _remove_common_mode_around(x: np.ndarray, channels: np.ndarray) -> np.ndarra
     """
     known = np.isfinite(x[channels])
     whole = known.all(axis=1)
-    shares = known[whole] if whole.sum() >= 3 else known
+    if whole.sum() < 3:
+        shares, judged = np.where(known, x[channels], np.nan), channels
+    else:
+        shares, judged = x[channels[whole]], channels[~whole]
+        x[channels[whole]] = remove_common_mode(shares.copy())
     common = np.zeros(x.shape[1], np.float32)
-    enough = shares.sum(axis=0) >= 3
-    taking_part = x[channels[whole]] if whole.sum() >= 3 else np.where(known, x[channels], np.nan)
-    common[enough] = np.nanmedian(taking_part[:, enough], axis=0)
+    enough = np.isfinite(shares).sum(axis=0) >= 3
+    common[enough] = np.nanmedian(shares[:, enough], axis=0)
     common[enough] -= common[enough].mean(dtype=np.float64).astype(np.float32)
+    known = np.isfinite(x[judged])
     energy = known @ np.square(common)
-    shared = np.where(known, x[channels], np.float32(0)) @ common
-    x[channels] -= (shared / np.where(energy > 0, energy, np.float32(1)))[:, None] * common
+    shared = np.where(known, x[judged], np.float32(0)) @ common
+    x[judged] -= (shared / np.where(energy > 0, energy, np.float32(1)))[:, None] * common
     return x
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from dasanom_assets.recordings.measured import nominal_rate
 from dasanom_assets.settings import SpectrogramSettings
 from dasanom_assets.spectrograms import conditioning
+from dasanom_assets.spectrograms.grids import DayGrids, grid_of, grids_note
 from dasanom_assets.spectrograms.transform import Transform
 from dasanom_assets.spectrograms.windows import SECOND_NS, first_frame
 
@@ -55,12 +56,40 @@ def levels_of(
     """
     rows = np.unique(row_of(np.concatenate(blocks), settings))
     levels = np.full((len(rows), last_second - first_second, *settings.row_shape), np.nan, np.float32)
-    for signal in signals:
+    owners = _owners(signals, settings, rows, first_second, last_second)
+    for number, signal in enumerate(signals):
         for second in range(first_second, last_second, CHUNK_SECONDS):
             if overlaps(signal, second, second + CHUNK_SECONDS):
                 chunk = slice(second - first_second, second - first_second + CHUNK_SECONDS)
-                _fill(levels[:, chunk], rows, signal, settings, blocks, second)
+                if owners is None:
+                    _fill(levels[:, chunk], rows, signal, settings, blocks, second)
+                    continue
+                grid, owner = owners
+                own = np.full_like(levels[:, chunk], np.nan)
+                _fill(own, rows, signal, settings, blocks, second)
+                there = np.isfinite(own) & (owner[:, chunk] == grid[number])[:, :, None, None]
+                levels[:, chunk][there] = own[there]
     return rows, levels
+
+
+def _owners(
+    signals: "Sequence[Stretch]", settings: SpectrogramSettings, rows: np.ndarray, first: int, last: int
+) -> tuple[list[int], np.ndarray] | None:
+    """Return the number of each signal's grid, and of that of each second's rows, shape (rows, seconds).
+
+    A second in which the rate changes belongs to the rate that it begins with: its other frames are not there.
+    None where all have one grid.
+    """
+    if len({(nominal_rate(signal.sampling_rate_hz), signal.units) for signal in signals}) < 2:
+        return None
+    note = grids_note(signals, settings)
+    grids = DayGrids(note)
+    if grids.most < 2:
+        return None
+    start_ns = np.arange(first, last) * SECOND_NS
+    owner = np.stack([grids.of_rows(signals[0].fibre, int(row), start_ns) for row in rows])
+    numbers = [grids.number(signal.fibre, grid_of(signal, settings)) or 0 for signal in signals]
+    return numbers, owner
 
 
 def row_channels(signal: "Stretch", settings: SpectrogramSettings) -> np.ndarray:

@@ -71,7 +71,7 @@ def spectrograms(
         day.write_day_parts("spectrograms", day.iso, parts, note)
 
 
-@step("level_histograms", settings=HISTOGRAM_SETTINGS)
+@step("level_histograms", settings=HISTOGRAM_SETTINGS, code="2")
 def level_histograms(day: Day) -> None:
     """How often each level occurs in each channel and band: a day's sketch, for the background."""
     from dasanom_assets.spectrograms.background import histograms_note
@@ -81,7 +81,7 @@ def level_histograms(day: Day) -> None:
     day.write("level_histograms", compute(day, day.iso, settings), histograms_note(day, day.iso, settings))
 
 
-@step("background", settings=BACKGROUND_SETTINGS, feedback=("anomaly_events",))
+@step("background", settings=BACKGROUND_SETTINGS, code="2", feedback=("anomaly_events",))
 def background(day: Day) -> None:
     """Median and MAD per channel and band over the days before, without what was flagged there."""
     from dasanom_assets.spectrograms.background import background as compute
