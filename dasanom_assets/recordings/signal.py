@@ -257,9 +257,9 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     """Join the files of a day into continuous stretches.
 
     Files of a fibre with the same rate, unit, sample type, spacing and channels that follow each other within half
-    a sample, or what their rate is rounded by, are one stretch, whatever else the fibre delivers in between. A rate
-    that is measured anew in each file is the same rate. Where two that share channels overlap, the samples of the
-    one that started earlier count and the other begins after them.
+    a sample, or what their step is rounded by, are one stretch, whatever else the fibre delivers in between. A
+    rate that is measured anew in each file is the same rate. Where two that share channels overlap, the samples of
+    the one that started earlier count and the other begins after them.
 
     Parameters
     ----------

@@ -84,6 +84,11 @@ class DayGrids:
         """Return the grids of a fibre; one that is like any where nothing is known of it."""
         return self._of.get(fibre) or [Grid()]
 
+    def like(self, other: "DayGrids", fibre: str) -> bool:
+        """Return whether a fibre has the same grids on another day, in the same order, or lacks that day."""
+        pairs = self.of(fibre), other.of(fibre)
+        return len(pairs[0]) == len(pairs[1]) and all(a.same(b) for a, b in zip(*pairs, strict=True))
+
     def number(self, fibre: str, grid: Grid) -> int | None:
         """Return the number of a fibre's grid that is like another, or None."""
         return next((i for i, own in enumerate(self.of(fibre)) if own.same(grid)), None)
@@ -128,6 +133,7 @@ def grids_note(signals: "Iterable[Stretch]", settings: SpectrogramSettings) -> d
         )
     note: dict[str, Any] = {"grids": grids}
     of_day = DayGrids(note)
+    several = [signal for signal in signals if len(of_day.of(signal.fibre)) > 1]
     note["spans"] = [
         [
             signal.fibre,
@@ -136,8 +142,7 @@ def grids_note(signals: "Iterable[Stretch]", settings: SpectrogramSettings) -> d
             round(signal.start_ns + signal.n_samples / signal.sampling_rate_hz * SECOND_NS),
             _runs(signal.channels // settings.group_channels * settings.group_channels, settings.group_channels),
         ]
-        for signal in sorted(signals, key=lambda signal: signal.start_ns)
-        if len(of_day.of(signal.fibre)) > 1
+        for signal in sorted(several, key=lambda signal: signal.start_ns)
     ]
     return note
 

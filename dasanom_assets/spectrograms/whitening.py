@@ -308,11 +308,13 @@ def white_day(
         key, start, rows = (frames.fibre, frames.channel), frames.start_ns, frames.power_db
         unusable = unusable_rows(rows, frames_there(start, spectrogram))
         unusable |= clipped.of(*key, start)
+        grid = grids.of_rows(*key, start) if grids.most > 1 else None
+        if grid is not None:  # no window holds bands of two grids
+            unusable["incomplete"] |= np.diff(grid, prepend=grid[:1]) != 0
         if key not in healthy:
             unusable = {states.get(key, BAD_STATES[0]): np.ones(len(start), bool)}
         usable = ~np.any(list(unusable.values()), axis=0)
         if window.scaling == "background":
-            grid = grids.of_rows(*key, start) if n_grids > 1 else None
             median, mad = (reference_rows(values, classes, start, n_grids, grid) for values in levels[key])
             rows = whiten(rows, median, mad, settings, common.of(*key, start) if common else None, out=rows)
             if settings.own_spread and usable.any():

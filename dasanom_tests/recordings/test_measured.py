@@ -1,4 +1,4 @@
-"""What a recording measures: temperature is refused, units come to one, rates are what they were before rounding."""
+"""What a recording measures: temperature is refused, units come to one, rates are as before rounding."""
 
 from pathlib import Path
 from typing import Any
