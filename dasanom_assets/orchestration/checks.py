@@ -202,7 +202,9 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         day = context.partition_key
         with store.open_day("spectrograms", day) as file:
             n = file.metadata.num_rows
-        return dg.AssetCheckResult(passed=n > 0, description=f"{n} rows" if n else no_rows_because(store, day))
+        left_out = store.metadata("spectrograms", day)["left_out"]
+        rows = "; left out: ".join([f"{n} rows", *filter(None, ["; ".join(left_out[:TOLD_REASONS])])])
+        return dg.AssetCheckResult(passed=n > 0, description=rows if n else no_rows_because(store, day))
 
     @dg.asset_check(asset="vae_checkpoint", blocking=True)
     def not_collapsed(

@@ -11,7 +11,7 @@ from dascore.utils.hdf5 import H5Reader
 
 from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS, samples
 from dasanom_assets.recordings.limits import LimitError, require_room, require_within
-from dasanom_assets.recordings.measured import MOST, NOT_NUMBERS, TOO_LARGE, no_sound, rate_of_step
+from dasanom_assets.recordings.measured import MOST, NOT_NUMBERS, TOO_LARGE, no_sound, rate_of_step, rate_of_times
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
 from dasanom_assets.recordings.signal import absolute_channels, stored_sidecar
 from dasanom_assets.settings import LimitSettings
@@ -69,8 +69,13 @@ def file_row(
         if extent is not None:
             for attrs in dc.scan(local, file_format=kind, file_version=version, progress=None):
                 time = attrs.coords["time"]
-                _require_extent(_ns(time.min), _ns(time.max + time.step), extent)
+                step = np.timedelta64(0, "ns") if time.step is None else time.step
+                _require_extent(_ns(time.min), _ns(time.max + step), extent)
         patches = dc.read(local, file_format=kind, file_version=version)
+    for patch in patches:
+        units = None if patch.attrs.data_units is None else str(patch.attrs.data_units)
+        if reason := no_sound(units, dict(patch.attrs)):
+            raise RefusedError(reason)
     if len(patches) != 1:
         raise RefusedError(f"{len(patches)} separate pieces in one file; split it into one file each")
     patch = patches[0]
@@ -79,22 +84,19 @@ def file_row(
     patch = patch.transpose("time", "distance")
     if not patch.data.size:
         raise RefusedError("it holds no samples")
-    distance, units = patch.get_coord("distance"), patch.attrs.data_units
-    units = None if units is None else str(units)
-    if reason := no_sound(units, dict(patch.attrs)):
-        raise RefusedError(reason)
-    step = patch.get_coord("time").step
-    if step is None or not step > np.timedelta64(0, "ns"):
+    if patch.shape[0] == 1:
+        raise RefusedError("it holds one sample of each channel, which is no signal")
+    rate = _rate(patch.get_coord("time"))
+    if rate is None:
         raise RefusedError("its samples are not evenly spaced in time")
     if patch.data.dtype.kind not in "iuf":
         raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
-    rate = rate_of_step(int(step.astype("timedelta64[ns]").astype(np.int64)))
     start_ns, (n_samples, n_channels) = _ns(patch.get_coord("time").min()), patch.shape
     require_within(limits, start_ns, n_samples, rate, n_channels)
     issues = []
     if note := _not_finite(patch.data):
         issues.append(note)
-    channels = absolute_channels(patch)
+    channels, distance = absolute_channels(patch), patch.get_coord("distance")
     end_ns = start_ns + round(n_samples * 1e9 / rate)
     _require_extent(start_ns, end_ns, extent)
     spacing = None if distance.step is None or not np.isfinite(distance.step) else abs(float(distance.step))
@@ -168,6 +170,14 @@ def _bundle_row(store: Store, path: str, extent: tuple[int, int] | None, limits:
         "issues": issues,
         "channels": sidecar.channels,
     }
+
+
+def _rate(time: Any) -> float | None:
+    """Return the sampling rate of a coordinate, Hz, None where its samples are not evenly spaced."""
+    if time.step is not None:
+        step_ns = int(time.step.astype("timedelta64[ns]").astype(np.int64))
+        return rate_of_step(step_ns) if step_ns > 0 else None
+    return rate_of_times(time.values.astype("datetime64[ns]").astype(np.int64))
 
 
 def _ns(time: np.datetime64) -> int:

@@ -19,6 +19,8 @@ NEIGHBOURS = 10
 """Channels on each side that a channel's level is compared with."""
 FLAT_RUN = 3
 """Equal extreme samples in a row that are taken for clipping where the sample type has no limits."""
+LEAST_SAMPLES = 8
+"""Of a second that can be constant: with fewer a second, blocks are longer."""
 STUCK_SECONDS = 0.25
 """Time for which floats that measure something are never the same."""
 
@@ -137,7 +139,7 @@ def _combined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _seconds(stretch: Stretch) -> Iterator[np.ndarray]:
     """Yield a stretch in blocks of about a second, of equal length: a short last one would count as much."""
     n = stretch.n_samples
-    blocks = min(n, max(1, round(n / stretch.sampling_rate_hz)))
+    blocks = max(1, min(n // LEAST_SAMPLES, round(n / stretch.sampling_rate_hz)))
     for i in range(blocks):
         yield stretch.read(i * n // blocks, (i + 1) * n // blocks)
 

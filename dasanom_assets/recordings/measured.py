@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 NO_SOUND = {"DTS": "temperature", "DSS": "strain, averaged over seconds or minutes"}
 """Categories of DASCore that are no sound, and what they measure."""
 FREQUENCY = re.compile(r"[kMG]?(Hz|hertz)", re.IGNORECASE)
@@ -12,6 +14,8 @@ TEMPERATURE = re.compile(r"(º|°|deg(ree)?s?[ _]?)?(C|K|F|celsius|kelvin|fahren
 MOST = 1e15
 """Floats beyond it are fill values or an overflow: no samples, and their squares leave what float32 holds."""
 NOT_NUMBERS, TOO_LARGE = "samples are not finite", f"samples are larger than {MOST:g}"
+UNEVEN = 0.1
+"""Samples that lie farther from their place than this share of a step are not evenly spaced."""
 SAME_RATE = 1e-4
 """Rates that differ by a smaller share are one rate, measured anew."""
 
@@ -134,6 +138,28 @@ def rate_of_step(step_ns: int) -> float:
         if rate and abs(1e9 / rate - step_ns) <= 0.5:
             return float(rate)
     return 1e9 / step_ns
+
+
+def rate_of_times(time_ns: np.ndarray) -> float | None:
+    """Return the rate of samples whose times were rounded, each by itself; None where they are not evenly spaced.
+
+    It is the roundest rate that ends where they end.
+
+    Examples
+    --------
+    >>> rate_of_times(np.rint(np.arange(7) * 1e9 / 3000).astype(np.int64))
+    3000.0
+    >>> rate_of_times(np.array([0, 1, 3, 4, 5]) * 1_000_000) is None
+    True
+    """
+    n, length = len(time_ns) - 1, int(time_ns[-1]) - int(time_ns[0])
+    if n < 1 or length <= 0:
+        return None
+    due = np.arange(n + 1) * (length / n)
+    if np.abs(time_ns - time_ns[0] - due).max() > UNEVEN * length / n:
+        return None
+    rounded = (round(n * 1e9 / length, decimals) for decimals in (0, 1))
+    return next((float(rate) for rate in rounded if rate and abs(n * 1e9 / rate - length) <= 1), n * 1e9 / length)
 
 
 def rounding_ns(format: str, n_samples: int) -> float:

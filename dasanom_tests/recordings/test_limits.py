@@ -57,6 +57,7 @@ def test_limits_are_settings(tmp_path: Path) -> None:
     catalogue = catalogue_day(store, DAY, LimitSettings(lowest_rate_hz=0.1))
     health, _ = channel_health(stretches(store, catalogue.recordings))
     assert health["seconds"].to_pylist() == pytest.approx([100, 100])
+    assert health["state"].to_pylist() == ["ok", "ok"]
 
 
 def test_a_file_that_claims_more_than_it_holds_is_refused_unread(tmp_path: Path) -> None:

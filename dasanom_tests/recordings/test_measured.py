@@ -139,6 +139,18 @@ def test_a_clock_that_runs_otherwise_than_its_rate_says_keeps_the_times_of_its_f
     assert signal.sampling_rate_hz == pytest.approx(1000 / (1 + 0.9e-5), rel=1e-9)
 
 
+def test_times_that_are_rounded_one_by_one_are_evenly_spaced(tmp_path: Path) -> None:
+    x, folder = noise(30_000, 2), tmp_path / "landing" / DAY
+    folder.mkdir(parents=True)
+    for i in range(2):
+        ns = np.rint((np.arange(30_000) + 30_000 * i) * 1e9 / 3000).astype("timedelta64[ns]")
+        coords = {"time": np.datetime64(f"{DAY}T10", "ns") + ns, "distance": np.arange(2) * 2.0}
+        dc.write(dc.Patch(data=x, coords=coords, dims=("time", "distance")), folder / f"north_{i}.h5", "dasdae")
+    catalogue, (signal,) = found(tmp_path)
+    assert catalogue.refused == []
+    assert (signal.n_samples, signal.sampling_rate_hz) == (60_000, 3000.0)
+
+
 def test_a_gap_of_a_sample_is_a_gap(tmp_path: Path) -> None:
     for i in range(2):
         patch(tmp_path, f"north_{i}.h5", noise(10_000, 1), 1_000_000, 36_000 + 10.001 * i)
