@@ -145,6 +145,7 @@ def inspect(file: Annotated[Path, typer.Argument(help="a recording", exists=Fals
     """Say what a file is taken for, whose signal it is and what decided that, or why it is refused."""
     from dasanom_assets.recordings.catalogue import catalogue_files
     from dasanom_assets.recordings.site_rules import SitesError
+    from dasanom_assets.settings import Settings
     from dasanom_assets.tables.store import Store
 
     if not file.is_file():
@@ -154,7 +155,9 @@ def inspect(file: Annotated[Path, typer.Argument(help="a recording", exists=Fals
     # In landing/, folders tell of the fibre, and rules of the site are looked for beside it.
     root = next((folder.parent for folder in path.parents if folder.name == "landing"), path.parent)
     try:
-        catalogue = catalogue_files(Store(str(root)), [path.relative_to(root).as_posix()])
+        catalogue = catalogue_files(
+            Store(str(root)), [path.relative_to(root).as_posix()], limits=Settings().limits
+        )
     except SitesError as error:
         console.print(str(error), soft_wrap=True)
         raise typer.Exit(1) from error

@@ -35,6 +35,18 @@ class _Section(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
+class LimitSettings(_Section):
+    """What a delivered file may be; others are refused, with the reason, before memory is asked for."""
+
+    lowest_rate_hz: float = Field(1.0, gt=0, description="sampling rate, at least: slower ones are no sound, Hz")
+    highest_rate_hz: float = Field(100_000.0, gt=0, description="sampling rate, at most, Hz")
+    longest_hours: float = Field(168.0, gt=0, description="length of a file, at most, h")
+    most_channels: int = Field(100_000, ge=1, description="channels of a file, at most")
+    most_gigabytes: float = Field(
+        16.0, gt=0, description="samples of a file that is read whole, which a vendor bundle is not, at most, GB"
+    )
+
+
 Representation = Literal["mel", "linear", "third_octave", "mfcc", "power"]
 
 
@@ -455,6 +467,7 @@ class Settings(BaseSettings):
     first_day: date = Field(date(2026, 1, 1), description="first recording day, UTC")
     dask: DaskSettings = DaskSettings()
     device: str = Field("auto", description="where networks run: auto, cpu, cuda or cuda:<n>")
+    limits: LimitSettings = LimitSettings()
     spectrogram: SpectrogramSettings = SpectrogramSettings()
     window: WindowSettings = WindowSettings()
     background: BackgroundSettings = BackgroundSettings()

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.whitening import reference_rows
 from dasanom_assets.spectrograms.windows import SECOND_NS, day_frames
 from dasanom_assets.tables.schemas import TIME, stack
@@ -101,7 +102,8 @@ def power_waterfall(store: Store, day: str) -> dict[str, Waterfall]:
     usual = store.read_day("background", day, ["fibre", "channel", "median_db"])
     keys = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
     median_db = dict(zip(keys, stack(usual["median_db"]), strict=True))
-    classes = store.metadata("background", day).get("hour_classes", 1)
+    note, grids = store.metadata("background", day), DayGrids(store.metadata("spectrograms", day))
+    classes, n_grids = note.get("hour_classes", 1), note.get("n_grids", 1)
     levels: dict[str, list[tuple[int, np.ndarray, np.ndarray]]] = {}
     for frames in day_frames(store, day):
         usual_db = median_db.get((frames.fibre, frames.channel))
@@ -109,7 +111,9 @@ def power_waterfall(store: Store, day: str) -> dict[str, Waterfall]:
             level = np.full(len(frames.start_ns), np.nan, np.float32)
         else:
             # The mean over bands first: what is then left out is a frame, never a single band.
-            usual_level = reference_rows(usual_db, classes, frames.start_ns).mean(axis=-1)
+            grid = grids.of_rows(frames.fibre, frames.channel, frames.start_ns) if n_grids > 1 else None
+            usual_rows = reference_rows(usual_db, classes, frames.start_ns, n_grids, grid)
+            usual_level = usual_rows.mean(axis=-1)
             by_frame = frames.power_db.mean(axis=2) - usual_level
             finite = np.isfinite(by_frame)
             total = np.where(finite, by_frame, 0.0).sum(axis=1, dtype=np.float32)

@@ -11,6 +11,7 @@ from dasanom_assets.detection.detectors.neighbours import Neighbours
 from dasanom_assets.detection.events.outlines import event_id
 from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.settings import Settings, SpectrogramSettings
+from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank
 from dasanom_assets.tables.schemas import SCHEMAS, vector
@@ -64,7 +65,7 @@ def explain(
         rows, *(_ns(events[name]) for name in ("start", "end", "peak_start")), strict=True
     ):
         row |= {"start": start, "end": end, "peak_start": peak}
-    grids = store.metadata("spectrograms", day)["grids"]
+    grids = DayGrids(store.metadata("spectrograms", day))
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
     bands = spectrogram.row_shape[1]
     explained = [_NOT_KNOWN.copy() for _ in rows]
@@ -72,8 +73,10 @@ def explain(
     edges: list[dict[int, tuple[int, int]]] = [{} for _ in rows]  # of an event, by channel
     peaks = [(row["fibre"], [row["peak_channel"]]) for row in rows]
     for channel, numbers in _channels(store, day, settings, peaks):
-        hz: list[float] = next((g["centre_hz"] for g in grids if g["fibre"] == channel.fibre), [])
         for i in numbers:
+            peak_second = np.array([rows[i]["peak_start"] // SECOND_NS * SECOND_NS])
+            number = int(grids.of_rows(channel.fibre, channel.channel, peak_second)[0])
+            hz = grids.of(channel.fibre)[number].centre_hz
             loudest, profiles[i] = _explanation(rows[i], channel, np.array(hz, np.float32), settings)
             explained[i] |= loudest | _normal(rows[i], channel, reference, spectrogram, settings)
             edges[i] |= _edges(rows[i], channel, profiles[i])

@@ -31,7 +31,7 @@ def live_model(store: Store, models: Store, day: str) -> dict[str, str | None]:
     return {"the live model": checkpoints.live(models, "reference_model")}
 
 
-@step("segment_models", settings=(*WHITENING, *SEGMENTS), keeps="temporal.keep_days")
+@step("segment_models", settings=(*WHITENING, *SEGMENTS), code="2", keeps="temporal.keep_days")
 def segment_models(day: Day, keep_days: int | None = None) -> None:
     """One Gaussian for each minute of each channel, and how unlike it is to the channels around.
 
@@ -46,7 +46,7 @@ def segment_models(day: Day, keep_days: int | None = None) -> None:
         drop_old_models(day, day.iso, keep_days)
 
 
-@step("temporal_terms", settings=TERMS, feedback=("anomaly_events",))
+@step("temporal_terms", settings=TERMS, code="2", feedback=("anomaly_events",))
 def temporal_terms(day: Day) -> None:
     """How unlike a segment is to the one before, the same time of earlier days and weeks, and its neighbours.
 

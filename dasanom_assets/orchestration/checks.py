@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from dasanom_assets.models import checkpoints
 from dasanom_assets.recordings.landing import shifted
+from dasanom_assets.recordings.measured import NOT_NUMBERS, TOO_LARGE
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.engine import day_seconds
 from dasanom_assets.spectrograms.whitening import BAD_STATES
@@ -37,6 +38,9 @@ NUMBERS: dict[str, dict[str, tuple[float, float]]] = {
 
 MOST_FLAGGED = 0.05
 """Share of a day's windows above the threshold from which the model, and not the ground, is to be doubted."""
+
+TOLD_REASONS = 10
+"""Reasons that a check lists, at most."""
 
 KEPT_DAYS = 28
 """Days that a promise is held against, at most."""
@@ -72,6 +76,20 @@ def contract_violations(store: Store, table: str, day: str) -> list[str]:
         if n := int((~ok).sum()):
             violations.append(f"{n} values of {column} are not between {low:g} and {high:g}")
     return violations
+
+
+def no_rows_because(store: Store, day: str) -> str:
+    """Say why a day of `spectrograms`, which must be there, has no rows, and what to do."""
+    reasons = list(store.metadata("spectrograms", day)["left_out"])
+    recordings = store.read_day("recordings", day, ["path", "issues"]).to_pylist()
+    files = [f"{row['path']}: {issue}" for row in recordings for issue in row["issues"]]
+    reasons += [reason for reason in files if NOT_NUMBERS in reason or TOO_LARGE in reason]
+    if not recordings:
+        reasons.append("no recording of the day can be read; see quarantine/ for what was refused")
+    shown = "; ".join(reasons[:TOLD_REASONS]) + (
+        f"; and {n} more" if (n := len(reasons) - TOLD_REASONS) > 0 else ""
+    )
+    return f"no rows: {shown or 'no frame of the day lies in its recordings; look at their times'}"
 
 
 def learned_days(store: Store, note: Mapping[str, Any]) -> list[str]:
@@ -185,7 +203,8 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         with store.open_day("spectrograms", day) as file:
             n = file.metadata.num_rows
         left_out = store.metadata("spectrograms", day)["left_out"]
-        return dg.AssetCheckResult(passed=n > 0, description=f"{n} rows" if n else f"no rows: {left_out}")
+        rows = "; left out: ".join([f"{n} rows", *filter(None, ["; ".join(left_out[:TOLD_REASONS])])])
+        return dg.AssetCheckResult(passed=n > 0, description=rows if n else no_rows_because(store, day))
 
     @dg.asset_check(asset="vae_checkpoint", blocking=True)
     def not_collapsed(

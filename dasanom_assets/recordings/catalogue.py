@@ -12,12 +12,14 @@ import pyarrow as pa
 
 from dasanom_assets.recordings.bundle import bundle_of
 from dasanom_assets.recordings.fibres import fibres_before, fibres_table, spacings_of
-from dasanom_assets.recordings.file_checks import RefusedError, file_row, reason_of
+from dasanom_assets.recordings.file_checks import LIMITS, RefusedError, file_row, reason_of
 from dasanom_assets.recordings.identity import part_fibres
 from dasanom_assets.recordings.landing import landing_files, shifted
-from dasanom_assets.recordings.overlaps import SAME_RATE, resolve
+from dasanom_assets.recordings.measured import changes, rounding_ns
+from dasanom_assets.recordings.overlaps import FINER_SHARE, resolve
 from dasanom_assets.recordings.places import number_channels, part_spacings, written
 from dasanom_assets.recordings.site_rules import read_sites
+from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.schemas import SCHEMAS, empty
 from dasanom_assets.tables.store import Store
 
@@ -57,7 +59,7 @@ class Catalogue:
     fibres: pa.Table
 
 
-def catalogue_day(store: Store, day: str) -> Catalogue:
+def catalogue_day(store: Store, day: str, limits: LimitSettings = LIMITS) -> Catalogue:
     """Look at every file of a day's landing folder, and at those of the day before that run into it.
 
     Parameters
@@ -66,15 +68,17 @@ def catalogue_day(store: Store, day: str) -> Catalogue:
     day : str
         ISO day. A file that starts on another day than its folder's is refused. Earlier days of `fibres` say what
         channel numbers mean.
+    limits : LimitSettings, optional
+        What a file may be.
 
     Raises
     ------
     SitesError
         See `site_rules.read_sites`.
     """
-    rows, reasons = _look(store, [f["path"] for f in landing_files(store, day)], day)
+    rows, reasons = _look(store, [f["path"] for f in landing_files(store, day)], day, limits)
     before = shifted(day, -1)
-    tail, _ = _look(store, [f["path"] for f in landing_files(store, before)], before, _extent(day, 0))
+    tail, _ = _look(store, [f["path"] for f in landing_files(store, before)], before, limits, _extent(day, 0))
     return _catalogue(store, tail + rows, reasons, fibres_before(store, day), {row["path"] for row in tail})
 
 
@@ -93,7 +97,7 @@ def past_midnight(recordings: pa.Table, day: str) -> list[str]:
     return recordings["path"].filter(pa.array((began >= start) & (ended > end))).to_pylist()
 
 
-def adjoining(store: Store, day: str) -> pa.Table:
+def adjoining(store: Store, day: str, limits: LimitSettings = LIMITS) -> pa.Table:
     """Return the files around a day: of the day before and after, those within a second of midnight.
 
     They are not of the day, but the frames at its first and last instant reach into them. Digests are left out.
@@ -103,6 +107,8 @@ def adjoining(store: Store, day: str) -> pa.Table:
     store : Store
     day : str
         ISO day.
+    limits : LimitSettings, optional
+        What a file may be.
 
     Returns
     -------
@@ -112,7 +118,8 @@ def adjoining(store: Store, day: str) -> pa.Table:
     rows = []
     for shift in (-1, 1):
         other = shifted(day, shift)
-        near_midnight, _ = _look(store, [f["path"] for f in landing_files(store, other)], other, _extent(day, 1))
+        paths = [f["path"] for f in landing_files(store, other)]
+        near_midnight, _ = _look(store, paths, other, limits, _extent(day, 1))
         rows += near_midnight
     start, end = _extent(day, 0)
     outside = [{**row, "sha256": None} for row in rows if row["end"] <= start or row["start"] >= end]
@@ -120,7 +127,9 @@ def adjoining(store: Store, day: str) -> pa.Table:
     return _table(sorted(_settled(outside, known_m)[0], key=lambda row: row["path"]))
 
 
-def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) -> Catalogue:
+def catalogue_files(
+    store: Store, paths: Iterable[str], day: str | None = None, limits: LimitSettings = LIMITS
+) -> Catalogue:
     """Look at files.
 
     Parameters
@@ -131,17 +140,23 @@ def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) 
         passed over.
     day : str, optional
         ISO day on which every file must start; None: any.
+    limits : LimitSettings, optional
+        What a file may be.
 
     Returns
     -------
     Catalogue
         Rows by fibre and start.
     """
-    return _catalogue(store, *_look(store, paths, day), empty("fibres"))
+    return _catalogue(store, *_look(store, paths, day, limits), empty("fibres"))
 
 
 def _look(
-    store: Store, paths: Iterable[str], day: str | None, extent: tuple[int, int] | None = None
+    store: Store,
+    paths: Iterable[str],
+    day: str | None,
+    limits: LimitSettings,
+    extent: tuple[int, int] | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return a row for each file that can be used, and the reason for each that cannot.
 
@@ -154,7 +169,7 @@ def _look(
     for path in sorted(p for p in known if bundle_of(p) not in known):
         # Whatever a foreign reader raises at a foreign file becomes a record in quarantine, and the day goes on.
         try:
-            row = file_row(store, path, extent, rules)
+            row = file_row(store, path, extent, limits, rules)
             if day is not None:
                 _require_day(row["start"], day)
             rows.append(row)
@@ -254,8 +269,11 @@ def _note_gaps(rows: list[dict[str, Any]]) -> None:
         ]
         if earlier:
             before = max(earlier, key=lambda other: other["end"])
+            slack = 0.5 + rounding_ns(before["format"], before["n_samples"]) * before["sampling_rate_hz"] / 1e9
             late = (row["start"] - before["end"]) / 1e9
-            if late * row["sampling_rate_hz"] > 0.5:
+            if late * row["sampling_rate_hz"] >= -slack:  # else they tell of the same time
+                row["issues"] += changes(row, before)
+            if late * row["sampling_rate_hz"] > slack:
                 row["issues"].append(f"{late:.3f} s are missing after {PurePosixPath(before['path']).name}")
         if key not in of_fibre or of_fibre[key][2]["end"] < row["end"]:
             of_fibre[key] = lowest, highest, row
@@ -274,7 +292,7 @@ def _note_overlaps(rows: list[dict[str, Any]]) -> None:
         # Two folders may have files of the same name.
         same = PurePosixPath(most.other["path"]).name == PurePosixPath(row["path"]).name
         other = most.other["path"] if same else PurePosixPath(most.other["path"]).name
-        why = f", which is finer: {finer:g} Hz instead of {rate:g} Hz" if finer > rate * (1 + SAME_RATE) else ""
+        why = f", which is finer: {finer:g} Hz instead of {rate:g} Hz" if finer > rate * (1 + FINER_SHARE) else ""
         if row["path"] in used:
             row["issues"].append(f"overlaps {other} by {most.seconds:.3f} s" + (why and f"{why}"))
         else:

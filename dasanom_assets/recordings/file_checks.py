@@ -12,10 +12,13 @@ from dascore.utils.hdf5 import H5Reader
 
 from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS, samples
 from dasanom_assets.recordings.identity import identify
+from dasanom_assets.recordings.limits import LimitError, require_room, require_within
+from dasanom_assets.recordings.measured import MOST, NOT_NUMBERS, TOO_LARGE, no_sound, rate_of_step, rate_of_times
 from dasanom_assets.recordings.places import told_places
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
 from dasanom_assets.recordings.signal import stored_sidecar
 from dasanom_assets.recordings.site_rules import Site, in_utc
+from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.store import Store
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -23,12 +26,19 @@ BLOCK_VALUES = 1 << 24
 """Samples that are looked at together in the search for those that are not finite."""
 
 
+LIMITS = LimitSettings()
+
+
 class RefusedError(ValueError):
     """A file that can be read but not used; the message says why."""
 
 
 def file_row(
-    store: Store, path: str, extent: tuple[int, int] | None = None, rules: Sequence[Site] = ()
+    store: Store,
+    path: str,
+    extent: tuple[int, int] | None = None,
+    limits: LimitSettings = LIMITS,
+    rules: Sequence[Site] = (),
 ) -> dict[str, Any]:
     """Return a row of `recordings` without its digest, and what its places are found by.
 
@@ -41,12 +51,13 @@ def file_row(
         Relative to the data root.
     extent : (int, int), optional
         A file that lies wholly outside of it is refused, ns since 1970.
+    limits : LimitSettings, optional
     rules : sequence of Site, optional
         Of the site.
 
     Raises
     ------
-    RefusedError, BundleError
+    RefusedError, BundleError, LimitError
         In words, where the file cannot be used.
     Exception
         Whatever a reader of DASCore raises at a file that it cannot read.
@@ -59,15 +70,21 @@ def file_row(
     if name.endswith(tuple(".bin" + ending for ending in CONTRACTOR_ENDINGS)):
         raise RefusedError("a contractor's file without its recording")
     if name.endswith(".bin"):
-        return _bundle_row(store, path, extent, rules)
+        return _bundle_row(store, path, extent, limits, rules)
     with store.local(path) as local, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         kind, version = _format(local)
+        require_room(limits, local)
         if extent is not None:
             for attrs in dc.scan(local, file_format=kind, file_version=version, progress=None):
                 time = attrs.coords["time"]
-                _require_extent(_ns(time.min), _ns(time.max + time.step), extent)
+                step = np.timedelta64(0, "ns") if time.step is None else time.step
+                _require_extent(_ns(time.min), _ns(time.max + step), extent)
         patches = dc.read(local, file_format=kind, file_version=version)
+    for patch in patches:
+        units = None if patch.attrs.data_units is None else str(patch.attrs.data_units)
+        if reason := no_sound(units, dict(patch.attrs)):
+            raise RefusedError(reason)
     if len(patches) != 1:
         raise RefusedError(f"{len(patches)} separate pieces in one file; split it into one file each")
     patch = patches[0]
@@ -76,19 +93,19 @@ def file_row(
     patch = patch.transpose("time", "distance")
     if not patch.data.size:
         raise RefusedError("it holds no samples")
-    step = patch.get_coord("time").step
-    if step is None or not step > np.timedelta64(0, "ns"):
+    if patch.shape[0] == 1:
+        raise RefusedError("it holds one sample of each channel, which is no signal")
+    rate = _rate(patch.get_coord("time"))
+    if rate is None:
         raise RefusedError("its samples are not evenly spaced in time")
     if patch.data.dtype.kind not in "iuf":
         raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
-    units = patch.attrs.data_units
+    start_ns, (n_samples, n_channels) = _ns(patch.get_coord("time").min()), patch.shape
+    require_within(limits, start_ns, n_samples, rate, n_channels)
     issues = []
     if note := _not_finite(patch.data):
         issues.append(note)
-    start_ns = _ns(patch.get_coord("time").min())
-    step_ns = int(step.astype("timedelta64[ns]").astype(np.int64))
-    n_samples = patch.shape[0]
-    end_ns = start_ns + n_samples * step_ns
+    end_ns = start_ns + round(n_samples * 1e9 / rate)
     _require_extent(start_ns, end_ns, extent)
     fibre, decided, site = identify(path, rules, dict(patch.attrs))
     return {
@@ -97,9 +114,9 @@ def file_row(
         "format": f"{kind} {version}",
         "start": start_ns,
         "end": end_ns,
-        "sampling_rate_hz": 1e9 / step_ns,
+        "sampling_rate_hz": rate,
         "n_samples": n_samples,
-        "units": (site and site.unit) or (None if units is None else str(units)),
+        "units": (site and site.unit) or units,
         "issues": issues,
         "sample_type": patch.data.dtype.str,
         "fibre_from": decided,
@@ -132,10 +149,15 @@ def _format(local: Path) -> tuple[str, str]:
         raise
 
 
-def _bundle_row(store: Store, path: str, extent: tuple[int, int] | None, rules: Sequence[Site]) -> dict[str, Any]:
+def _bundle_row(
+    store: Store, path: str, extent: tuple[int, int] | None, limits: LimitSettings, rules: Sequence[Site]
+) -> dict[str, Any]:
     if not store.exists(path + SIDECAR):
         raise BundleError(f"there is no sidecar {PurePosixPath(path).name}{SIDECAR} beside it")
     sidecar = stored_sidecar(store, path)
+    if reason := no_sound(sidecar.units, sidecar.extra):
+        raise RefusedError(reason)
+    require_within(limits, sidecar.start_ns, sidecar.n_samples, sidecar.sampling_rate_hz, len(sidecar.channels))
     fibre, decided, site = identify(path, rules, vars(sidecar) | sidecar.extra, sidecar.fibre)
     start_ns = sidecar.start_ns
     issues = list(sidecar.assumed)
@@ -168,15 +190,31 @@ def _bundle_row(store: Store, path: str, extent: tuple[int, int] | None, rules: 
     }
 
 
+def _rate(time: Any) -> float | None:
+    """Return the sampling rate of a coordinate, Hz, None where its samples are not evenly spaced."""
+    if time.step is not None:
+        step_ns = int(time.step.astype("timedelta64[ns]").astype(np.int64))
+        return rate_of_step(step_ns) if step_ns > 0 else None
+    return rate_of_times(time.values.astype("datetime64[ns]").astype(np.int64))
+
+
 def _ns(time: np.datetime64) -> int:
     return int(time.astype("datetime64[ns]").astype(np.int64))
 
 
 def _not_finite(data: np.ndarray) -> str | None:
-    """Say how many samples are not finite, None where all are."""
+    """Say how many samples are not finite, or beyond what can be a sample; None where all are numbers."""
     rows = max(1, BLOCK_VALUES // data.shape[1])
-    n = sum(int((~np.isfinite(data[row : row + rows])).sum()) for row in range(0, len(data), rows))
-    return f"{n} samples are not finite" if n else None
+    none, large = 0, 0
+    for row in range(0, len(data), rows):
+        block = data[row : row + rows]
+        none += int((~np.isfinite(block)).sum())
+        large += int((np.abs(block) > MOST).sum()) if block.dtype.kind == "f" else 0
+    infinite = large and int(sum(np.isinf(data[row : row + rows]).sum() for row in range(0, len(data), rows)))
+    notes = [f"{none} {NOT_NUMBERS}"] if none else []
+    if large > infinite:
+        notes.append(f"{large - infinite} {TOO_LARGE}, fill values or an overflow, and not used")
+    return "; ".join(notes) or None
 
 
 def _require_extent(start_ns: int, end_ns: int, extent: tuple[int, int] | None) -> None:
@@ -186,7 +224,7 @@ def _require_extent(start_ns: int, end_ns: int, extent: tuple[int, int] | None) 
 
 def reason_of(error: Exception) -> str:
     """Return why a file cannot be used, in words, from what `file_row` raised."""
-    if isinstance(error, BundleError | RefusedError):
+    if isinstance(error, BundleError | RefusedError | LimitError):
         return str(error)
     if isinstance(error, UnknownFiberFormatError):
         return "not a recording of any known format"

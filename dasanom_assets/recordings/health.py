@@ -19,6 +19,10 @@ NEIGHBOURS = 10
 """Channels on each side that a channel's level is compared with."""
 FLAT_RUN = 3
 """Equal extreme samples in a row that are taken for clipping where the sample type has no limits."""
+LEAST_SAMPLES = 8
+"""Of a second that can be constant: with fewer a second, blocks are longer."""
+STUCK_SECONDS = 0.25
+"""Time for which floats that measure something are never the same."""
 
 _COUNTS = ("seconds", "blocks", "dead", "clipped")
 
@@ -27,12 +31,13 @@ def channel_health(stretches: Iterable[Stretch]) -> tuple[pa.Table, pa.Table]:
     """Return the rows of `channel_health`, and those of `clipped_seconds`.
 
     Signal is read second by second and summed in float64. ``rms`` is that of the signal less its mean, in the
-    unit of the samples; means and squared deviations of the parts are combined as in Chan, Golub and LeVeque
+    base unit of the samples; means and squared deviations of the parts are combined as in Chan, Golub and LeVeque
     (1983), so that a large offset costs no digits. ``dead_fraction`` is the share of seconds that are constant or
     hold NaN. ``clipped_fraction`` is the share of samples at the limits of an integer type, or, for floats, that
     repeat the extreme of their second at least `FLAT_RUN` times in a row. A channel is noisy where its level lies
     `NOISY_DB` and `NOISY_MADS` median absolute deviations above the median of its neighbours. `clipped_seconds`
-    has the stretches of a channel of which at least `CLIPPED_SHARE` of the samples are clipped.
+    has the stretches of a channel of which at least `CLIPPED_SHARE` of the samples are clipped, and those in which
+    floats do not change for `STUCK_SECONDS`: rounding makes levels of them that mean nothing.
 
     Parameters
     ----------
@@ -100,20 +105,24 @@ def _sums(stretch: Stretch) -> tuple[np.ndarray, np.ndarray, pa.Table]:
         ones = np.ones(x.shape[1])
         clipped = good * _clipped(block)
         counts += [ones * len(x) / stretch.sampling_rate_hz, ones, dead, clipped]
-        columns = np.flatnonzero(clipped >= CLIPPED_SHARE * len(x))
+        stuck = good & _stuck(block, STUCK_SECONDS * stretch.sampling_rate_hz)
+        columns = np.flatnonzero((clipped >= CLIPPED_SHARE * len(x)) | stuck)
         ends = [np.full(len(columns), round((first + n) / stretch.sampling_rate_hz * 1e9)) for n in (0, len(x))]
-        cut.append((stretch.channels[columns], *ends, clipped[columns] / len(x)))
+        reasons = np.where(stuck[columns], "stuck", "clipped").astype(object)
+        cut.append((stretch.channels[columns], *ends, clipped[columns] / len(x), reasons))
         first += len(x)
         mean = x.mean(axis=0)
         x -= mean
         moments = _combined(moments, np.array([good * len(x), mean, np.einsum("tc,tc->c", x, x)]))
-    channel, start, end, share = (np.concatenate(part) for part in zip(*cut, strict=True))
+    moments[1:] *= np.array([[stretch.scale], [stretch.scale**2]])
+    channel, start, end, share, reason = (np.concatenate(part) for part in zip(*cut, strict=True))
     rows = {
         "fibre": np.full(len(channel), stretch.fibre, object),
         "channel": channel.astype(np.int32),
         "start": stretch.start_ns + start,
         "end": stretch.start_ns + end,
         "clipped_fraction": share,
+        "reason": reason,
     }
     clipped_rows = pa.table({name: pa.array(values) for name, values in rows.items()})
     return counts.T, moments.T, clipped_rows.cast(SCHEMAS["clipped_seconds"])
@@ -130,7 +139,7 @@ def _combined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _seconds(stretch: Stretch) -> Iterator[np.ndarray]:
     """Yield a stretch in blocks of about a second, of equal length: a short last one would count as much."""
     n = stretch.n_samples
-    blocks = max(1, round(n / stretch.sampling_rate_hz))
+    blocks = max(1, min(n // LEAST_SAMPLES, round(n / stretch.sampling_rate_hz)))
     for i in range(blocks):
         yield stretch.read(i * n // blocks, (i + 1) * n // blocks)
 
@@ -144,6 +153,15 @@ def _clipped(block: np.ndarray) -> np.ndarray:
     extreme &= block.max(axis=0) > block.min(axis=0)  # a constant second is dead, not clipped
     runs = ndimage.binary_opening(extreme, structure=np.ones((FLAT_RUN, 1), bool))
     return runs.sum(axis=0)
+
+
+def _stuck(block: np.ndarray, n_samples: float) -> np.ndarray:
+    """Return which channels hold floats that are equal for so many samples, bool, shape (n_channels,)."""
+    n = max(FLAT_RUN, int(n_samples))
+    if block.dtype.kind != "f" or len(block) <= n:
+        return np.zeros(block.shape[1], bool)
+    equal = np.cumsum(block[1:] == block[:-1], axis=0, dtype=np.int32)
+    return (equal[n - 1 :] - np.pad(equal[:-n], ((1, 0), (0, 0))) == n).any(axis=0)
 
 
 def _noisy(rms: np.ndarray, alive: np.ndarray) -> np.ndarray:

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-SAME_RATE = 0.01
-"""Share by which the rates of two files may differ, so that neither is the finer."""
+from dasanom_assets.recordings.measured import rounding_ns
+
+FINER_SHARE = 0.01
+"""Share by which a rate is above another one, at least, where it is the finer."""
 
 LEAST_SECONDS = 1.0
 """Of a file beside a finer one, so that what rounding leaves at its ends is no signal of another rate."""
@@ -59,7 +61,8 @@ def resolve(rows: Sequence[dict[str, Any]]) -> tuple[list[Part], dict[str, list[
     Parameters
     ----------
     rows : sequence of dict
-        ``fibre``, ``path``, ``start`` (ns since 1970), ``sampling_rate_hz``, ``n_samples``, ``channels``.
+        ``fibre``, ``path``, ``format``, ``start`` (ns since 1970), ``sampling_rate_hz``, ``n_samples`` and
+        ``channels``.
 
     Returns
     -------
@@ -95,10 +98,11 @@ class _File:
         self.lowest, self.highest = int(self.channels.min()), int(self.channels.max())
 
     def meets(self, other: "_File") -> bool:
-        """Whether both may share channels for more than half a sample, which is no more than rounding."""
+        """Whether both may share channels for more than half a sample, or what an end is rounded by."""
         shared = min(self.end, other.end) - max(self.start, other.start)
+        first = min(self, other, key=lambda file: file.start).row
         return (
-            shared * self.row["sampling_rate_hz"] > 0.5e9
+            shared > 0.5e9 / self.row["sampling_rate_hz"] + rounding_ns(first["format"], first["n_samples"])
             and self.lowest <= other.highest
             and self.highest >= other.lowest
         )
@@ -123,7 +127,7 @@ def _rate_classes(rows: list[dict[str, Any]]) -> Iterator[_Class]:
     first = 0
     for i in range(1, len(files) + 1):
         highest = files[first].row["sampling_rate_hz"]
-        if i == len(files) or files[i].row["sampling_rate_hz"] < highest * (1 - SAME_RATE):
+        if i == len(files) or files[i].row["sampling_rate_hz"] < highest * (1 - FINER_SHARE):
             yield _Class(files[first:i])
             first = i
 
@@ -148,7 +152,7 @@ def _free(file: _File, others: list[_File]) -> tuple[list[Part], list[Overlap]]:
         ]
         groups = [(columns, spans) for columns, spans in split if len(columns)]
     parts = [Part(file.row, columns, *span) for columns, spans in groups for span in _gaps(spans, n)]
-    if any(overlap.other["sampling_rate_hz"] > rate * (1 + SAME_RATE) for overlap in covering):
+    if any(overlap.other["sampling_rate_hz"] > rate * (1 + FINER_SHARE) for overlap in covering):
         parts = [part for part in parts if part.last - part.first >= rate * LEAST_SECONDS]
     return _joined(parts), covering
 

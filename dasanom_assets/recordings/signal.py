@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dasanom_assets.recordings.measured import MOST, SAME_RATE, in_base_units, rounding_ns
 from dasanom_assets.recordings.overlaps import resolve
 from dasanom_assets.recordings.places import parsed
 from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
@@ -143,6 +144,7 @@ class Stretch:
     channels : numpy.ndarray
         int32, shape (n_channels,): absolute channel numbers.
     sampling_rate_hz : float
+        Samples by the time that they take.
     start_ns : int
         Time of the first sample, ns since 1970 UTC.
     n_samples : int
@@ -150,6 +152,10 @@ class Stretch:
         Of the samples.
     channel_spacing_m : float or None
         None where no file says.
+    units : str
+        Base unit of what is measured; empty where no file says.
+    scale : float
+        What samples are multiplied by to be in this unit; they are read as they are stored.
     pieces : tuple of Piece
         In time order, without a hole.
     """
@@ -161,6 +167,8 @@ class Stretch:
     n_samples: int
     dtype: np.dtype
     channel_spacing_m: float | None
+    units: str
+    scale: float
     pieces: tuple[Piece, ...]
     files: _Files = field(repr=False, compare=False)
 
@@ -171,6 +179,8 @@ class Stretch:
 
     def read(self, first: int, last: int) -> np.ndarray:
         """Return samples ``[first, last)``, shape (last − first, n_channels), across file borders.
+
+        Floats that cannot be samples, beyond `MOST`, are NaN.
 
         Raises
         ------
@@ -186,11 +196,21 @@ class Stretch:
             end = min(last, piece.first + piece.n_samples)
             shift = piece.skip - piece.first
             samples = self.files[piece.path].samples[first + shift : end + shift]
-            parts.append(samples if piece.columns is None else samples[:, piece.columns])
+            parts.append(_samples_only(samples if piece.columns is None else samples[:, piece.columns]))
             first, index = end, index + 1
         if not parts:
             return np.empty((0, len(self.channels)), self.dtype)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _samples_only(x: np.ndarray) -> np.ndarray:
+    if x.dtype.kind != "f":
+        return x
+    if x.itemsize == 2:  # half precision has no room for MOST
+        return x.astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        none = np.abs(x) > MOST
+    return np.where(none, x.dtype.type(np.nan), x) if none.any() else x
 
 
 @dataclass
@@ -202,7 +222,9 @@ class _Line:
     sampling_rate_hz: float
     dtype: np.dtype
     channel_spacing_m: float | None
+    units: tuple[str, float]
     start_ns: int
+    end_ns: int
     pieces: list[Piece]
 
     @property
@@ -210,16 +232,21 @@ class _Line:
         return self.pieces[-1].first + self.pieces[-1].n_samples
 
     @property
-    def end_ns(self) -> int:
-        return self.start_ns + round(self.n_samples * 1e9 / self.sampling_rate_hz)
+    def measured_hz(self) -> float:
+        """The rate of the files, or that of their starts, where half a sample tells these apart."""
+        apart = self.end_ns - self.start_ns - self.n_samples * 1e9 / self.sampling_rate_hz
+        if abs(apart) * self.sampling_rate_hz / 1e9 <= 0.5:
+            return self.sampling_rate_hz
+        return self.n_samples * 1e9 / (self.end_ns - self.start_ns)
 
 
 def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     """Join the files of a day into continuous stretches.
 
-    Files of a fibre with the same rate, sample type, spacing and channels that follow each other within half a
-    sample are one stretch, whatever else the fibre delivers in between. Where two that share channels overlap, one
-    counts there, see `overlaps.resolve`.
+    Files of a fibre with the same rate, unit, sample type, spacing and channels that follow each other within half
+    a sample, or what their step is rounded by, are one stretch, whatever else the fibre delivers in between. A
+    rate that is measured anew in each file is the same rate. Where two that share channels overlap, one counts
+    there, see `overlaps.resolve`.
 
     Parameters
     ----------
@@ -238,31 +265,41 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     for row in rows:
         row["channels"] = parsed(row["channels"])
     lines: list[_Line] = []
-    latest: dict[tuple[Any, ...], _Line] = {}  # of each fibre, rate, sample type and channels
+    latest: dict[tuple[Any, ...], _Line] = {}  # of each fibre, rate, unit, sample type and channels
+    rates: list[float] = []
     for part in resolve(rows)[0]:
         row, start, skip = part.row, part.start_ns, part.first
         fibre, rate, dtype = row["fibre"], row["sampling_rate_hz"], np.dtype(row["sample_type"])
         channels, spacing = row["channels"][part.columns], row["channel_spacing_m"]
-        key = (fibre, rate, dtype.str, spacing, channels.tobytes())
+        units = in_base_units(row["units"])
+        known = next((other for other in rates if abs(rate - other) <= SAME_RATE * other), None)
+        if known is None:
+            rates.append(rate)
+        key = (fibre, known or rate, dtype.str, spacing, units, channels.tobytes())
         line = latest.get(key)
-        # Half a sample a file may add up to whole ones.
-        early = 0 if line is None else max(0, round((line.end_ns - start) * rate / 1e9))
+        # What half a sample, or a rounded step, cannot tell from the next sample is the next sample.
+        slack_ns = 0.5e9 / rate + rounding_ns(row["format"], line.pieces[-1].n_samples if line else 0)
+        end_ns = row["start"] + round(part.last * 1e9 / rate)
+        follows = line is not None and abs(start - line.end_ns) <= slack_ns
+        early = 0 if follows or line is None else max(0, round((line.end_ns - start) * rate / 1e9))
         n = part.last - skip - early
         if n <= 0:
             continue
         columns = None if len(channels) == len(row["channels"]) else _columns(part.columns)
-        if line is not None and abs((start - line.end_ns) * rate / 1e9 + early) <= 0.5:
+        if line is not None and (follows or abs((start - line.end_ns) * rate / 1e9 + early) <= 0.5):
             line.pieces.append(Piece(row["path"], line.n_samples, skip + early, n, columns))
+            line.end_ns = end_ns
             continue
         piece = Piece(row["path"], 0, skip + early, n, columns)
-        latest[key] = _Line(fibre, channels, rate, dtype, spacing, start + round(early * 1e9 / rate), [piece])
+        start_ns = start + round(early * 1e9 / rate)
+        latest[key] = _Line(fibre, channels, rate, dtype, spacing, units, start_ns, end_ns, [piece])
         lines.append(latest[key])
     files = _Files(store)
     lines.sort(key=lambda line: (line.fibre, line.start_ns))
     return [
         Stretch(
-            line.fibre, line.channels, line.sampling_rate_hz, line.start_ns, line.n_samples, line.dtype,
-            line.channel_spacing_m, tuple(line.pieces), files,
+            line.fibre, line.channels, line.measured_hz, line.start_ns, line.n_samples, line.dtype,
+            line.channel_spacing_m, *line.units, tuple(line.pieces), files,
         )
         for line in lines
     ]  # fmt: skip

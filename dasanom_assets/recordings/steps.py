@@ -20,12 +20,12 @@ def files_in_landing(store: Store, models: Store, day: str) -> dict[str, str | N
     }
 
 
-@step("recordings", "fibres", inputs=files_in_landing, code="2")
+@step("recordings", "fibres", settings=("limits",), inputs=files_in_landing, code="2")
 def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
     """Catalogue of the day's readable files; refused ones go to `quarantine/` with a reason."""
     from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight, write_quarantine
 
-    catalogue = catalogue_day(day, day.iso)
+    catalogue = catalogue_day(day, day.iso, day.settings.limits)
     write_quarantine(day, day.iso, catalogue.refused)
     for refusal in catalogue.refused:
         warn(f"refused {refusal.path}: {refusal.reason}")
@@ -37,7 +37,7 @@ def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
     day.write("recordings", catalogue.recordings, note)
 
 
-@step("channel_health", "clipped_seconds")
+@step("channel_health", "clipped_seconds", code="2")
 def channel_health(day: Day) -> None:
     """Seconds, level and state (ok, dead, saturated, noisy) of every channel, and where samples are clipped."""
     from dasanom_assets.recordings import health

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings
+from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.windows import SECOND_NS, ChannelFrames, day_frames
 from dasanom_assets.tables.schemas import SCHEMAS, vector
 from dasanom_assets.tables.store import Store
@@ -115,11 +116,10 @@ def level_histograms(store: Store, day: str, settings: BackgroundSettings) -> It
         ``hour_classes`` parts of the UTC day.
     """
     yield _histogram_table("", 0, [], settings.hour_classes)
-    step = _step(store, day)
+    step, grids = _step(store, day), _grids(store, day)
     for frames in day_frames(store, day):
-        yield _histogram_table(
-            frames.fibre, frames.channel, _by_class(frames, settings.hour_classes, step), settings.hour_classes
-        )
+        parts = _by_class(frames, settings.hour_classes, step, grids)
+        yield _histogram_table(frames.fibre, frames.channel, parts, settings.hour_classes)
 
 
 def histograms_note(store: Store, day: str, settings: BackgroundSettings) -> dict[str, Any]:
@@ -162,10 +162,11 @@ def background(
     Returns
     -------
     table : pyarrow.Table
-        Rows of `background`, dB; vectors of ``hour_classes`` × bands values, class by class.
+        Rows of `background`, dB; vectors of ``n_grids`` × ``hour_classes`` × bands values, grid by grid of the day
+        (see `grids`) and class by class. Days count for a grid where they have its like.
     note : dict
         ``days`` used, ``own_reference`` channels, channel-seconds ``flagged`` and left out of each day, channels
-        that keep theirs (``flagged_kept``), ``hour_classes``, and the settings of the spectrograms.
+        that keep theirs (``flagged_kept``), ``hour_classes``, ``n_grids``, and the settings of the spectrograms.
     """
     metadata = store.metadata("spectrograms", day)
     spectrogram = SpectrogramSettings(**metadata["settings"])
@@ -177,7 +178,9 @@ def background(
         for d in candidates
         if store.metadata("spectrograms", d)["settings_digest"] == metadata["settings_digest"]
     ] or [day]
-    flagged = {d: dict(_flagged(store, d, classes, step, spectrogram)) for d in days if d != day}
+    grids = {d: _grids(store, d) for d in {*days, day}}
+    n_grids = grids[day].most
+    flagged = {d: dict(_flagged(store, d, classes, step, spectrogram, grids[d])) for d in days if d != day}
     seconds = {d: sum(h.frames for parts in channels.values() for h in parts) for d, channels in flagged.items()}
 
     keys: list[Key] = []
@@ -191,34 +194,49 @@ def background(
     )
     for key, entries in itertools.groupby(by_channel, key=lambda c: c[0]):
         of_day = {d: parts for _, d, parts in entries}
-        used = of_day.keys() & set(days)
-        if not used:
-            used = {day}
-            own_reference.append(key)
-        parts = [_sum([of_day[d][c] for d in used]) for c in range(classes)]
-        events = [_sum([flagged[d][key][c] for d in used if key in flagged.get(d, {})]) for c in range(classes)]
-        left = [
-            part.plus(event, -1) if part and event else part for part, event in zip(parts, events, strict=True)
-        ]
-        if sum(p.frames for p in left if p) < LEAST_SHARE * sum(p.frames for p in parts if p):
-            kept.append(key)
-            left = parts
-        whole_day = _sum(left)
-        assert whole_day is not None
-        enough = LEAST_SECONDS * frames_a_second if classes > 1 else 0
-        pairs = [(p if p and p.frames > enough else whole_day).median_and_mad(step) for p in left]
+        # A fibre that the day lacks is told in the bands that it had last.
+        wanted = grids[day if key[0] in grids[day].fibres else max(of_day)].of(key[0])
+        pairs: list[tuple[np.ndarray, np.ndarray] | None] = []
+        for grid in wanted[:n_grids]:
+            place = {d: (n or 0) * classes for d in of_day if (n := grids[d].number(key[0], grid)) is not None}
+            own = {d: of_day[d][first : first + classes] for d, first in place.items()}
+            there = {d: parts for d, parts in own.items() if any(part and part.frames for part in parts)}
+            used = there.keys() & set(days)
+            if not used and there:
+                used = {day}
+                own_reference.append(key)
+            if not used:
+                pairs += [None] * classes
+                continue
+            parts = [_sum([there[d][c] for d in used]) for c in range(classes)]
+            events = [
+                _sum([flagged[d][key][place[d] + c] for d in used if key in flagged.get(d, {})])
+                for c in range(classes)
+            ]
+            left = [
+                part.plus(event, -1) if part and event else part for part, event in zip(parts, events, strict=True)
+            ]
+            if sum(p.frames for p in left if p) < LEAST_SHARE * sum(p.frames for p in parts if p):
+                kept.append(key)
+                left = parts
+            whole_day = _sum(left)
+            assert whole_day is not None
+            enough = LEAST_SECONDS * frames_a_second if classes > 1 else 0
+            pairs += [(p if p and p.frames > enough else whole_day).median_and_mad(step) for p in left]
+        if not any(pairs):
+            continue
         keys.append(key)
-        medians.append(np.concatenate([median for median, _ in pairs]))
-        mads.append(np.concatenate([mad for _, mad in pairs]))
+        _append(pairs, n_grids * classes, bands, medians, mads)
     note = {
         "days": days,
-        "own_reference": [list(key) for key in own_reference],
+        "own_reference": [list(key) for key in dict.fromkeys(own_reference)],
         "flagged": {d: round(n / frames_a_second, 3) for d, n in seconds.items()},
-        "flagged_kept": [list(key) for key in kept],
+        "flagged_kept": [list(key) for key in dict.fromkeys(kept)],
         "hour_classes": classes,
+        "n_grids": n_grids,
     }
     note |= {key: metadata[key] for key in ("settings", "settings_digest")}
-    return _table(keys, medians, mads, classes * bands), note
+    return _table(keys, medians, mads, n_grids * classes * bands), note
 
 
 def day_levels(store: Store, day: str, settings: BackgroundSettings) -> pa.Table:
@@ -236,16 +254,33 @@ def day_levels(store: Store, day: str, settings: BackgroundSettings) -> pa.Table
     """
     step = _step(store, day)
     bands = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"]).row_shape[1]
-    missing = np.full(bands, np.nan), np.full(bands, np.nan)
     keys: list[Key] = []
     medians: list[np.ndarray] = []
     mads: list[np.ndarray] = []
+    width = _grids(store, day).most * settings.hour_classes
     for key, _, parts in _channels(store, day, settings, step):
-        pairs = [part.median_and_mad(step) if part and part.frames else missing for part in parts]
+        pairs = [part.median_and_mad(step) if part and part.frames else None for part in parts]
         keys.append(key)
-        medians.append(np.concatenate([median for median, _ in pairs]))
-        mads.append(np.concatenate([mad for _, mad in pairs]))
-    return _table(keys, medians, mads, settings.hour_classes * bands)
+        _append(pairs, width, bands, medians, mads)
+    return _table(keys, medians, mads, width * bands)
+
+
+def _append(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray] | None],
+    width: int,
+    bands: int,
+    medians: list[np.ndarray],
+    mads: list[np.ndarray],
+) -> None:
+    """Append the vectors of one channel, NaN where a part has no levels."""
+    missing = np.full(bands, np.nan)
+    whole = [pair or (missing, missing) for pair in (*pairs, *[None] * (width - len(pairs)))]
+    medians.append(np.concatenate([median for median, _ in whole]))
+    mads.append(np.concatenate([mad for _, mad in whole]))
+
+
+def _grids(store: Store, day: str) -> DayGrids:
+    return DayGrids(store.metadata("spectrograms", day))
 
 
 def _table(keys: list[Key], medians: list[np.ndarray], mads: list[np.ndarray], width: int) -> pa.Table:
@@ -269,26 +304,29 @@ def _sum(parts: "list[Histogram | None] | list[Histogram]") -> Histogram | None:
     return functools.reduce(Histogram.plus, there) if there else None
 
 
-def _by_class(frames: ChannelFrames, classes: int, step: float) -> list[Histogram]:
-    """Return the histogram of each part of the day."""
-    if classes == 1:
+def _by_class(frames: ChannelFrames, classes: int, step: float, grids: DayGrids) -> list[Histogram]:
+    """Return the histogram of each grid and part of the day, grid by grid."""
+    n = classes * len(grids.of(frames.fibre))
+    if n == 1:
         return [Histogram.of(frames.power_db, step)]
     of_row = frames.start_ns // SECOND_NS % 86_400 * classes // 86_400
-    return [Histogram.of(frames.power_db[of_row == c], step) for c in range(classes)]
+    of_row += classes * grids.of_rows(frames.fibre, frames.channel, frames.start_ns)
+    return [Histogram.of(frames.power_db[of_row == c], step) for c in range(n)]
 
 
 def _channels(
     store: Store, day: str, settings: BackgroundSettings, step: float
 ) -> Iterator[tuple[Key, str, list[Histogram | None]]]:
     """Yield each channel's histograms in a day, from the table where it is of the day's spectrograms."""
-    note = histograms_note(store, day, settings)
+    note, grids = histograms_note(store, day, settings), _grids(store, day)
     if store.has_day("level_histograms", day) and store.metadata("level_histograms", day) == note:
         for table in store.iter_day("level_histograms", day):
             if table.num_rows:
-                yield _from_rows(table, note["bands"], settings.hour_classes, day)
+                n = settings.hour_classes * len(grids.of(table["fibre"][0].as_py()))
+                yield _from_rows(table, note["bands"], n, day)
         return
     for frames in day_frames(store, day):
-        parts = _by_class(frames, settings.hour_classes, step)
+        parts = _by_class(frames, settings.hour_classes, step, grids)
         if any(part.frames for part in parts):
             yield (frames.fibre, frames.channel), day, list(parts)
 
@@ -302,7 +340,7 @@ def _from_rows(table: pa.Table, bands: int, classes: int, day: str) -> tuple[Key
 
 
 def _flagged(
-    store: Store, day: str, classes: int, step: float, spectrogram: SpectrogramSettings
+    store: Store, day: str, classes: int, step: float, spectrogram: SpectrogramSettings, grids: DayGrids
 ) -> Iterator[tuple[Key, list[Histogram]]]:
     """Yield the histograms of the stretches of an earlier day that were called unusual, channel by channel."""
     if not store.has_day("anomaly_events", day):
@@ -322,7 +360,7 @@ def _flagged(
         for start, end in events_of(frames.fibre, frames.channel):
             inside |= (frames.start_ns < end) & (frames.start_ns + SECOND_NS > start)
         unusual = ChannelFrames(frames.fibre, frames.channel, frames.start_ns[inside], frames.power_db[inside])
-        yield (frames.fibre, frames.channel), _by_class(unusual, classes, step)
+        yield (frames.fibre, frames.channel), _by_class(unusual, classes, step, grids)
 
 
 def _histogram_table(fibre: str, channel: int, parts: list[Histogram], classes: int) -> pa.Table:

@@ -35,30 +35,65 @@ def high_pass(x: np.ndarray, taps: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        float32, shape (channels, n - len(taps) + 1).
+        float32, shape (channels, n - len(taps) + 1); NaN where a sample that the filter reaches is not finite.
     """
+    finite = np.isfinite(x)
+    if not finite.all():  # by Fourier transform, one such sample would reach a whole block
+        return _high_pass_around(x, taps, finite)
     return scipy.signal.oaconvolve(x, taps[None], mode="valid", axes=1).astype(np.float32, copy=False)
+
+
+def _high_pass_around(x: np.ndarray, taps: np.ndarray, finite: np.ndarray) -> np.ndarray:
+    out = high_pass(np.where(finite, x, np.float32(0)), taps)
+    before = np.pad(np.cumsum(~finite, axis=1), ((0, 0), (1, 0)))
+    out[before[:, len(taps) :] > before[:, : -len(taps)]] = np.nan
+    return out
 
 
 def remove_common_mode(x: np.ndarray) -> np.ndarray:
     """Subtract from each channel its regression on the median of all, sample by sample.
 
     What all channels share, such as a vibrating interrogator, goes, and so would a source that more than half of
-    them hear. Channels with samples that are not finite take no part and stay as they are.
+    them hear. Samples that are not finite take no part and stay as they are.
 
     Parameters
     ----------
     x : numpy.ndarray
         float32, shape (channels, n); overwritten.
     """
-    finite = np.flatnonzero(np.isfinite(x).all(axis=1))
+    finite = np.flatnonzero(np.isfinite(x).any(axis=1))
     if len(finite) < 3:  # the median of two is their mean, which holds half of either
         return x
+    if not np.isfinite(x[finite]).all():
+        return _remove_common_mode_around(x, finite)
     common = np.median(x[finite], axis=0)
     common -= common.mean(dtype=np.float64).astype(np.float32)
     energy = float(np.dot(common, common))
     if energy > 0:
         x[finite] -= (x[finite] @ common / np.float32(energy))[:, None] * common
+    return x
+
+
+def _remove_common_mode_around(x: np.ndarray, channels: np.ndarray) -> np.ndarray:
+    """Do the same where some samples of `channels` are not finite.
+
+    The median is that of the channels that are whole, or, with fewer than three, of what is there of each sample.
+    """
+    known = np.isfinite(x[channels])
+    whole = known.all(axis=1)
+    if whole.sum() < 3:
+        shares, judged = np.where(known, x[channels], np.nan), channels
+    else:
+        shares, judged = x[channels[whole]], channels[~whole]
+        x[channels[whole]] = remove_common_mode(shares.copy())
+    common = np.zeros(x.shape[1], np.float32)
+    enough = np.isfinite(shares).sum(axis=0) >= 3
+    common[enough] = np.nanmedian(shares[:, enough], axis=0)
+    common[enough] -= common[enough].mean(dtype=np.float64).astype(np.float32)
+    known = np.isfinite(x[judged])
+    energy = known @ np.square(common)
+    shared = np.where(known, x[judged], np.float32(0)) @ common
+    x[judged] -= (shared / np.where(energy > 0, energy, np.float32(1)))[:, None] * common
     return x
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.settings import SpectrogramSettings
+from dasanom_assets.spectrograms.grids import grids_note
 from dasanom_assets.spectrograms.levels import CHUNK_SECONDS, levels_of, overlaps, row_channels, row_of
-from dasanom_assets.spectrograms.transform import Transform
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.parquet import RowGroupWriter, encode
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
@@ -181,20 +181,8 @@ def compute_part(
 
 def settings_note(signals: "Iterable[Stretch]", settings: SpectrogramSettings) -> dict[str, Any]:
     """Return the metadata of `spectrograms`: the settings, and what they became at each sampling rate."""
-    rates = sorted({(signal.fibre, signal.sampling_rate_hz) for signal in signals})
-    grids = []
-    for fibre, rate in rates:
-        t = Transform(settings, rate)
-        grids.append(
-            {
-                "fibre": fibre,
-                "sampling_rate_hz": rate,
-                "win_length": t.win_length,
-                "n_fft": t.n_fft,
-                "centre_hz": [round(float(hz), 3) for hz in t.centre_hz],
-            }
-        )
-    return {"settings": settings.model_dump(), "settings_digest": settings.digest(), "grids": grids}
+    note = {"settings": settings.model_dump(), "settings_digest": settings.digest()}
+    return note | grids_note(signals, settings)
 
 
 def _tasks(channels: np.ndarray, settings: SpectrogramSettings, rows: int) -> list[tuple[np.ndarray, ...]]:

@@ -52,7 +52,8 @@ def day_thumbnail(store: Store, day: str) -> bytes | None:
 def background_thumbnail(store: Store, day: str) -> bytes | None:
     """Return a PNG of what is usual: channel against frequency, median level in dB, of the first fibre.
 
-    With parts of the day of their own, it is the mean over them. None where the day has no rows.
+    With parts of the day of their own, it is the mean over them. Of several rates it is the lowest.
+    None where the day has no rows.
     """
     table = store.read_day("background", day)
     if not table.num_rows:
@@ -61,7 +62,10 @@ def background_thumbnail(store: Store, day: str) -> bytes | None:
     fibre = sorted(set(table["fibre"].to_pylist()))[0]
     rows = np.flatnonzero(np.array(table["fibre"].to_pylist()) == fibre)
     channels = table["channel"].to_numpy()[rows]
-    levels = stack(table["median_db"])[rows].reshape(len(rows), metadata["hour_classes"], -1).mean(axis=1)
+    levels = stack(table["median_db"])[rows].reshape(
+        len(rows), metadata.get("n_grids", 1), metadata["hour_classes"], -1
+    )
+    levels = levels[:, 0].mean(axis=1)
     figure = Figure(figsize=(6.4, 2.6), dpi=72, layout="constrained")
     axes = figure.subplots()
     drawn = axes.imshow(levels.T, origin="lower", aspect="auto", interpolation="nearest", cmap="magma")

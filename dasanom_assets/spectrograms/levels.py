@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dasanom_assets.recordings.measured import nominal_rate
 from dasanom_assets.settings import SpectrogramSettings
 from dasanom_assets.spectrograms import conditioning
+from dasanom_assets.spectrograms.grids import DayGrids, grid_of, grids_note
 from dasanom_assets.spectrograms.transform import Transform
 from dasanom_assets.spectrograms.windows import SECOND_NS, first_frame
 
@@ -54,12 +56,40 @@ def levels_of(
     """
     rows = np.unique(row_of(np.concatenate(blocks), settings))
     levels = np.full((len(rows), last_second - first_second, *settings.row_shape), np.nan, np.float32)
-    for signal in signals:
+    owners = _owners(signals, settings, rows, first_second, last_second)
+    for number, signal in enumerate(signals):
         for second in range(first_second, last_second, CHUNK_SECONDS):
             if overlaps(signal, second, second + CHUNK_SECONDS):
                 chunk = slice(second - first_second, second - first_second + CHUNK_SECONDS)
-                _fill(levels[:, chunk], rows, signal, settings, blocks, second)
+                if owners is None:
+                    _fill(levels[:, chunk], rows, signal, settings, blocks, second)
+                    continue
+                grid, owner = owners
+                own = np.full_like(levels[:, chunk], np.nan)
+                _fill(own, rows, signal, settings, blocks, second)
+                there = np.isfinite(own) & (owner[:, chunk] == grid[number])[:, :, None, None]
+                levels[:, chunk][there] = own[there]
     return rows, levels
+
+
+def _owners(
+    signals: "Sequence[Stretch]", settings: SpectrogramSettings, rows: np.ndarray, first: int, last: int
+) -> tuple[list[int], np.ndarray] | None:
+    """Return the number of each signal's grid, and of that of each second's rows, shape (rows, seconds).
+
+    A second in which the rate changes belongs to the rate that it begins with: its other frames are not there.
+    None where all have one grid.
+    """
+    if len({(nominal_rate(signal.sampling_rate_hz), signal.units) for signal in signals}) < 2:
+        return None
+    note = grids_note(signals, settings)
+    grids = DayGrids(note)
+    if grids.most < 2:
+        return None
+    start_ns = np.arange(first, last) * SECOND_NS
+    owner = np.stack([grids.of_rows(signals[0].fibre, int(row), start_ns) for row in rows])
+    numbers = [grids.number(signal.fibre, grid_of(signal, settings)) or 0 for signal in signals]
+    return numbers, owner
 
 
 def row_channels(signal: "Stretch", settings: SpectrogramSettings) -> np.ndarray:
@@ -76,13 +106,28 @@ def row_of(channels: np.ndarray, settings: SpectrogramSettings) -> np.ndarray:
 
 def unfit(signal: "Stretch", settings: SpectrogramSettings) -> str | None:
     """Say why a signal cannot have the levels that the settings ask for, or None where it can."""
+    if (reason := _too_short(signal, settings)) is not None:
+        return reason
     try:
-        Transform(settings, signal.sampling_rate_hz)
+        Transform(settings, nominal_rate(signal.sampling_rate_hz))
         if settings.difference != "none":
             row_channels(signal, settings)
     except ValueError as error:
         return f"{signal.fibre}: {error}"
     return None
+
+
+def _too_short(signal: "Stretch", settings: SpectrogramSettings) -> str | None:
+    """Say that a signal is too short to hold the centre of a frame, or None."""
+    seconds = signal.n_samples / signal.sampling_rate_hz
+    first = -(-(2 * signal.start_ns - settings.hop_ns) // (2 * settings.hop_ns))
+    centre_s = ((2 * first + 1) * settings.hop_ns - 2 * signal.start_ns) / (2 * SECOND_NS)
+    if round(centre_s * signal.sampling_rate_hz) < signal.n_samples:
+        return None
+    return (
+        f"{signal.fibre}: the {seconds:.3f} s from {np.datetime64(signal.start_ns, 'ns')} lie between two frames, "
+        f"which are {settings.hop_seconds:g} s apart; deliver longer recordings"
+    )
 
 
 def _difference_step(signal: "Stretch", settings: SpectrogramSettings) -> int:
@@ -114,7 +159,7 @@ def _fill(
     second: int,
 ) -> None:
     """Write the frames of `signal` in one chunk to `levels`, shape (rows, chunk seconds, frames, bands)."""
-    hop, transform = settings.hop_ns, _transform(settings, signal.sampling_rate_hz)
+    hop, transform = settings.hop_ns, _transform(settings, nominal_rate(signal.sampling_rate_hz))
     # Frames whose centres (2k + 1)·hop/2 lie in the chunk, and the second and the place in it of each.
     k = np.arange(first_frame(second, hop), first_frame(second + CHUNK_SECONDS, hop))
     of_second = (2 * k + 1) * hop // (2 * SECOND_NS)
@@ -129,14 +174,14 @@ def _fill(
     # Frames that are not there repeat the first one that is: shapes stay the same, results are dropped.
     first = np.where(there, centre, centre[there][0]) - transform.win_length // 2
     begin, end = int(first.min()), int(first.max()) + transform.win_length
-    floor_db = transform.floor_db(signal.quantization)
+    floor_db, gain_db = transform.floor_db(signal.quantization), 20 * np.log10(signal.scale)
     for channels, x in _conditioned(signal, settings, targets, begin, end):
         power = transform.band_power(x, first - begin)
         group = row_of(channels, settings)
         named = np.unique(group)
         if len(named) < len(group):
             power = np.stack([_mean_power(power[group == row]) for row in named])
-        out = transform.decibels(power, floor_db)
+        out = transform.decibels(power, floor_db, gain_db)
         target = np.searchsorted(rows, named)
         if out[0].size == levels[0].size and there.all():  # every place has its frame
             levels[target] = out.reshape(-1, *levels.shape[1:])
@@ -170,7 +215,7 @@ def _conditioned(
         step = _difference_step(signal, settings)
         reach = [-step, 0, step]
     if settings.high_pass_hz:
-        taps = conditioning.high_pass_taps(settings.high_pass_hz, signal.sampling_rate_hz)
+        taps = conditioning.high_pass_taps(settings.high_pass_hz, nominal_rate(signal.sampling_rate_hz))
         margin = len(taps) // 2
     needed = [np.intersect1d(signal.channels, np.add.outer(reach, channels)) for channels in targets]
     read = np.unique(np.concatenate(needed))
@@ -195,15 +240,27 @@ def _read_reflected(signal: "Stretch", columns: np.ndarray, first: int, last: in
     begin = max(0, min(first, 2 * (n - 1) - (last - 1)))
     end = min(n, max(last, 1 - first))
     step = max(1, READ_BYTES // (signal.dtype.itemsize * len(signal.channels)))
-    x, which = np.empty((len(columns), end - begin), np.float32), _slice(columns)
+    exact = signal.dtype.itemsize > 2  # float32 does not hold all digits of what lies far from zero
+    x, which = np.empty((len(columns), end - begin), np.float64 if exact else np.float32), _slice(columns)
     for sample in range(begin, end, step):  # a piece that stays in cache is turned several times as fast
         samples = signal.read(sample, min(sample + step, end))
         x[:, sample - begin : sample - begin + len(samples)] = samples[:, which].T
+    if exact:
+        x = _around_zero(x)
     before, after = max(0, -first), max(0, last - n)
     if before or after:
         x = np.pad(x, ((0, 0), (before, after)), mode="reflect")
     skip = first - begin + before
     return x[:, skip : skip + last - first]
+
+
+def _around_zero(x: np.ndarray) -> np.ndarray:
+    """Take each channel's mean off, which no frame keeps, and return float32."""
+    for row in x:
+        known = row[np.isfinite(row)]
+        if len(known):
+            row -= known.mean()
+    return x.astype(np.float32)
 
 
 def _columns(signal: "Stretch", channels: np.ndarray) -> np.ndarray:

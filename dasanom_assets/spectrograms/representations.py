@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
+from dasanom_assets.recordings.measured import nominal_rate
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.engine import parts_of_day
 from dasanom_assets.spectrograms.levels import CHUNK_SECONDS, levels_of, overlaps, unfit
@@ -168,7 +169,7 @@ def represent(
         if has_row(s.channels)
         and any(overlaps(s, start, start + choice.seconds) for start in (choice.event, choice.quiet))
     ]
-    rate = min(s.sampling_rate_hz for s in heard)
+    rate = nominal_rate(min(s.sampling_rate_hz for s in heard))
     shown, left_out = [], []
     for name, changes in VARIANTS.items():
         try:

@@ -43,7 +43,7 @@ HISTOGRAM_SETTINGS = ("background.hour_classes",)
 BACKGROUND_SETTINGS = (*HISTOGRAM_SETTINGS, "background.look_back_days")
 
 
-@step("spectrograms", settings=("spectrogram",))
+@step("spectrograms", settings=("spectrogram", "limits"), code="2")
 def spectrograms(
     day: Day, dask: Any, warn: Callable[[str], object] = warning, say: Callable[[str], object] = info
 ) -> None:
@@ -57,7 +57,7 @@ def spectrograms(
     from dasanom_assets.tables.metadata import LoggedProgress
 
     settings = day.settings.spectrogram
-    around = adjoining(day, day.iso)
+    around = adjoining(day, day.iso, day.settings.limits)
     signals = stretches(day, pa.concat_tables([day.read("recordings"), around]))
     left_out = sorted({reason for signal in signals if (reason := unfit(signal, settings))})
     for reason in left_out:
@@ -71,7 +71,7 @@ def spectrograms(
         day.write_day_parts("spectrograms", day.iso, parts, note)
 
 
-@step("level_histograms", settings=HISTOGRAM_SETTINGS)
+@step("level_histograms", settings=HISTOGRAM_SETTINGS, code="2")
 def level_histograms(day: Day) -> None:
     """How often each level occurs in each channel and band: a day's sketch, for the background."""
     from dasanom_assets.spectrograms.background import histograms_note
@@ -81,7 +81,7 @@ def level_histograms(day: Day) -> None:
     day.write("level_histograms", compute(day, day.iso, settings), histograms_note(day, day.iso, settings))
 
 
-@step("background", settings=BACKGROUND_SETTINGS, feedback=("anomaly_events",))
+@step("background", settings=BACKGROUND_SETTINGS, code="2", feedback=("anomaly_events",))
 def background(day: Day) -> None:
     """Median and MAD per channel and band over the days before, without what was flagged there."""
     from dasanom_assets.spectrograms.background import background as compute

@@ -13,6 +13,8 @@ from dasanom_assets.settings import SpectrogramSettings
 
 FRAMES_AT_ONCE = 512
 """Frames that are transformed together: few enough to stay in cache, and enough that threads seldom take turns."""
+MOST_FFT = 1 << 14
+"""Length of a transform to which frames are zero-padded, at most: bands that need more are narrower than 1 mHz."""
 BANDS_AT_ONCE = 16
 """Bands that are weighed together, from the bins that they reach: a mel filter bank is nearly all zeros, but a
 matrix product of few columns is slow."""
@@ -63,6 +65,11 @@ class Transform:
                 f"a frame of {s.frame_seconds:g} s is no whole number of samples at {rate:g} Hz, which leaves "
                 f"{len(self.centre_hz)} bins instead of {s.row_shape[1]}; change spectrogram.frame_seconds"
             )
+        if not self.n_fft:
+            raise ValueError(
+                f"a sampling rate of {rate:g} Hz leaves no room for {s.bands} bands between "
+                f"{s.lowest_hz:g} and {self.highest_hz:g} Hz; lower spectrogram.lowest_hz or spectrogram.bands"
+            )
         if s.high_pass_hz >= rate / 2:
             raise ValueError(
                 f"a sampling rate of {rate:g} Hz carries nothing above high_pass_hz = {s.high_pass_hz:g} Hz; "
@@ -81,11 +88,16 @@ class Transform:
 
     @cached_property
     def n_fft(self) -> int:
-        """Length of the transform: the frame, zero-padded until every mel band holds at least one bin."""
+        """Length of the transform: the frame, zero-padded until every mel band holds at least one bin.
+
+        0 where that takes too much of it.
+        """
         n_fft = self.win_length
         if self.settings.representation in ("mel", "mfcc"):
             while not _mel_weights(self, n_fft).any(axis=1).all():
                 n_fft *= 2
+                if n_fft > max(MOST_FFT, 4 * self.win_length):
+                    return 0
         return n_fft
 
     @cached_property
@@ -193,7 +205,7 @@ class Transform:
                     torch.mm(power[:, of_bins], band_weights, out=together[:, of_bands])
         return out.numpy()
 
-    def decibels(self, power: np.ndarray, floor_db: float) -> np.ndarray:
+    def decibels(self, power: np.ndarray, floor_db: float, gain_db: float = 0.0) -> np.ndarray:
         """Return levels, or the cosine transform of levels for mfcc.
 
         Parameters
@@ -202,6 +214,8 @@ class Transform:
             float32, shape (..., filters), unit²/Hz; overwritten.
         floor_db : float
             Lower levels are set to this.
+        gain_db : float
+            Added to all levels: what a unit is more than that of the samples.
 
         Returns
         -------
@@ -211,6 +225,8 @@ class Transform:
         np.maximum(power, np.float32(10 ** (floor_db / 10)), out=power)
         np.log10(power, out=power)
         power *= 10
+        if gain_db:
+            power += np.float32(gain_db)
         if self.settings.representation == "mfcc":
             power = scipy.fft.dct(power, norm="ortho")[..., : self.settings.coefficients]
         if step := self.settings.db_step:

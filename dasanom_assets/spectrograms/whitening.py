@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
+from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.windows import SECOND_NS, day_frames, frames_there
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
@@ -81,27 +82,39 @@ def own_spread(rows: np.ndarray, usable: np.ndarray) -> float:
     return float(np.clip(spread, 0.5, 2.0)) if np.isfinite(spread) else 1.0
 
 
-def reference_rows(values: np.ndarray, hour_classes: int, start_ns: np.ndarray) -> np.ndarray:
+def reference_rows(
+    values: np.ndarray,
+    hour_classes: int,
+    start_ns: np.ndarray,
+    n_grids: int = 1,
+    grid: np.ndarray | None = None,
+) -> np.ndarray:
     """Return what a channel's rows are measured against.
 
     Parameters
     ----------
     values : numpy.ndarray
-        float32, shape (hour_classes × bands,): a vector of `background`, class by class.
+        float32, shape (n_grids × hour_classes × bands,): a vector of `background`, grid by grid, class by class.
     hour_classes : int
         Equal parts of the UTC day.
     start_ns : numpy.ndarray
         int64, shape (n_rows,), ns since 1970 UTC.
+    n_grids : int
+        Of the fibre that has most; see `grids`.
+    grid : numpy.ndarray, optional
+        int64, shape (n_rows,): that of each row; needed where there are several.
 
     Returns
     -------
     numpy.ndarray
-        float32, shape (bands,) for one class, otherwise (n_rows, 1, bands).
+        float32, shape (bands,) for one class and grid, otherwise (n_rows, 1, bands).
     """
-    if hour_classes == 1:
+    if hour_classes * n_grids == 1:
         return values
     of_row = start_ns // SECOND_NS % 86_400 * hour_classes // 86_400
-    return values.reshape(hour_classes, -1)[of_row][:, None]
+    if grid is not None:
+        of_row = grid * hour_classes + of_row
+    return values.reshape(n_grids * hour_classes, -1)[of_row][:, None]
 
 
 def unusable_rows(power_db: np.ndarray, there: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -163,6 +176,8 @@ class Usual:
         Rows of `background`.
     hour_classes : int
         Parts of the day that these have.
+    n_grids : int
+        Grids of bands that these have.
     common : sequence of pyarrow.Table
         Rows of `common_levels`, one table a stretch.
     """
@@ -170,6 +185,7 @@ class Usual:
     levels: pa.Table
     hour_classes: int
     common: Sequence[pa.Table] = ()
+    n_grids: int = 1
 
 
 class CommonLevels:
@@ -268,15 +284,17 @@ def white_day(
         Where `spectrograms`, `background`, `channel_health` or, unless ``common_channels`` is 0,
         `common_levels` lack the day.
     """
-    spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
+    metadata = store.metadata("spectrograms", day)
+    spectrogram, grids = SpectrogramSettings(**metadata["settings"]), DayGrids(metadata)
     states = row_states(store, day, spectrogram)
     healthy = {key for key, state in states.items() if state not in BAD_STATES}
     clipped = _ClippedSeconds(store, day, spectrogram.group_channels)
     if against is None:
         usual = store.read_day("background", day)
-        classes = store.metadata("background", day).get("hour_classes", 1)
+        note = store.metadata("background", day)
+        classes, n_grids = note.get("hour_classes", 1), note.get("n_grids", 1)
     else:
-        usual, classes = against.levels, against.hour_classes
+        usual, classes, n_grids = against.levels, against.hour_classes, against.n_grids
     takes_off = settings.common_channels and window.scaling == "background"
     common = CommonLevels(store, day, against) if takes_off else None
     keys = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
@@ -289,12 +307,15 @@ def white_day(
     for frames in day_frames(store, day, taken):
         key, start, rows = (frames.fibre, frames.channel), frames.start_ns, frames.power_db
         unusable = unusable_rows(rows, frames_there(start, spectrogram))
-        unusable["clipped"] = clipped.of(*key, start)
+        unusable |= clipped.of(*key, start)
+        grid = grids.of_rows(*key, start) if grids.most > 1 else None
+        if grid is not None:  # no window holds bands of two grids
+            unusable["incomplete"] |= np.diff(grid, prepend=grid[:1]) != 0
         if key not in healthy:
             unusable = {states.get(key, BAD_STATES[0]): np.ones(len(start), bool)}
         usable = ~np.any(list(unusable.values()), axis=0)
         if window.scaling == "background":
-            median, mad = (reference_rows(values, classes, start) for values in levels[key])
+            median, mad = (reference_rows(values, classes, start, n_grids, grid) for values in levels[key])
             rows = whiten(rows, median, mad, settings, common.of(*key, start) if common else None, out=rows)
             if settings.own_spread and usable.any():
                 rows *= 1 / own_spread(rows, usable)
@@ -325,13 +346,14 @@ class _ClippedSeconds:
         rows = store.read_day("clipped_seconds", day)
         start, end = (rows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
         channel = (rows["channel"].to_numpy() // size * size).tolist()
-        self._of: dict[tuple[str, int], list[tuple[int, int]]] = {}
-        for key, *ends in zip(zip(rows["fibre"].to_pylist(), channel, strict=True), start, end, strict=True):
-            self._of.setdefault(key, []).append((ends[0], ends[1]))
+        self._of: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
+        keys = zip(rows["fibre"].to_pylist(), channel, strict=True)
+        for key, *second in zip(keys, start, end, rows["reason"].to_pylist(), strict=True):
+            self._of.setdefault(key, []).append((second[0], second[1], second[2] or "clipped"))
 
-    def of(self, fibre: str, channel: int, start_ns: np.ndarray) -> np.ndarray:
-        """Return whether each row, which begins at a whole second, holds clipped samples."""
-        out = np.zeros(len(start_ns), bool)
-        for start, end in self._of.get((fibre, channel), ()):
-            out[slice(*np.searchsorted(start_ns, [start - SECOND_NS + 1, end]))] = True
+    def of(self, fibre: str, channel: int, start_ns: np.ndarray) -> dict[str, np.ndarray]:
+        """Return by reason whether each row, which begins at a whole second, holds clipped or stuck samples."""
+        out = {reason: np.zeros(len(start_ns), bool) for reason in ("clipped", "stuck")}
+        for start, end, reason in self._of.get((fibre, channel), ()):
+            out[reason][slice(*np.searchsorted(start_ns, [start - SECOND_NS + 1, end]))] = True
         return out

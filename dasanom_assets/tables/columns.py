@@ -38,11 +38,11 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "channel_health": {
         "seconds": "of signal on the day, s",
-        "rms": "root mean square of the samples, in their unit",
+        "rms": "root mean square of the samples, in SI units where the unit is known",
         "dead_fraction": "share of seconds without any variation, 0 to 1",
         "state": "ok, dead, saturated or noisy",
     },
-    "clipped_seconds": {},
+    "clipped_seconds": {"reason": "clipped, or stuck where floats do not change"},
     "contractor_scores": {
         "power": "as the contractor delivered it, in its unit",
         "p_digging": "the contractor's probability of digging, 0 to 1",
@@ -53,13 +53,13 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     "spectrograms": {"power_db": "levels of the second, frames × bands, dB; NaN where a frame is missing"},
     "level_histograms": {
-        "hour_class": "part of the UTC day, from 0",
+        "hour_class": "part of the UTC day, from 0; after them those of a second set of bands",
         "first_code": "level of the first bin, in steps of the spectrograms' dB grid",
         "counts": "frames at each level, bands × levels",
     },
     "background": {
-        "median_db": "usual level of each band, parts of the day × bands, dB",
-        "mad_db": "its median absolute deviation, parts of the day × bands, dB",
+        "median_db": "usual level of each band, sets of bands × parts of the day × bands, dB",
+        "mad_db": "its median absolute deviation, sets of bands × parts of the day × bands, dB",
     },
     "common_levels": {
         "level": "what the channels share, bands, in spreads above what is usual",
@@ -92,7 +92,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "score": "of all detectors and a window's surroundings, standard deviations above what is usual",
         "p_value": "share of reference windows that score as high, this one among them; at least 1 / (n + 1)",
         "is_anomaly": "whether reference ground has such an event, there and then, no more often than the budget",
-        "invalid": "why there is no score: silent, clipped, incomplete, dead, saturated; null where there is one",
+        "invalid": "why there is no score: silent, clipped, stuck, incomplete, dead, saturated; else null",
     },
     "anomaly_events": {
         "first_m": "least distance of its channels along the fibre, m; null where no file says it",

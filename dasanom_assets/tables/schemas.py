@@ -48,7 +48,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("state", pa.string()),
         ]
     ),
-    "clipped_seconds": pa.schema([*_INTERVAL, ("clipped_fraction", F64)]),
+    "clipped_seconds": pa.schema([*_INTERVAL, ("clipped_fraction", F64), ("reason", pa.string())]),
     "contractor_scores": pa.schema(
         [
             *_INTERVAL,

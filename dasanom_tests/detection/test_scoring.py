@@ -51,7 +51,7 @@ from dasanom_tests.detection.conftest import (
 
 
 def heard(fibre: str, rate: float) -> SimpleNamespace:
-    return SimpleNamespace(fibre=fibre, sampling_rate_hz=rate)
+    return SimpleNamespace(fibre=fibre, sampling_rate_hz=rate, units="")
 
 
 HEARD = {"fibre": "north", "sampling_rate_hz": 2000.0, "centre_hz": [10.0, 100.0, 990.0]}

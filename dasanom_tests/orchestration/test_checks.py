@@ -8,10 +8,21 @@ import pyarrow as pa
 import pytest
 
 from dasanom_assets.models import checkpoints
-from dasanom_assets.orchestration.checks import KEPT_DAYS, contract_violations, counts_of_last_days, promise_holds
+from dasanom_assets.orchestration.checks import (
+    KEPT_DAYS,
+    contract_violations,
+    counts_of_last_days,
+    no_rows_because,
+    promise_holds,
+)
+from dasanom_assets.recordings import steps as recordings
 from dasanom_assets.recordings.landing import shifted
+from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms import steps
+from dasanom_assets.spectrograms.cluster import open_client
 from dasanom_assets.tables.schemas import SCHEMAS, empty
 from dasanom_assets.tables.store import Store
+from dasanom_tests.recordings.test_measured import patch
 
 DAY = "2026-01-30"
 NOON = int(np.datetime64(f"{DAY}T12", "ns").astype(np.int64))
@@ -103,3 +114,16 @@ def test_a_reference_that_resolves_no_budget_breaks_no_promise() -> None:
     passed, words = promise_holds({day: {} for day in counted(1, 1, 1)})
     assert passed
     assert "resolves no budget" in words
+
+
+def test_a_day_without_rows_says_why(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((2000, 2)).astype("<f4")
+    patch(tmp_path, "short_1.h5", x[:30], 1_000_000, 36_000.017, day=DAY)
+    patch(tmp_path, "loud_1.h5", x * np.float32(1e19), 1_000_000, day=DAY)
+    store, settings = Store(str(tmp_path)), Settings()
+    recordings.recordings(store, DAY, settings)
+    with open_client(settings.dask) as dask:
+        steps.spectrograms(store, DAY, settings, dask=dask)
+    reason = no_rows_because(store, DAY)
+    assert "short: the 0.030 s" in reason
+    assert "samples are larger than 1e+15" in reason

@@ -67,6 +67,23 @@ def test_a_channel_that_is_not_finite_harms_no_other() -> None:
     np.testing.assert_allclose(np.delete(clean, 3, 0), remove_common_mode(np.delete(x, 3, 0)), rtol=1e-6)
 
 
+def test_a_sample_that_is_not_finite_leaves_the_rest_of_its_channel_clean() -> None:
+    x = noise(10, 500) + 5 * noise(500, seed=1)
+    whole = remove_common_mode(x.copy())
+    x[3, 100] = np.nan
+    clean = remove_common_mode(x.copy())
+    np.testing.assert_allclose(np.delete(clean[3], 100), np.delete(whole[3], 100), atol=1.0)
+    assert np.nanstd(clean[3]) < 2
+
+
+def test_a_sample_that_no_channel_has_costs_the_others_nothing() -> None:
+    x = noise(10, 500) + 5 * noise(500, seed=1)
+    x[:, 100:103] = np.nan
+    clean = remove_common_mode(x.copy())
+    assert np.isnan(clean).sum() == 30
+    assert np.nanstd(clean) < 2
+
+
 def test_too_few_channels_have_no_common_mode() -> None:
     x = noise(2, 100)
     np.testing.assert_array_equal(remove_common_mode(x.copy()), x)

@@ -45,6 +45,8 @@ class Array:
     channels: np.ndarray = None  # type: ignore[assignment]
     quantization: float | None = 1.0
     channel_spacing_m: float | None = 5.0
+    units: str = ""
+    scale: float = 1.0
 
     @property
     def dtype(self) -> np.dtype:

@@ -139,3 +139,35 @@ def test_levels_of_some_channels_are_those_of_the_day() -> None:
     assert channels.tolist() == [101, 103]
     np.testing.assert_array_equal(levels[:, :40], day[[1, 3]])
     assert np.isnan(levels[:, 40:]).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "offset"), [("<i4", 1_500_000_000), ("<f8", 1e9), ("<i8", 10**12), ("<f4", 1e5)]
+)
+def test_an_offset_changes_no_level(dtype: str, offset: float) -> None:
+    x = np.round(np.random.default_rng(0).normal(scale=20, size=(20_000, 2)))
+    quantization = 1.0 if np.dtype(dtype).kind == "i" else None
+    near, far = (cube(rows([Array((x + o).astype(dtype), quantization=quantization)])) for o in (0, offset))
+    np.testing.assert_allclose(far, near, atol=0.26)
+
+
+def test_one_sample_that_is_not_finite_takes_no_more_than_the_filter_reaches() -> None:
+    x = noise(60, 2).astype(np.float32)
+    x[60_000, 1] = np.nan
+    signal, settings = Array(x, quantization=None), SMALL.model_copy(update={"high_pass_hz": 2.0})
+    _, levels = levels_of([signal], settings, [signal.channels], FIRST, FIRST + 60)
+    _, without = levels_of(
+        [Array(noise(60, 2).astype(np.float32), quantization=None)], settings, [signal.channels], FIRST, FIRST + 60
+    )
+    whole = np.isfinite(levels).all(axis=(2, 3))
+    reach = len(conditioning.high_pass_taps(2.0, 2000.0)) / 2000 / 2 + SMALL.frame_seconds / 2
+    centre = (np.arange(480) + 0.5) * SMALL.hop_seconds
+    assert whole[0].all()
+    assert set(np.flatnonzero(~whole[1])) == set(centre[abs(centre - 30) < reach].astype(int))
+    np.testing.assert_allclose(levels[whole], without[whole], atol=0.26)
+
+
+def test_a_signal_between_two_frames_says_so() -> None:
+    short = Array(noise(1, 2)[:60], start_ns=FIRST * SECOND_NS + 70_000_000)
+    assert "0.030 s" in (unfit(short, SMALL) or "")
+    assert unfit(Array(noise(1, 2)[:60], start_ns=FIRST * SECOND_NS + 40_000_000), SMALL) is None

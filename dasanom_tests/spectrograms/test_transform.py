@@ -217,3 +217,13 @@ def test_rounding_errs_by_half_a_step_at_most() -> None:
     x = np.random.default_rng(5).normal(size=20_000).astype(np.float32)
     rounded = levels(Transform(SpectrogramSettings(), 2000.0), x, 512)
     assert np.abs(rounded - levels(Transform(EXACT, 2000.0), x, 512)).max() <= 0.125 + 1e-4
+
+
+def test_bands_too_narrow_for_any_transform_are_refused_before_one_is_made() -> None:
+    with pytest.raises(ValueError, match="leaves no room for 64 bands"):
+        Transform(SpectrogramSettings(), 16.01)
+
+
+def test_a_unit_is_a_gain() -> None:
+    transform, power = Transform(SpectrogramSettings(), 2000.0), np.ones((1, 64), np.float32)
+    np.testing.assert_array_equal(transform.decibels(power.copy(), -300, -180), -180)

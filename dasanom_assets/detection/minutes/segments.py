@@ -50,11 +50,16 @@ class Segments:
 
 
 def segments_note(store: Store, day: str, settings: Settings) -> dict[str, Any]:
-    """Return the metadata of `segment_models`: what makes its models comparable with those of another day."""
+    """Return the metadata of `segment_models`: what makes its models comparable with those of another day.
+
+    All of it must be the same but for ``grids``, which count fibre by fibre.
+    """
     temporal = settings.temporal.model_dump(mode="json")
     names = ("segment_seconds", "shift_seconds", "frames_a_second", "dimensions")
+    metadata = store.metadata("spectrograms", day)
     return {
-        "spectrogram": store.metadata("spectrograms", day)["settings"],
+        "spectrogram": metadata["settings"],
+        "grids": metadata.get("grids", []),
         "background": settings.background.model_dump(mode="json"),
         "segments": {name: temporal[name] for name in names},
     }

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -19,6 +20,7 @@ from dasanom_assets.detection.minutes.gaussians import Gaussians, divergence, le
 from dasanom_assets.detection.rows import channel_rows
 from dasanom_assets.detection.streams import in_order
 from dasanom_assets.settings import TemporalSettings
+from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import SCHEMAS, empty, stack
@@ -149,16 +151,20 @@ def stored_segments(
 
 def reference_days(store: Store, day: str, settings: TemporalSettings) -> list[str]:
     """Return the earlier days, within the look-back, whose segment models are comparable with those of `day`."""
-    note = store.metadata("segment_models", day)
+    note = _settings_of(store, day)
     first, last = (str(date.fromisoformat(day) - timedelta(days=n)) for n in (settings.look_back_days, 1))
-    return [d for d in store.days("segment_models", first, last) if store.metadata("segment_models", d) == note]
+    return [d for d in store.days("segment_models", first, last) if _settings_of(store, d) == note]
+
+
+def _settings_of(store: Store, day: str) -> dict[str, Any]:
+    return {name: value for name, value in store.metadata("segment_models", day).items() if name != "grids"}
 
 
 def temporal_terms(store: Store, day: str, settings: TemporalSettings) -> Iterator[pa.Table]:
     """Yield the rows of `temporal_terms` of a day, one table a channel, in bounded memory.
 
     Only earlier days are reference, without the segments that an event of `anomaly_events` touches in time and
-    channel. Days that are missing, or have models of other settings, are left out.
+    channel. Days that are missing, or have models of other settings or bands, are left out.
 
     Parameters
     ----------
@@ -173,6 +179,7 @@ def temporal_terms(store: Store, day: str, settings: TemporalSettings) -> Iterat
     days = needed_days(store, day, settings)
     size = store.metadata("segment_models", day)["spectrogram"]["group_channels"]
     alarms = {d: _Alarms(store, d, size) for d in days}
+    grids = {d: DayGrids(store.metadata("segment_models", d)) for d in [*days, day]}
     by_channel = heapq.merge(*(stored_segments(store, d) for d in [*days, day]), key=lambda item: item[0])
 
     def channels() -> Iterator[tuple[str, int, History, History]]:
@@ -183,6 +190,7 @@ def temporal_terms(store: Store, day: str, settings: TemporalSettings) -> Iterat
             parts = [
                 history[~alarms[d].touch(fibre, channel, history.start, settings.segment_seconds)]
                 for d, history in of_day.items()
+                if grids[d].like(grids[day], fibre)
             ]
             yield fibre, channel, today, History.joined([today[:0], *parts])
 

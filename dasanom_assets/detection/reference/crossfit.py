@@ -138,7 +138,7 @@ def measured_by_others(store: Store, days: Sequence[str], settings: BackgroundSe
         apart = sorted((abs(ordinal[other] - ordinal[day]), i) for i, other in enumerate(days) if other != day)
         others = [days[i] for _, i in apart[: settings.look_back_days]]
         levels, note = background(store, day, settings, others or [day])
-        usual = Usual(levels, note["hour_classes"])
+        usual = Usual(levels, note["hour_classes"], n_grids=note["n_grids"])
         out[day] = replace(usual, common=list(common_levels(store, day, settings, usual)))
     return out
 

@@ -158,6 +158,8 @@ def _moved(
     if not len(i):
         return None
     median, mad = (stack(of_day[name])[new[i]] for name in ("median_db", "mad_db"))
+    if stack(of_day["median_db"]).shape[1] != usual["median_db"].shape[1]:  # not of the same bands
+        return None
     usual_median, usual_mad = (usual[name][old[j]] for name in ("median_db", "mad_db"))
     spread, usual_spread = (1.4826 * x + settings.scale_floor_db for x in (mad, usual_mad))
     moved = median - usual_median

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from dasanom_assets.detection.calibration.conformal import Conformal
 from dasanom_assets.detection.detectors.base import Detector, Windows, detector_classes
@@ -28,6 +29,7 @@ from dasanom_assets.models.encoding import encode_bank
 from dasanom_assets.models.training_set import SPLITS, WindowIndex, load_bank
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import BackgroundSettings, Settings, TrainingSetSettings, WindowSettings
+from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
@@ -255,8 +257,13 @@ def grids_of(store: Store, days: Sequence[str]) -> list[list[float]]:
 def usual_of(store: Store, days: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the median over some days of their `background`, by channel; see `Reference.usual`."""
     tables = [store.read_day("background", day) for day in days]
+    grids = [DayGrids(store.metadata("spectrograms", day)) for day in days]
     kind = tables[-1].schema.field("median_db").type
-    tables = [t for t in tables if t.schema.field("median_db").type == kind]  # with as many parts of the day
+    tables = [  # with as many parts of the day, and the bands that the fibre has in the last of the days
+        t.filter(pa.array([of_day.like(grids[-1], fibre) for fibre in t["fibre"].to_pylist()], pa.bool_()))
+        for t, of_day in zip(tables, grids, strict=True)
+        if t.schema.field("median_db").type == kind
+    ]
     levels = {name: np.concatenate([stack(t[name]) for t in tables]) for name in ("median_db", "mad_db")}
     keys = [key for t in tables for key in zip(t["fibre"].to_pylist(), t["channel"].to_pylist(), strict=True)]
     rows: dict[tuple[str, int], list[int]] = {}

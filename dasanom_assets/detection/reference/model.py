@@ -14,6 +14,7 @@ from dasanom_assets.detection.reference.crossfit import CrossFitted, Folds
 from dasanom_assets.detection.reference.inputs import Inputs
 from dasanom_assets.models import checkpoints
 from dasanom_assets.settings import ReferenceSettings, Settings
+from dasanom_assets.spectrograms.grids import SAME_HZ
 from dasanom_assets.tables.store import Store
 
 NAME = "reference_model"
@@ -23,8 +24,6 @@ NEEDED = (*WINDOWS, "reference")
 """Sections of the settings that a model and what it scores must share."""
 AS_THEY_ARE = ("vae_version", "infogan_version", "level", "settings", "grids", "note")
 """Parts of a model that JSON holds as they are."""
-SAME_HZ = 0.005
-"""Centres of bands that differ by a smaller share are the same: sampling rates are not exact."""
 
 
 class IncompatibleModelError(ValueError):

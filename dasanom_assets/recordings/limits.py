@@ -1,0 +1,107 @@
+"""Bounds of what a delivered file may be: what lies beyond is refused before memory is asked for."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from dasanom_assets.settings import LimitSettings
+
+EARLIEST_NS, LATEST_NS = (int(np.datetime64(year, "ns").astype(np.int64)) for year in ("1971", "2200"))
+"""A clock that was never set says 1970; int64 nanoseconds end in 2262."""
+MOST_EXPANSION = 1100
+"""Bytes of samples that a byte of a compressed file becomes, at most; deflate reaches 1032."""
+SMALL_BYTES = 1 << 28
+"""Samples that take less memory may expand more."""
+
+
+class LimitError(ValueError):
+    """A file beyond what is taken for a recording; the message says what, and which setting allows it."""
+
+
+def require_within(
+    limits: LimitSettings, start_ns: float, n_samples: int, rate_hz: float, n_channels: int
+) -> None:
+    """Refuse a recording that no interrogator makes.
+
+    Parameters
+    ----------
+    limits : LimitSettings
+    start_ns : float
+        Time of the first sample, ns since 1970 UTC.
+    n_samples, n_channels : int
+    rate_hz : float
+
+    Raises
+    ------
+    LimitError
+        Naming the number, and the setting that bounds it.
+    """
+    require_rate(limits, rate_hz)
+    if n_channels > limits.most_channels:
+        raise LimitError(
+            f"it has {n_channels} channels, more than limits.most_channels = {limits.most_channels}; "
+            "if that is right, raise the limit"
+        )
+    if n_samples > limits.longest_hours * 3600 * rate_hz:
+        raise LimitError(
+            f"its {n_samples} samples at {rate_hz:g} Hz are {n_samples / rate_hz / 3600:.4g} h, more than "
+            f"limits.longest_hours = {limits.longest_hours:g}; correct the rate, or split the file"
+        )
+    if not EARLIEST_NS <= start_ns < LATEST_NS:
+        raise LimitError(
+            "it starts before 1971 or after 2200: the clock of the interrogator was not set; correct the start"
+        )
+
+
+def require_rate(limits: LimitSettings, rate_hz: float) -> None:
+    """Refuse a sampling rate that is no rate of sound; raises `LimitError`."""
+    if not rate_hz >= limits.lowest_rate_hz:
+        advice = ""
+        if rate_hz > 0 and limits.lowest_rate_hz <= 1 / rate_hz <= limits.highest_rate_hz:
+            advice = f", or write {1 / rate_hz:g} where an interval of {rate_hz:g} s was given for the rate"
+        raise LimitError(
+            f"its sampling rate is {rate_hz:g} Hz, below limits.lowest_rate_hz = {limits.lowest_rate_hz:g}: too "
+            f"slow for sound; leave it out of the delivery{advice}"
+        )
+    if rate_hz > limits.highest_rate_hz:
+        raise LimitError(
+            f"its sampling rate is {rate_hz:g} Hz, above limits.highest_rate_hz = {limits.highest_rate_hz:g}; "
+            "correct the rate, or raise the limit"
+        )
+
+
+def require_room(limits: LimitSettings, local: Path) -> None:
+    """Refuse a file, of a format that is read whole, whose samples would not fit into memory.
+
+    Raises
+    ------
+    LimitError
+        Also for an HDF5 file that claims far more samples than its bytes can hold.
+    """
+    _require_bytes(limits, local.stat().st_size)
+    try:
+        file = h5py.File(local)
+    except OSError:
+        return
+    with file:
+        found: list[tuple[str, int, int]] = []
+
+        def look(name: str, item: h5py.Dataset | h5py.Group) -> None:
+            if isinstance(item, h5py.Dataset) and item.shape is not None:
+                n_bytes = int(np.prod(item.shape, dtype=object)) * item.dtype.itemsize
+                found.append((name, n_bytes, item.id.get_storage_size()))
+
+        file.visititems(look)
+    for name, n_bytes, stored in found:
+        if n_bytes > max(SMALL_BYTES, MOST_EXPANSION * stored):
+            raise LimitError(f"it is damaged or made up: {name} claims {n_bytes / 1e9:.3g} GB in {stored} bytes")
+        _require_bytes(limits, n_bytes)
+
+
+def _require_bytes(limits: LimitSettings, n_bytes: int) -> None:
+    if n_bytes > limits.most_gigabytes * 1e9:
+        raise LimitError(
+            f"its samples take {n_bytes / 1e9:.3g} GB, more than limits.most_gigabytes = "
+            f"{limits.most_gigabytes:g}; split the file, or raise the limit where there is memory for it"
+        )
