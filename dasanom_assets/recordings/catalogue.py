@@ -11,8 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.recordings.bundle import bundle_of
-from dasanom_assets.recordings.file_checks import RefusedError, file_row, reason_of
+from dasanom_assets.recordings.file_checks import file_row
 from dasanom_assets.recordings.landing import landing_files, shifted
+from dasanom_assets.recordings.listing import closed, entries, why_closed
+from dasanom_assets.recordings.reasons import RefusedError, reason_of
+from dasanom_assets.recordings.sidecar import SIDECAR
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 
@@ -20,6 +23,11 @@ UNFINISHED = (".partial", ".tmp", ".part")
 """Endings of files that are still being written; they are neither read nor refused."""
 DIGEST_THREADS = 4
 """Files that are digested at once, from disk or over a network."""
+
+LARGEST_RECORD_BYTES = 1 << 20
+"""A larger file in `quarantine/` is no record; ours are paths and a sentence."""
+QUARANTINE_NAME_BYTES = 200
+"""Of a refused file's name in that of its record; file systems take 255 for the whole, and a writer adds 18."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Refusal:
     path : str
         Relative to the data root.
     sha256 : str
+        Empty where it cannot be read.
     size : int
         Bytes.
     reason : str
@@ -60,9 +69,9 @@ def catalogue_day(store: Store, day: str) -> Catalogue:
     day : str
         ISO day. A file that starts on another day than its folder's is refused.
     """
-    rows, reasons = _look(store, [f["path"] for f in landing_files(store, day)], day)
+    rows, reasons = _look(store, _problems(store, day), day)
     before = shifted(day, -1)
-    tail, _ = _look(store, [f["path"] for f in landing_files(store, before)], before, _extent(day, 0))
+    tail, _ = _look(store, _problems(store, before), before, _extent(day, 0))
     return _catalogue(store, tail + rows, reasons)
 
 
@@ -100,7 +109,7 @@ def adjoining(store: Store, day: str) -> pa.Table:
     rows = []
     for shift in (-1, 1):
         other = shifted(day, shift)
-        near_midnight, _ = _look(store, [f["path"] for f in landing_files(store, other)], other, _extent(day, 1))
+        near_midnight, _ = _look(store, _problems(store, other), other, _extent(day, 1))
         rows += near_midnight
     start, end = _extent(day, 0)
     outside = [{**row, "sha256": None} for row in rows if row["end"] <= start or row["start"] >= end]
@@ -125,22 +134,32 @@ def catalogue_files(store: Store, paths: Iterable[str], day: str | None = None) 
     Catalogue
         Rows by fibre and start.
     """
-    return _catalogue(store, *_look(store, paths, day))
+    return _catalogue(store, *_look(store, dict.fromkeys(paths, ""), day))
+
+
+def _problems(store: Store, day: str) -> dict[str, str]:
+    """Return why each path of a day's folder is not to be opened, empty for those that may be."""
+    return {f["path"]: f["problem"] for f in landing_files(store, day)}
 
 
 def _look(
-    store: Store, paths: Iterable[str], day: str | None, extent: tuple[int, int] | None = None
+    store: Store, problems: dict[str, str], day: str | None, extent: tuple[int, int] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return a row for each file that can be used, and the reason for each that cannot.
 
     A row lacks its digest and has the ``channels`` beside the columns of `recordings`. Files wholly outside of
-    `extent`, ns since 1970, are among those that cannot be used, and are not read.
+    `extent`, ns since 1970, are among those that cannot be used, and are not read; nor are those with one of
+    `problems`, by path.
     """
-    known = {p for p in paths if not PurePosixPath(p).name.startswith(".") and not p.endswith(UNFINISHED)}
+    known = {p for p in problems if not PurePosixPath(p).name.startswith(".") and not p.endswith(UNFINISHED)}
     rows, reasons = [], {}
     for path in sorted(p for p in known if bundle_of(p) not in known):
         # Whatever a foreign reader raises at a foreign file becomes a record in quarantine, and the day goes on.
         try:
+            if problem := problems[path] or closed(store, path):
+                raise RefusedError(problem)
+            if problem := problems.get(path + SIDECAR):
+                raise RefusedError(f"its sidecar {PurePosixPath(path).name}{SIDECAR}: {problem}")
             row = file_row(store, path, extent)
             if day is not None:
                 _require_day(row["start"], day)
@@ -151,35 +170,75 @@ def _look(
 
 
 def _catalogue(store: Store, rows: list[dict[str, Any]], reasons: dict[str, str]) -> Catalogue:
+    with ThreadPoolExecutor(DIGEST_THREADS) as pool:
+        looked_at = [*(row["path"] for row in rows), *reasons]
+        digests = dict(zip(looked_at, pool.map(lambda path: _digest(store, path), looked_at), strict=True))
+    lost = {row["path"]: f"it was lost while it was read: {digests[row['path']][1]}" for row in rows}
+    lost = {path: reason for path, reason in lost.items() if not digests[path][0]}
+    rows = [row for row in rows if row["path"] not in lost]
     rows = sorted(rows, key=lambda row: (row["fibre"], row["start"], row["path"]))
     _note_neighbours(rows)
     columns = SCHEMAS["recordings"].names
-    with ThreadPoolExecutor(DIGEST_THREADS) as pool:
-        digests = dict(pool.map(lambda p: (p, store.digest(p)), [*(row["path"] for row in rows), *reasons]))
-    table = [{**row, "sha256": digests[row["path"]]} for row in rows]
+    table = [{**row, "sha256": digests[row["path"]][0]} for row in rows]
     return Catalogue(
         pa.Table.from_pylist([{name: row[name] for name in columns} for row in table], SCHEMAS["recordings"]),
-        [Refusal(p, digests[p], store.fs.size(store.full(p)), reason) for p, reason in reasons.items()],
+        [
+            Refusal(path, digests[path][0], _size(store, path), reason)
+            for path, reason in sorted({**reasons, **lost}.items())
+        ],
     )
 
 
+def _digest(store: Store, path: str) -> tuple[str, str]:
+    """Return the SHA-256 of a file, or an empty one and why there is none."""
+    if problem := closed(store, path):
+        return "", problem
+    try:
+        return store.digest(path), ""
+    except OSError as error:
+        return "", why_closed(error)
+
+
+def _size(store: Store, path: str) -> int:
+    try:
+        return store.fs.size(store.full(path)) or 0
+    except OSError:
+        return 0
+
+
 def write_quarantine(store: Store, day: str, refused: list[Refusal]) -> None:
-    """Keep one record a refused file, and drop those of files of the day's folder that are refused no longer."""
-    for entry in store.listing("quarantine"):
-        if PurePosixPath(entry["path"]).name.startswith("."):  # left by a writer that was killed
+    """Keep one record a refused file, and drop those of files of the day's folder that are refused no longer.
+
+    What else lies in `quarantine/` is left alone.
+    """
+    still = {refusal.path for refusal in refused}
+    for entry in entries(store, "quarantine"):
+        name = entry["path"].removeprefix("quarantine/")
+        # Hidden: left by a writer that was killed.
+        foreign = "/" in name or not name.endswith(".json") or entry["size"] > LARGEST_RECORD_BYTES
+        if foreign or name.startswith(".") or entry["problem"]:
             continue
-        old = store.read_json(entry["path"])
-        if old["day"] == day and old["path"] not in {refusal.path for refusal in refused}:
-            store.fs.rm_file(store.full(entry["path"]))
+        try:
+            old = store.read_json(entry["path"])
+            ours = old["day"] == day and isinstance(old["path"], str)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            continue
+        if ours and old["path"] not in still:
+            store.remove(entry["path"])
     for refusal in refused:
-        name = f"{PurePosixPath(refusal.path).name}.{hashlib.sha256(refusal.path.encode()).hexdigest()[:12]}.json"
-        store.write_json(f"quarantine/{name}", {**vars(refusal), "day": day})
+        digest = hashlib.sha256(refusal.path.encode()).hexdigest()[:12]
+        store.write_json(f"quarantine/{_short(refusal.path)}.{digest}.json", {**vars(refusal), "day": day})
+
+
+def _short(path: str) -> str:
+    """Return so much of a file's name that a record can be named after it, whatever the system's limit is."""
+    return PurePosixPath(path).name.encode()[:QUARANTINE_NAME_BYTES].decode(errors="ignore")
 
 
 def _require_day(start_ns: int, day: str) -> None:
     start_day = str(np.datetime64(start_ns, "ns").astype("datetime64[D]"))
     if start_day != day:
-        raise RefusedError(f"it starts on {start_day}, but lies in the folder of {day}")
+        raise RefusedError(f"it starts on {start_day}, but lies in the folder of {day}: move it, or set the clock")
 
 
 def _extent(day: str, margin_seconds: int) -> tuple[int, int]:

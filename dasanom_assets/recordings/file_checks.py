@@ -9,18 +9,17 @@ import numpy as np
 from dascore.exceptions import UnknownFiberFormatError
 from dascore.utils.hdf5 import H5Reader
 
-from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS, samples
+from dasanom_assets.recordings.bundle import samples
+from dasanom_assets.recordings.patches import time_first
+from dasanom_assets.recordings.reasons import HEAD_BYTES, NO_DATE, RefusedError, foreign, misnamed, uneven
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
 from dasanom_assets.recordings.signal import absolute_channels, stored_sidecar
 from dasanom_assets.tables.store import Store
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+DAY_NS = 86_400 * 1_000_000_000
 BLOCK_VALUES = 1 << 24
 """Samples that are looked at together in the search for those that are not finite."""
-
-
-class RefusedError(ValueError):
-    """A file that can be read but not used; the message says why."""
 
 
 def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> dict[str, Any]:
@@ -43,11 +42,9 @@ def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> 
     """
     name = PurePosixPath(path).name
     if store.fs.size(store.full(path)) == 0:
-        raise RefusedError("the file is empty")
-    if name.endswith(".bin" + SIDECAR):
-        raise RefusedError(f"a sidecar without its recording {name.removesuffix(SIDECAR)}")
-    if name.endswith(tuple(".bin" + ending for ending in CONTRACTOR_ENDINGS)):
-        raise RefusedError("a contractor's file without its recording")
+        raise RefusedError("the file is empty: deliver it again")
+    if problem := misnamed(path):
+        raise RefusedError(problem)
     if name.endswith(".bin"):
         return _bundle_row(store, path, extent)
     with store.local(path) as local, warnings.catch_warnings():
@@ -61,26 +58,29 @@ def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> 
     if len(patches) != 1:
         raise RefusedError(f"{len(patches)} separate pieces in one file; split it into one file each")
     patch = patches[0]
-    if set(patch.dims) != {"time", "distance"}:
-        raise RefusedError(f"its dimensions are {', '.join(patch.dims)}, not time and distance")
-    patch = patch.transpose("time", "distance")
+    patch = time_first(patch)
     if not patch.data.size:
-        raise RefusedError("it holds no samples")
-    step = patch.get_coord("time").step
+        raise RefusedError("it holds no samples: deliver it again")
+    time = patch.get_coord("time")
+    step = time.step if np.issubdtype(time.dtype, np.datetime64) else None
     if step is None or not step > np.timedelta64(0, "ns"):
-        raise RefusedError("its samples are not evenly spaced in time")
+        raise RefusedError(uneven(time.values))
     if patch.data.dtype.kind not in "iuf":
         raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
-    distance, units = patch.get_coord("distance"), patch.attrs.data_units
+    distance, units = patch.get_coord(patch.dims[1]), patch.attrs.data_units
     issues = []
     if note := _not_finite(patch.data):
         issues.append(note)
-    start_ns = _ns(patch.get_coord("time").min())
+    start_ns = _ns(time.min())
+    if 0 <= start_ns < DAY_NS:
+        raise RefusedError(NO_DATE)
     step_ns = int(step.astype("timedelta64[ns]").astype(np.int64))
     n_samples, channels = patch.shape[0], absolute_channels(patch)
     end_ns = start_ns + n_samples * step_ns
     _require_extent(start_ns, end_ns, extent)
-    spacing = None if distance.step is None or not np.isfinite(distance.step) else abs(float(distance.step))
+    spacing = None
+    if patch.dims[1] == "distance" and distance.step is not None and np.isfinite(distance.step):
+        spacing = abs(float(distance.step))
     return {
         "fibre": name.split(".")[0].split("_")[0],
         "path": path,
@@ -111,14 +111,16 @@ def _format(local: Path) -> tuple[str, str]:
         For any other file that is not a recording.
     """
     with open(local, "rb") as file:
-        head = file.read(100)
-    if b"dascore.core" in head:
+        head = file.read(HEAD_BYTES)
+    if b"dascore.core" in head[:100]:
         raise RefusedError("a pickled object, which could run code when opened")
     try:
         return dc.get_format(local)
     except UnknownFiberFormatError:
         if head.startswith(HDF5_SIGNATURE):
             H5Reader.get_handle(local).close()
+        if what := foreign(head):
+            raise RefusedError(what) from None
         raise
 
 
@@ -164,12 +166,3 @@ def _not_finite(data: np.ndarray) -> str | None:
 def _require_extent(start_ns: int, end_ns: int, extent: tuple[int, int] | None) -> None:
     if extent is not None and (end_ns <= extent[0] or start_ns >= extent[1]):
         raise RefusedError("it lies outside of the time that is looked for")
-
-
-def reason_of(error: Exception) -> str:
-    """Return why a file cannot be used, in words, from what `file_row` raised."""
-    if isinstance(error, BundleError | RefusedError):
-        return str(error)
-    if isinstance(error, UnknownFiberFormatError):
-        return "not a recording of any known format"
-    return f"cannot be read: {type(error).__name__}: {error}"
