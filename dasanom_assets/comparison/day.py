@@ -191,4 +191,5 @@ def day_findings(
         window_agreement=agreement.window_agreement(who) if both_sides else None,
         model_version=reference.version,
         vae_version=reference.vae_version,
+        left_out=store.metadata("contractor_scores", day)["left_out"],
     )

@@ -70,6 +70,8 @@ class Findings:
         contractor files.
     model_version, vae_version : str
         What scored the day.
+    left_out : sequence of str
+        Files of the contractor, or parts of them, that are not used, each with the reason.
     """
 
     day: str
@@ -94,6 +96,7 @@ class Findings:
     window_agreement: Mapping[str, float | None] | None
     model_version: str
     vae_version: str
+    left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,8 @@ def _sentence(findings: Findings, alarms: Sequence[Alarm]) -> str:
     """Say how many alarms there are on each side."""
     ours, theirs = len(of_side(alarms, "us")), len(of_side(alarms, "contractor"))
     if findings.contractor_events is None:
-        return f"we raised {count(ours, 'alarm')}; the day came without contractor files"
+        lacking = "none of the contractor's files could be used" if findings.left_out else ""
+        return f"we raised {count(ours, 'alarm')}; {lacking or 'the day came without contractor files'}"
     both = sum(alarm.agreement == "both" for alarm in of_side(alarms, "us"))
     return f"we raised {count(ours, 'alarm')}, the contractor {theirs:,}; both sides agree on {both:,}"
 

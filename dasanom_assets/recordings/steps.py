@@ -13,7 +13,7 @@ def files_in_landing(store: Store, models: Store, day: str) -> dict[str, str | N
     return {f"the digest of the files in landing/{day}": landing_digest(files)[:12] if files else None}
 
 
-@step("recordings", inputs=files_in_landing)
+@step("recordings", inputs=files_in_landing, code="2")
 def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
     """Catalogue of the day's readable files; refused ones go to `quarantine/` with a reason."""
     from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight, write_quarantine

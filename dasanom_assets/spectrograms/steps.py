@@ -89,7 +89,7 @@ def background(day: Day) -> None:
     day.write("background", *compute(day, day.iso, day.settings.background))
 
 
-@step("common_levels", settings=("background",))
+@step("common_levels", settings=("background",), code="2")
 def common_levels(day: Day) -> None:
     """What all channels of a stretch share, second by second: wind and drift, which are no events."""
     from dasanom_assets.spectrograms.common_level import common_levels as compute
