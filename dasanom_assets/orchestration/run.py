@@ -203,9 +203,13 @@ class Chain:
         failed = self.launch("ingest", todo)
         # A recording that runs past midnight is of the next day too, as the ingest of its own has told by now; and
         # of two days that were ingested at once, the later one may have been before the earlier one was there.
-        days = self.days()
-        if again := self.stale((day for day in days if not (failed and day in todo)), chain.INGEST):
+        last: list[str] = []
+        while again := self.stale((day for day in self.days() if not (failed and day in todo)), chain.INGEST):
+            if again == last:
+                break
             failed |= self.launch("ingest", again)
+            todo, last = [*todo, *again], again
+        days = self.days()
         ready = [day for day in days if self.store.has_day("background", day)]
         if not ready:
             self.say("no day could be ingested: see quarantine/ for the reasons")

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from dasanom_assets.recordings.bundle import bundle_of
 from dasanom_assets.recordings.file_checks import file_row
-from dasanom_assets.recordings.landing import landing_files, shifted
+from dasanom_assets.recordings.landing import landing_files, recordings_notes, shifted
 from dasanom_assets.recordings.listing import closed, entries, why_closed
 from dasanom_assets.recordings.reasons import RefusedError, reason_of
 from dasanom_assets.recordings.sidecar import SIDECAR
@@ -61,7 +61,9 @@ class Catalogue:
 
 
 def catalogue_day(store: Store, day: str) -> Catalogue:
-    """Look at every file of a day's landing folder, and at those of the day before that run into it.
+    """Look at every file of a day's landing folder, and at those of the days before that run into it.
+
+    Of the day before these are looked for; of earlier ones, its `recordings` tell, where they run past midnight.
 
     Parameters
     ----------
@@ -70,13 +72,14 @@ def catalogue_day(store: Store, day: str) -> Catalogue:
         ISO day. A file that starts on another day than its folder's is refused.
     """
     rows, reasons = _look(store, _problems(store, day), day)
-    before = shifted(day, -1)
-    tail, _ = _look(store, _problems(store, before), before, _extent(day, 0))
+    tail: list[dict[str, Any]] = []
+    for before, problems in _before(store, day).items():
+        tail += _look(store, problems, before, _extent(day, 0))[0]
     return _catalogue(store, tail + rows, reasons)
 
 
 def past_midnight(recordings: pa.Table, day: str) -> list[str]:
-    """Return the paths of a day's own recordings that go on after its end: they are of the next day too.
+    """Return the paths of a day's recordings that go on after its end: they are of the next day too.
 
     Parameters
     ----------
@@ -85,9 +88,8 @@ def past_midnight(recordings: pa.Table, day: str) -> list[str]:
     day : str
         ISO day.
     """
-    start, end = _extent(day, 0)
-    began, ended = (recordings[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-    return recordings["path"].filter(pa.array((began >= start) & (ended > end))).to_pylist()
+    ended = recordings["end"].cast(pa.int64()).to_numpy()
+    return recordings["path"].filter(pa.array(ended > _extent(day, 0)[1])).to_pylist()
 
 
 def adjoining(store: Store, day: str) -> pa.Table:
@@ -142,6 +144,18 @@ def _problems(store: Store, day: str) -> dict[str, str]:
     return {f["path"]: f["problem"] for f in landing_files(store, day)}
 
 
+def _before(store: Store, day: str) -> dict[str, dict[str, str]]:
+    """Return the paths that may run into a day, by the day of their folder: those of `_problems`."""
+    before = shifted(day, -1)
+    found = {before: _problems(store, before)}
+    notes = recordings_notes(store, [before])
+    for path in notes.get(before, {}).get("past_midnight", []):
+        folder = path.split("/")[1]
+        if folder != before:
+            found.setdefault(folder, {})[path] = ""
+    return found
+
+
 def _look(
     store: Store, problems: dict[str, str], day: str | None, extent: tuple[int, int] | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -158,8 +172,8 @@ def _look(
         try:
             if problem := problems[path] or closed(store, path):
                 raise RefusedError(problem)
-            if problem := problems.get(path + SIDECAR):
-                raise RefusedError(f"its sidecar {PurePosixPath(path).name}{SIDECAR}: {problem}")
+            if beside := problems.get(path + SIDECAR):
+                raise RefusedError(f"its sidecar {PurePosixPath(path).name}{SIDECAR}: {beside}")
             row = file_row(store, path, extent)
             if day is not None:
                 _require_day(row["start"], day)

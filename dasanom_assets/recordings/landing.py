@@ -67,14 +67,15 @@ def delivered_days(store: Store, notes: Mapping[str, dict[str, Any]], first_day:
 
 
 def delivered(store: Store, day: str, notes: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the files that a day is made of: its own, and those of the day before that run past midnight.
+    """Return the files that a day is made of: its own, and those of days before that run past midnight.
 
     Of the latter, those that the ingest of the day before has told of in `notes`: see `recordings_notes`.
     """
-    before = shifted(day, -1)
-    late = notes.get(before, {}).get("past_midnight", [])
+    late = set(notes.get(shifted(day, -1), {}).get("past_midnight", []))
     files = landing_files(store, day)
-    return files + [f for f in landing_files(store, before) if f["path"] in late] if late else files
+    for before in sorted({path.split("/")[1] for path in late}):
+        files += [f for f in landing_files(store, before) if f["path"] in late]
+    return files
 
 
 def ahead(files: Iterable[dict[str, Any]], now: float) -> list[dict[str, Any]]:

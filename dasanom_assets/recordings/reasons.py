@@ -108,11 +108,11 @@ def uneven(times: np.ndarray) -> str:
         return NO_DATE
     if len(times) < 2:
         return "it holds one sample in time, and a rate needs two: remove it, or deliver the whole recording"
-    gaps = np.diff(times.astype("datetime64[ns]").astype(np.int64)) / 1e9
+    gaps: np.ndarray = np.diff(times.astype("datetime64[ns]").astype(np.int64)) / 1e9
     usual = float(np.median(gaps))
     if usual <= 0:
         return "its times do not go forward, so it has no sampling rate: see to the interrogator's clock"
-    odd = np.flatnonzero((gaps > 1.5 * usual) | (gaps <= 0))
+    odd = np.flatnonzero(np.asarray((gaps > 1.5 * usual) | (gaps <= 0)))
     if not len(odd):
         return (
             f"its samples are not evenly spaced in time: they are {gaps.min():.6g} to {gaps.max():.6g} s apart; "
