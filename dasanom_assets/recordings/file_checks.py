@@ -119,7 +119,7 @@ def _format(local: Path) -> tuple[str, str]:
     except UnknownFiberFormatError:
         if head.startswith(HDF5_SIGNATURE):
             H5Reader.get_handle(local).close()
-        if what := foreign(head):
+        if what := foreign(head, local.name):
             raise RefusedError(what) from None
         raise
 

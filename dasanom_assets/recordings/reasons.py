@@ -28,6 +28,13 @@ COMPRESSED = {
     "7z": b"7z\xbc\xaf\x27\x1c",
     "rar": b"Rar!",
 }
+UNREAD_ENDINGS = {
+    ".nc": "netCDF",
+    ".netcdf": "netCDF",
+    ".mseed": "miniSEED",
+    ".miniseed": "miniSEED",
+    ".pb": "protobuf",
+}
 UNREAD = "no reader of it is among those of DASCore here: have it written as HDF5, TDMS or SEG-Y"
 
 
@@ -78,8 +85,8 @@ def misnamed(path: str) -> str | None:
     return None
 
 
-def foreign(head: bytes) -> str | None:
-    """Say what a file of no known format is, from its first `HEAD_BYTES`, or None where that does not tell."""
+def foreign(head: bytes, name: str = "") -> str | None:
+    """Say what a file of no known format is, from its first `HEAD_BYTES` and its name; None: they do not tell."""
     for name, magic in COMPRESSED.items():
         if head.startswith(magic):
             return f"it is compressed ({name}): unpack it, and deliver what is in it"
@@ -93,7 +100,8 @@ def foreign(head: bytes) -> str | None:
         return "it is a web page, perhaps the error of a download: fetch the recording again"
     if head and not head.strip(b"\0"):
         return "it begins with nothing but zeros: space was kept for it, and not written; deliver it again"
-    return None
+    ending = PurePosixPath(name.lower()).suffix
+    return f"it is {UNREAD_ENDINGS[ending]}: {UNREAD}" if ending in UNREAD_ENDINGS else None
 
 
 def uneven(times: np.ndarray) -> str:
