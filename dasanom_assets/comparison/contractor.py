@@ -6,7 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dasanom_assets.comparison.contractor_files import MisfitError, read_power, read_probabilities
+from dasanom_assets.comparison.contractor_files import (
+    POWERS,
+    MisfitError,
+    read_power,
+    read_probabilities,
+    require_fit,
+)
 from dasanom_assets.detection.events.components import STEPS_APART, components, members
 from dasanom_assets.detection.events.outlines import KEY, ORDER, THREATS, event_id
 from dasanom_assets.recordings.bundle import contractor_files
@@ -59,14 +65,14 @@ def contractor_scores(
     """
     parts: list[pa.Table] = []
     notes: dict[str, Any] = {"files": [], "left_out": [], "rows_sum_to_one": None, "share_summing_to_one": None}
-    listings: dict[str, dict[str, str]] = {}  # of each folder, what lies below and why it is not to be opened
+    listings: dict[str, dict[str, dict[str, Any]]] = {}
     for recording in recordings.sort_by([("start", "ascending"), ("path", "ascending")]).to_pylist():
         path, fibre = recording["path"], recording["fibre"]
         if not path.endswith(".bin"):
             continue
         folder = path.rpartition("/")[0]
         if folder not in listings:
-            listings[folder] = {entry["path"]: entry["problem"] for entry in entries(store, folder)}
+            listings[folder] = {entry["path"]: entry for entry in entries(store, folder)}
         models = [m for m in contractor_files(path, listings[folder]) if model is None or m[0] == model]
         if not models:
             continue
@@ -89,8 +95,11 @@ def contractor_scores(
             if name is None:
                 continue
             try:
-                if problem := listings[folder][name] or closed(store, name):
+                if problem := listings[folder][name]["problem"] or closed(store, name):
                     raise MisfitError(problem)
+                # Before it is read: it may be of any size.
+                wide, behind = (POWERS, 0) if name == power_path else (len(CLASSES), lag)
+                require_fit(listings[folder][name]["size"], wide, prob.shape, rows_per_second, behind)
                 content = store.read_bytes(name)
                 if name == power_path:
                     values, remark = read_power(content, (n_rows, n_channels), rows_per_second)

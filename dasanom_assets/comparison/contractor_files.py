@@ -6,6 +6,8 @@ error, and its alarms land elsewhere. What does not fit is left out, with the re
 
 import numpy as np
 
+POWERS = 2
+"""Real and normalised power."""
 ROUNDING = 1e-4
 """What a probability may miss [0, 1] by, to be taken for rounding."""
 MOST_MISSING = 0.1
@@ -46,8 +48,7 @@ def read_probabilities(
     MisfitError
         Where they cannot be those of the recording.
     """
-    n_rows, n_channels, n_classes = shape
-    values = _numbers(content, n_classes, n_rows, n_channels, rows_per_second, lag).reshape(-1, *shape[1:])
+    values = _numbers(content, shape[2], shape, rows_per_second, lag).reshape(-1, *shape[1:])
     least, most = float(np.nanmin(values)), float(np.nanmax(values))
     if least < -ROUNDING or most > 1 + ROUNDING:
         raise MisfitError(f"not probabilities, they run from {least:g} to {most:g}")
@@ -72,30 +73,54 @@ def read_power(content: bytes, shape: tuple[int, int], rows_per_second: float) -
     MisfitError
         Where they cannot be those of the recording.
     """
-    real = _numbers(content, 2, *shape, rows_per_second, 0).reshape(2, -1, shape[1])[0]
+    real = _numbers(content, POWERS, shape, rows_per_second).reshape(POWERS, -1, shape[1])[0]
     if (real < 0).any():
         raise MisfitError(f"not power, it runs down to {float(np.nanmin(real)):g}")
     finite = np.isfinite(real)
     return np.where(finite, real, np.float32(np.nan)), _remark(finite)
 
 
-def _numbers(
-    content: bytes, per_channel: int, n_rows: int, n_channels: int, rows_per_second: float, lag: int
-) -> np.ndarray:
-    """Return the numbers of a file that has as many rows as its recording."""
+def require_fit(size: int, per_channel: int, shape: tuple[int, ...], rows_per_second: float, lag: int = 0) -> None:
+    """Refuse a file of a size that its recording cannot have.
+
+    Parameters
+    ----------
+    size : int
+        Bytes.
+    per_channel : int
+        Numbers that a row has for each channel: `POWERS`, or the classes.
+    shape : tuple of int
+        Rows and channels that the recording has, first.
+    rows_per_second : float
+    lag : int
+        Rows that may be missing.
+
+    Raises
+    ------
+    MisfitError
+        With both numbers of rows, or of channels.
+    """
+    n_rows, n_channels = shape[:2]
     row_bytes = 4 * per_channel * n_channels
-    rows, rest = divmod(len(content), row_bytes)
-    if rest or not content:
-        raise MisfitError(f"{len(content)} bytes are not whole rows of {row_bytes}, as {n_channels} channels have")
+    rows, rest = divmod(size, row_bytes)
+    if rest or not size:
+        raise MisfitError(f"{size} bytes are not whole rows of {row_bytes}, as {n_channels} channels have")
     fewest = n_rows - lag - int(min(np.ceil(rows_per_second), MOST_MISSING * n_rows))
     wanted = f"{n_rows} rows, at {rows_per_second:g} a second" + (
         f", or {n_rows - lag} with the lag" if lag else ""
     )
     if not max(1, fewest) <= rows <= n_rows:
         raise MisfitError(f"it has {rows} rows of {n_channels} channels, and its recording {wanted}")
-    others, rest = divmod(len(content), 4 * per_channel * n_rows)
+    others, rest = divmod(size, 4 * per_channel * n_rows)
     if not rest and others != n_channels:
         raise MisfitError(f"it has {n_rows} rows of {others} channels, and its recording {n_channels} channels")
+
+
+def _numbers(
+    content: bytes, per_channel: int, shape: tuple[int, ...], rows_per_second: float, lag: int = 0
+) -> np.ndarray:
+    """Return the numbers of a file that has as many rows as its recording."""
+    require_fit(len(content), per_channel, shape, rows_per_second, lag)
     values = np.frombuffer(content, "<f4")
     if not np.isfinite(values).any():
         raise MisfitError("none of its numbers is finite")

@@ -160,7 +160,7 @@ def _disk(store: Store, settings: Settings) -> Iterator[Finding]:
 def _leftovers(store: Store, settings: Settings) -> Iterator[Finding]:
     if not store.is_local:
         return
-    for partial in sorted(Path(store.full("")).glob("tables/*/day=*/.*.partial")):
+    for partial in sorted(filter(Path.is_file, Path(store.full("")).glob("tables/*/day=*/.*.partial"))):
         try:
             with open(partial, "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

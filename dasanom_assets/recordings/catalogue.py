@@ -220,10 +220,15 @@ def _size(store: Store, path: str) -> int:
         return 0
 
 
-def write_quarantine(store: Store, day: str, refused: list[Refusal]) -> None:
+def write_quarantine(store: Store, day: str, refused: list[Refusal]) -> list[str]:
     """Keep one record a refused file, and drop those of files of the day's folder that are refused no longer.
 
     What else lies in `quarantine/` is left alone.
+
+    Returns
+    -------
+    list of str
+        Which records cannot be written, and why: `recordings` has the reasons, too.
     """
     still = {refusal.path for refusal in refused}
     for entry in entries(store, "quarantine"):
@@ -239,9 +244,15 @@ def write_quarantine(store: Store, day: str, refused: list[Refusal]) -> None:
             continue
         if ours and old["path"] not in still:
             store.remove(entry["path"])
+    unwritten = []
     for refusal in refused:
         digest = hashlib.sha256(refusal.path.encode()).hexdigest()[:12]
-        store.write_json(f"quarantine/{_short(refusal.path)}.{digest}.json", {**vars(refusal), "day": day})
+        record = f"quarantine/{_short(refusal.path)}.{digest}.json"
+        try:
+            store.write_json(record, {**vars(refusal), "day": day})
+        except OSError as error:
+            unwritten.append(f"{record} cannot be written: {error.strerror or error}")
+    return unwritten
 
 
 def _short(path: str) -> str:

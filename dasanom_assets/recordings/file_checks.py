@@ -72,7 +72,7 @@ def file_row(store: Store, path: str, extent: tuple[int, int] | None = None) -> 
     if note := _not_finite(patch.data):
         issues.append(note)
     start_ns = _ns(time.min())
-    if 0 <= start_ns < DAY_NS:
+    if start_ns < DAY_NS:  # also where it is no time at all
         raise RefusedError(NO_DATE)
     step_ns = int(step.astype("timedelta64[ns]").astype(np.int64))
     n_samples, channels = patch.shape[0], absolute_channels(patch)

@@ -86,6 +86,8 @@ def closed(store: Store, path: str) -> str:
     if not store.is_local:
         return ""
     full = store.full(path)
+    if not _is_text(path):
+        return NOT_UTF8
     try:
         return _problem(os.stat(full), full)
     except OSError as error:

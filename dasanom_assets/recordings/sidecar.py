@@ -14,6 +14,8 @@ SIDECAR = ".info"
 DTYPES = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}
 DEFAULT_RATE_HZ = 2000.0
 _STAMP = re.compile(r"(\d{8}T\d{6})")
+LARGEST_BYTES = 1 << 24
+"""A larger sidecar is none."""
 LATEST_NS = int(9.2e18)
 """Times are counted in ns since 1970, in 64 bits: so far in either direction, and a little for the length."""
 _MIDNIGHT = re.compile(r"^(\d{4}-\d{2}-\d{2}|\d{8})[T ]24(?::?00){0,2}(?:[.,]0+)?(?=$|[Zz+-])")
@@ -146,6 +148,8 @@ def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
 
 
 def _parse(sidecar: Path) -> dict[str, Any]:
+    if sidecar.stat().st_size > LARGEST_BYTES:
+        raise BundleError(f"the sidecar {sidecar.name} has more than {LARGEST_BYTES} bytes: deliver it again")
     try:
         text = sidecar.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -21,7 +21,8 @@ def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
     from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight, write_quarantine
 
     catalogue = catalogue_day(day, day.iso)
-    write_quarantine(day, day.iso, catalogue.refused)
+    for sentence in write_quarantine(day, day.iso, catalogue.refused):
+        warn(sentence)
     for refusal in catalogue.refused:
         warn(f"refused {refusal.path}: {refusal.reason}")
     note = {
