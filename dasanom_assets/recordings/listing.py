@@ -35,8 +35,8 @@ def entries(store: Store, folder: str) -> list[dict[str, Any]]:
     -------
     list of dict
         ``path``, ``size`` and ``modified`` as `Store.listing`, and ``problem``: why it is not to be opened, in
-        words; empty for what is a regular file. A folder is an entry only where it has a problem. Bytes of a name
-        that are not UTF-8 are written in hexadecimal in ``path``.
+        words; empty for what is a regular file. What has a problem has no size and time. A folder is an entry
+        only where it has a problem. Bytes of a name that are not UTF-8 are written in hexadecimal in ``path``.
     """
     if not store.is_local:
         return [{**entry, "problem": ""} for entry in store.listing(folder, recursive=True)]
@@ -144,7 +144,8 @@ def _below(top: str, path: str) -> Iterator[dict[str, Any]]:
 
 
 def _entry(path: str, info: os.stat_result | None, problem: str) -> dict[str, Any]:
-    size, modified = (info.st_size, info.st_mtime) if info else (0, 0.0)
+    # A device, or a folder that a link leads to, changes all the time, and is no delivery that goes on.
+    size, modified = (info.st_size, info.st_mtime) if info and not problem else (0, 0.0)
     return {"path": path, "size": size, "modified": modified, "problem": problem}
 
 
