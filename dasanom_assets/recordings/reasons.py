@@ -4,7 +4,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from dascore.exceptions import MissingOptionalDependencyError, UnknownFiberFormatError
+from dascore.exceptions import (
+    DASVaderCompatibilityError,
+    MissingOptionalDependencyError,
+    UnknownFiberFormatError,
+)
 
 from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS
 from dasanom_assets.recordings.listing import why_closed
@@ -50,6 +54,11 @@ def reason_of(error: Exception) -> str:
         package = next((name for name in READERS if name in str(error)), "")
         how = INSTALL.format(package or "what it names")
         return f"its format is read with {package or 'a package'}, which is not installed: {how} ({_told(error)})"
+    if isinstance(error, DASVaderCompatibilityError):
+        return (
+            "an old file of DASVader, which h5py from 3.16 on does not read: pip install 'h5py<3.16', or "
+            "save it again with a new DASVader"
+        )
     if isinstance(error, UnknownFiberFormatError):
         return "not a recording of any known format: deliver what the interrogator wrote, or remove it"
     if isinstance(error, MemoryError):
