@@ -121,12 +121,10 @@ def score(days: Days = None) -> None:
 
     status, settings = 0, Settings()
     store = Store(settings.data)
-    first = settings.first_day.isoformat()
-    known = [
-        day for day in delivered_days(store, recordings_notes(store, store.days("recordings"))) if day >= first
-    ]
+    first = settings.first_day
+    known = delivered_days(store, recordings_notes(store, store.days("recordings")), first)
     if unknown := sorted(set(days or []) - set(known)):
-        console.print(f"{', '.join(unknown)}: no recordings, or before DASANOM_FIRST_DAY {first}")
+        console.print(f"{', '.join(unknown)}: no recordings, before DASANOM_FIRST_DAY {first}, or in the future")
         raise typer.Exit(2)
     for job, steps in {"ingest": chain.INGEST, "rescore": (*chain.SCORE, *chain.COMPARE)}.items():
         if job == "rescore" and live(store, "reference_model") is None:

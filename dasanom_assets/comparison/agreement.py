@@ -129,13 +129,13 @@ def who_flagged(scores: pa.Table, contractor: pa.Table, settings: ComparisonSett
         flagged: dict[tuple[str, int], np.ndarray] = {
             key: np.sort(times) for key, (times, _) in _by_channel(alarmed, "start").items()
         }
-        row_ns = round(SECOND_NS / settings.rows_per_second)
         half = SECOND_NS // 2
         ends = scores["end"].cast(pa.int64()).to_numpy()
         for key, (start, rows) in _by_channel(scores, "start").items():
             times = flagged.get(key)
             if times is None:
                 continue
+            row_ns = round(SECOND_NS / settings.rows_per_second_of(key[0]))
             middle = (start + ends[rows]) // 2
             after = np.searchsorted(times, middle - half - row_ns, side="right")
             before = np.searchsorted(times, middle + half, side="left")

@@ -85,11 +85,11 @@ def _contractors_events(store: Store, day: str, settings: Settings) -> dict[str,
 
 def _summary(store: Store, day: str) -> dict[str, float]:
     from dasanom_assets.comparison.agreement import agreement_summary
-    from dasanom_assets.comparison.day import recorded_hours
+    from dasanom_assets.recordings.of_day import recorded_hours
 
     if not _rows(store, "contractor_scores", day):
         return {}
-    hours = recorded_hours(store.read_day("recordings", day))
+    hours = recorded_hours(store.read_day("recordings", day), day)
     summary = agreement_summary(store.read_day("event_matches", day), hours)
     return {name: value for name, value in summary.items() if value is not None}
 

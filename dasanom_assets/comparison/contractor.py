@@ -7,11 +7,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dasanom_assets.comparison.contractor_files import (
+    POWERS,
+    MisfitError,
+    read_power,
+    read_probabilities,
+    require_fit,
+)
 from dasanom_assets.detection.events.components import STEPS_APART, components, members
 from dasanom_assets.detection.events.outlines import KEY, ORDER, THREATS, event_id
 from dasanom_assets.recordings.bundle import contractor_files
+from dasanom_assets.recordings.listing import closed, entries, why_closed
 from dasanom_assets.recordings.places import parsed
-from dasanom_assets.recordings.sidecar import SIDECAR, read_sidecar
+from dasanom_assets.recordings.reasons import reason_of
+from dasanom_assets.recordings.sidecar import BundleError, Sidecar
+from dasanom_assets.recordings.signal import stored_sidecar
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty
@@ -20,8 +30,6 @@ from dasanom_assets.tables.store import Store
 CLASSES = (*THREATS, "noise")
 """Digging, walking, cutting, machine, noise: `kazma`, `yurume`, `kesici`, `makine`, `gurultu` in the files."""
 SUM_TOLERANCE = 0.01
-ROUNDING = 1e-4
-"""What a probability may miss [0, 1] by, to be taken for rounding."""
 
 
 def contractor_scores(
@@ -34,7 +42,8 @@ def contractor_scores(
     """Return what the contractor's files say of a day.
 
     Row ``i`` of the probabilities belongs to row ``i + contractor_lag_rows`` of the power, and that covers
-    ``[i, i + 1) / rows_per_second`` of the recording. A row has null where one of the two files has none.
+    ``[i, i + 1) / rows_per_second`` of the recording; `ComparisonSettings.sites` has other numbers for a fibre. A
+    row has null where one of the two files has none, or does not fit the recording: see `contractor_files`.
 
     Parameters
     ----------
@@ -58,53 +67,61 @@ def contractor_scores(
     """
     parts: list[pa.Table] = []
     notes: dict[str, Any] = {"files": [], "left_out": [], "rows_sum_to_one": None, "share_summing_to_one": None}
-    listings: dict[str, list[str]] = {}
+    listings: dict[str, dict[str, dict[str, Any]]] = {}
     rows = recordings.sort_by([("start", "ascending"), ("path", "ascending")])
-    starts = rows["start"].cast(pa.int64()).to_pylist()
-    for start_ns, path, fibre, channels in zip(
-        starts, *(rows[name].to_pylist() for name in ("path", "fibre", "channels")), strict=True
-    ):
+    rows = rows.set_column(rows.column_names.index("start"), "start", rows["start"].cast(pa.int64()))
+    for recording in rows.to_pylist():
+        path, fibre = recording["path"], recording["fibre"]
         if not path.endswith(".bin"):
             continue
         folder = path.rpartition("/")[0]
         if folder not in listings:
-            listings[folder] = [entry["path"] for entry in store.listing(folder, recursive=True)]
+            listings[folder] = {entry["path"]: entry for entry in entries(store, folder)}
         models = [m for m in contractor_files(path, listings[folder]) if model is None or m[0] == model]
         if not models:
             continue
-        with store.local(path, path + SIDECAR) as local:
-            # Whose channels they are, and when, may be a rule of the site: see `recordings.identity`.
-            sidecar = replace(read_sidecar(local), fibre=fibre, start_ns=start_ns, channels=parsed(channels))
+        try:
+            sidecar = stored_sidecar(store, path)
+        except (OSError, BundleError) as error:
+            notes["left_out"].append(f"{path}: {reason_of(error)}")
+            continue
+        # Whose channels they are, and when, may be a rule of the site: see `recordings.identity`.
+        channels = parsed(recording["channels"])
+        sidecar = replace(sidecar, fibre=fibre, start_ns=recording["start"], channels=channels)
         _, prob_path, power_path = models[0]
-        n_channels = len(sidecar.channels)
+        n_channels, rows_per_second, lag = (
+            len(sidecar.channels),
+            settings.rows_per_second_of(fibre),
+            settings.lag_rows_of(fibre),
+        )
         # The margin keeps rounding from adding a row of no length.
-        n_rows = int(np.ceil(sidecar.n_samples / sidecar.sampling_rate_hz * settings.rows_per_second - 1e-6))
+        n_rows = int(np.ceil(sidecar.n_samples / sidecar.sampling_rate_hz * rows_per_second - 1e-6))
         power = np.full((n_rows, n_channels), np.nan, np.float32)
         prob = np.full((n_rows, n_channels, len(CLASSES)), np.nan, np.float32)
-        lag = settings.contractor_lag_rows
-        for name, target, shape in (
-            (power_path, power, (2, -1, n_channels)),
-            (prob_path, prob[lag:], (-1, n_channels, len(CLASSES))),
-        ):
+        for name, target in ((power_path, power), (prob_path, prob[lag:])):
             if name is None:
                 continue
-            content = store.read_bytes(name)
-            row_bytes = 4 * abs(int(np.prod(shape)))
-            if not content or len(content) % row_bytes:
-                notes["left_out"].append(f"{name}: {len(content)} bytes are not whole rows of {row_bytes}")
+            try:
+                if problem := listings[folder][name]["problem"] or closed(store, name):
+                    raise MisfitError(problem)
+                # Before it is read: it may be of any size.
+                wide, behind = (POWERS, 0) if name == power_path else (len(CLASSES), lag)
+                require_fit(listings[folder][name]["size"], wide, prob.shape, rows_per_second, behind)
+                content = store.read_bytes(name)
+                if name == power_path:
+                    values, remark = read_power(content, (n_rows, n_channels), rows_per_second)
+                else:
+                    values, remark = read_probabilities(content, prob.shape, rows_per_second, lag)
+            except (OSError, MisfitError) as error:
+                reason = why_closed(error) if isinstance(error, OSError) else str(error)
+                notes["left_out"].append(f"{name}: {reason}")
                 continue
-            values = np.frombuffer(content, "<f4").reshape(shape)
-            if name == power_path:
-                values = values[0]
-            elif ((values < -ROUNDING) | (values > 1 + ROUNDING)).any():
-                notes["left_out"].append(f"{name}: not probabilities, they run to {np.nanmax(np.abs(values)):g}")
-                continue
-            else:
-                values = np.clip(values, 0, 1)
+            if remark:
+                notes["left_out"].append(f"{name}: {remark}")
             n = min(len(values), len(target))
             target[:n] = values[:n]
             notes["files"].append(name)
-        parts.append(_rows(sidecar, power, prob, settings))
+        parts.append(_rows(fibre, sidecar, power, prob, rows_per_second))
     table = _sorted_once(pa.concat_tables(parts), day) if parts else empty("contractor_scores")
     sums = _classes(table).sum(axis=1)
     if len(sums := sums[np.isfinite(sums)]):
@@ -129,16 +146,16 @@ def _classes(scores: pa.Table) -> np.ndarray:
     return np.stack([scores[f"p_{name}"].to_numpy().astype(np.float32) for name in CLASSES], axis=1)
 
 
-def _rows(sidecar: Any, power: np.ndarray, prob: np.ndarray, settings: ComparisonSettings) -> pa.Table:
+def _rows(fibre: str, sidecar: Sidecar, power: np.ndarray, prob: np.ndarray, rows_per_second: float) -> pa.Table:
     """Return the rows of one recording, by channel and time; rows without any value are left out."""
     n_rows = len(power)
-    edge = np.rint(np.arange(n_rows + 1) * (SECOND_NS / settings.rows_per_second)).astype(np.int64)
+    edge = np.rint(np.arange(n_rows + 1) * (SECOND_NS / rows_per_second)).astype(np.int64)
     end_ns = round(sidecar.n_samples / sidecar.sampling_rate_hz * SECOND_NS)
     edge = sidecar.start_ns + np.minimum(edge, end_ns)
     known = np.isfinite(power.T) | np.isfinite(prob[:, :, 0].T)
     channel, row = np.nonzero(known)
     columns = {
-        "fibre": pa.array(np.full(len(row), sidecar.fibre, object), pa.string()),
+        "fibre": pa.array(np.full(len(row), fibre, object), pa.string()),
         "channel": pa.array(sidecar.channels[channel]),
         "start": pa.array(edge[row], pa.int64()).cast(TIME),
         "end": pa.array(edge[row + 1], pa.int64()).cast(TIME),
@@ -174,26 +191,28 @@ def contractor_events(scores: pa.Table, settings: ComparisonSettings) -> pa.Tabl
     probability = threat(scores)
     alarmed = np.flatnonzero(probability >= settings.contractor_probability)  # NaN is no alarm
     taken, probability = scores.take(alarmed), probability[alarmed]
-    fibre, channel = taken["fibre"].to_pylist(), taken["channel"].to_numpy()
+    fibre, channel = taken["fibre"].to_numpy(zero_copy_only=False), taken["channel"].to_numpy()
     start, end = (taken[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
     by_class = np.stack([taken[f"p_{name}"].to_numpy() for name in THREATS], axis=1)
-    reach = int((settings.join_seconds + STEPS_APART / settings.rows_per_second) * SECOND_NS)
     rows = []
-    for event in members(components(taken, reach)):
-        name, begin = fibre[event[0]], int(start[event].min())
-        first_channel, last_channel = int(channel[event].min()), int(channel[event].max())
-        rows.append(
-            {
-                "fibre": name,
-                "event_id": event_id(name, begin, first_channel, last_channel),
-                "start": begin,
-                "end": int(end[event].max()),
-                "first_channel": first_channel,
-                "last_channel": last_channel,
-                "contractor_class": THREATS[by_class[event].max(axis=0).argmax()],
-                "probability": float(probability[event].max()),
-            }
-        )
+    for name in np.unique(fibre):
+        reach = int((settings.join_seconds + STEPS_APART / settings.rows_per_second_of(name)) * SECOND_NS)
+        of_fibre = np.flatnonzero(fibre == name)
+        for event in (of_fibre[rows_of] for rows_of in members(components(taken.take(of_fibre), reach))):
+            begin = int(start[event].min())
+            first_channel, last_channel = int(channel[event].min()), int(channel[event].max())
+            rows.append(
+                {
+                    "fibre": name,
+                    "event_id": event_id(name, begin, first_channel, last_channel),
+                    "start": begin,
+                    "end": int(end[event].max()),
+                    "first_channel": first_channel,
+                    "last_channel": last_channel,
+                    "contractor_class": THREATS[by_class[event].max(axis=0).argmax()],
+                    "probability": float(probability[event].max()),
+                }
+            )
     if not rows:
         return empty("contractor_events")
     return pa.Table.from_pylist(rows, SCHEMAS["contractor_events"]).sort_by(ORDER)

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dasanom_assets.comparison import agreement, waterfall
 from dasanom_assets.comparison.contractor import threat
@@ -18,6 +17,7 @@ from dasanom_assets.detection.reference.drift import unknown_fibres
 from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.detection.reference.promise import promise
 from dasanom_assets.models import checkpoints
+from dasanom_assets.recordings.of_day import recorded_hours
 from dasanom_assets.settings import ComparisonSettings, Settings
 from dasanom_assets.tables.schemas import stack, with_score
 from dasanom_assets.tables.store import Store
@@ -128,12 +128,6 @@ def day_panels(store: Store, day: str, settings: Settings) -> list[Panels]:
     ]
 
 
-def recorded_hours(recordings: pa.Table) -> float:
-    """Return how many hours the recordings of a day last, all fibres together."""
-    spans = pc.subtract(*(recordings[name].cast(pa.int64()) for name in ("end", "start")))
-    return (pc.sum(spans).as_py() or 0) / 3.6e12
-
-
 def usual_threshold(rates: Rates, budget: float, scores: pa.Table) -> float:
     """Return the median over channels and hours of the thresholds of a budget; NaN without rows of `scores`."""
     places = scores.group_by(["fibre", "channel"]).aggregate([]).to_pylist()
@@ -165,7 +159,7 @@ def day_findings(
     mu = stack(store.read_day("embeddings", day, ["mu"])["mu"])
     judged = np.linspace(0, len(label) - 1, min(len(label), QUALITY_WINDOWS)).astype(int)
     placed = mu[judged] if reference.latent is None else reference.latent.clusters.scaled(mu[judged])
-    hours = recorded_hours(table["recordings"])
+    hours = recorded_hours(table["recordings"], day)
     contractor = table["contractor_scores"]
     both_sides = contractor.num_rows > 0
     who = agreement.who_flagged(scores, contractor, settings.comparison)
@@ -195,4 +189,5 @@ def day_findings(
         ),
         model_version=reference.version,
         vae_version=reference.vae_version,
+        left_out=store.metadata("contractor_scores", day)["left_out"],
     )

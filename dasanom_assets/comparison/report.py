@@ -72,6 +72,8 @@ class Findings:
         Which fibres the model has not learned from, in words; see `drift.unknown_fibres`.
     model_version, vae_version : str
         What scored the day.
+    left_out : sequence of str
+        Files of the contractor, or parts of them, that are not used, each with the reason.
     """
 
     day: str
@@ -97,6 +99,7 @@ class Findings:
     unknown: Sequence[str]
     model_version: str
     vae_version: str
+    left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,8 @@ def _sentence(findings: Findings, alarms: Sequence[Alarm]) -> str:
     """Say how many alarms there are on each side."""
     ours, theirs = len(of_side(alarms, "us")), len(of_side(alarms, "contractor"))
     if findings.contractor_events is None:
-        return f"we raised {count(ours, 'alarm')}; the day came without contractor files"
+        lacking = "none of the contractor's files could be used" if findings.left_out else ""
+        return f"we raised {count(ours, 'alarm')}; {lacking or 'the day came without contractor files'}"
     both = sum(alarm.agreement == "both" for alarm in of_side(alarms, "us"))
     return f"we raised {count(ours, 'alarm')}, the contractor {theirs:,}; both sides agree on {both:,}"
 

@@ -7,13 +7,13 @@ from dasanom_assets.detection.steps import live_model
 from dasanom_assets.recordings.steps import files_in_landing
 from dasanom_assets.tables.provenance import Day, step, warning
 
-CONTRACTOR = ("comparison.rows_per_second", "comparison.contractor_lag_rows")
-ALARM = ("comparison.contractor_probability", "comparison.rows_per_second")
+CONTRACTOR = ("comparison.rows_per_second", "comparison.contractor_lag_rows", "comparison.sites")
+ALARM = ("comparison.contractor_probability", "comparison.rows_per_second", "comparison.sites")
 """Settings that say when the contractor alarms, and how long a row of it lasts."""
 REPORTS = "reports/contractor_comparison"
 
 
-@step("contractor_scores", settings=CONTRACTOR, inputs=files_in_landing)
+@step("contractor_scores", settings=CONTRACTOR, inputs=files_in_landing, code="2")
 def contractor_scores(day: Day, warn: Callable[[str], object] = warning) -> None:
     """Power and class probabilities of the contractor's classifier; no rows where it delivered none."""
     from dasanom_assets.comparison.contractor import contractor_scores as compute

@@ -6,30 +6,24 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from dasanom_assets.models import checkpoints
-from dasanom_assets.recordings.landing import landing_days, landing_files
+from dasanom_assets.recordings.landing import ahead, landing_days, landing_files, misplaced
+from dasanom_assets.recordings.listing import why_closed
+from dasanom_assets.recordings.reasons import INSTALL, READERS
 from dasanom_assets.recordings.site_rules import SitesError, read_sites
 from dasanom_assets.settings import Settings, unknown_variables
 from dasanom_assets.tables.store import Store
 
 LEAST_FREE_BYTES = 2 << 30
 """What should be free where the data root lies: a day is written beside the old one."""
-AHEAD_SECONDS = 120
-"""A file that changed so much later than now was written by a clock that is ahead of this one."""
 MAX_FILES = 2_000
 """Newest files of landing/ that are opened, at most."""
-READERS = {
-    "segyio": (".sgy", ".segy"),
-    "obspy": (".mseed", ".miniseed"),
-    "xarray": (".nc", ".netcdf"),
-}
-"""What DASCore reads formats with that it does not bring along, by the endings of their files."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +68,8 @@ def examine(port: int, environment: Mapping[str, str] | None = None) -> Iterator
             "pip install what it names, or set DASANOM_DATA",
         )
         return
-    checks: tuple[Callable[[Store], Iterator[Finding]], ...] = (
-        _sites,
-        _landing,
-        _clock,
-        _readers,
-        _disk,
-        _leftovers,
-    )
-    for check in checks:
-        yield from check(store)
-    yield from _model(store, settings)
+    for check in (_sites, _landing, _clock, _readers, _disk, _leftovers, _model):
+        yield from check(store, settings)
 
 
 def _home(variables: Mapping[str, str]) -> Iterator[Finding]:
@@ -113,71 +98,60 @@ def _port(port: int) -> Iterator[Finding]:
             yield Finding(f"port {port} of 127.0.0.1 is in use", remedy)
 
 
-def _sites(store: Store) -> Iterator[Finding]:
+def _sites(store: Store, settings: Settings) -> Iterator[Finding]:
     try:
         read_sites(store)
     except SitesError as error:
         yield Finding(str(error), "mend the rule: no day is ingested before; docs/engineers.md has an example")
 
 
-def _landing(store: Store) -> Iterator[Finding]:
+def _landing(store: Store, settings: Settings) -> Iterator[Finding]:
     if not store.is_local:
         return
     root = Path(store.full("landing"))
-    if not root.exists():
+    if not root.exists() and not root.is_symlink():
         yield Finding(f"there is no {root}", f"mkdir -p {root}/<YYYY-MM-DD>, and put recordings there")
         return
+    for thing in misplaced(store, settings.first_day):
+        yield Finding(thing.problem, thing.remedy)
+    files = [file for day in reversed(landing_days(store)) for file in landing_files(store, day)]
+    for file in files[:MAX_FILES]:
+        if problem := file["problem"] or _unreadable(Path(store.full(file["path"]))):
+            yield Finding(f"{file['path']} cannot be read", problem)
+
+
+def _unreadable(file: Path) -> str:
     try:
-        days = sorted(root.iterdir(), reverse=True)
+        with open(file, "rb") as opened:
+            opened.read(1)
     except OSError as error:
-        yield Finding(f"{root} cannot be listed: {error.strerror}", f"make it a folder that you can read: {root}")
-        return
-    recording_days = set(landing_days(store))
-    n_files = 0
-    for folder in days:
-        if folder.name not in recording_days and not folder.name.startswith("."):
-            yield Finding(f"{folder} is no recording day", "name day folders YYYY-MM-DD, and put files into them")
-            continue
-        try:
-            files = [file for file in folder.rglob("*") if not file.is_dir()] if n_files < MAX_FILES else []
-        except OSError as error:
-            yield Finding(f"{folder} cannot be listed: {error.strerror}", f"chmod -R a+rX {folder}")
-            continue
-        for file in files:
-            n_files += 1
-            try:
-                if not file.is_file():
-                    raise FileNotFoundError(2, "it is no regular file, or a link to nothing")
-                with open(file, "rb") as opened:
-                    opened.read(1)
-            except OSError as error:
-                yield Finding(f"{file} cannot be read: {error.strerror}", f"deliver it again, or chmod a+r {file}")
+        return why_closed(error)
+    return ""
 
 
-def _clock(store: Store) -> Iterator[Finding]:
+def _clock(store: Store, settings: Settings) -> Iterator[Finding]:
     now = time.time()
     for day in landing_days(store)[-7:]:
-        ahead = [file for file in landing_files(store, day) if file["modified"] > now + AHEAD_SECONDS]
-        if ahead:
-            seconds = max(file["modified"] for file in ahead) - now
+        if late := ahead(landing_files(store, day), now):
+            seconds = max(file["modified"] for file in late) - now
             yield Finding(
-                f"{ahead[0]['path']} changed {seconds / 60:.0f} minutes in the future: one clock is ahead",
-                "set the clocks by NTP; until then the sensor takes the day for one that is still being delivered",
+                f"{late[0]['path']} changed {seconds / 60:.0f} minutes in the future: one clock is ahead",
+                "set the clocks by NTP; until then the sensor cannot tell that the day is still being delivered",
             )
 
 
-def _readers(store: Store) -> Iterator[Finding]:
+def _readers(store: Store, settings: Settings) -> Iterator[Finding]:
     endings = {
         Path(file["path"]).suffix.lower() for day in landing_days(store)[-7:] for file in landing_files(store, day)
     }
     for module, suffixes in READERS.items():
         if endings & set(suffixes) and importlib.util.find_spec(module) is None:
             yield Finding(
-                f"landing/ holds {', '.join(suffixes)}, and no {module} to read it", f"pip install {module}"
+                f"landing/ holds {', '.join(suffixes)}, and no {module} to read it", INSTALL.format(module)
             )
 
 
-def _disk(store: Store) -> Iterator[Finding]:
+def _disk(store: Store, settings: Settings) -> Iterator[Finding]:
     if not store.is_local:
         return
     folder = Path(store.full(""))
@@ -191,10 +165,10 @@ def _disk(store: Store) -> Iterator[Finding]:
         )
 
 
-def _leftovers(store: Store) -> Iterator[Finding]:
+def _leftovers(store: Store, settings: Settings) -> Iterator[Finding]:
     if not store.is_local:
         return
-    for partial in sorted(Path(store.full("")).glob("tables/*/day=*/.*.partial")):
+    for partial in sorted(filter(Path.is_file, Path(store.full("")).glob("tables/*/day=*/.*.partial"))):
         try:
             with open(partial, "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,7 +21,8 @@ from dasanom_assets import chain
 from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.news import News
 from dasanom_assets.orchestration.summary import summary
-from dasanom_assets.recordings.landing import delivered_days, landing_days, recordings_notes
+from dasanom_assets.recordings.landing import delivered_days, misplaced, recordings_notes
+from dasanom_assets.recordings.listing import children
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.assets import STALE_ONLY
 from dasanom_assets.tables.provenance import Freshness, Step
@@ -102,7 +103,10 @@ def _only_one() -> Iterator[None]:
 
 def _simulate_if_empty(settings: Settings) -> None:
     store = Store(settings.data)
-    if landing_days(store):
+    wrong = misplaced(store, settings.first_day)
+    for thing in wrong:
+        print(f"{thing.problem}: {thing.remedy}", flush=True)
+    if wrong or children(store, "landing"):  # hidden files too: perhaps a delivery that has just begun
         return
     if not store.is_local:
         raise RunError(f"{settings.data} has no recordings: put some into landing/<YYYY-MM-DD>/ and run again")
@@ -197,13 +201,22 @@ class Chain:
         """Run `ingest`, `train` and `rescore` where their results are missing; return whether any failed."""
         days = self.days()
         self.say(f"{len(days)} days in landing/: {', '.join(days)}")
+        if not days:
+            self.say(
+                "nothing to ingest: put recordings into landing/<YYYY-MM-DD>/; dasanom doctor says what is wrong"
+            )
+            return True
         todo = self.stale(days, chain.INGEST)
         failed = self.launch("ingest", todo)
         # A recording that runs past midnight is of the next day too, as the ingest of its own has told by now; and
         # of two days that were ingested at once, the later one may have been before the earlier one was there.
-        days = self.days()
-        if again := self.stale((day for day in days if not (failed and day in todo)), chain.INGEST):
+        last: list[str] = []
+        while again := self.stale((day for day in self.days() if not (failed and day in todo)), chain.INGEST):
+            if again == last:
+                break
             failed |= self.launch("ingest", again)
+            todo, last = [*todo, *again], again
+        days = self.days()
         ready = [day for day in days if self.store.has_day("background", day)]
         if not ready:
             self.say("no day could be ingested: see quarantine/ for the reasons")
@@ -225,7 +238,8 @@ class Chain:
 
     def days(self) -> list[str]:
         """Return the days that have recordings, as far as ingests have told."""
-        return delivered_days(self.store, recordings_notes(self.store, self.store.days("recordings")))
+        notes = recordings_notes(self.store, self.store.days("recordings"))
+        return delivered_days(self.store, notes, Settings().first_day)
 
     def stale(self, days: Iterable[str], steps: Iterable[Step]) -> list[str]:
         """Return the days some tables of which are not what they would be now."""

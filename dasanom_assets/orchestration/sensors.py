@@ -10,7 +10,14 @@ from typing import Any
 import dagster as dg
 
 from dasanom_assets import chain
-from dasanom_assets.recordings.landing import delivered, delivered_days, landing_digest, recordings_notes
+from dasanom_assets.recordings.landing import (
+    ahead,
+    delivered,
+    delivered_days,
+    landing_digest,
+    misplaced,
+    recordings_notes,
+)
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.assets import STALE_ONLY
 from dasanom_assets.tables.provenance import Freshness
@@ -38,7 +45,7 @@ class Delivery:
     files, size : int
         Number of files and their bytes.
     newest : float
-        Time of the last change, seconds since 1970.
+        Time of the last change, seconds since 1970; times in the future, which say nothing, do not count.
     """
 
     day: str
@@ -80,6 +87,8 @@ def deliveries_to_ingest(
         return [], f"Runs for {', '.join(d.day for d in settled)} are under way."
     if changed:
         return [], f"Files of {', '.join(d.day for d in changed)} changed less than {SETTLE_SECONDS:.0f} s ago."
+    if not deliveries:
+        return [], "There is no recording day in landing/ yet."
     return [], f"All {len(deliveries)} days of landing/ are as they were when last ingested or asked for."
 
 
@@ -98,17 +107,21 @@ def build_sensors(ingest: Any, first_day: date) -> list[dg.SensorDefinition]:
         description="Reports deliveries below landing/ and asks for the ingest of days that are new or changed.",
     )
     def new_recordings(
-        context: dg.SensorEvaluationContext,
-        store: dg.ResourceParam[Store],
-        settings: dg.ResourceParam[Settings],
+        context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]
     ) -> dg.SensorResult | dg.SkipReason:
+        settings, now = Settings(), time.time()
         asked: dict[str, str] = json.loads(context.cursor or "{}")
         notes = recordings_notes(store, store.days("recordings")[-DAYS_WATCHED:])
-        watched = [day for day in delivered_days(store, notes) if day >= first_day.isoformat()][-DAYS_WATCHED:]
+        watched = delivered_days(store, notes, first_day)[-DAYS_WATCHED:]
+        told = [f"{thing.problem}: {thing.remedy}." for thing in misplaced(store, first_day)]
         deliveries, fresh = [], Freshness(store, settings)
         for day in watched:
             files = delivered(store, day, notes)
-            newest = max((f["modified"] for f in files), default=0.0)
+            late = ahead(files, now)
+            if late:
+                hours = (max(f["modified"] for f in late) - now) / 3600
+                told.append(f"{late[0]['path']} changed {hours:.1f} h in the future: set the clocks by NTP.")
+            newest = max((f["modified"] for f in files if f not in late), default=0.0)
             # Older days are history: new settings or code reach them by hand, new files as they come.
             steps = chain.INGEST if day in watched[-DAYS_A_TICK:] else chain.INGEST[:1]
             stale = next(iter(chain.stale(store, day, settings, steps, fresh).values()), "") if files else ""
@@ -124,9 +137,11 @@ def build_sensors(ingest: Any, first_day: date) -> list[dg.SensorDefinition]:
             ],
         )
         busy = {run.tags.get("dagster/partition", "") for run in context.instance.get_runs(unfinished)}
-        todo, why_not = deliveries_to_ingest(deliveries, asked, busy, time.time())
+        todo, why_not = deliveries_to_ingest(deliveries, asked, busy, now)
         if not todo:
-            return dg.SkipReason(why_not)
+            return dg.SkipReason(" ".join([why_not, *told]))
+        for sentence in told:
+            context.log.warning(sentence)
         asked = {day: asked_mark for day, asked_mark in asked.items() if day in watched}
         return dg.SensorResult(
             run_requests=[

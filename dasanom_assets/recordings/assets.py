@@ -43,6 +43,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
         deps=["recordings"],
         kinds={"python", "parquet"},
         describe={"channel_health": _states},
+        resources={"warn": lambda context: context.log.warning},
         descriptions={
             "channel_health": "Seconds, level and state (ok, dead, saturated, noisy) of every channel of the day.",
             "clipped_seconds": "Where samples are at the limits of their type: such a second has no score.",
@@ -52,12 +53,14 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
 
 
 def _files(store: Store, day: str, settings: Settings) -> dict[str, Any]:
-    table = store.read_day("recordings", day).to_pydict()
+    from dasanom_assets.recordings.of_day import recorded_hours
+
+    recordings = store.read_day("recordings", day)
+    table = recordings.to_pydict()
     refused = store.metadata("recordings", day)["refused"]
     decided = sorted({f"{fibre}: {by}" for fibre, by in zip(table["fibre"], table["fibre_from"], strict=True)})
-    hours = sum(n / r for n, r in zip(table["n_samples"], table["sampling_rate_hz"], strict=True)) / 3600
     return {
-        "hours": round(hours, 4),
+        "hours": round(recorded_hours(recordings, day), 4),
         "fibres": sorted(set(table["fibre"])),
         "fibres_decided_by": decided[:LISTED_FILES],
         "refused": len(refused),

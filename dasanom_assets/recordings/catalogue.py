@@ -12,12 +12,15 @@ import pyarrow as pa
 
 from dasanom_assets.recordings.bundle import bundle_of
 from dasanom_assets.recordings.fibres import fibres_before, fibres_table, spacings_of
-from dasanom_assets.recordings.file_checks import LIMITS, RefusedError, file_row, reason_of
+from dasanom_assets.recordings.file_checks import LIMITS, file_row
 from dasanom_assets.recordings.identity import part_fibres
-from dasanom_assets.recordings.landing import landing_files, shifted
+from dasanom_assets.recordings.landing import landing_files, recordings_notes, shifted
+from dasanom_assets.recordings.listing import closed, entries, why_closed
 from dasanom_assets.recordings.measured import changes, rounding_ns
 from dasanom_assets.recordings.overlaps import FINER_SHARE, resolve
 from dasanom_assets.recordings.places import number_channels, part_spacings, written
+from dasanom_assets.recordings.reasons import RefusedError, reason_of
+from dasanom_assets.recordings.sidecar import SIDECAR
 from dasanom_assets.recordings.site_rules import read_sites
 from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.schemas import SCHEMAS, empty
@@ -27,6 +30,11 @@ UNFINISHED = (".partial", ".tmp", ".part")
 """Endings of files that are still being written; they are neither read nor refused."""
 DIGEST_THREADS = 4
 """Files that are digested at once, from disk or over a network."""
+
+LARGEST_RECORD_BYTES = 1 << 20
+"""A larger file in `quarantine/` is no record; ours are paths and a sentence."""
+QUARANTINE_NAME_BYTES = 200
+"""Of a refused file's name in that of its record; file systems take 255 for the whole, and a writer adds 18."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Refusal:
     path : str
         Relative to the data root.
     sha256 : str
+        Empty where it cannot be read.
     size : int
         Bytes.
     reason : str
@@ -60,7 +69,9 @@ class Catalogue:
 
 
 def catalogue_day(store: Store, day: str, limits: LimitSettings = LIMITS) -> Catalogue:
-    """Look at every file of a day's landing folder, and at those of the day before that run into it.
+    """Look at every file of a day's landing folder, and at those of the days before that run into it.
+
+    Of the day before these are looked for; of earlier ones, its `recordings` tell, where they run past midnight.
 
     Parameters
     ----------
@@ -76,14 +87,15 @@ def catalogue_day(store: Store, day: str, limits: LimitSettings = LIMITS) -> Cat
     SitesError
         See `site_rules.read_sites`.
     """
-    rows, reasons = _look(store, [f["path"] for f in landing_files(store, day)], day, limits)
-    before = shifted(day, -1)
-    tail, _ = _look(store, [f["path"] for f in landing_files(store, before)], before, limits, _extent(day, 0))
+    rows, reasons = _look(store, _problems(store, day), day, limits)
+    tail: list[dict[str, Any]] = []
+    for before, problems in _before(store, day).items():
+        tail += _look(store, problems, before, limits, _extent(day, 0))[0]
     return _catalogue(store, tail + rows, reasons, fibres_before(store, day), {row["path"] for row in tail})
 
 
 def past_midnight(recordings: pa.Table, day: str) -> list[str]:
-    """Return the paths of a day's own recordings that go on after its end: they are of the next day too.
+    """Return the paths of a day's recordings that go on after its end: they are of the next day too.
 
     Parameters
     ----------
@@ -92,9 +104,8 @@ def past_midnight(recordings: pa.Table, day: str) -> list[str]:
     day : str
         ISO day.
     """
-    start, end = _extent(day, 0)
-    began, ended = (recordings[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-    return recordings["path"].filter(pa.array((began >= start) & (ended > end))).to_pylist()
+    ended = recordings["end"].cast(pa.int64()).to_numpy()
+    return recordings["path"].filter(pa.array(ended > _extent(day, 0)[1])).to_pylist()
 
 
 def adjoining(store: Store, day: str, limits: LimitSettings = LIMITS) -> pa.Table:
@@ -118,8 +129,7 @@ def adjoining(store: Store, day: str, limits: LimitSettings = LIMITS) -> pa.Tabl
     rows = []
     for shift in (-1, 1):
         other = shifted(day, shift)
-        paths = [f["path"] for f in landing_files(store, other)]
-        near_midnight, _ = _look(store, paths, other, limits, _extent(day, 1))
+        near_midnight, _ = _look(store, _problems(store, other), other, limits, _extent(day, 1))
         rows += near_midnight
     start, end = _extent(day, 0)
     outside = [{**row, "sha256": None} for row in rows if row["end"] <= start or row["start"] >= end]
@@ -148,27 +158,48 @@ def catalogue_files(
     Catalogue
         Rows by fibre and start.
     """
-    return _catalogue(store, *_look(store, paths, day, limits), empty("fibres"))
+    return _catalogue(store, *_look(store, dict.fromkeys(paths, ""), day, limits), empty("fibres"))
+
+
+def _problems(store: Store, day: str) -> dict[str, str]:
+    """Return why each path of a day's folder is not to be opened, empty for those that may be."""
+    return {f["path"]: f["problem"] for f in landing_files(store, day)}
+
+
+def _before(store: Store, day: str) -> dict[str, dict[str, str]]:
+    """Return the paths that may run into a day, by the day of their folder: those of `_problems`."""
+    before = shifted(day, -1)
+    folders = {before: _problems(store, before)}
+    notes = recordings_notes(store, [before])
+    for path in notes.get(before, {}).get("past_midnight", []):
+        folder = path.split("/")[1]
+        if folder != before:
+            folders.setdefault(folder, {})[path] = ""
+    return folders
 
 
 def _look(
     store: Store,
-    paths: Iterable[str],
+    problems: dict[str, str],
     day: str | None,
     limits: LimitSettings,
     extent: tuple[int, int] | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return a row for each file that can be used, and the reason for each that cannot.
 
-    A row is that of `file_row`. Files wholly outside of
-    `extent`, ns since 1970, are among those that cannot be used, and are not read.
+    A row is that of `file_row`. Files wholly outside of `extent`, ns since 1970, are among those that cannot be
+    used, and are not read; nor are those with one of `problems`, by path.
     """
-    known = {p for p in paths if not PurePosixPath(p).name.startswith(".") and not p.endswith(UNFINISHED)}
+    known = {p for p in problems if not PurePosixPath(p).name.startswith(".") and not p.endswith(UNFINISHED)}
     rows, reasons = [], {}
     rules = read_sites(store)
     for path in sorted(p for p in known if bundle_of(p) not in known):
         # Whatever a foreign reader raises at a foreign file becomes a record in quarantine, and the day goes on.
         try:
+            if problem := problems[path] or closed(store, path):
+                raise RefusedError(problem)
+            if beside := problems.get(path + SIDECAR):
+                raise RefusedError(f"its sidecar {PurePosixPath(path).name}{SIDECAR}: {beside}")
             row = file_row(store, path, extent, limits, rules)
             if day is not None:
                 _require_day(row["start"], day)
@@ -183,17 +214,25 @@ def _catalogue(
     rows: list[dict[str, Any]],
     reasons: dict[str, str],
     before: pa.Table,
-    of_day_before: Collection[str] = (),
+    of_days_before: Collection[str] = (),
 ) -> Catalogue:
     with ThreadPoolExecutor(DIGEST_THREADS) as pool:
-        digests = dict(pool.map(lambda p: (p, store.digest(p)), [*(row["path"] for row in rows), *reasons]))
-    for row in rows:
-        row["sha256"] = digests[row["path"]]
+        paths = [*(row["path"] for row in rows), *reasons]
+        digests = dict(zip(paths, pool.map(lambda path: _digest(store, path), paths), strict=True))
+    lost = {
+        row["path"]: f"it was lost while it was read: {digests[row['path']][1]}"
+        for row in rows
+        if not digests[row["path"]][0]
+    }
+    rows = [row | {"sha256": digests[row["path"]][0]} for row in rows if row["path"] not in lost]
     rows, copies = _settled(rows, spacings_of(before))
-    reasons = reasons | {path: why for path, why in copies.items() if path not in of_day_before}
+    copies = {path: reason for path, reason in copies.items() if path not in of_days_before}
     return Catalogue(
         _table(rows),
-        [Refusal(p, digests[p], store.fs.size(store.full(p)), reasons[p]) for p in sorted(reasons)],
+        [
+            Refusal(path, digests[path][0], _size(store, path), reason)
+            for path, reason in sorted({**reasons, **lost, **copies}.items())
+        ],
         fibres_table(rows, before),
     )
 
@@ -214,7 +253,7 @@ def _settled(
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:
     schema = SCHEMAS["recordings"]
-    told = [
+    complete = [
         row
         | {
             "first_channel": int(row["channels"].min()),
@@ -223,26 +262,70 @@ def _table(rows: list[dict[str, Any]]) -> pa.Table:
         }
         for row in rows
     ]
-    return pa.Table.from_pylist([{name: row[name] for name in schema.names} for row in told], schema)
+    return pa.Table.from_pylist([{name: row[name] for name in schema.names} for row in complete], schema)
 
 
-def write_quarantine(store: Store, day: str, refused: list[Refusal]) -> None:
-    """Keep one record a refused file, and drop those of files of the day's folder that are refused no longer."""
-    for entry in store.listing("quarantine"):
-        if PurePosixPath(entry["path"]).name.startswith("."):  # left by a writer that was killed
+def _digest(store: Store, path: str) -> tuple[str, str]:
+    """Return the SHA-256 of a file, or an empty one and why there is none."""
+    if problem := closed(store, path):
+        return "", problem
+    try:
+        return store.digest(path), ""
+    except OSError as error:
+        return "", why_closed(error)
+
+
+def _size(store: Store, path: str) -> int:
+    try:
+        return store.fs.size(store.full(path)) or 0
+    except OSError:
+        return 0
+
+
+def write_quarantine(store: Store, day: str, refused: list[Refusal]) -> list[str]:
+    """Keep one record a refused file, and drop those of files of the day's folder that are refused no longer.
+
+    What else lies in `quarantine/` is left alone.
+
+    Returns
+    -------
+    list of str
+        Which records cannot be written, and why: `recordings` has the reasons, too.
+    """
+    still = {refusal.path for refusal in refused}
+    for entry in entries(store, "quarantine"):
+        name = entry["path"].removeprefix("quarantine/")
+        # Hidden: left by a writer that was killed.
+        foreign = "/" in name or not name.endswith(".json") or entry["size"] > LARGEST_RECORD_BYTES
+        if foreign or name.startswith(".") or entry["problem"]:
             continue
-        old = store.read_json(entry["path"])
-        if old["day"] == day and old["path"] not in {refusal.path for refusal in refused}:
-            store.fs.rm_file(store.full(entry["path"]))
+        try:
+            old = store.read_json(entry["path"])
+            ours = old["day"] == day and isinstance(old["path"], str)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            continue
+        if ours and old["path"] not in still:
+            store.remove(entry["path"])
+    unwritten = []
     for refusal in refused:
-        name = f"{PurePosixPath(refusal.path).name}.{hashlib.sha256(refusal.path.encode()).hexdigest()[:12]}.json"
-        store.write_json(f"quarantine/{name}", {**vars(refusal), "day": day})
+        digest = hashlib.sha256(refusal.path.encode()).hexdigest()[:12]
+        record = f"quarantine/{_short(refusal.path)}.{digest}.json"
+        try:
+            store.write_json(record, {**vars(refusal), "day": day})
+        except OSError as error:
+            unwritten.append(f"{record} cannot be written: {error.strerror or error}")
+    return unwritten
+
+
+def _short(path: str) -> str:
+    """Return so much of a file's name that a record can be named after it, whatever the system's limit is."""
+    return PurePosixPath(path).name.encode()[:QUARANTINE_NAME_BYTES].decode(errors="ignore")
 
 
 def _require_day(start_ns: int, day: str) -> None:
     start_day = str(np.datetime64(start_ns, "ns").astype("datetime64[D]"))
     if start_day != day:
-        raise RefusedError(f"it starts on {start_day}, but lies in the folder of {day}")
+        raise RefusedError(f"it starts on {start_day}, but lies in the folder of {day}: move it, or set the clock")
 
 
 def _extent(day: str, margin_seconds: int) -> tuple[int, int]:

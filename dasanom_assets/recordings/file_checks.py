@@ -10,11 +10,13 @@ import numpy as np
 from dascore.exceptions import UnknownFiberFormatError
 from dascore.utils.hdf5 import H5Reader
 
-from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS, samples
+from dasanom_assets.recordings.bundle import samples
 from dasanom_assets.recordings.identity import identify
-from dasanom_assets.recordings.limits import LimitError, require_room, require_within
+from dasanom_assets.recordings.limits import require_room, require_within
 from dasanom_assets.recordings.measured import MOST, NOT_NUMBERS, TOO_LARGE, no_sound, rate_of_step, rate_of_times
+from dasanom_assets.recordings.patches import time_first
 from dasanom_assets.recordings.places import told_places
+from dasanom_assets.recordings.reasons import HEAD_BYTES, NO_DATE, RefusedError, foreign, misnamed, uneven
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
 from dasanom_assets.recordings.signal import stored_sidecar
 from dasanom_assets.recordings.site_rules import Site, in_utc
@@ -22,15 +24,12 @@ from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.store import Store
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+DAY_NS = 86_400 * 1_000_000_000
 BLOCK_VALUES = 1 << 24
 """Samples that are looked at together in the search for those that are not finite."""
 
 
 LIMITS = LimitSettings()
-
-
-class RefusedError(ValueError):
-    """A file that can be read but not used; the message says why."""
 
 
 def file_row(
@@ -64,11 +63,9 @@ def file_row(
     """
     name = PurePosixPath(path).name
     if store.fs.size(store.full(path)) == 0:
-        raise RefusedError("the file is empty")
-    if name.endswith(".bin" + SIDECAR):
-        raise RefusedError(f"a sidecar without its recording {name.removesuffix(SIDECAR)}")
-    if name.endswith(tuple(".bin" + ending for ending in CONTRACTOR_ENDINGS)):
-        raise RefusedError("a contractor's file without its recording")
+        raise RefusedError("the file is empty: deliver it again")
+    if problem := misnamed(path):
+        raise RefusedError(problem)
     if name.endswith(".bin"):
         return _bundle_row(store, path, extent, limits, rules)
     with store.local(path) as local, warnings.catch_warnings():
@@ -88,19 +85,18 @@ def file_row(
     if len(patches) != 1:
         raise RefusedError(f"{len(patches)} separate pieces in one file; split it into one file each")
     patch = patches[0]
-    if set(patch.dims) != {"time", "distance"}:
-        raise RefusedError(f"its dimensions are {', '.join(patch.dims)}, not time and distance")
-    patch = patch.transpose("time", "distance")
+    patch = time_first(patch)
     if not patch.data.size:
-        raise RefusedError("it holds no samples")
-    if patch.shape[0] == 1:
-        raise RefusedError("it holds one sample of each channel, which is no signal")
-    rate = _rate(patch.get_coord("time"))
+        raise RefusedError("it holds no samples: deliver it again")
+    time = patch.get_coord("time")
+    rate = _rate(time) if np.issubdtype(time.dtype, np.datetime64) and len(time) > 1 else None
     if rate is None:
-        raise RefusedError("its samples are not evenly spaced in time")
+        raise RefusedError(uneven(time.values))
     if patch.data.dtype.kind not in "iuf":
         raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
-    start_ns, (n_samples, n_channels) = _ns(patch.get_coord("time").min()), patch.shape
+    start_ns, (n_samples, n_channels) = _ns(time.min()), patch.shape
+    if start_ns < DAY_NS:  # also where it is no time at all
+        raise RefusedError(NO_DATE)
     require_within(limits, start_ns, n_samples, rate, n_channels)
     issues = []
     if note := _not_finite(patch.data):
@@ -138,14 +134,16 @@ def _format(local: Path) -> tuple[str, str]:
         For any other file that is not a recording.
     """
     with open(local, "rb") as file:
-        head = file.read(100)
-    if b"dascore.core" in head:
+        head = file.read(HEAD_BYTES)
+    if b"dascore.core" in head[:100]:
         raise RefusedError("a pickled object, which could run code when opened")
     try:
         return dc.get_format(local)
     except UnknownFiberFormatError:
         if head.startswith(HDF5_SIGNATURE):
             H5Reader.get_handle(local).close()
+        if what := foreign(head, local.name):
+            raise RefusedError(what) from None
         raise
 
 
@@ -220,12 +218,3 @@ def _not_finite(data: np.ndarray) -> str | None:
 def _require_extent(start_ns: int, end_ns: int, extent: tuple[int, int] | None) -> None:
     if extent is not None and (end_ns <= extent[0] or start_ns >= extent[1]):
         raise RefusedError("it lies outside of the time that is looked for")
-
-
-def reason_of(error: Exception) -> str:
-    """Return why a file cannot be used, in words, from what `file_row` raised."""
-    if isinstance(error, BundleError | RefusedError | LimitError):
-        return str(error)
-    if isinstance(error, UnknownFiberFormatError):
-        return "not a recording of any known format"
-    return f"cannot be read: {type(error).__name__}: {error}"

@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,12 @@ SIDECAR = ".info"
 DTYPES = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}
 DEFAULT_RATE_HZ = 2000.0
 _STAMP = re.compile(r"(\d{8}T\d{6})")
+LARGEST_BYTES = 1 << 24
+"""A larger sidecar is none."""
+LATEST_NS = int(9.2e18)
+"""Times are counted in ns since 1970, in 64 bits: so far in either direction, and a little for the length."""
+_MIDNIGHT = re.compile(r"^(\d{4}-\d{2}-\d{2}|\d{8})[T ]24(?::?00){0,2}(?:[.,]0+)?(?=$|[Zz+-])")
+_LEAP_SECOND = re.compile(r"[T ]\d{2}:?\d{2}:?60")
 _BELOW_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
 _LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*[:=]\s*(.*?)\s*,?\s*$")
 
@@ -157,6 +163,8 @@ def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
 
 
 def _parse(sidecar: Path) -> dict[str, Any]:
+    if sidecar.stat().st_size > LARGEST_BYTES:
+        raise BundleError(f"the sidecar {sidecar.name} has more than {LARGEST_BYTES} bytes: deliver it again")
     try:
         text = sidecar.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -254,14 +262,19 @@ def _require_room(n_channels: int, most: int) -> None:
 def _start(value: Any, name: str) -> tuple[int, bool]:
     """Return the start in ns since 1970, and whether it was taken from the file's name."""
     if value is not None:
+        text, midnight = _MIDNIGHT.subn(r"\1 00:00:00", str(value).strip())
+        if _LEAP_SECOND.search(text):
+            raise BundleError(
+                f"start_time {value!r} is a leap second, which is not counted here: give the next one"
+            )
         try:
-            moment = datetime.fromisoformat(str(value))
-        except ValueError as error:
-            raise BundleError(f"start_time {value!r} is not ISO 8601") from error
+            moment = datetime.fromisoformat(text) + timedelta(days=midnight)
+        except (ValueError, OverflowError) as error:
+            raise BundleError(f"start_time {value!r} is not ISO 8601, as 2026-01-05T10:00:00Z is") from error
         if moment.tzinfo is None:
             raise BundleError(f"start_time {value!r} has no time zone")
         # Python's clock ends at microseconds.
-        below = _BELOW_MICROSECONDS.search(str(value))
+        below = _BELOW_MICROSECONDS.search(text)
         return _ns(moment) + (int(below[1].ljust(3, "0")) if below else 0), False
     match = _STAMP.search(name)
     if match is None:
@@ -274,5 +287,10 @@ def _start(value: Any, name: str) -> tuple[int, bool]:
 
 
 def _ns(moment: datetime) -> int:
-    since = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    ns = ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+    if abs(ns) >= LATEST_NS:
+        raise BundleError(
+            f"it starts at {moment.isoformat()}, and times reach from 1678 to 2261: mend its start_time"
+        )
+    return ns

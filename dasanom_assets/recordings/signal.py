@@ -68,14 +68,15 @@ def open_recording(store: Store, path: str) -> Recording:
     """
     import dascore as dc
 
+    from dasanom_assets.recordings.patches import time_first
+
     if path.endswith(".bin"):
         sidecar = stored_sidecar(store, path)
         samples = BundleSamples(store, path, sidecar.dtype, len(sidecar.channels))
         return Recording(samples)
     with store.local(path) as local:
         (patch,) = dc.read(local)
-        patch = patch.transpose("time", "distance")
-        return Recording(np.ascontiguousarray(patch.data))
+        return Recording(np.ascontiguousarray(time_first(patch).data))
 
 
 def stored_sidecar(store: Store, path: str) -> Sidecar:

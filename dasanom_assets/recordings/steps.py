@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pyarrow as pa
+
 from dasanom_assets.recordings.landing import delivered, landing_digest, recordings_notes, shifted
 from dasanom_assets.recordings.site_rules import sites_digest
 from dasanom_assets.tables.provenance import Day, step, warning
@@ -26,7 +28,8 @@ def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
     from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight, write_quarantine
 
     catalogue = catalogue_day(day, day.iso, day.settings.limits)
-    write_quarantine(day, day.iso, catalogue.refused)
+    for sentence in write_quarantine(day, day.iso, catalogue.refused):
+        warn(sentence)
     for refusal in catalogue.refused:
         warn(f"refused {refusal.path}: {refusal.reason}")
     note = {
@@ -38,11 +41,15 @@ def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
 
 
 @step("channel_health", "clipped_seconds", code="2")
-def channel_health(day: Day) -> None:
+def channel_health(day: Day, warn: Callable[[str], object] = warning) -> None:
     """Seconds, level and state (ok, dead, saturated, noisy) of every channel, and where samples are clipped."""
     from dasanom_assets.recordings import health
+    from dasanom_assets.recordings.of_day import of_day, while_there
     from dasanom_assets.recordings.signal import stretches
 
-    table, clipped = health.channel_health(stretches(day, day.read("recordings")))
+    def compute(recordings: pa.Table) -> tuple[pa.Table, pa.Table]:
+        return health.channel_health(of_day(stretches(day, recordings), day.iso))
+
+    table, clipped = while_there(day, day.read("recordings"), compute, warn)
     day.write("clipped_seconds", clipped)
     day.write("channel_health", table)

@@ -76,15 +76,33 @@ def common_levels(
 
 
 def _blocks(usual: pa.Table, size: int) -> Iterator[_Block]:
-    """Cut each fibre into stretches of about `size` channel numbers, none much shorter than the others."""
+    """Cut each fibre at its gaps, and then into stretches of about `size` channel numbers, all about as long."""
     rows = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
     fibres: dict[str, list[int]] = {}
     for fibre, channel in sorted(rows):
         fibres.setdefault(fibre, []).append(channel)
     for fibre, channels in fibres.items():
-        for stretch in np.array_split(channels, max(1, round((channels[-1] - channels[0] + 1) / size))):
-            if len(stretch):
+        step = int(np.median(np.diff(channels))) if len(channels) > 1 else 1
+        for zone in _zones(np.array(channels), step, size):
+            pieces = min(round(len(zone) * step / size), len(zone) // LEAST)
+            for stretch in np.array_split(zone, max(1, pieces)):
                 yield _Block(fibre, stretch.tolist())
+
+
+def _zones(channels: np.ndarray, step: int, size: int) -> list[np.ndarray]:
+    """Cut channels, ascending and usually `step` apart, at gaps that are wider than `LEAST` channels.
+
+    Zones of fewer channels are one with the next where both lie within `size` channel numbers: alone they would
+    have no level.
+    """
+    zones: list[np.ndarray] = []
+    for zone in np.split(channels, np.flatnonzero(np.diff(channels) > LEAST * step) + 1):
+        few = zones and min(len(zone), len(zones[-1])) < LEAST
+        if few and zone[-1] - zones[-1][0] < size:
+            zones[-1] = np.concatenate([zones[-1], zone])
+        else:
+            zones.append(zone)
+    return zones
 
 
 def _level(channels: Iterator[WhiteChannel], bands: int, smooth: int) -> tuple[np.ndarray, np.ndarray]:

@@ -50,7 +50,9 @@ def day_thumbnail(store: Store, day: str) -> bytes | None:
 
 
 def background_thumbnail(store: Store, day: str) -> bytes | None:
-    """Return a PNG of what is usual: channel against frequency, median level in dB, of the first fibre.
+    """Return a PNG of what is usual: channel against frequency, median level in dB.
+
+    The fibre is the first of those that recorded on the day, or the first of all where none of them did.
 
     With parts of the day of their own, it is the mean over them. Of several rates it is the lowest.
     None where the day has no rows.
@@ -59,7 +61,8 @@ def background_thumbnail(store: Store, day: str) -> bytes | None:
     if not table.num_rows:
         return None
     metadata = store.metadata("background", day)
-    fibre = sorted(set(table["fibre"].to_pylist()))[0]
+    recorded = {grid["fibre"] for grid in store.metadata("spectrograms", day)["grids"]}
+    fibre = min(set(table["fibre"].to_pylist()), key=lambda name: (name not in recorded, name))
     rows = np.flatnonzero(np.array(table["fibre"].to_pylist()) == fibre)
     channels = table["channel"].to_numpy()[rows]
     levels = stack(table["median_db"])[rows].reshape(
@@ -81,11 +84,12 @@ def background_thumbnail(store: Store, day: str) -> bytes | None:
 def _frequency_axis(axis: Any, metadata: dict[str, Any], fibre: str, bands: int, offset: float = 0.5) -> None:
     """Label an axis of bands with their centre frequencies, or with numbers where bands are coefficients."""
     ticks = np.unique(np.linspace(0, bands - 1, 5).astype(int))
-    if metadata["settings"]["representation"] == "mfcc":
+    of_coefficients = metadata["settings"]["representation"] == "mfcc"
+    grid = next((g for g in metadata["grids"] if g["fibre"] == fibre), None)
+    if of_coefficients or grid is None:
         axis.set_ticks(ticks + offset, [str(i) for i in ticks])
-        axis.set_label_text("coefficient")
+        axis.set_label_text("coefficient" if of_coefficients else "band")
         return
-    grid = next(g for g in metadata["grids"] if g["fibre"] == fibre)
     axis.set_ticks(ticks + offset, [f"{grid['centre_hz'][i]:.0f}" for i in ticks])
     axis.set_label_text("frequency (Hz)")
 

@@ -51,14 +51,28 @@ def spectrograms(
     import pyarrow as pa
 
     from dasanom_assets.recordings.catalogue import adjoining
+    from dasanom_assets.recordings.of_day import while_there
+
+    around = adjoining(day, day.iso, day.settings.limits)
+    recordings = pa.concat_tables([day.read("recordings"), around])
+    while_there(day, recordings, lambda there: _write_levels(day, there, around, dask, warn, say), warn)
+
+
+def _write_levels(
+    day: Day,
+    recordings: Any,
+    around: Any,
+    dask: Any,
+    warn: Callable[[str], object],
+    say: Callable[[str], object],
+) -> None:
     from dasanom_assets.recordings.signal import stretches
     from dasanom_assets.spectrograms.engine import rows_expected, settings_note, spectrogram_parts
     from dasanom_assets.spectrograms.levels import unfit
     from dasanom_assets.tables.metadata import LoggedProgress
 
     settings = day.settings.spectrogram
-    around = adjoining(day, day.iso, day.settings.limits)
-    signals = stretches(day, pa.concat_tables([day.read("recordings"), around]))
+    signals = stretches(day, recordings)
     left_out = sorted({reason for signal in signals if (reason := unfit(signal, settings))})
     for reason in left_out:
         warn(f"left out: {reason}")
@@ -89,7 +103,7 @@ def background(day: Day) -> None:
     day.write("background", *compute(day, day.iso, day.settings.background))
 
 
-@step("common_levels", settings=("background",))
+@step("common_levels", settings=("background",), code="2")
 def common_levels(day: Day) -> None:
     """What all channels of a stretch share, second by second: wind and drift, which are no events."""
     from dasanom_assets.spectrograms.common_level import common_levels as compute

@@ -396,7 +396,7 @@ def _open_locked(final: Path) -> BinaryIO:
 
 def _remove_abandoned(final: Path) -> None:
     """Remove what killed writers of a file left behind: the files that no living writer holds a lock on."""
-    for partial in final.parent.glob(_partial(glob.escape(final.name), "*")):
+    for partial in filter(Path.is_file, final.parent.glob(_partial(glob.escape(final.name), "*"))):
         with contextlib.suppress(OSError), open(partial, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             partial.unlink()

@@ -1,6 +1,7 @@
 """The contractor's files become rows at the right time and channel, and its alarms become events."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def deliver(
     (folder / f"{stem}.bin.info").write_text(json.dumps(sidecar))
     for name, values in (("prob.prob", prob), ("power.pow", power)):
         if values is not None:
-            values.astype("<f4").tofile(folder / f"Model{model}" / f"{stem}.bin_{name}")
+            values.astype(np.float32).tofile(folder / f"Model{model}" / f"{stem}.bin_{name}")
     return Store(str(root))
 
 
@@ -83,7 +84,7 @@ def test_probabilities_lag_the_power_and_both_stand_at_their_channel_and_time(tm
 
 
 def test_rows_end_with_the_recording(tmp_path: Path) -> None:
-    store = deliver(tmp_path, samples=4 * RATE + 10, prob=probabilities(40), power=powers(40))
+    store = deliver(tmp_path, samples=4 * RATE + 10, prob=probabilities(21), power=powers(21))
     table, _ = contractor_scores(store, recordings(store), SETTINGS)
     rows = rows_of(table, 40)
     assert len(rows) == 21
@@ -134,6 +135,93 @@ def test_what_are_no_probabilities_is_left_out_and_rounding_is_not(tmp_path: Pat
     table, notes = contractor_scores(store, recordings(store), SETTINGS)
     assert notes["left_out"] == []
     assert max(p for p in table["p_noise"].to_pylist() if p is not None) == 1
+
+
+def quiet(n_rows: int, channels: int = 3) -> np.ndarray:
+    prob = np.zeros((n_rows, channels, 5), np.float32)
+    prob[..., 4] = 1
+    return prob
+
+
+@pytest.mark.parametrize(
+    ("prob", "reason"),
+    [
+        (quiet(40), "it has 40 rows of 3 channels, and its recording 20 rows, at 5 a second, or 14 with the lag"),
+        (quiet(10), "it has 10 rows of 3 channels"),
+        (quiet(20, 6), "it has 40 rows of 3 channels"),
+        (quiet(20).byteswap(), "big-endian"),
+        (probabilities(20).byteswap(), "big-endian"),
+        (quiet(20) * np.nan, "none of its numbers is finite"),
+        (quiet(20) - 0.5, "not probabilities, they run from -0.5 to 0.5"),
+    ],
+)
+def test_probabilities_that_do_not_fit_are_left_out(tmp_path: Path, prob: np.ndarray, reason: str) -> None:
+    store = deliver(tmp_path, prob=prob, power=powers(20))
+    table, notes = contractor_scores(store, recordings(store), SETTINGS)
+    (left_out,) = notes["left_out"]
+    assert reason in left_out
+    assert table["p_noise"].null_count == table.num_rows == 60
+
+
+@pytest.mark.parametrize(
+    ("power", "reason"),
+    [
+        (powers(21), "it has 21 rows of 3 channels, and its recording 20 rows, at 5 a second"),
+        ((powers(20) + np.pi).byteswap(), "big-endian"),
+        (powers(20) - 1, "not power, it runs down to -1"),
+    ],
+)
+def test_power_that_does_not_fit_is_left_out(tmp_path: Path, power: np.ndarray, reason: str) -> None:
+    store = deliver(tmp_path, prob=probabilities(20), power=power)
+    table, notes = contractor_scores(store, recordings(store), SETTINGS)
+    (left_out,) = notes["left_out"]
+    assert reason in left_out
+    assert table["power"].null_count == table.num_rows == 42
+
+
+def test_rows_of_another_number_of_channels_are_told_from_rows_that_are_missing(tmp_path: Path) -> None:
+    deliver(tmp_path, samples=400 * RATE, power=powers(1998))  # a little short
+    store = Store(str(tmp_path))
+    assert contractor_scores(store, recordings(store), SETTINGS)[1]["left_out"] == []
+    table, notes = contractor_scores(
+        deliver(tmp_path, samples=6 * RATE, power=np.ones((2, 30, 2))), recordings(store), SETTINGS
+    )
+    assert table.num_rows == 0
+    assert "it has 20 rows of 3 channels" in notes["left_out"][0]
+
+
+def test_what_is_not_finite_is_left_out_and_told(tmp_path: Path) -> None:
+    prob, power = probabilities(20), powers(20)
+    prob[3, 1, 2], power[0, 8, 0] = np.nan, np.inf
+    store = deliver(tmp_path, prob=prob, power=power)
+    table, notes = contractor_scores(store, recordings(store), SETTINGS)
+    assert [note.partition(": ")[2] for note in notes["left_out"]] == [
+        "1 of its 60 values are not finite, and left out"
+    ] * 2
+    assert rows_of(table, 11)[3 + LAG]["p_digging"] is None
+    assert rows_of(table, 10)[8]["power"] is None
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_is_left_out(tmp_path: Path) -> None:
+    store = deliver(tmp_path, power=powers(20))
+    os.mkfifo(tmp_path / FOLDER / "Model1" / "north_a.bin_prob.prob")
+    catalogued = catalogue_files(store, [f"{FOLDER}/north_a.bin", f"{FOLDER}/north_a.bin.info"]).recordings
+    table, notes = contractor_scores(store, catalogued, SETTINGS)
+    assert table.num_rows == 60
+    assert "a pipe, no file" in notes["left_out"][0]
+
+
+def test_a_site_may_have_other_rows_and_lag(tmp_path: Path) -> None:
+    store = deliver(tmp_path, prob=probabilities(40), power=powers(40))
+    (fibre,) = recordings(store)["fibre"].to_pylist()
+    settings = ComparisonSettings(sites={fibre: {"rows_per_second": 10, "lag_rows": 0}})
+    table, notes = contractor_scores(store, recordings(store), settings)
+    assert notes["left_out"] == []
+    rows = rows_of(table, 40)
+    assert len(rows) == 40
+    assert rows[0]["p_noise"] is not None
+    assert (rows[-1]["end"] - rows[-1]["start"]).value == SECOND // 10
 
 
 def test_the_lowest_model_counts_unless_another_is_named(tmp_path: Path) -> None:

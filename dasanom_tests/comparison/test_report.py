@@ -257,3 +257,11 @@ def test_clusters_are_summed_up_with_noise_last() -> None:
         (4, 1, 0.3),
         (-1, 3, 0.8),
     ]
+
+
+def test_what_is_left_out_of_the_contractors_files_is_told(day: Findings) -> None:
+    reasons = [f"Model1/north_{n}.bin_prob.prob: its numbers are <big-endian>" for n in range(22)]
+    text = Page(day_report(replace(one_sided(day), left_out=reasons)).html).text
+    assert "none of the contractor's files could be used" in text
+    assert reasons[19] in text
+    assert "… and 2 more" in text

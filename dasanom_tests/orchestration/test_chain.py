@@ -266,6 +266,9 @@ BY_SETTING: dict[str, set[str]] = {
     "comparison.rows_per_second": {
         *("contractor_scores", "contractor_events", "embedding_map", "contractor_comparison"),
     },
+    "comparison.sites": {
+        *("contractor_scores", "contractor_events", "embedding_map", "contractor_comparison"),
+    },
 }
 """Tables that a setting changes at once, by field or else by section; a section that is not named changes none."""
 WHITENING = ("common_channels", "own_spread", "scale_floor_db", "clip_low", "clip_high")
@@ -298,7 +301,15 @@ def changed(settings: Settings, name: str) -> Settings:
     elif isinstance(value, int | float):
         candidates = [value + 1, value * 2, value / 2, value * 0.9, value - 1, value + 0.01]
     else:
-        candidates = ["Europe/Istanbul", ("2026-01-06",), ("neighbours",), (64, 64), 3, "tcp://localhost:1"]
+        candidates = [
+            {"north": {"lag_rows": 1}},
+            "Europe/Istanbul",
+            ("2026-01-06",),
+            ("neighbours",),
+            (64, 64),
+            3,
+            "tcp://localhost:1",
+        ]
     for candidate in candidates:
         try:
             part = type(own)(**(own.model_dump() | {leaf: candidate}))

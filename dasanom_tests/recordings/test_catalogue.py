@@ -138,7 +138,7 @@ def test_a_file_in_the_wrong_folder_is_refused_and_one_past_midnight_belongs_to_
     tomorrow = catalogue_day(store, "2026-01-06")
     assert tomorrow.recordings["path"].to_pylist() == [over, own]
     assert [(r.path, r.reason) for r in tomorrow.refused] == [
-        (wrong, "it starts on 2026-01-04, but lies in the folder of 2026-01-06")
+        (wrong, "it starts on 2026-01-04, but lies in the folder of 2026-01-06: move it, or set the clock")
     ]
     today = catalogue_day(store, DAY).recordings
     assert today.num_rows == 2
@@ -193,8 +193,9 @@ def test_companions_hidden_and_unfinished_files_are_no_recordings_and_orphans_ar
     found = catalogue_day(Store(str(tmp_path)), DAY)
     assert found.recordings["path"].to_pylist() == [path]
     assert {Path(r.path).name: r.reason for r in found.refused} == {
-        "lost.bin_prob.prob": "a contractor's file without its recording",
-        "gone.bin.info": "a sidecar without its recording gone.bin",
+        "lost.bin_prob.prob": "a contractor's file without its recording: deliver lost.bin into the folder above, "
+        "or remove it",
+        "gone.bin.info": "a sidecar without its recording gone.bin: deliver that beside it, or remove it",
     }
 
 

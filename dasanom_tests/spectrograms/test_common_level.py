@@ -35,22 +35,24 @@ def write(
     fibre: str = "north",
     states: dict[int, str] | None = None,
     seconds: np.ndarray | None = None,
+    numbers: np.ndarray | None = None,
 ) -> None:
     """Write a day whose background is 0 dB, with such a MAD that a level of 1 dB is 1 in whitened units."""
     n = len(white)
+    numbers = first + np.arange(n) if numbers is None else numbers
     second = np.arange(white.shape[1]) if seconds is None else seconds
     note = {"settings": GRID.model_dump(mode="json"), "settings_digest": GRID.digest()}
-    rows = [rows_table(fibre, first + j, START + second * SECOND, x) for j, x in enumerate(white)]
+    rows = [rows_table(fibre, j, START + second * SECOND, x) for j, x in zip(numbers, white, strict=True)]
     store.write_day("spectrograms", DAY, iter(rows), note)
     mad = np.full((n, 3), (1 - SETTINGS.scale_floor_db) / 1.4826, np.float32)
-    channel = pa.array(np.arange(first, first + n, dtype=np.int32))
+    channel = pa.array(numbers.astype(np.int32))
     names = pa.array([fibre] * n)
     usual = {"fibre": names, "channel": channel, "median_db": vector(0 * mad), "mad_db": vector(mad)}
     store.write_day("background", DAY, pa.table(usual))
     health = [
         dict.fromkeys(SCHEMAS["channel_health"].names, 0.0)
-        | {"fibre": fibre, "channel": first + j, "state": (states or {}).get(first + j, "ok")}
-        for j in range(n)
+        | {"fibre": fibre, "channel": int(j), "state": (states or {}).get(int(j), "ok")}
+        for j in numbers
     ]
     store.write_day("channel_health", DAY, pa.Table.from_pylist(health, SCHEMAS["channel_health"]))
     store.write_day("clipped_seconds", DAY, empty("clipped_seconds"))
@@ -100,6 +102,29 @@ def test_a_long_fibre_is_cut_into_stretches_none_of_them_short(store: Store) -> 
     tables = found(store, BackgroundSettings(common_channels=20, own_spread=False))
     spans = [(t["first_channel"][0].as_py(), t["last_channel"][0].as_py()) for t in tables]
     assert spans == [(100, 124), (125, 149)]
+
+
+@pytest.mark.parametrize(
+    ("zones", "spans"),
+    [
+        ([(100, 147), (4000, 4047)], [(100, 147), (4000, 4047)]),
+        ([(100, 119), (4000, 4039)], [(100, 119), (4000, 4019), (4020, 4039)]),
+        ([(100, 109), (130, 139)], [(100, 139)]),  # neither alone has channels enough
+        ([(100, 109), (4000, 4019)], [(4000, 4019)]),
+    ],
+)
+def test_zones_have_a_level_each(store: Store, zones: list[tuple[int, int]], spans: list[tuple[int, int]]) -> None:
+    numbers = np.concatenate([np.arange(first, last + 1) for first, last in zones])
+    write(store, levels(len(numbers), 10), numbers=numbers)
+    common = 20 if len(spans) == 3 else 200
+    tables = found(store, BackgroundSettings(common_channels=common, own_spread=False))
+    assert [(t["first_channel"][0].as_py(), t["last_channel"][0].as_py()) for t in tables] == spans
+
+
+def test_every_second_channel_is_no_gap(store: Store) -> None:
+    write(store, levels(40, 10), numbers=100 + 2 * np.arange(40))
+    (table,) = found(store, BackgroundSettings(common_channels=20, own_spread=False))[:1]
+    assert table["last_channel"][0].as_py() == 138
 
 
 @pytest.mark.parametrize(("channels", "dead"), [(LEAST - 1, 0), (LEAST + 3, 4)])
