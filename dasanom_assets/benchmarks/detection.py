@@ -79,7 +79,7 @@ def run(ground: Ground, settings: Settings, client: Client) -> dict[str, Any]:
         "found": {},
     }
     if ordinary := ground.days.get("ordinary"):
-        figures["cost"] = scoring_cost(store, ordinary)
+        figures["cost"] = scoring_cost(store, ordinary, settings)
         p = with_score(store.read_day("anomaly_scores", ordinary))["p_value"].to_numpy()
         figures["windows"] = {"n": len(p)} | {f"{asked:g}": float((p <= asked).mean()) for asked in ASKED}
         counts = expected_and_realised(store, ordinary, reference)
@@ -250,10 +250,12 @@ def events_within(scores: pa.Table, reference: Reference, settings: Settings, bu
     return find_events(scores, None, None, reference.rates, reference.level, settings.window, group)
 
 
-def scoring_cost(store: Store, scored: str) -> dict[str, Any]:
+def scoring_cost(store: Store, scored: str, settings: Settings) -> dict[str, Any]:
     """Score a day in a process of its own; return its seconds by step, channel-seconds and peak memory."""
     command = [sys.executable, "-m", "dasanom_assets.benchmarks.cost", store.url(""), store.url(""), scored]
-    process = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    detectors = json.dumps(settings.detection.detectors)
+    environment = os.environ | {"DASANOM_DETECTION__DETECTORS": detectors}
+    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
     return json.loads(process.stdout)
 
 
@@ -319,7 +321,6 @@ def main(arguments: list[str] | None = None) -> int:
     settings = Settings()
     detection = DetectionSettings(detectors=tuple(options.detectors))
     settings = settings.model_copy(update={"detection": detection})
-    os.environ["DASANOM_DETECTION__DETECTORS"] = json.dumps(options.detectors)  # of `scoring_cost`
     grounds: list[dict[str, Any]] = []
     if options.resume and options.out and options.out.exists():
         grounds = json.loads(options.out.read_text())["grounds"]

@@ -247,6 +247,7 @@ def test_the_analysts_example_runs_on_real_tables(line: Line, tmp_path: Path) ->
 
 STEPS_OF_A_DAY = (*chain.INGEST, *chain.SCORE, *chain.COMPARE)
 BY_SETTING: dict[str, set[str]] = {
+    "limits": {"recordings", "spectrograms"},
     "spectrogram": {"spectrograms"},
     "window": {"embeddings", "anomaly_scores", "anomaly_events"},
     "window.shift_seconds": {"embeddings", "anomaly_scores", "anomaly_events", "contractor_comparison"},
@@ -421,12 +422,14 @@ def test_going_back_to_a_model_makes_stale_what_it_has_not_scored(line: Line, tm
 
 def test_other_code_makes_stale_what_it_made(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     step = STEPS["level_histograms"]
-    newer = type(step)(step.tables, step.compute, step.settings, "2", step.feedback, step.inputs)
+    newer = type(step)(step.tables, step.compute, step.settings, "next", step.feedback, step.inputs)
     monkeypatch.setitem(STEPS, "level_histograms", newer)
     fresh = Freshness(line.store, in_force(line))
-    assert fresh.stale("level_histograms", line.days[0]) == "the code of level_histograms is 2, was 1"
+    assert (
+        fresh.stale("level_histograms", line.days[0]) == f"the code of level_histograms is next, was {step.code}"
+    )
     assert fresh.stale("spectrograms", line.days[0]) == ""
-    assert "the code of level_histograms is 2" in fresh.stale("background", line.days[0])
+    assert "the code of level_histograms is next" in fresh.stale("background", line.days[0])
 
 
 def tables_of(store: Store) -> list[str]:

@@ -92,8 +92,8 @@ def test_a_linked_day_is_a_day_and_an_empty_landing_says_so(root: Path) -> None:
 def test_nothing_is_simulated_beside_what_lies_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    asked: list[list[str]] = []
-    monkeypatch.setattr(simulate, "main", lambda argv: asked.append(argv))
+    asked: list[Path] = []
+    monkeypatch.setattr(simulate, "simulate_days", lambda line, days, root: asked.append(root))
     (tmp_path / "landing" / name).mkdir(parents=True)
     _simulate_if_empty(Settings(data=str(tmp_path)))
     assert asked == []

@@ -38,6 +38,7 @@ def test_an_engineer_materializes_a_day_in_the_browser(
         wait_until_loaded(server, port, log)
         browser = play.chromium.launch(executable_path=chromium, args=QUIET)
         page = browser.new_page(viewport={"width": 1600, "height": 950})
+        page.set_default_timeout(120_000)  # others may use the machine
         page.goto(f"http://127.0.0.1:{port}/assets/recordings?view=partitions&partition={day}")
         page.get_by_role("button", name="Materialize").first.click()
         page.get_by_role("button", name="Launch 1 run").click()

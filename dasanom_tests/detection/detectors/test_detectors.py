@@ -71,7 +71,7 @@ def test_a_subset_of_windows_keeps_all_that_belongs_to_them(as_mask: bool) -> No
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """The package of the docs on Python's path, installed, and the settings that their one line makes."""
+    """The package of the docs on Python's path, installed, and the settings that their lines make."""
     source = shutil.copytree(PROJECT / "docs" / "examples" / "detector", tmp_path / "source")
     command = [
         sys.executable,
@@ -85,10 +85,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     ]
     subprocess.run([*command, "--target", str(tmp_path / "site"), str(source)], check=True)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    (line,) = blocks(PROJECT / "docs" / "detectors.md", "dotenv")
-    name, value = line.strip().split("=", 1)
+    (lines,) = blocks(PROJECT / "docs" / "detectors.md", "dotenv")
     with monkeypatch.context() as environment:
-        environment.setenv(name, *shlex.split(value))
+        for line in lines.strip().splitlines():
+            name, value = line.split("=", 1)
+            environment.setenv(name, *shlex.split(value))
         detectors = Settings().detection.detectors
     changed = SETTINGS.detection.model_copy(update={"detectors": detectors})
     yield SETTINGS.model_copy(update={"detection": changed})
