@@ -425,11 +425,10 @@ def test_other_code_makes_stale_what_it_made(line: Line, monkeypatch: pytest.Mon
     newer = type(step)(step.tables, step.compute, step.settings, "next", step.feedback, step.inputs)
     monkeypatch.setitem(STEPS, "level_histograms", newer)
     fresh = Freshness(line.store, in_force(line))
-    assert (
-        fresh.stale("level_histograms", line.days[0]) == f"the code of level_histograms is next, was {step.code}"
-    )
+    reason = f"the code of level_histograms is next, was {step.code}"
+    assert fresh.stale("level_histograms", line.days[0]) == reason
     assert fresh.stale("spectrograms", line.days[0]) == ""
-    assert changed in fresh.stale("background", line.days[0])
+    assert reason in fresh.stale("background", line.days[0])
 
 
 def tables_of(store: Store) -> list[str]:

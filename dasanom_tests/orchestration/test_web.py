@@ -41,6 +41,7 @@ def test_an_engineer_materializes_a_day_in_the_browser(
         page.set_default_timeout(120_000)  # others may use the machine
         page.goto(f"http://127.0.0.1:{port}/assets/recordings?view=partitions&partition={day}")
         page.get_by_role("button", name="Materialize").first.click()
+        page.get_by_role("button", name="Confirm").click()  # the step makes `fibres`, too
         page.get_by_role("button", name="Launch 1 run").click()
         deadline = time.monotonic() + 120
         while not store.has_day("recordings", day) and time.monotonic() < deadline:
