@@ -20,6 +20,8 @@ from dasanom_assets.recordings.site_rules import SitesError, read_sites
 from dasanom_assets.settings import Settings, unknown_variables
 from dasanom_assets.tables.store import Store
 
+RUN_LOCK = ".dasanom-run.lock"
+"""In DAGSTER_HOME: held by a `dasanom run`, so that there is one at a time."""
 LEAST_FREE_BYTES = 2 << 30
 """What should be free where the data root lies: a day is written beside the old one."""
 MAX_FILES = 2_000
@@ -49,7 +51,7 @@ def examine(port: int, environment: Mapping[str, str] | None = None) -> Iterator
     for name, nearest in unknown_variables(variables).items():
         remedy = f": rename it to {nearest}, or unset it" if nearest else ": unset it"
         yield Finding(f"{name} is no setting", f"docs/engineers.md lists all{remedy}")
-    yield from _port(port)
+    yield from _port(port, variables)
     try:
         settings = Settings()
     except ValidationError as error:
@@ -88,14 +90,29 @@ def _home(variables: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
-def _port(port: int) -> Iterator[Finding]:
+def _port(port: int, variables: Mapping[str, str]) -> Iterator[Finding]:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
+            if _running(variables):
+                return
             remedy = f"stop the program that has it, or take another: dasanom run --port {port + 1}"
             yield Finding(f"port {port} of 127.0.0.1 is in use", remedy)
+
+
+def _running(variables: Mapping[str, str]) -> bool:
+    """Whether a `dasanom run` is at work in DAGSTER_HOME: then the port is taken as it should be."""
+    lock = Path(variables.get("DAGSTER_HOME", "")) / RUN_LOCK
+    if not lock.is_file():
+        return False
+    with open(lock) as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _sites(store: Store, settings: Settings) -> Iterator[Finding]:

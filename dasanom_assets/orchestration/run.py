@@ -19,6 +19,7 @@ from dagster_graphql import DagsterGraphQLClient
 
 from dasanom_assets import chain
 from dasanom_assets.models import checkpoints
+from dasanom_assets.orchestration.doctor import RUN_LOCK
 from dasanom_assets.orchestration.news import News
 from dasanom_assets.orchestration.summary import summary
 from dasanom_assets.recordings.landing import delivered_days, misplaced, recordings_notes
@@ -93,7 +94,7 @@ def _require_free(port: int) -> None:
 @contextmanager
 def _only_one() -> Iterator[None]:
     """Hold a lock beside Dagster's storage, so that what an earlier run left there is known to be left over."""
-    with open(Path(os.environ["DAGSTER_HOME"]) / ".dasanom-run.lock", "w") as lock:
+    with open(Path(os.environ["DAGSTER_HOME"]) / RUN_LOCK, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

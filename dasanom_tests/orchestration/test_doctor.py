@@ -1,5 +1,6 @@
 """The doctor finds planted faults, says what puts each right, and finds nothing where nothing is wrong."""
 
+import fcntl
 import os
 import shutil
 import socket
@@ -165,3 +166,11 @@ def test_a_port_in_use_is_found(healthy: Path) -> None:
         f"port {port} of 127.0.0.1 is in use",
         f"stop the program that has it, or take another: dasanom run --port {port + 1}",
     )
+
+
+def test_the_port_of_a_run_that_is_at_work_is_as_it_should_be(healthy: Path) -> None:
+    with socket.socket() as other, open(Path(os.environ["DAGSTER_HOME"]) / doctor.RUN_LOCK, "w") as lock:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert list(examine(other.getsockname()[1])) == []
