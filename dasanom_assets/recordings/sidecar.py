@@ -21,7 +21,7 @@ LATEST_NS = int(9.2e18)
 _MIDNIGHT = re.compile(r"^(\d{4}-\d{2}-\d{2}|\d{8})[T ]24(?::?00){0,2}(?:[.,]0+)?(?=$|[Zz+-])")
 _LEAP_SECOND = re.compile(r"[T ]\d{2}:?\d{2}:?60")
 _BELOW_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
-_LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*[:=]\s*(.*?)\s*,?\s*$")
+_LINE = re.compile(r"([A-Za-z_]\w*)\s*[:=](.*)")
 
 
 class BundleError(ValueError):
@@ -174,15 +174,17 @@ def _parse(sidecar: Path) -> dict[str, Any]:
     except json.JSONDecodeError:
         keys = {}
         for line in text.splitlines():
-            if not line.strip() or line.lstrip().startswith("#"):
+            line = line.strip()
+            if not line or line.startswith("#"):
                 continue
-            match = _LINE.match(line)
+            match = _LINE.fullmatch(line)
             if match is None:
                 raise BundleError(f"the sidecar {sidecar.name} is neither JSON nor lines of key: value") from None
+            value = match[2].removesuffix(",").strip()
             try:
-                keys[match[1]] = json.loads(match[2])
+                keys[match[1]] = json.loads(value)
             except json.JSONDecodeError:
-                keys[match[1]] = match[2].strip("\"'")
+                keys[match[1]] = value.strip("\"'")
     if not isinstance(keys, dict) or not keys:
         raise BundleError(f"the sidecar {sidecar.name} holds no keys")
     return keys

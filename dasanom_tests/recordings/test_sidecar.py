@@ -1,5 +1,6 @@
 """The sidecar: every way in which it may speak, and every way in which it may be wrong."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,11 @@ def test_no_sidecar_no_start_and_no_bytes_are_named(tmp_path: Path) -> None:
         read_sidecar(write(tmp_path, numbers(2, 2), stem="north_20261345T100000"))
     with pytest.raises(BundleError, match="empty"):
         read_sidecar(write(tmp_path, numbers(0, 2)))
+
+
+def test_a_line_of_many_spaces_takes_no_time(tmp_path: Path) -> None:
+    text = "number_of_channels_in_one_sample: 3 ,\nnote: a" + " " * 200_000 + "b\n"
+    started = time.monotonic()
+    sidecar = read_sidecar(write(tmp_path, numbers(10, 3), text))
+    assert sidecar.extra["note"] == "a" + " " * 200_000 + "b"
+    assert time.monotonic() - started < 2
