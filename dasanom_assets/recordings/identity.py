@@ -38,6 +38,7 @@ _TECHNICAL = (
     r"|\(?\d+\)?|\d{1,2}h\d{2}(?:m(?:\d{2}s?)?)?|\d+(?:\.\d+)?\s?(?:m|km|ft|hz|khz|s|sps|min))"
 )
 _BEFORE = re.compile(rf"^{_TECHNICAL}(?:[\s_.-]+|$)", re.IGNORECASE)
+_COPY_AFTER = re.compile(rf"(?:[\s_.-]+|^){_COPY.pattern}$", re.IGNORECASE)
 _AFTER = re.compile(rf"(?:[\s_.-]+|^){_TECHNICAL}$", re.IGNORECASE)
 _EDGES = " _.-"
 
@@ -119,7 +120,8 @@ def _name(text: str) -> str:
     text = composed(text)
     if stamp := _STAMP.search(text):
         before, after = text[: stamp.start()], _STAMP.sub("", text[stamp.end() :])
-        before = _stripped(before, _BEFORE).strip(_EDGES)  # its last number is no counter: the time is that
+        # Its last number is no counter: the time is that.
+        before = _stripped(_stripped(before, _BEFORE), _COPY_AFTER)
         return before or _stripped(_stripped(after, _BEFORE), _AFTER)
     return _stripped(_stripped(text, _BEFORE), _AFTER)
 

@@ -57,6 +57,8 @@ def fibres(root: Path) -> dict[str, tuple[str, str]]:
     [
         ("line_A_20260105T100000.h5", "line_A", "the file's name"),
         ("line_1_20260105T100000.h5", "line_1", "the file's name"),
+        ("line_1_raw_20260105T100000.h5", "line_1", "the file's name"),
+        ("line_1_500Hz_20260105T100000.h5", "line_1", "the file's name"),
         ("north_1.h5", "north", "the file's name"),
         ("north_20260105T100000_raw.bin", "north", "the file's name"),
         ("20260105_100000.250_north.h5", "north", "the file's name"),
