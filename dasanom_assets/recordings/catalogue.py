@@ -202,7 +202,7 @@ def _look(
                 raise RefusedError(f"its sidecar {PurePosixPath(path).name}{SIDECAR}: {beside}")
             row = file_row(store, path, extent, limits, rules)
             if day is not None:
-                _require_day(row["start"], day)
+                _require_day(row, day)
             rows.append(row)
         except Exception as error:
             reasons[path] = reason_of(error)
@@ -322,9 +322,13 @@ def _short(path: str) -> str:
     return PurePosixPath(path).name.encode()[:QUARANTINE_NAME_BYTES].decode(errors="ignore")
 
 
-def _require_day(start_ns: int, day: str) -> None:
-    start_day = str(np.datetime64(start_ns, "ns").astype("datetime64[D]"))
-    if start_day != day:
+def _require_day(row: dict[str, Any], day: str) -> None:
+    # Times are rounded, in 64 bits of seconds to 240 ns: a sample of midnight may seem to lie before it.
+    half_a_sample = round(0.5e9 / row["sampling_rate_hz"])
+    start_day, rounded_day = (
+        str(np.datetime64(row["start"] + late, "ns").astype("datetime64[D]")) for late in (0, half_a_sample)
+    )
+    if day not in (start_day, rounded_day):
         raise RefusedError(f"it starts on {start_day}, but lies in the folder of {day}: move it, or set the clock")
 
 
