@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dasanom_assets.recordings.places import MOST_CHANNEL
+
 SIDECAR = ".info"
 """Ending of a sidecar, after the name of its `.bin` file."""
 DTYPES = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}
@@ -241,7 +243,7 @@ def _channels(zones: Any, count: Any, most: int) -> np.ndarray:
         first, last = (_integer(end, "zone end") for end in zone)
         if last < first:
             raise BundleError(f"zone [{first}, {last}] ends before it begins")
-        if first < 0 or last > np.iinfo(np.int32).max:
+        if first < 0 or last > MOST_CHANNEL:
             raise BundleError(f"zone [{first}, {last}] is not one of channel numbers")
         ends.append((first, last))
     _require_room(sum(last - first + 1 for first, last in ends), most)
