@@ -151,7 +151,7 @@ def _bundle_row(
     store: Store, path: str, extent: tuple[int, int] | None, limits: LimitSettings, rules: Sequence[Site]
 ) -> dict[str, Any]:
     if not store.exists(path + SIDECAR):
-        raise BundleError(f"there is no sidecar {PurePosixPath(path).name}{SIDECAR} beside it")
+        raise BundleError(f"there is no sidecar {PurePosixPath(path).name}{SIDECAR} beside it: deliver it")
     sidecar = stored_sidecar(store, path)
     if reason := no_sound(sidecar.units, sidecar.extra):
         raise RefusedError(reason)

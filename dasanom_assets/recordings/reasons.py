@@ -49,7 +49,9 @@ class RefusedError(ValueError):
 
 def reason_of(error: Exception) -> str:
     """Return why a file cannot be used, in words, from what was raised at it."""
-    if isinstance(error, BundleError | RefusedError | LimitError):
+    if isinstance(error, BundleError):
+        return _cut(str(error))  # it may quote a sidecar of any length
+    if isinstance(error, RefusedError | LimitError):
         return str(error)
     if isinstance(error, MissingOptionalDependencyError):
         package = next((name for name in READERS if name in str(error)), "")
@@ -147,5 +149,8 @@ NO_DATE = "it tells no absolute time, its times count from 0: deliver it with th
 
 
 def _told(error: Any) -> str:
-    words = " ".join(str(error).split())
+    return _cut(" ".join(str(error).split()))
+
+
+def _cut(words: str) -> str:
     return words if len(words) <= MOST_WORDS else words[:MOST_WORDS] + "…"
