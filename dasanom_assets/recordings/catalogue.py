@@ -1,7 +1,7 @@
 """What is readable of a day's delivery, and what is refused with which reason."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -134,7 +134,8 @@ def adjoining(store: Store, day: str, limits: LimitSettings = LIMITS) -> pa.Tabl
     start, end = _extent(day, 0)
     outside = [{**row, "sha256": None} for row in rows if row["end"] <= start or row["start"] >= end]
     known_m = spacings_of(store.read_day("fibres", day)) if store.has_day("fibres", day) else {}
-    return _table(sorted(_settled(outside, known_m)[0], key=lambda row: row["path"]))
+    settled, _ = _settled(outside, known_m, lambda path: _digest(store, path)[0])
+    return _table(sorted(settled, key=lambda row: row["path"]))
 
 
 def catalogue_files(
@@ -225,7 +226,7 @@ def _catalogue(
         if not digests[row["path"]][0]
     }
     rows = [row | {"sha256": digests[row["path"]][0]} for row in rows if row["path"] not in lost]
-    rows, copies = _settled(rows, spacings_of(before))
+    rows, copies = _settled(rows, spacings_of(before), lambda path: digests[path][0])
     copies = {path: reason for path, reason in copies.items() if path not in of_days_before}
     return Catalogue(
         _table(rows),
@@ -238,11 +239,11 @@ def _catalogue(
 
 
 def _settled(
-    rows: list[dict[str, Any]], known_m: Mapping[str, float]
+    rows: list[dict[str, Any]], known_m: Mapping[str, float], digest: Callable[[str], str]
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Decide what takes all files together; return rows by fibre and start, and why others are copies."""
     number_channels(rows, known_m)
-    part_fibres(rows)
+    part_fibres(rows, digest)
     copies = part_spacings(rows, known_m)
     rows = [row for row in rows if row["path"] not in copies]
     rows.sort(key=lambda row: (row["fibre"], row["start"], row["path"]))

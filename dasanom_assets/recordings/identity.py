@@ -133,7 +133,7 @@ def _stripped(text: str, what: re.Pattern[str]) -> str:
     return text
 
 
-def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
+def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) -> None:
     """Keep apart files that have one name of a fibre by chance, and say so in ``issues``.
 
     Files of exactly the same channels, time and rate, and yet of other content, cannot be one signal. Where
@@ -143,7 +143,9 @@ def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
     Parameters
     ----------
     rows : sequence of dict
-        Those of the catalogue, with ``channels`` and ``sha256``.
+        Those of the catalogue, with ``channels``.
+    digest : callable
+        Returns that of a file, by its path; asked of few.
     """
     tellers: tuple[tuple[str, Callable[[str], str]], ...] = (
         ("folder", folder_name),
@@ -157,7 +159,7 @@ def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
                 groups[row["fibre"]].append(row)
         for fibre, of_fibre in groups.items():
             told = {row["path"]: teller(below_day(row["path"])) for row in of_fibre}
-            if len(set(told.values())) < 2 or not _contradict(of_fibre, told):
+            if len(set(told.values())) < 2 or not _contradict(of_fibre, told, digest):
                 continue
             for row in of_fibre:
                 if (name := told[row["path"]]) and name != fibre:
@@ -177,7 +179,7 @@ def _whole_name(below: str) -> str:
     return "_".join(word for word in re.split(r"[\s_]+", stem) if not _COPY.fullmatch(word))
 
 
-def _contradict(rows: Sequence[dict[str, Any]], told: Mapping[str, str]) -> bool:
+def _contradict(rows: Sequence[dict[str, Any]], told: Mapping[str, str], digest: Callable[[str], str]) -> bool:
     """Whether two files that are told apart have the same channels at the same time and rate."""
     live: dict[bytes, list[dict[str, Any]]] = defaultdict(list)  # by channels
     for row in sorted(rows, key=lambda row: row["start"]):
@@ -189,7 +191,7 @@ def _contradict(rows: Sequence[dict[str, Any]], told: Mapping[str, str]) -> bool
                 told[row["path"]] != told[other["path"]]
                 and min(row["end"], other["end"]) - row["start"] > SAME_TIME * shorter
                 and abs(row["sampling_rate_hz"] / other["sampling_rate_hz"] - 1) < 0.01
-                and row["sha256"] != other["sha256"]
+                and digest(row["path"]) != digest(other["path"])
             ):
                 return True
         live[same].append(row)

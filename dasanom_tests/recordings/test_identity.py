@@ -6,7 +6,7 @@ import dascore as dc
 import numpy as np
 import pytest
 
-from dasanom_assets.recordings.catalogue import Catalogue, catalogue_day
+from dasanom_assets.recordings.catalogue import Catalogue, adjoining, catalogue_day
 from dasanom_assets.recordings.identity import identify
 from dasanom_assets.recordings.signal import Stretch, stretches
 from dasanom_assets.recordings.site_rules import Site
@@ -189,3 +189,13 @@ def test_of_a_recording_and_its_decimated_copy_the_finer_one_is_used_and_it_is_s
         "which is finer: 100 Hz instead of 50 Hz"
     )
     assert none == []
+
+
+def test_files_around_midnight_are_parted_as_those_of_the_day(tmp_path: Path) -> None:
+    for box in ("a", "b"):
+        deliver(tmp_path, f"{box}/1.h5", 50_399, station="ST1")
+        deliver(tmp_path, f"../2026-01-06/{box}/2.h5", 50_400, station="ST1")
+    store = Store(str(tmp_path))
+    today = catalogue_day(store, "2026-01-06").recordings
+    assert today["fibre"].to_pylist() == ["ST1-a", "ST1-b"]
+    assert adjoining(store, "2026-01-06")["fibre"].to_pylist() == ["ST1-a", "ST1-b"]
