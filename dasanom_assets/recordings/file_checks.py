@@ -81,6 +81,8 @@ def file_row(
         units = None if patch.attrs.data_units is None else str(patch.attrs.data_units)
         if reason := no_sound(units, dict(patch.attrs)):
             raise RefusedError(reason)
+    if not len(patches):
+        raise RefusedError("it holds no samples: deliver it again")
     if len(patches) != 1:
         raise RefusedError(f"{len(patches)} separate pieces in one file; split it into one file each")
     patch = patches[0]

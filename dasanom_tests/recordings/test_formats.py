@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import dascore as dc
+import h5py
 import numpy as np
 import pytest
 
@@ -132,3 +133,10 @@ def test_the_end_of_a_day_may_be_written_as_24_hours(folder: Path, tmp_path: Pat
     found = catalogue_day(Store(str(tmp_path)), DAY)
     assert found.refused == []
     assert {str(row["start"]) for row in found.recordings.to_pylist()} == {"2026-01-05 00:00:00+00:00"}
+
+
+def test_a_file_of_hdf5_without_a_recording_holds_no_samples(folder: Path, tmp_path: Path) -> None:
+    with h5py.File(folder / "north.h5", "w") as file:
+        file.create_group("waveforms")
+    (refusal,) = catalogue_day(Store(str(tmp_path)), DAY).refused
+    assert refusal.reason == "it holds no samples: deliver it again"
