@@ -22,6 +22,10 @@ NAMELESS = "fibre"
 SAME_TIME = 0.5
 """Share of the shorter of two files that must be at the time of the other, for them to be of two fibres."""
 
+MOST_FILES = 0.5
+"""Share of files that must be at the time of another one, for their counters to be those of lines: where few are,
+a clock was set back."""
+
 _STAMP = re.compile(
     r"(?<![0-9A-Za-z])(?:"
     r"\d{8}(?:[T_-]?\d{4,6}(?:[._]?\d{1,9})?)?Z?"
@@ -147,19 +151,19 @@ def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) ->
     digest : callable
         Returns that of a file, by its path; asked of few.
     """
-    tellers: tuple[tuple[str, Callable[[str], str]], ...] = (
-        ("folder", folder_name),
-        ("name", file_name),
-        ("name", _whole_name),
+    tellers: tuple[tuple[str, Callable[[str], str], float], ...] = (
+        ("folder", folder_name, 0),
+        ("name", file_name, 0),
+        ("name", _whole_name, MOST_FILES),
     )
-    for what, teller in tellers:
+    for what, teller, share in tellers:
         groups = defaultdict(list)
         for row in rows:
             if not row["fibre_from"].startswith(("rule", "the sidecar")):
                 groups[row["fibre"]].append(row)
         for fibre, of_fibre in groups.items():
             told = {row["path"]: teller(below_day(row["path"])) for row in of_fibre}
-            if len(set(told.values())) < 2 or not _contradict(of_fibre, told, digest):
+            if len(set(told.values())) < 2 or not _contradict(of_fibre, told, digest, share):
                 continue
             for row in of_fibre:
                 if (name := told[row["path"]]) and name != fibre:
@@ -179,8 +183,11 @@ def _whole_name(below: str) -> str:
     return "_".join(word for word in re.split(r"[\s_]+", stem) if not _COPY.fullmatch(word))
 
 
-def _contradict(rows: Sequence[dict[str, Any]], told: Mapping[str, str], digest: Callable[[str], str]) -> bool:
-    """Whether two files that are told apart have the same channels at the same time and rate."""
+def _contradict(
+    rows: Sequence[dict[str, Any]], told: Mapping[str, str], digest: Callable[[str], str], share: float
+) -> bool:
+    """Whether more than a share of files have the channels, time and rate of one that is told apart from them."""
+    found: set[str] = set()
     live: dict[bytes, list[dict[str, Any]]] = defaultdict(list)  # by channels
     for row in sorted(rows, key=lambda row: row["start"]):
         same = np.unique(row["channels"]).tobytes()
@@ -193,6 +200,8 @@ def _contradict(rows: Sequence[dict[str, Any]], told: Mapping[str, str], digest:
                 and abs(row["sampling_rate_hz"] / other["sampling_rate_hz"] - 1) < 0.01
                 and digest(row["path"]) != digest(other["path"])
             ):
-                return True
+                found |= {row["path"], other["path"]}
+                if len(found) > share * len(rows):
+                    return True
         live[same].append(row)
     return False

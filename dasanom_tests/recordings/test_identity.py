@@ -199,3 +199,13 @@ def test_files_around_midnight_are_parted_as_those_of_the_day(tmp_path: Path) ->
     today = catalogue_day(store, "2026-01-06").recordings
     assert today["fibre"].to_pylist() == ["ST1-a", "ST1-b"]
     assert adjoining(store, "2026-01-06")["fibre"].to_pylist() == ["ST1-a", "ST1-b"]
+
+
+def test_where_a_clock_is_set_back_counters_make_no_fibres(tmp_path: Path) -> None:
+    for number, second in enumerate((0, 1, 2, 1, 2, 3, 4, 5, 6)):
+        deliver(tmp_path, f"north_{number}.h5", second)
+    found, signals = look(tmp_path)
+    assert set(found.recordings["fibre"].to_pylist()) == {"north"}
+    assert [(signal.n_samples, signal.fibre) for signal in signals] == [(700, "north")]
+    issues = dict(zip(found.recordings["path"].to_pylist(), found.recordings["issues"].to_pylist(), strict=True))
+    assert any("north_1.h5" in issue for issue in issues[f"landing/{DAY}/north_3.h5"])
