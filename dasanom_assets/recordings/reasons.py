@@ -128,6 +128,8 @@ def uneven(times: np.ndarray) -> str:
         return NO_DATE
     if len(times) < 2:
         return "it holds one sample in time, and a rate needs two: remove it, or deliver the whole recording"
+    if unknown := int(np.isnat(times).sum()):
+        return f"the times of {unknown} of its {len(times)} samples are unknown (NaT): deliver it with all of them"
     gaps: np.ndarray = np.diff(times.astype("datetime64[ns]").astype(np.int64)) / 1e9
     usual = float(np.median(gaps))
     if usual <= 0:
