@@ -31,6 +31,8 @@ _STAMP = re.compile(
     r"\d{8}(?:[T_-]?\d{4,6}(?:[._]?\d{1,9})?)?Z?"
     r"|\d{4}-\d{2}-\d{2}(?:[T_ -]?\d{2}[-_.:h]?\d{2}(?:[-_.:m]?\d{2}(?:[._]\d{1,9})?s?)?)?Z?"
     r"|\d{4}_\d{2}_\d{2}(?:[T_]\d{2}[-_.h]\d{2}(?:[-_.m]\d{2}(?:[._]\d{1,9})?s?)?)?Z?"
+    r"|(?:19|20)\d{2}[0-3]\d{2}(?:[T_-]?\d{4,6}(?:[._]?\d{1,9})?)?Z?"  # the day of the year
+    r"|\d{2}(?:0\d|1[0-2])(?:[0-2]\d|3[01])[T_-]\d{4,6}(?:[._]?\d{1,9})?Z?"
     r"|(?:[01]\d|2[0-3])[0-5]\d[0-5]\d(?:[._]\d{1,9})?Z?"
     r"|\d{10,20}"
     r"|\d{14}"
@@ -39,7 +41,7 @@ _STAMP = re.compile(
 _COPY = re.compile(r"(?:raw|dec\d*|decim|decimated|downsampled|resampled|copy|\d+(?:\.\d+)?k?hz)", re.IGNORECASE)
 _TECHNICAL = (
     rf"(?:{_COPY.pattern}|data|hdf5|h5|tdms|das|dphi|utc|part\d*|ch(?:an|annel)?\d+"
-    r"|\(?\d+\)?|\d{1,2}h\d{2}(?:m(?:\d{2}s?)?)?|\d+(?:\.\d+)?\s?(?:m|km|ft|hz|khz|s|sps|min))"
+    r"|\(?\d+\)?|\d{1,2}h(?:\d{2}(?:m(?:\d{2}s?)?)?)?|h(?:our)?[_-]?(?:[01]\d|2[0-3])|\d+(?:\.\d+)?\s?(?:m|km|ft|hz|khz|s|sps|min))"
 )
 _BEFORE = re.compile(rf"^{_TECHNICAL}(?:[\s_.-]+|$)", re.IGNORECASE)
 _COPY_AFTER = re.compile(rf"(?:[\s_.-]+|^){_COPY.pattern}$", re.IGNORECASE)
