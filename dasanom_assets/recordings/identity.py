@@ -44,8 +44,8 @@ _TECHNICAL = (
     r"|\(?\d+\)?|\d{1,2}h(?:\d{2}(?:m(?:\d{2}s?)?)?)?|h(?:our)?[_-]?(?:[01]\d|2[0-3])|\d+(?:\.\d+)?\s?(?:m|km|ft|hz|khz|s|sps|min))"
 )
 _BEFORE = re.compile(rf"^{_TECHNICAL}(?:[\s_.-]+|$)", re.IGNORECASE)
-_COPY_AFTER = re.compile(rf"(?:[\s_.-]+|^){_COPY.pattern}$", re.IGNORECASE)
 _AFTER = re.compile(rf"(?:[\s_.-]+|^){_TECHNICAL}$", re.IGNORECASE)
+_PROCESSED = re.compile(rf"(?:[\s_.-]+|^)(?:{_COPY.pattern}|utc)$", re.IGNORECASE)
 _EDGES = " _.-"
 
 
@@ -127,7 +127,7 @@ def _name(text: str) -> str:
     if stamp := _STAMP.search(text):
         before, after = text[: stamp.start()], _STAMP.sub("", text[stamp.end() :])
         # Its last number is no counter: the time is that.
-        before = _stripped(_stripped(before, _BEFORE), _COPY_AFTER)
+        before = _stripped(_stripped(before, _BEFORE), _PROCESSED)
         return before or _stripped(_stripped(after, _BEFORE), _AFTER)
     return _stripped(_stripped(text, _BEFORE), _AFTER)
 
@@ -149,7 +149,7 @@ def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) ->
     Parameters
     ----------
     rows : sequence of dict
-        Those of the catalogue, with ``channels``.
+        Those of the catalogue, with ``channels`` and ``sha256``.
     digest : callable
         Returns that of a file, by its path; asked of few.
     """

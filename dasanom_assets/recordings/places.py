@@ -53,13 +53,6 @@ def told_places(patch: Any) -> dict[str, Any]:
     }
 
 
-def _are_numbers(numbers: np.ndarray) -> bool:
-    """Whether they are whole, and within what is left for an offset of a rule."""
-    if numbers.dtype.kind not in "iuf":
-        return False
-    return bool(((numbers >= -MOST_CHANNEL) & (numbers <= MOST_CHANNEL) & (numbers == np.rint(numbers))).all())
-
-
 def _metres(units: Any) -> float:
     """Return how many metres a unit of DASCore is; NaN where it is no length."""
     from dascore.units import convert_units
@@ -68,6 +61,13 @@ def _metres(units: Any) -> float:
         return float(convert_units(1.0, "m", units))
     except Exception:  # of several libraries
         return float("nan")
+
+
+def _are_numbers(numbers: np.ndarray) -> bool:
+    """Whether they are whole, and within what is left for an offset of a rule."""
+    if numbers.dtype.kind not in "iuf":
+        return False
+    return bool(((numbers >= -MOST_CHANNEL) & (numbers <= MOST_CHANNEL) & (numbers == np.rint(numbers))).all())
 
 
 def number_channels(rows: Sequence[dict[str, Any]], known_m: Mapping[str, float]) -> None:
