@@ -49,7 +49,8 @@ def read_probabilities(
         Where they cannot be those of the recording.
     """
     values = _numbers(content, shape[2], shape, rows_per_second, lag).reshape(-1, *shape[1:])
-    least, most = float(np.nanmin(values)), float(np.nanmax(values))
+    known = values[np.isfinite(values)]
+    least, most = float(known.min()), float(known.max())
     if least < -ROUNDING or most > 1 + ROUNDING:
         raise MisfitError(f"not probabilities, they run from {least:g} to {most:g}")
     finite = np.isfinite(values).all(axis=2)
@@ -74,9 +75,9 @@ def read_power(content: bytes, shape: tuple[int, int], rows_per_second: float) -
         Where they cannot be those of the recording.
     """
     real = _numbers(content, POWERS, shape, rows_per_second).reshape(POWERS, -1, shape[1])[0]
-    if (real < 0).any():
-        raise MisfitError(f"not power, it runs down to {float(np.nanmin(real)):g}")
     finite = np.isfinite(real)
+    if (real[finite] < 0).any():
+        raise MisfitError(f"not power, it runs down to {float(real[finite].min()):g}")
     return np.where(finite, real, np.float32(np.nan)), _remark(finite)
 
 

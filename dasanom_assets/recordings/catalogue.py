@@ -1,7 +1,7 @@
 """What is readable of a day's delivery, and what is refused with which reason."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dasanom_assets.recordings.apart import file_row_apart
 from dasanom_assets.recordings.bundle import bundle_of
 from dasanom_assets.recordings.fibres import fibres_before, fibres_table, spacings_of
-from dasanom_assets.recordings.file_checks import LIMITS, file_row
+from dasanom_assets.recordings.file_checks import LIMITS
 from dasanom_assets.recordings.identity import part_fibres
 from dasanom_assets.recordings.landing import landing_files, recordings_notes, shifted
 from dasanom_assets.recordings.listing import closed, entries, why_closed
@@ -134,7 +135,8 @@ def adjoining(store: Store, day: str, limits: LimitSettings = LIMITS) -> pa.Tabl
     start, end = _extent(day, 0)
     outside = [{**row, "sha256": None} for row in rows if row["end"] <= start or row["start"] >= end]
     known_m = spacings_of(store.read_day("fibres", day)) if store.has_day("fibres", day) else {}
-    return _table(sorted(_settled(outside, known_m)[0], key=lambda row: row["path"]))
+    settled, _ = _settled(outside, known_m, lambda path: _digest(store, path)[0])
+    return _table(sorted(settled, key=lambda row: row["path"]))
 
 
 def catalogue_files(
@@ -200,9 +202,9 @@ def _look(
                 raise RefusedError(problem)
             if beside := problems.get(path + SIDECAR):
                 raise RefusedError(f"its sidecar {PurePosixPath(path).name}{SIDECAR}: {beside}")
-            row = file_row(store, path, extent, limits, rules)
+            row = file_row_apart(store, path, extent, limits, rules)
             if day is not None:
-                _require_day(row["start"], day)
+                _require_day(row, day)
             rows.append(row)
         except Exception as error:
             reasons[path] = reason_of(error)
@@ -225,7 +227,7 @@ def _catalogue(
         if not digests[row["path"]][0]
     }
     rows = [row | {"sha256": digests[row["path"]][0]} for row in rows if row["path"] not in lost]
-    rows, copies = _settled(rows, spacings_of(before))
+    rows, copies = _settled(rows, spacings_of(before), lambda path: digests[path][0])
     copies = {path: reason for path, reason in copies.items() if path not in of_days_before}
     return Catalogue(
         _table(rows),
@@ -238,11 +240,11 @@ def _catalogue(
 
 
 def _settled(
-    rows: list[dict[str, Any]], known_m: Mapping[str, float]
+    rows: list[dict[str, Any]], known_m: Mapping[str, float], digest: Callable[[str], str]
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Decide what takes all files together; return rows by fibre and start, and why others are copies."""
     number_channels(rows, known_m)
-    part_fibres(rows)
+    part_fibres(rows, digest)
     copies = part_spacings(rows, known_m)
     rows = [row for row in rows if row["path"] not in copies]
     rows.sort(key=lambda row: (row["fibre"], row["start"], row["path"]))
@@ -322,9 +324,13 @@ def _short(path: str) -> str:
     return PurePosixPath(path).name.encode()[:QUARANTINE_NAME_BYTES].decode(errors="ignore")
 
 
-def _require_day(start_ns: int, day: str) -> None:
-    start_day = str(np.datetime64(start_ns, "ns").astype("datetime64[D]"))
-    if start_day != day:
+def _require_day(row: dict[str, Any], day: str) -> None:
+    # Times are rounded, in 64 bits of seconds to 240 ns: a sample of midnight may seem to lie before it.
+    half_a_sample = round(0.5e9 / row["sampling_rate_hz"])
+    start_day, rounded_day = (
+        str(np.datetime64(row["start"] + late, "ns").astype("datetime64[D]")) for late in (0, half_a_sample)
+    )
+    if day not in (start_day, rounded_day):
         raise RefusedError(f"it starts on {start_day}, but lies in the folder of {day}: move it, or set the clock")
 
 

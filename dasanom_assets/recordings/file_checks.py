@@ -10,7 +10,6 @@ import numpy as np
 from dascore.exceptions import UnknownFiberFormatError
 from dascore.utils.hdf5 import H5Reader
 
-from dasanom_assets.recordings.bundle import samples
 from dasanom_assets.recordings.identity import identify
 from dasanom_assets.recordings.limits import require_room, require_within
 from dasanom_assets.recordings.measured import MOST, NOT_NUMBERS, TOO_LARGE, no_sound, rate_of_step, rate_of_times
@@ -18,7 +17,7 @@ from dasanom_assets.recordings.patches import time_first
 from dasanom_assets.recordings.places import told_places
 from dasanom_assets.recordings.reasons import HEAD_BYTES, NO_DATE, RefusedError, foreign, misnamed, uneven
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
-from dasanom_assets.recordings.signal import stored_sidecar
+from dasanom_assets.recordings.signal import BundleSamples, stored_sidecar
 from dasanom_assets.recordings.site_rules import Site, in_utc
 from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.store import Store
@@ -82,6 +81,8 @@ def file_row(
         units = None if patch.attrs.data_units is None else str(patch.attrs.data_units)
         if reason := no_sound(units, dict(patch.attrs)):
             raise RefusedError(reason)
+    if not len(patches):
+        raise RefusedError("it holds no samples: deliver it again")
     if len(patches) != 1:
         raise RefusedError(f"{len(patches)} separate pieces in one file; split it into one file each")
     patch = patches[0]
@@ -99,7 +100,7 @@ def file_row(
         raise RefusedError(NO_DATE)
     require_within(limits, start_ns, n_samples, rate, n_channels)
     issues = []
-    if note := _not_finite(patch.data):
+    if note := _not_finite(patch.data, n_samples, n_channels):
         issues.append(note)
     end_ns = start_ns + round(n_samples * 1e9 / rate)
     _require_extent(start_ns, end_ns, extent)
@@ -151,7 +152,7 @@ def _bundle_row(
     store: Store, path: str, extent: tuple[int, int] | None, limits: LimitSettings, rules: Sequence[Site]
 ) -> dict[str, Any]:
     if not store.exists(path + SIDECAR):
-        raise BundleError(f"there is no sidecar {PurePosixPath(path).name}{SIDECAR} beside it")
+        raise BundleError(f"there is no sidecar {PurePosixPath(path).name}{SIDECAR} beside it: deliver it")
     sidecar = stored_sidecar(store, path)
     if reason := no_sound(sidecar.units, sidecar.extra):
         raise RefusedError(reason)
@@ -165,9 +166,10 @@ def _bundle_row(
     end_ns = start_ns + round(sidecar.n_samples * 1e9 / sidecar.sampling_rate_hz)
     _require_extent(start_ns, end_ns, extent)
     if sidecar.dtype.kind == "f":
-        with store.local(path, path + SIDECAR) as local:
-            if note := _not_finite(samples(local, sidecar)):
-                issues.append(note)
+        # Not mapped: a file that is cut meanwhile would end the process.
+        samples = BundleSamples(store, path, sidecar.dtype, len(sidecar.channels))
+        if note := _not_finite(samples, sidecar.n_samples, len(sidecar.channels)):
+            issues.append(note)
     return {
         "fibre": fibre,
         "path": path,
@@ -200,18 +202,18 @@ def _ns(time: np.datetime64) -> int:
     return int(time.astype("datetime64[ns]").astype(np.int64))
 
 
-def _not_finite(data: np.ndarray) -> str | None:
+def _not_finite(data: "np.ndarray | BundleSamples", n_samples: int, n_channels: int) -> str | None:
     """Say how many samples are not finite, or beyond what can be a sample; None where all are numbers."""
-    rows = max(1, BLOCK_VALUES // data.shape[1])
+    rows = max(1, BLOCK_VALUES // n_channels)
     none, large = 0, 0
-    for row in range(0, len(data), rows):
-        block = data[row : row + rows]
-        none += int((~np.isfinite(block)).sum())
-        large += int((np.abs(block) > MOST).sum()) if block.dtype.kind == "f" else 0
-    infinite = large and int(sum(np.isinf(data[row : row + rows]).sum() for row in range(0, len(data), rows)))
+    for row in range(0, n_samples, rows):
+        block = data[row : min(row + rows, n_samples)]
+        finite = np.isfinite(block)
+        none += int((~finite).sum())
+        large += int((finite & (np.abs(block) > MOST)).sum()) if block.dtype.kind == "f" else 0
     notes = [f"{none} {NOT_NUMBERS}"] if none else []
-    if large > infinite:
-        notes.append(f"{large - infinite} {TOO_LARGE}, fill values or an overflow, and not used")
+    if large:
+        notes.append(f"{large} {TOO_LARGE}, fill values or an overflow, and not used")
     return "; ".join(notes) or None
 
 

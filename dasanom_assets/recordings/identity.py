@@ -22,11 +22,17 @@ NAMELESS = "fibre"
 SAME_TIME = 0.5
 """Share of the shorter of two files that must be at the time of the other, for them to be of two fibres."""
 
+MOST_FILES = 0.5
+"""Share of files that must be at the time of another one, for their counters to be those of lines: where few are,
+a clock was set back."""
+
 _STAMP = re.compile(
     r"(?<![0-9A-Za-z])(?:"
     r"\d{8}(?:[T_-]?\d{4,6}(?:[._]?\d{1,9})?)?Z?"
     r"|\d{4}-\d{2}-\d{2}(?:[T_ -]?\d{2}[-_.:h]?\d{2}(?:[-_.:m]?\d{2}(?:[._]\d{1,9})?s?)?)?Z?"
     r"|\d{4}_\d{2}_\d{2}(?:[T_]\d{2}[-_.h]\d{2}(?:[-_.m]\d{2}(?:[._]\d{1,9})?s?)?)?Z?"
+    r"|(?:19|20)\d{2}[0-3]\d{2}(?:[T_-]?\d{4,6}(?:[._]?\d{1,9})?)?Z?"  # the day of the year
+    r"|\d{2}(?:0\d|1[0-2])(?:[0-2]\d|3[01])[T_-]\d{4,6}(?:[._]?\d{1,9})?Z?"
     r"|(?:[01]\d|2[0-3])[0-5]\d[0-5]\d(?:[._]\d{1,9})?Z?"
     r"|\d{10,20}"
     r"|\d{14}"
@@ -35,10 +41,11 @@ _STAMP = re.compile(
 _COPY = re.compile(r"(?:raw|dec\d*|decim|decimated|downsampled|resampled|copy|\d+(?:\.\d+)?k?hz)", re.IGNORECASE)
 _TECHNICAL = (
     rf"(?:{_COPY.pattern}|data|hdf5|h5|tdms|das|dphi|utc|part\d*|ch(?:an|annel)?\d+"
-    r"|\(?\d+\)?|\d{1,2}h\d{2}(?:m(?:\d{2}s?)?)?|\d+(?:\.\d+)?\s?(?:m|km|ft|hz|khz|s|sps|min))"
+    r"|\(?\d+\)?|\d{1,2}h(?:\d{2}(?:m(?:\d{2}s?)?)?)?|h(?:our)?[_-]?(?:[01]\d|2[0-3])|\d+(?:\.\d+)?\s?(?:m|km|ft|hz|khz|s|sps|min))"
 )
 _BEFORE = re.compile(rf"^{_TECHNICAL}(?:[\s_.-]+|$)", re.IGNORECASE)
 _AFTER = re.compile(rf"(?:[\s_.-]+|^){_TECHNICAL}$", re.IGNORECASE)
+_PROCESSED = re.compile(rf"(?:[\s_.-]+|^)(?:{_COPY.pattern}|utc)$", re.IGNORECASE)
 _EDGES = " _.-"
 
 
@@ -119,7 +126,8 @@ def _name(text: str) -> str:
     text = composed(text)
     if stamp := _STAMP.search(text):
         before, after = text[: stamp.start()], _STAMP.sub("", text[stamp.end() :])
-        before = _stripped(before, _BEFORE).strip(_EDGES)  # its last number is no counter: the time is that
+        # Its last number is no counter: the time is that.
+        before = _stripped(_stripped(before, _BEFORE), _PROCESSED)
         return before or _stripped(_stripped(after, _BEFORE), _AFTER)
     return _stripped(_stripped(text, _BEFORE), _AFTER)
 
@@ -131,7 +139,7 @@ def _stripped(text: str, what: re.Pattern[str]) -> str:
     return text
 
 
-def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
+def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) -> None:
     """Keep apart files that have one name of a fibre by chance, and say so in ``issues``.
 
     Files of exactly the same channels, time and rate, and yet of other content, cannot be one signal. Where
@@ -142,20 +150,22 @@ def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
     ----------
     rows : sequence of dict
         Those of the catalogue, with ``channels`` and ``sha256``.
+    digest : callable
+        Returns that of a file, by its path; asked of few.
     """
-    tellers: tuple[tuple[str, Callable[[str], str]], ...] = (
-        ("folder", folder_name),
-        ("name", file_name),
-        ("name", _whole_name),
+    tellers: tuple[tuple[str, Callable[[str], str], float], ...] = (
+        ("folder", folder_name, 0),
+        ("name", file_name, 0),
+        ("name", _whole_name, MOST_FILES),
     )
-    for what, teller in tellers:
+    for what, teller, share in tellers:
         groups = defaultdict(list)
         for row in rows:
             if not row["fibre_from"].startswith(("rule", "the sidecar")):
                 groups[row["fibre"]].append(row)
         for fibre, of_fibre in groups.items():
             told = {row["path"]: teller(below_day(row["path"])) for row in of_fibre}
-            if len(set(told.values())) < 2 or not _contradict(of_fibre, told):
+            if len(set(told.values())) < 2 or not _contradict(of_fibre, told, digest, share):
                 continue
             for row in of_fibre:
                 if (name := told[row["path"]]) and name != fibre:
@@ -175,8 +185,11 @@ def _whole_name(below: str) -> str:
     return "_".join(word for word in re.split(r"[\s_]+", stem) if not _COPY.fullmatch(word))
 
 
-def _contradict(rows: Sequence[dict[str, Any]], told: Mapping[str, str]) -> bool:
-    """Whether two files that are told apart have the same channels at the same time and rate."""
+def _contradict(
+    rows: Sequence[dict[str, Any]], told: Mapping[str, str], digest: Callable[[str], str], share: float
+) -> bool:
+    """Whether more than a share of files have the channels, time and rate of one that is told apart from them."""
+    found: set[str] = set()
     live: dict[bytes, list[dict[str, Any]]] = defaultdict(list)  # by channels
     for row in sorted(rows, key=lambda row: row["start"]):
         same = np.unique(row["channels"]).tobytes()
@@ -187,8 +200,10 @@ def _contradict(rows: Sequence[dict[str, Any]], told: Mapping[str, str]) -> bool
                 told[row["path"]] != told[other["path"]]
                 and min(row["end"], other["end"]) - row["start"] > SAME_TIME * shorter
                 and abs(row["sampling_rate_hz"] / other["sampling_rate_hz"] - 1) < 0.01
-                and row["sha256"] != other["sha256"]
+                and digest(row["path"]) != digest(other["path"])
             ):
-                return True
+                found |= {row["path"], other["path"]}
+                if len(found) > share * len(rows):
+                    return True
         live[same].append(row)
     return False

@@ -10,7 +10,7 @@ import pyarrow as pa
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.recordings.listing import closed
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
-from dasanom_assets.recordings.signal import Stretch
+from dasanom_assets.recordings.signal import ChangedError, Stretch
 from dasanom_assets.tables.store import Store
 
 Made = TypeVar("Made")
@@ -56,7 +56,7 @@ def recorded_hours(recordings: pa.Table, day: str) -> float:
 def while_there(
     store: Store, recordings: pa.Table, compute: Callable[[pa.Table], Made], warn: Callable[[str], object]
 ) -> Made:
-    """Return what `compute` makes of recordings; where some are lost meanwhile, of the others.
+    """Return what `compute` makes of recordings; where some are lost or changed meanwhile, of the others.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def while_there(
     recordings : pyarrow.Table
         Rows of `recordings`.
     compute : callable
-        Called again, from the beginning, without the rows that were lost.
+        Called again, from the beginning, without those rows.
     warn : callable
         Told of each of them.
 
@@ -76,8 +76,10 @@ def while_there(
     while True:
         try:
             return compute(recordings)
-        except (OSError, BundleError):
+        except (OSError, BundleError, ChangedError) as error:
             lost = {path: why for path in recordings["path"].to_pylist() if (why := _lost(store, path))}
+            if not lost and isinstance(error, ChangedError):
+                lost = {error.path: error.reason}
             if not lost:
                 raise
             for path, why in lost.items():

@@ -76,15 +76,12 @@ def resolve(rows: Sequence[dict[str, Any]]) -> tuple[list[Part], dict[str, list[
     for fibre in sorted({row["fibre"] for row in rows}):
         finer: list[_Class] = []
         for of_class in _rate_classes([row for row in rows if row["fibre"] == fibre]):
-            live: list[_File] = []
-            for file in of_class.files:
-                live = [other for other in live if other.end > file.start]
-                before = [*(other for done in finer for other in done.near(file)), *live]
+            for number, file in enumerate(of_class.files):
+                before = [*(other for done in finer for other in done.near(file)), *of_class.near(file, number)]
                 found, covering = _free(file, [other for other in before if file.meets(other)])
                 parts += found
                 if covering:
                     overlaps[file.row["path"]] = covering
-                live.append(file)
             finer.append(of_class)
     parts.sort(key=lambda part: (part.row["fibre"], part.start_ns, part.row["path"], part.columns[0]))
     return parts, overlaps
@@ -113,12 +110,21 @@ class _Class:
 
     def __init__(self, files: list[_File]) -> None:
         self.files = sorted(files, key=lambda file: (file.start, file.row["path"]))
-        self._starts = np.array([file.start for file in self.files])
-        self._longest = max(file.end - file.start for file in self.files)
+        self._starts, self._ends, self._lowest, self._highest = np.array(
+            [(file.start, file.end, file.lowest, file.highest) for file in self.files]
+        ).T
+        self._longest = int((self._ends - self._starts).max())
 
-    def near(self, file: _File) -> list[_File]:
+    def near(self, file: _File, before: int | None = None) -> list[_File]:
+        """Return the files, of the first `before`, at the time and between the channels of one.
+
+        Where each channel is a file of its own, thousands are at one time.
+        """
         first, last = np.searchsorted(self._starts, [file.start - self._longest, file.end])
-        return self.files[first:last]
+        there = slice(first, last if before is None else min(last, before))
+        near = (self._ends[there] > file.start) & (self._lowest[there] <= file.highest)
+        near &= self._highest[there] >= file.lowest
+        return [self.files[i] for i in first + np.flatnonzero(near)]
 
 
 def _rate_classes(rows: list[dict[str, Any]]) -> Iterator[_Class]:

@@ -9,6 +9,8 @@ import numpy as np
 
 METRES = {"m": 1.0, "km": 1000.0, "ft": 0.3048}
 """In a unit of distance."""
+MOST_CHANNEL = 10**9
+"""Numbers of channels beyond it are fill values."""
 SAME_SPACING = 0.005
 """Share by which the spacings of two files may differ, to be the same."""
 UNEVEN = 0.25
@@ -31,7 +33,7 @@ def told_places(patch: Any) -> dict[str, Any]:
     channels = None
     if "channel" in patch.coords.coord_map:
         numbers = np.asarray(patch.coords.get_array("channel"))
-        if numbers.shape == (n,) and np.isfinite(numbers).all():
+        if numbers.shape == (n,) and _are_numbers(numbers):
             channels = numbers.astype(np.int32)
     if "distance" not in patch.coords.coord_map:
         channels = np.arange(n, dtype=np.int32) if channels is None else channels
@@ -59,6 +61,13 @@ def _metres(units: Any) -> float:
         return float(convert_units(1.0, "m", units))
     except Exception:  # of several libraries
         return float("nan")
+
+
+def _are_numbers(numbers: np.ndarray) -> bool:
+    """Whether they are whole, and within what is left for an offset of a rule."""
+    if numbers.dtype.kind not in "iuf":
+        return False
+    return bool(((numbers >= -MOST_CHANNEL) & (numbers <= MOST_CHANNEL) & (numbers == np.rint(numbers))).all())
 
 
 def number_channels(rows: Sequence[dict[str, Any]], known_m: Mapping[str, float]) -> None:
@@ -153,7 +162,7 @@ def _number(row: dict[str, Any], common: float | None, whence: str) -> None:
 
 def _multiples(distance: np.ndarray, spacing: float) -> np.ndarray | None:
     """Return distances as multiples of a spacing; None where they are no numbers of channels."""
-    if not np.isfinite(distance).all() or np.abs(distance / spacing).max() >= np.iinfo(np.int32).max:
+    if not np.isfinite(distance).all() or np.abs(distance / spacing).max() > MOST_CHANNEL:
         return None
     least = distance.min()
     multiples = np.rint(least / spacing) + np.rint((distance - least) / spacing)

@@ -49,7 +49,9 @@ class RefusedError(ValueError):
 
 def reason_of(error: Exception) -> str:
     """Return why a file cannot be used, in words, from what was raised at it."""
-    if isinstance(error, BundleError | RefusedError | LimitError):
+    if isinstance(error, BundleError):
+        return _cut(str(error))  # it may quote a sidecar of any length
+    if isinstance(error, RefusedError | LimitError):
         return str(error)
     if isinstance(error, MissingOptionalDependencyError):
         package = next((name for name in READERS if name in str(error)), "")
@@ -126,6 +128,8 @@ def uneven(times: np.ndarray) -> str:
         return NO_DATE
     if len(times) < 2:
         return "it holds one sample in time, and a rate needs two: remove it, or deliver the whole recording"
+    if unknown := int(np.isnat(times).sum()):
+        return f"the times of {unknown} of its {len(times)} samples are unknown (NaT): deliver it with all of them"
     gaps: np.ndarray = np.diff(times.astype("datetime64[ns]").astype(np.int64)) / 1e9
     usual = float(np.median(gaps))
     if usual <= 0:
@@ -147,5 +151,8 @@ NO_DATE = "it tells no absolute time, its times count from 0: deliver it with th
 
 
 def _told(error: Any) -> str:
-    words = " ".join(str(error).split())
+    return _cut(" ".join(str(error).split()))
+
+
+def _cut(words: str) -> str:
     return words if len(words) <= MOST_WORDS else words[:MOST_WORDS] + "…"

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dasanom_assets.recordings.places import MOST_CHANNEL
+
 SIDECAR = ".info"
 """Ending of a sidecar, after the name of its `.bin` file."""
 DTYPES = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}
@@ -16,12 +18,15 @@ DEFAULT_RATE_HZ = 2000.0
 _STAMP = re.compile(r"(\d{8}T\d{6})")
 LARGEST_BYTES = 1 << 24
 """A larger sidecar is none."""
+LONGEST_NAME = 200
+"""Of a fibre or a unit, characters."""
+MEND = "mend it in the sidecar"
 LATEST_NS = int(9.2e18)
 """Times are counted in ns since 1970, in 64 bits: so far in either direction, and a little for the length."""
 _MIDNIGHT = re.compile(r"^(\d{4}-\d{2}-\d{2}|\d{8})[T ]24(?::?00){0,2}(?:[.,]0+)?(?=$|[Zz+-])")
 _LEAP_SECOND = re.compile(r"[T ]\d{2}:?\d{2}:?60")
 _BELOW_MICROSECONDS = re.compile(r"[.,]\d{6}(\d{1,3})")
-_LINE = re.compile(r"^\s*([A-Za-z_]\w*)\s*[:=]\s*(.*?)\s*,?\s*$")
+_LINE = re.compile(r"([A-Za-z_]\w*)\s*[:=](.*)")
 
 
 class BundleError(ValueError):
@@ -108,10 +113,10 @@ def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
     path = Path(path)
     sidecar = path.with_name(path.name + SIDECAR)
     if not sidecar.is_file():
-        raise BundleError(f"there is no sidecar {sidecar.name} beside it")
+        raise BundleError(f"there is no sidecar {sidecar.name} beside it: deliver it")
     size = path.stat().st_size if size is None else size
     if size == 0:
-        raise BundleError("the file is empty")
+        raise BundleError("the file is empty: deliver it again")
     keys = _parse(sidecar)
     assumed: list[str] = []
 
@@ -128,7 +133,7 @@ def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
     )
     sample_format = str(take("sample_format", "int16", "sample format int16 assumed"))
     if sample_format not in DTYPES:
-        raise BundleError(f"unknown sample_format {sample_format!r}; known: {', '.join(DTYPES)}")
+        raise BundleError(f"unknown sample_format {_quoted(sample_format)}; known: {', '.join(DTYPES)}; {MEND}")
     dtype = np.dtype(DTYPES[sample_format])
     channels = _channels(
         take("selected_channel_zones", []), take("number_of_channels_in_one_sample"), size // dtype.itemsize
@@ -146,6 +151,9 @@ def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
         )
     )
     units = take("units")
+    for key, value in (("fibre", fibre), ("units", units)):
+        if len(str(value)) > LONGEST_NAME:
+            raise BundleError(f"{key} has more than {LONGEST_NAME} characters: {MEND}")
     if len(each := np.unique(channels)) < len(channels):
         assumed.append(f"zones overlap; each of their {len(each)} channels counts once")
         if size % (dtype.itemsize * len(channels)) and not size % (dtype.itemsize * len(each)):
@@ -154,7 +162,8 @@ def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
     if size % row:
         raise BundleError(
             f"truncated delivery: {size} bytes are not a multiple of {row} "
-            f"({len(channels)} channels of {sample_format}); {size % row} bytes are left over"
+            f"({len(channels)} channels of {sample_format}); {size % row} bytes are left over; deliver it again, "
+            "or mend its sidecar"
         )
     return Sidecar(
         None if fibre is None else str(fibre), channels, rate, dtype, start_ns, size // row, spacing, gauge, first,
@@ -168,24 +177,34 @@ def _parse(sidecar: Path) -> dict[str, Any]:
     try:
         text = sidecar.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BundleError(f"the sidecar {sidecar.name} is not UTF-8 text") from error
+        raise BundleError(f"the sidecar {sidecar.name} is not UTF-8 text: save it as such") from error
     try:
         keys = json.loads(text)
     except json.JSONDecodeError:
         keys = {}
         for line in text.splitlines():
-            if not line.strip() or line.lstrip().startswith("#"):
+            line = line.strip()
+            if not line or line.startswith("#"):
                 continue
-            match = _LINE.match(line)
+            match = _LINE.fullmatch(line)
             if match is None:
-                raise BundleError(f"the sidecar {sidecar.name} is neither JSON nor lines of key: value") from None
+                raise BundleError(
+                    f"the sidecar {sidecar.name} is neither JSON nor lines of key: value; {MEND}"
+                ) from None
+            value = match[2].removesuffix(",").strip()
             try:
-                keys[match[1]] = json.loads(match[2])
+                keys[match[1]] = json.loads(value)
             except json.JSONDecodeError:
-                keys[match[1]] = match[2].strip("\"'")
+                keys[match[1]] = value.strip("\"'")
     if not isinstance(keys, dict) or not keys:
-        raise BundleError(f"the sidecar {sidecar.name} holds no keys")
+        raise BundleError(f"the sidecar {sidecar.name} holds no keys: deliver it again")
     return keys
+
+
+def _quoted(value: Any) -> str:
+    """Return a value of a sidecar as it is told: it may be of any length."""
+    words = repr(value)
+    return words if len(words) <= LONGEST_NAME else words[:LONGEST_NAME] + "…"
 
 
 def _number(key: str, value: Any) -> float:
@@ -194,21 +213,21 @@ def _number(key: str, value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not np.isfinite(number):
-        raise BundleError(f"{key} {value!r} is not a number")
+        raise BundleError(f"{key} {_quoted(value)} is not a number: {MEND}")
     return number
 
 
 def _positive(key: str, value: Any) -> float:
     number = _number(key, value)
     if number <= 0:
-        raise BundleError(f"{key} {value!r} is not a positive number")
+        raise BundleError(f"{key} {_quoted(value)} is not a positive number: {MEND}")
     return number
 
 
 def _integer(value: Any, what: str) -> int:
     number = _number(what, value)
     if not number.is_integer():
-        raise BundleError(f"{what} {value!r} is not a whole number")
+        raise BundleError(f"{what} {_quoted(value)} is not a whole number: {MEND}")
     return int(number)
 
 
@@ -221,26 +240,28 @@ def _channels(zones: Any, count: Any, most: int) -> np.ndarray:
         try:
             zones = json.loads(zones or "[]")
         except json.JSONDecodeError as error:
-            raise BundleError(f"selected_channel_zones {zones!r} is not a list") from error
+            raise BundleError(f"selected_channel_zones {_quoted(zones)} is not a list: {MEND}") from error
     if not isinstance(zones, list):
-        raise BundleError(f"selected_channel_zones {zones!r} is not a list")
+        raise BundleError(f"selected_channel_zones {_quoted(zones)} is not a list: {MEND}")
     if len(zones) == 2 and not any(isinstance(zone, list) for zone in zones):
         zones = [zones]
     total = None if count is None else _integer(count, "number_of_channels_in_one_sample")
     if not zones:
         if total is None or total < 1:
-            raise BundleError("neither selected_channel_zones nor number_of_channels_in_one_sample says how many")
+            raise BundleError(
+                "neither selected_channel_zones nor number_of_channels_in_one_sample says how many: add one"
+            )
         _require_room(total, most)
         return np.arange(total, dtype=np.int32)
     ends = []
     for zone in zones:
         if not isinstance(zone, list) or len(zone) != 2:
-            raise BundleError(f"zone {zone!r} is not [first, last]")
+            raise BundleError(f"zone {_quoted(zone)} is not [first, last]: {MEND}")
         first, last = (_integer(end, "zone end") for end in zone)
         if last < first:
-            raise BundleError(f"zone [{first}, {last}] ends before it begins")
-        if first < 0 or last > np.iinfo(np.int32).max:
-            raise BundleError(f"zone [{first}, {last}] is not one of channel numbers")
+            raise BundleError(f"zone [{first}, {last}] ends before it begins: {MEND}")
+        if first < 0 or last > MOST_CHANNEL:
+            raise BundleError(f"zone [{first}, {last}] is not one of channel numbers: {MEND}")
         ends.append((first, last))
     _require_room(sum(last - first + 1 for first, last in ends), most)
     channels = np.concatenate([np.arange(first, last + 1, dtype=np.int32) for first, last in ends])
@@ -248,14 +269,17 @@ def _channels(zones: Any, count: Any, most: int) -> np.ndarray:
     if total == len(each):  # samples hold each channel of overlapping zones once, or zones do not overlap
         return channels if len(each) == len(channels) else each
     if total is not None and total != len(channels):
-        raise BundleError(f"zones {zones} hold {len(channels)} channels, but the sidecar counts {total}")
+        raise BundleError(
+            f"zones {_quoted(zones)} hold {len(channels)} channels, but the sidecar counts {total}: {MEND}"
+        )
     return channels
 
 
 def _require_room(n_channels: int, most: int) -> None:
     if n_channels > most:
         raise BundleError(
-            f"truncated delivery: {n_channels} channels a sample, but the file has room for {most} values in all"
+            f"truncated delivery: {n_channels} channels a sample, but the file has room for {most} values in all; "
+            "deliver it again, or mend its sidecar"
         )
 
 
@@ -265,24 +289,26 @@ def _start(value: Any, name: str) -> tuple[int, bool]:
         text, midnight = _MIDNIGHT.subn(r"\1 00:00:00", str(value).strip())
         if _LEAP_SECOND.search(text):
             raise BundleError(
-                f"start_time {value!r} is a leap second, which is not counted here: give the next one"
+                f"start_time {_quoted(value)} is a leap second, which is not counted here: give the next one"
             )
         try:
             moment = datetime.fromisoformat(text) + timedelta(days=midnight)
         except (ValueError, OverflowError) as error:
-            raise BundleError(f"start_time {value!r} is not ISO 8601, as 2026-01-05T10:00:00Z is") from error
+            raise BundleError(
+                f"start_time {_quoted(value)} is not ISO 8601, as 2026-01-05T10:00:00Z is: {MEND}"
+            ) from error
         if moment.tzinfo is None:
-            raise BundleError(f"start_time {value!r} has no time zone")
+            raise BundleError(f"start_time {_quoted(value)} has no time zone: end it with Z where it is UTC")
         # Python's clock ends at microseconds.
         below = _BELOW_MICROSECONDS.search(text)
         return _ns(moment) + (int(below[1].ljust(3, "0")) if below else 0), False
     match = _STAMP.search(name)
     if match is None:
-        raise BundleError("no start: neither start_time in the sidecar nor YYYYMMDDTHHMMSS in the name")
+        raise BundleError("no start: neither start_time in the sidecar nor YYYYMMDDTHHMMSS in the name: add one")
     try:
         moment = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError as error:
-        raise BundleError(f"{match[1]} in the name is not a time") from error
+        raise BundleError(f"{match[1]} in the name is not a time: rename it") from error
     return _ns(moment), True
 
 

@@ -15,11 +15,32 @@ import pyarrow as pa
 from dasanom_assets.recordings.measured import MOST, SAME_RATE, in_base_units, rounding_ns
 from dasanom_assets.recordings.overlaps import resolve
 from dasanom_assets.recordings.places import parsed
+from dasanom_assets.recordings.reasons import reason_of
 from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
 from dasanom_assets.tables.store import Store
 
 OPEN_FILES = 4
 """Files that all stretches of a day hold open together: a block at a border needs two, and two threads read."""
+
+
+class ChangedError(Exception):
+    """A recording that is no longer what the catalogue found.
+
+    Attributes
+    ----------
+    path, reason : str
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    @classmethod
+    def of(cls, error: Exception, store: Store, path: str) -> Exception:
+        """Return what to raise at an error of a file: that of a network, or of memory, is no fault of the file."""
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and not store.is_local):
+            return error
+        return cls(path, reason_of(error))
 
 
 @dataclass(frozen=True)
@@ -113,7 +134,10 @@ class _Files:
             if path not in self.opened:
                 while len(self.opened) >= OPEN_FILES:
                     self.opened.popitem(last=False)
-                self.opened[path] = open_recording(self.store, path)
+                try:
+                    self.opened[path] = open_recording(self.store, path)
+                except Exception as error:  # of a foreign reader, at what was one of its files
+                    raise ChangedError.of(error, self.store, path) from error
             self.opened.move_to_end(path)
             return self.opened[path]
 
@@ -196,12 +220,23 @@ class Stretch:
             piece = self.pieces[index]
             end = min(last, piece.first + piece.n_samples)
             shift = piece.skip - piece.first
-            samples = self.files[piece.path].samples[first + shift : end + shift]
-            parts.append(_samples_only(samples if piece.columns is None else samples[:, piece.columns]))
+            samples = self.files[piece.path].samples
+            parts.append(_samples_only(self._of_piece(samples, piece, first + shift, end + shift)))
             first, index = end, index + 1
         if not parts:
             return np.empty((0, len(self.channels)), self.dtype)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _of_piece(self, samples: "np.ndarray | BundleSamples", piece: Piece, first: int, last: int) -> np.ndarray:
+        """Return samples of a file; raises `ChangedError` where it does not have them any more."""
+        try:
+            x = samples[first:last]
+            x = x if piece.columns is None else x[:, piece.columns]
+        except (OSError, ValueError, IndexError) as error:
+            raise ChangedError.of(error, self.files.store, piece.path) from error
+        if x.shape != (last - first, len(self.channels)):
+            raise ChangedError(piece.path, "it was written again while it was read: leave deliveries as they are")
+        return x
 
 
 def _samples_only(x: np.ndarray) -> np.ndarray:

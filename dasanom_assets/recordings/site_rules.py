@@ -2,6 +2,7 @@
 
 import fnmatch
 import hashlib
+import os
 import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,13 @@ class Site(BaseModel):
     time_zone: str = Field("UTC", description="of times in the names of bundles")
     unit: str | None = Field(None, description="of the samples")
 
+    @field_validator("fibre")
+    @classmethod
+    def _named(cls, name: str) -> str:
+        if not composed(name):
+            raise ValueError("is blank; give the fibre a name")
+        return name
+
     @field_validator("time_zone")
     @classmethod
     def _known(cls, name: str) -> str:
@@ -80,12 +88,13 @@ def read_sites(store: Store) -> tuple[Site, ...]:
     Raises
     ------
     SitesError
-        Where it is no TOML, or a rule has a key or a value that cannot be.
+        Where it cannot be read, is no TOML, or a rule has a key or a value that cannot be.
     """
-    if not store.exists(SITES):
+    text = _text(store)
+    if text is None:
         return ()
     try:
-        content = tomllib.loads(store.read_bytes(SITES).decode())
+        content = tomllib.loads(text.decode("utf-8-sig"))
     except ValueError as error:
         raise SitesError(f"{SITES} in the data root is not TOML: {error}") from error
     if unknown := sorted(set(content) - {"site"}):
@@ -104,8 +113,25 @@ def read_sites(store: Store) -> tuple[Site, ...]:
 
 
 def sites_digest(store: Store) -> str:
-    """Return a digest of `sites.toml`, and in words that there is none."""
-    return hashlib.sha256(store.read_bytes(SITES)).hexdigest()[:12] if store.exists(SITES) else "that of no file"
+    """Return a digest of `sites.toml`, and in words that there is none, or that it cannot be read."""
+    try:
+        text = _text(store)
+    except SitesError:
+        return "that of no readable file"
+    return "that of no file" if text is None else hashlib.sha256(text).hexdigest()[:12]
+
+
+def _text(store: Store) -> bytes | None:
+    """Return what `sites.toml` holds, None where it is missing; raises `SitesError`."""
+    full = store.full(SITES)
+    if store.is_local and os.path.lexists(full) and not os.path.isfile(full):  # a pipe would never end
+        raise SitesError(f"{SITES} in the data root is no file, or a link to none: replace or remove it")
+    if not store.exists(SITES):
+        return None
+    try:
+        return store.read_bytes(SITES)
+    except OSError as error:
+        raise SitesError(f"{SITES} in the data root cannot be read: {error.strerror or error}") from error
 
 
 def rule_for(

@@ -190,9 +190,10 @@ def test_rows_of_another_number_of_channels_are_told_from_rows_that_are_missing(
     assert "it has 20 rows of 3 channels" in notes["left_out"][0]
 
 
-def test_what_is_not_finite_is_left_out_and_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_left_out_and_told(tmp_path: Path, value: float) -> None:
     prob, power = probabilities(20), powers(20)
-    prob[3, 1, 2], power[0, 8, 0] = np.nan, np.inf
+    prob[3, 1, 2], power[0, 8, 0] = value, value
     store = deliver(tmp_path, prob=prob, power=power)
     table, notes = contractor_scores(store, recordings(store), SETTINGS)
     assert [note.partition(": ")[2] for note in notes["left_out"]] == [

@@ -146,6 +146,18 @@ def test_a_file_in_the_wrong_folder_is_refused_and_one_past_midnight_belongs_to_
     assert past_midnight(tomorrow.recordings, "2026-01-06") == []
 
 
+def test_a_start_at_midnight_but_for_rounding_is_of_either_day(tmp_path: Path) -> None:
+    start = f"{DAY}T23:59:59.9999998Z"
+    for day in (DAY, "2026-01-06"):
+        path = deliver(tmp_path, day, "north", start_time=start)
+        found = catalogue_day(Store(str(tmp_path)), day)
+        assert (path in found.recordings["path"].to_pylist(), found.refused) == (True, [])
+        shutil.rmtree(tmp_path / "landing" / day)
+    deliver(tmp_path, "2026-01-06", "north", start_time=f"{DAY}T23:59:59.999Z")
+    (refusal,) = catalogue_day(Store(str(tmp_path)), "2026-01-06").refused
+    assert f"it starts on {DAY}" in refusal.reason
+
+
 def hdf5(path: Path, start: str, seconds: float) -> None:
     time = np.datetime64(start, "ns") + np.arange(int(seconds * 100)) * np.timedelta64(10_000_000, "ns")
     coords = {"time": time, "distance": np.arange(4) * 2.0}

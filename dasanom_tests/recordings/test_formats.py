@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import dascore as dc
+import h5py
 import numpy as np
 import pytest
 
 from dasanom_assets.recordings.catalogue import catalogue_day
+from dasanom_assets.recordings.reasons import uneven
 from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.tables.store import Store
 from dasanom_tests.recordings.test_bundle import numbers, write
@@ -132,3 +134,16 @@ def test_the_end_of_a_day_may_be_written_as_24_hours(folder: Path, tmp_path: Pat
     found = catalogue_day(Store(str(tmp_path)), DAY)
     assert found.refused == []
     assert {str(row["start"]) for row in found.recordings.to_pylist()} == {"2026-01-05 00:00:00+00:00"}
+
+
+def test_a_file_of_hdf5_without_a_recording_holds_no_samples(folder: Path, tmp_path: Path) -> None:
+    with h5py.File(folder / "north.h5", "w") as file:
+        file.create_group("waveforms")
+    (refusal,) = catalogue_day(Store(str(tmp_path)), DAY).refused
+    assert refusal.reason == "it holds no samples: deliver it again"
+
+
+def test_times_that_are_unknown_are_told_as_such() -> None:
+    times = START + np.arange(100) * np.timedelta64(1, "ms")
+    times[5:7] = np.datetime64("NaT")
+    assert uneven(times).startswith("the times of 2 of its 100 samples are unknown")

@@ -6,7 +6,7 @@ import dascore as dc
 import numpy as np
 import pytest
 
-from dasanom_assets.recordings.catalogue import Catalogue, catalogue_day
+from dasanom_assets.recordings.catalogue import Catalogue, adjoining, catalogue_day
 from dasanom_assets.recordings.identity import identify
 from dasanom_assets.recordings.signal import Stretch, stretches
 from dasanom_assets.recordings.site_rules import Site
@@ -57,6 +57,13 @@ def fibres(root: Path) -> dict[str, tuple[str, str]]:
     [
         ("line_A_20260105T100000.h5", "line_A", "the file's name"),
         ("line_1_20260105T100000.h5", "line_1", "the file's name"),
+        ("line_1_raw_20260105T100000.h5", "line_1", "the file's name"),
+        ("line_1_500Hz_20260105T100000.h5", "line_1", "the file's name"),
+        ("line_1_2026005_100000.h5", "line_1", "the file's name"),
+        ("line_1_260105_100000.h5", "line_1", "the file's name"),
+        ("h10/100000.h5", "fibre", "no name: it tells of time only"),
+        ("boxA/hour_10/100000.h5", "boxA", "the folder"),
+        ("H1/10h/1.h5", "H1", "the folder"),
         ("north_1.h5", "north", "the file's name"),
         ("north_20260105T100000_raw.bin", "north", "the file's name"),
         ("20260105_100000.250_north.h5", "north", "the file's name"),
@@ -187,3 +194,23 @@ def test_of_a_recording_and_its_decimated_copy_the_finer_one_is_used_and_it_is_s
         "which is finer: 100 Hz instead of 50 Hz"
     )
     assert none == []
+
+
+def test_files_around_midnight_are_parted_as_those_of_the_day(tmp_path: Path) -> None:
+    for box in ("a", "b"):
+        deliver(tmp_path, f"{box}/1.h5", 50_399, station="ST1")
+        deliver(tmp_path, f"../2026-01-06/{box}/2.h5", 50_400, station="ST1")
+    store = Store(str(tmp_path))
+    today = catalogue_day(store, "2026-01-06").recordings
+    assert today["fibre"].to_pylist() == ["ST1-a", "ST1-b"]
+    assert adjoining(store, "2026-01-06")["fibre"].to_pylist() == ["ST1-a", "ST1-b"]
+
+
+def test_where_a_clock_is_set_back_counters_make_no_fibres(tmp_path: Path) -> None:
+    for number, second in enumerate((0, 1, 2, 1, 2, 3, 4, 5, 6)):
+        deliver(tmp_path, f"north_{number}.h5", second)
+    found, signals = look(tmp_path)
+    assert set(found.recordings["fibre"].to_pylist()) == {"north"}
+    assert [(signal.n_samples, signal.fibre) for signal in signals] == [(700, "north")]
+    issues = dict(zip(found.recordings["path"].to_pylist(), found.recordings["issues"].to_pylist(), strict=True))
+    assert any("north_1.h5" in issue for issue in issues[f"landing/{DAY}/north_3.h5"])

@@ -1,5 +1,7 @@
 """A recording over several midnights is of each of its days, and each has of it what lies on it."""
 
+import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -12,11 +14,12 @@ from dasanom_assets.recordings import steps
 from dasanom_assets.recordings.catalogue import catalogue_day
 from dasanom_assets.recordings.landing import delivered, delivered_days, recordings_notes
 from dasanom_assets.recordings.of_day import extent, of_day, recorded_hours, while_there
-from dasanom_assets.recordings.signal import stretches
+from dasanom_assets.recordings.signal import ChangedError, stretches
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
 from dasanom_tests.recordings.test_bundle import write
 from dasanom_tests.recordings.test_catalogue import deliver
+from dasanom_tests.recordings.test_identity import deliver as hdf5
 
 DAYS = ["2026-01-05", "2026-01-06", "2026-01-07"]
 HOURS = [1, 24, 2]
@@ -83,6 +86,45 @@ def test_a_file_that_vanishes_after_it_was_catalogued_is_left_out(tmp_path: Path
     steps.channel_health(store, DAYS[0], Settings(), warn=told.append)
     assert set(store.read_day("channel_health", DAYS[0])["fibre"].to_pylist()) == {"north"}
     assert "south_20260105T100000.bin: it was moved or removed" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("longer", "truncated delivery"),
+        ("shorter", "ends early"),
+        ("other channels", "was written again"),
+        ("no recording", "not a recording|its reader stops"),
+        ("fewer in HDF5", "was written again"),
+    ],
+)
+def test_a_file_that_changes_after_it_was_catalogued_is_left_out(tmp_path: Path, how: str, reason: str) -> None:
+    deliver(tmp_path, DAYS[0], "north_20260105T100000")
+    south = tmp_path / deliver(tmp_path, DAYS[0], "south_20260105T100000")
+    west = tmp_path / hdf5(tmp_path, "west.h5", samples=2000)
+    store, told = Store(str(tmp_path)), list[str]()
+    steps.recordings(store, DAYS[0], Settings())
+    if how == "longer":
+        south.write_bytes(south.read_bytes() + b"1")
+    elif how == "shorter":
+        south.write_bytes(south.read_bytes()[:600])
+    elif how == "other channels":
+        south.with_name(south.name + ".info").write_text("number_of_channels_in_one_sample: 4")
+    elif how == "no recording":
+        west.write_bytes(west.read_bytes()[:5000])
+    else:
+        west.unlink()
+        hdf5(tmp_path, "west.h5", samples=50)
+    steps.channel_health(store, DAYS[0], Settings(), warn=told.append)
+    left = {"south", "west"} - {"west" if "HDF5" in how or "no" in how else "south"}
+    assert set(store.read_day("channel_health", DAYS[0])["fibre"].to_pylist()) == {"north", *left}
+    assert len(told) == 1
+    assert re.search(reason, told[0]), told
+
+
+def test_a_changed_file_is_told_across_processes() -> None:
+    error = pickle.loads(pickle.dumps(ChangedError("landing/x", "why")))
+    assert (error.path, error.reason) == ("landing/x", "why")
 
 
 def test_where_nothing_is_lost_an_error_stays_one(tmp_path: Path) -> None:

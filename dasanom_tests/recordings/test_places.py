@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import dascore as dc
 import numpy as np
 import pytest
 from hypothesis import given
@@ -83,6 +84,17 @@ def test_a_unit_of_a_rule_counts_where_a_file_says_none(tmp_path: Path) -> None:
     (tmp_path / "sites.toml").write_text('[[site]]\nfibre = "north"\ndistance_unit = "km"')
     deliver(tmp_path, "x.h5", distance=np.arange(4) * 0.002)
     assert look(tmp_path)[0].recordings["channel_spacing_m"].to_pylist() == pytest.approx([2])
+
+
+@pytest.mark.parametrize("told", [[1, 2, 3, 10**12], [0.2, 0.4, 0.6, 0.8], [1, 2, np.nan, 4], [-(2**63), 1, 2, 3]])
+def test_numbers_that_are_none_of_channels_are_passed_over(tmp_path: Path, told: list[float]) -> None:
+    path = tmp_path / "landing" / DAY / "north.h5"
+    path.parent.mkdir(parents=True)
+    time = np.datetime64(f"{DAY}T10:00", "ns") + np.arange(100) * np.timedelta64(10, "ms")
+    coords = {"time": time, "distance": np.arange(4) * 2.0, "channel": ("distance", np.array(told))}
+    dc.Patch(np.ones((100, 4)), coords, ("time", "distance")).io.write(path, "dasdae")
+    (row,) = look(tmp_path)[0].recordings.to_pylist()
+    assert row["channels"] == "0..3"
 
 
 def test_one_file_a_channel_is_one_fibre_of_several(tmp_path: Path) -> None:

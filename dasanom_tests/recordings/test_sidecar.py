@@ -1,5 +1,6 @@
 """The sidecar: every way in which it may speak, and every way in which it may be wrong."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,19 @@ def test_no_sidecar_no_start_and_no_bytes_are_named(tmp_path: Path) -> None:
         read_sidecar(write(tmp_path, numbers(2, 2), stem="north_20261345T100000"))
     with pytest.raises(BundleError, match="empty"):
         read_sidecar(write(tmp_path, numbers(0, 2)))
+
+
+@pytest.mark.parametrize("key", ["fibre", "units", "start_time", "sampling_rate_hz", "sample_format"])
+def test_a_value_of_any_length_gives_a_short_reason(tmp_path: Path, key: str) -> None:
+    keys = {"number_of_channels_in_one_sample": 3, key: "x" * 2_000_000}
+    with pytest.raises(BundleError, match=f"{key} .*mend it in the sidecar") as caught:
+        read_sidecar(write(tmp_path, numbers(10, 3), keys))
+    assert len(str(caught.value)) < 400
+
+
+def test_a_line_of_many_spaces_takes_no_time(tmp_path: Path) -> None:
+    text = "number_of_channels_in_one_sample: 3 ,\nnote: a" + " " * 200_000 + "b\n"
+    started = time.monotonic()
+    sidecar = read_sidecar(write(tmp_path, numbers(10, 3), text))
+    assert sidecar.extra["note"] == "a" + " " * 200_000 + "b"
+    assert time.monotonic() - started < 2

@@ -1,5 +1,6 @@
 """Rules of a site: what they fit, and what is said of those that cannot be."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def test_all_that_a_rule_gives_must_fit() -> None:
         ("[[site]]\nfibre = 'f'\nspaceing_m = 2", "spaceing_m: Extra inputs"),
         ("[[site]]\nfibre = 'f'\n[[site]]\nfibre = 'f'\nspacing_m = -2", "rule 2 .* spacing_m: .* greater than 0"),
         ("[[site]]\nfibre = 'f'\ntime_zone = 'Istanbul'", "'Istanbul' is no time zone"),
+        ("[[site]]\nfibre = '  '", "rule 1 .* is blank"),
         ("site = 3", "site must be"),
     ],
 )
@@ -35,6 +37,21 @@ def test_a_rule_that_cannot_be_is_named(tmp_path: Path, content: str, reason: st
     (tmp_path / SITES).write_text(content)
     with pytest.raises(SitesError, match=reason):
         read_sites(Store(str(tmp_path)))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to nothing", "folder"])
+def test_what_is_no_file_is_named_and_not_opened(tmp_path: Path, kind: str) -> None:
+    store, path = Store(str(tmp_path)), tmp_path / SITES
+    make = {"pipe": lambda: os.mkfifo(path), "folder": path.mkdir}
+    make.get(kind, lambda: path.symlink_to("nothing"))()
+    with pytest.raises(SitesError, match=r"sites.toml in the data root is no file"):
+        read_sites(store)
+    assert sites_digest(store) == "that of no readable file"
+
+
+def test_a_byte_order_mark_of_an_editor_is_no_part_of_the_rules(tmp_path: Path) -> None:
+    (tmp_path / SITES).write_bytes(b"\xef\xbb\xbf[[site]]\r\nfibre = 'f'\r\n")
+    assert [rule.fibre for rule in read_sites(Store(str(tmp_path)))] == ["f"]
 
 
 def test_no_rules_are_none_and_a_change_of_them_is_seen(tmp_path: Path) -> None:
