@@ -23,7 +23,7 @@ SAME_TIME = 0.5
 """Share of the shorter of two files that must be at the time of the other, for them to be of two fibres."""
 
 _STAMP = re.compile(
-    r"(?<![0-9A-Za-z])(?:"
+    r"(?:(?<=[A-Za-z])(?=(?:19|20)\d\d[01]\d[0-3]\d[T_-]?[0-2]\d[0-5]\d[0-5]\d)|(?<![0-9A-Za-z]))(?:"
     r"\d{8}(?:[T_-]?\d{4,6}(?:[._]?\d{1,9})?)?Z?"
     r"|\d{4}-\d{2}-\d{2}(?:[T_ -]?\d{2}[-_.:h]?\d{2}(?:[-_.:m]?\d{2}(?:[._]\d{1,9})?s?)?)?Z?"
     r"|\d{4}_\d{2}_\d{2}(?:[T_]\d{2}[-_.h]\d{2}(?:[-_.m]\d{2}(?:[._]\d{1,9})?s?)?)?Z?"
@@ -37,8 +37,10 @@ _TECHNICAL = (
     rf"(?:{_COPY.pattern}|data|hdf5|h5|tdms|das|dphi|utc|part\d*|ch(?:an|annel)?\d+"
     r"|\(?\d+\)?|\d{1,2}h\d{2}(?:m(?:\d{2}s?)?)?|\d+(?:\.\d+)?\s?(?:m|km|ft|hz|khz|s|sps|min))"
 )
-_BEFORE = re.compile(rf"^{_TECHNICAL}(?:[\s_.-]+|$)", re.IGNORECASE)
+_OF = r"copy(?:[\s_-]*\(?\d+\)?)?[\s_-]+of"
+_BEFORE = re.compile(rf"^(?:{_OF}|{_TECHNICAL})(?:[\s_.-]+|$)", re.IGNORECASE)
 _AFTER = re.compile(rf"(?:[\s_.-]+|^){_TECHNICAL}$", re.IGNORECASE)
+_PROCESSED = re.compile(rf"(?:[\s_.-]+|^)(?:{_COPY.pattern}|utc)$", re.IGNORECASE)
 _EDGES = " _.-"
 
 
@@ -119,7 +121,8 @@ def _name(text: str) -> str:
     text = composed(text)
     if stamp := _STAMP.search(text):
         before, after = text[: stamp.start()], _STAMP.sub("", text[stamp.end() :])
-        before = _stripped(before, _BEFORE).strip(_EDGES)  # its last number is no counter: the time is that
+        # Its last number is no counter: the time is that.
+        before = _stripped(_stripped(before, _BEFORE), _PROCESSED)
         return before or _stripped(_stripped(after, _BEFORE), _AFTER)
     return _stripped(_stripped(text, _BEFORE), _AFTER)
 
