@@ -23,7 +23,8 @@ SAME_TIME = 0.5
 """Share of the shorter of two files that must be at the time of the other, for them to be of two fibres."""
 
 _STAMP = re.compile(
-    r"(?:(?<=[A-Za-z])(?=(?:19|20)\d\d[01]\d[0-3]\d[T_-]?[0-2]\d[0-5]\d[0-5]\d)|(?<![0-9A-Za-z]))(?:"
+    r"(?:(?<![0-9A-Za-z])|(?<=[A-Za-z])(?=(?:19|20)\d\d"
+    r"(?:[01]\d[0-3]\d[T_-]?[0-2]\d[0-5]\d[0-5]\d|[-_][01]\d[-_][0-3]\d)))(?:"
     r"\d{8}(?:[T_-]?\d{4,6}(?:[._]?\d{1,9})?)?Z?"
     r"|\d{4}-\d{2}-\d{2}(?:[T_ -]?\d{2}[-_.:h]?\d{2}(?:[-_.:m]?\d{2}(?:[._]\d{1,9})?s?)?)?Z?"
     r"|\d{4}_\d{2}_\d{2}(?:[T_]\d{2}[-_.h]\d{2}(?:[-_.m]\d{2}(?:[._]\d{1,9})?s?)?)?Z?"
@@ -38,6 +39,7 @@ _TECHNICAL = (
     r"|\(?\d+\)?|\d{1,2}h\d{2}(?:m(?:\d{2}s?)?)?|\d+(?:\.\d+)?\s?(?:m|km|ft|hz|khz|s|sps|min))"
 )
 _OF = r"copy(?:[\s_-]*\(?\d+\)?)?[\s_-]+of"
+_COPY_OF = re.compile(rf"^{_OF}[\s_.-]+", re.IGNORECASE)
 _BEFORE = re.compile(rf"^(?:{_OF}|{_TECHNICAL})(?:[\s_.-]+|$)", re.IGNORECASE)
 _AFTER = re.compile(rf"(?:[\s_.-]+|^){_TECHNICAL}$", re.IGNORECASE)
 _PROCESSED = re.compile(rf"(?:[\s_.-]+|^)(?:{_COPY.pattern}|utc)$", re.IGNORECASE)
@@ -174,7 +176,7 @@ def _whole_name(below: str) -> str:
     """Return the name of a file before its time, with counters: they may be those of lines or channels."""
     stem = composed(_stem(below))
     if stamp := _STAMP.search(stem):
-        stem = stem[: stamp.start()].strip(_EDGES)
+        stem = _stripped(stem[: stamp.start()], _COPY_OF)
     return "_".join(word for word in re.split(r"[\s_]+", stem) if not _COPY.fullmatch(word))
 
 

@@ -23,7 +23,7 @@ from dascore.core import get_coord
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from dasanom_assets.recordings.catalogue import Catalogue, catalogue_day, past_midnight
+from dasanom_assets.recordings.catalogue import Catalogue, adjoining, catalogue_day, past_midnight
 from dasanom_assets.recordings.of_day import of_day
 from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.tables.store import Store
@@ -45,7 +45,8 @@ SPELLINGS: tuple[Callable[[str], str], ...] = (
 )
 STAMPS = ("%Y%m%dT%H%M%S", "%Y-%m-%dT%H-%M-%S", "%Y%m%d_%H%M%S", "%Y%m%d%H%M%S")
 ENDS = ("_{:03d}", "-{:d}", " ({:d})", "_{:d}_copy")
-RATES = (100.0, 250.0, 1000.0, 1000.0003, 1050.0, 2000.0, 3000.0, 3217.8)
+HEADS = ("{}", "{}", "{}", "{}_raw", "Copy of {}", "{}_100Hz")
+RATES = (4.0, 10.0, 100.0, 250.0, 1000.0, 1000.0003, 1050.0, 2000.0, 3000.0, 3217.8)
 SAMPLE_TYPES = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}
 ANY_FAULT = ("empty", "cut", "foreign", "link", "temperature", "other day")
 BUNDLE_FAULTS = (*ANY_FAULT, "no sidecar", "no samples", "odd sidecar", "sidecar link", "zone", "count", "rate")
@@ -66,7 +67,6 @@ class Fibre:
     rate: float
     spacing: float | None
     start_ns: int
-    sample_type: str
     head: str
     said: float
     offset: int = 0
@@ -90,12 +90,16 @@ class File:
     n: int
     slot: float
     zones: tuple[tuple[int, int], ...]
+    sample_type: str
     step: int = 1
     fault: str = ""
     named: bool = False
     once: bool = False
     """Whether samples hold a channel of overlapping zones once."""
     falling: bool = False
+    """Whether the last channel is its first."""
+    style: int = 0
+    """Of the sidecar."""
 
     @property
     def start(self) -> int:
@@ -153,7 +157,6 @@ def fibres(draw: st.DrawFn, number: int, name: str, naming: str) -> Fibre:
         rate=rate,
         spacing=draw(st.sampled_from([None, 2.0, 1.0209523])),
         start_ns=MIDNIGHTS[0] + near * SECOND + late - round(before * 1e9 / rate),
-        sample_type=draw(st.sampled_from(list(SAMPLE_TYPES))),
         head=heads.get(naming, ""),
         said=rate * draw(st.sampled_from([1, 1, 1, 1 + 2e-4, 1 - 2e-4, 1 + 3e-7])),
         offset=offset,
@@ -178,6 +181,7 @@ def deliveries(draw: st.DrawFn) -> Delivery:
 def files_of(draw: st.DrawFn, fibre: Fibre, count: int, hdf5: bool) -> list[File]:
     files: list[File] = []
     at, n_hdf5 = 0, 0
+    usual = draw(st.sampled_from(list(SAMPLE_TYPES)))
     for _ in range(draw(st.integers(1, 6))):
         n = draw(st.integers(4, 60))
         at += draw(st.sampled_from([0, 0, 0, 1, 37, -1, -n // 3, -at // 2 if n % 5 == 0 else 0]))
@@ -186,7 +190,8 @@ def files_of(draw: st.DrawFn, fibre: Fibre, count: int, hdf5: bool) -> list[File
         zones = draw(st.sampled_from([fibre.zones] * 4 + [(zone,) for zone in fibre.zones]))
         is_hdf5 = hdf5 and n_hdf5 < 2 and draw(st.booleans())
         fault = draw(st.sampled_from([""] * 40 + list(ANY_FAULT if is_hdf5 else BUNDLE_FAULTS)))
-        file = File(fibre, "", at, n, at + shift, zones, fault=fault)
+        sample_type = draw(st.sampled_from(list(SAMPLE_TYPES))) if draw(st.sampled_from([0] * 4 + [1])) else usual
+        file = File(fibre, "", at, n, at + shift, zones, sample_type, fault=fault, style=draw(st.integers(0, 7)))
         if is_hdf5:
             n_hdf5 += 1
             file = replace(file, falling=draw(st.sampled_from([False, False, True])))
@@ -219,12 +224,13 @@ def paths(draw: st.DrawFn, file: File, counter: int, of_fibre: int, ending: str)
         off = draw(st.sampled_from([0, 0, 0, 0, 3, -24])) * 3600 * SECOND
         stamp = _utc(file.start + off).strftime(draw(st.sampled_from(STAMPS)))
     name = draw(st.sampled_from(SPELLINGS))(fibre.name)
-    head = name if fibre.naming == "name" else fibre.head
+    head = draw(st.sampled_from(HEADS)).format(name) if fibre.naming == "name" else fibre.head
     folders = [name] if fibre.naming == "folder" else []
     folders += draw(st.sampled_from([[], [], ["raw"], ["10"]]))
+    between = draw(st.sampled_from(["_", "_", "-", " ", ""] if head.isalpha() and "T" not in head else ["_"]))
     end = draw(st.sampled_from(ENDS)).format(of_fibre if fibre.naming == "folder" else counter)
     day = str(np.datetime64(file.start, "ns"))[:10]
-    return "/".join(["landing", day, *folders, "_".join(filter(None, [head, stamp])) + f"{end}.{ending}"])
+    return "/".join(["landing", day, *folders, (between if head else "").join([head, stamp]) + f"{end}.{ending}"])
 
 
 def _utc(ns: int) -> datetime:
@@ -267,20 +273,26 @@ def deliver(root: Path, delivery: Delivery) -> None:
 
 def _write_bundle(path: Path, file: File) -> None:
     fibre = file.fibre
-    path.write_bytes(file.samples().astype(SAMPLE_TYPES[fibre.sample_type]).tobytes())
+    path.write_bytes(file.samples().astype(SAMPLE_TYPES[file.sample_type]).tobytes())
     sidecar: dict[str, Any] = {
         "selected_channel_zones": [[first - fibre.offset, last - fibre.offset] for first, last in file.zones],
         "sampling_rate_hz": file.rate,
-        "sample_format": fibre.sample_type,
-        "channel_spacing_m": fibre.spacing,
+        "sample_format": file.sample_type,
+        "channel_spacing_m": None if file.style == 1 else fibre.spacing,
     }
     if file.once:
         sidecar["number_of_channels_in_one_sample"] = len(file.channels)
+    elif file.style > 4:
+        sidecar["number_of_channels_in_one_sample"] = str(len(file.channels))
+    if len(file.zones) == 1 and file.style % 2 and file.fault != "zone":
+        sidecar["selected_channel_zones"] = sidecar["selected_channel_zones"][0]
     if fibre.naming in ("sidecar", "rule"):
         sidecar["fibre"] = fibre.name if fibre.naming == "sidecar" else "another"
     start = file.start - (5 * 86_400 * SECOND if file.fault == "other day" else 0)
     if not file.named:
-        sidecar["start_time"] = f"{_utc(start):%Y-%m-%dT%H:%M:%S}.{start % SECOND:09d}Z"
+        hours = 3 if file.style in (2, 3) else 0
+        shown = _utc(start + hours * 3600 * SECOND)
+        sidecar["start_time"] = f"{shown:%Y-%m-%dT%H:%M:%S}.{start % SECOND:09d}+{hours:02d}:00"
     if file.fault == "zone":
         sidecar["selected_channel_zones"][0].reverse()
         sidecar["selected_channel_zones"][0][0] += 1
@@ -295,7 +307,14 @@ def _write_bundle(path: Path, file: File) -> None:
         beside.symlink_to(path.parent / "nowhere")
     elif file.fault != "no sidecar":
         odd = file.fault in ("foreign", "odd sidecar")
-        beside.write_bytes(b"\xff\xfe\x00?" if odd else json.dumps(sidecar).encode())
+        beside.write_bytes(b"\xff\xfe\x00?" if odd else _text(sidecar, file.style).encode())
+
+
+def _text(sidecar: dict[str, Any], style: int) -> str:
+    if style % 4 != 3:
+        return json.dumps(sidecar)
+    sign = "=" if style == 3 else ": "
+    return "\n".join(f"{key}{sign}{json.dumps(value)}" for key, value in sidecar.items() if value is not None)
 
 
 def _write_hdf5(path: Path, file: File) -> None:
@@ -311,7 +330,7 @@ def _write_hdf5(path: Path, file: File) -> None:
     attrs = {"station": fibre.name} if fibre.naming == "sidecar" else {}
     if file.fault == "temperature":
         attrs["data_units"] = "degC"
-    data = file.samples().astype(fibre.sample_type)
+    data = file.samples().astype(file.sample_type)
     dc.write(dc.Patch(data=data, coords=coords, dims=("time", "distance"), attrs=attrs), path, "dasdae")
 
 
@@ -418,6 +437,16 @@ def hold_to_model(root: Path, delivery: Delivery, index: int, catalogue: Catalog
     assert got == wanted, _differing(got, wanted)
 
 
+def hold_neighbours_to_model(store: Store, delivery: Delivery, index: int) -> None:
+    """Files within a second of a day, and not of it, are its neighbours."""
+    start, end = MIDNIGHTS[index], MIDNIGHTS[index + 1]
+    whole = [file for file in delivery.files if not file.fault]
+    near = {f.path for f in whole if start - SECOND < f.end <= start or end <= f.start < end + SECOND}
+    edges = (start - SECOND, start)
+    perhaps = {file.path for file in whole if any(abs(file.end - edge) <= file.n for edge in edges)}
+    assert set(adjoining(store, DAYS[index])["path"].to_pylist()) - perhaps == near - perhaps
+
+
 def _differing(got: Samples, wanted: Samples) -> dict[tuple[str, int], tuple[dict[int, int], dict[int, int]]]:
     """Return what is otherwise than it should be, by fibre and channel: what was found, and what should be."""
     empty: dict[int, int] = {}
@@ -434,6 +463,9 @@ def test_deliveries_come_out_as_a_plain_model_says(delivery: Delivery) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         deliver(root, delivery)
+        store = Store(str(root))
         late = any(file.end > MIDNIGHTS[1] - SECOND for file in delivery.files)
         for index, day in enumerate(DAYS[: 1 + late]):
-            hold_to_model(root, delivery, index, catalogue_day(Store(str(root)), day))
+            hold_to_model(root, delivery, index, catalogue_day(store, day))
+            if late:
+                hold_neighbours_to_model(store, delivery, index)

@@ -65,6 +65,7 @@ def fibres(root: Path) -> dict[str, tuple[str, str]]:
         ("Copy of north_20260105T100000.bin", "north", "the file's name"),
         ("copy (2) of north_20260105T100000.bin", "north", "the file's name"),
         ("north20260105T100000.bin", "north", "the file's name"),
+        ("north2026-01-05T10-00-00.bin", "north", "the file's name"),
         ("SN7-20260105100000.bin", "SN7", "the file's name"),
         ("north20260105_100000_1.bin", "north", "the file's name"),
         ("SN20264412345678.bin", "SN20264412345678", "the file's name"),
