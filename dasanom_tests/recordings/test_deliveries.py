@@ -297,7 +297,7 @@ def _write_bundle(path: Path, file: File) -> None:
         sidecar["selected_channel_zones"][0].reverse()
         sidecar["selected_channel_zones"][0][0] += 1
     elif file.fault == "count":
-        sidecar["number_of_channels_in_one_sample"] = len(file.channels) + 1
+        sidecar["number_of_channels_in_one_sample"] = len(file.channels) + 9
     elif file.fault == "rate":
         sidecar["sampling_rate_hz"] = 0
     elif file.fault == "temperature":
