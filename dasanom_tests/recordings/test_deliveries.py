@@ -227,7 +227,7 @@ def paths(draw: st.DrawFn, file: File, counter: int, of_fibre: int, ending: str)
     head = draw(st.sampled_from(HEADS)).format(name) if fibre.naming == "name" else fibre.head
     folders = [name] if fibre.naming == "folder" else []
     folders += draw(st.sampled_from([[], [], ["raw"], ["10"]]))
-    between = draw(st.sampled_from(["_", "_", "-", " ", ""] if head.isalpha() and "T" not in head else ["_"]))
+    between = draw(st.sampled_from(["_", "_", "-", " ", ""] if head.isalpha() else ["_"]))
     end = draw(st.sampled_from(ENDS)).format(of_fibre if fibre.naming == "folder" else counter)
     day = str(np.datetime64(file.start, "ns"))[:10]
     return "/".join(["landing", day, *folders, (between if head else "").join([head, stamp]) + f"{end}.{ending}"])
