@@ -141,13 +141,15 @@ def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
 
     Files of exactly the same channels, time and rate, and yet of other content, cannot be one signal. Where
     format, folder or name gave them one fibre, and folders or names tell them apart, these are added to the name,
-    for all of the fibre. What a rule or a sidecar names is left as it is. Changes ``fibre`` and ``fibre_from``.
+    for all of the fibre. What a rule or a sidecar names is left as it is. A copy in a folder, of a file of the
+    same name outside, has the fibre of that. Changes ``fibre`` and ``fibre_from``.
 
     Parameters
     ----------
     rows : sequence of dict
         Those of the catalogue, with ``channels`` and ``sha256``.
     """
+    _know_copies(rows)
     tellers: tuple[tuple[str, Callable[[str], str]], ...] = (
         ("folder", folder_name),
         ("name", file_name),
@@ -170,6 +172,20 @@ def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
                     f"files of other {what}s have the same channels at the same time, so that {fibre} "
                     "was taken for several fibres; name them in sites.toml"
                 )
+
+
+def _know_copies(rows: Sequence[dict[str, Any]]) -> None:
+    """Give a copy that lies in a folder, as in `backup/`, the fibre of the same file outside."""
+    outside = {
+        (PurePosixPath(row["path"]).name, row["sha256"]): row
+        for row in rows
+        if row["sha256"] and "/" not in below_day(row["path"])
+    }
+    for row in rows:
+        original = outside.get((PurePosixPath(row["path"]).name, row["sha256"]))
+        if original is not None and row["fibre_from"] == "the folder":
+            row["fibre"] = original["fibre"]
+            row["fibre_from"] = f"that of {original['path']}, whose copy it is"
 
 
 def _whole_name(below: str) -> str:

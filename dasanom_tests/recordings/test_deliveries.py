@@ -198,7 +198,11 @@ def files_of(draw: st.DrawFn, fibre: Fibre, count: int, hdf5: bool) -> list[File
         elif draw(st.sampled_from([False] * 7 + [True])):
             file = replace(file, zones=(*zones, zones[0]), once=draw(st.booleans()))
         named = file.start % SECOND == 0 and fault != "other day"
-        again = draw(st.sampled_from(["", "", "", "", "", "copy", "decimated", "converted"])) if not fault else ""
+        again = (
+            draw(st.sampled_from(["", "", "", "", "", "copy", "backup", "decimated", "converted"]))
+            if not fault
+            else ""
+        )
         copies = [replace(file, named=named and not is_hdf5)]
         if again == "copy":
             copies *= 2
@@ -209,6 +213,8 @@ def files_of(draw: st.DrawFn, fibre: Fibre, count: int, hdf5: bool) -> list[File
         for copy in copies:
             ending = "h5" if is_hdf5 or (again == "converted" and copy is copies[-1] and hdf5) else "bin"
             files.append(replace(copy, path=draw(paths(copy, count + len(files), len(files), ending))))
+        if again == "backup" and (folder := _beside(files[-1].path)):
+            files.append(replace(files[-1], path=folder))
         at += n
     return files
 
@@ -231,6 +237,12 @@ def paths(draw: st.DrawFn, file: File, counter: int, of_fibre: int, ending: str)
     end = draw(st.sampled_from(ENDS)).format(of_fibre if fibre.naming == "folder" else counter)
     day = str(np.datetime64(file.start, "ns"))[:10]
     return "/".join(["landing", day, *folders, (between if head else "").join([head, stamp]) + f"{end}.{ending}"])
+
+
+def _beside(path: str) -> str:
+    """Return where a copy of a file of a day's own folder may lie; empty for one that lies deeper."""
+    folder, name = os.path.split(path)
+    return f"{folder}/backup/{name}" if folder.count("/") == 1 else ""
 
 
 def _utc(ns: int) -> datetime:

@@ -111,6 +111,19 @@ def test_two_interrogators_that_name_their_files_alike_are_two_fibres(tmp_path: 
     assert found.recordings["issues"].to_pylist() == [[], []]
 
 
+def test_a_copy_in_a_folder_is_of_the_fibre_of_its_original_and_one_counts(tmp_path: Path) -> None:
+    original = tmp_path / deliver(tmp_path, "north_20260105T100000.h5")
+    for folder, change in (("backup", b""), ("boxB", b"of another")):
+        (original.parent / folder).mkdir()
+        (original.parent / folder / original.name).write_bytes(original.read_bytes() + change)
+    found, signals = look(tmp_path)
+    assert [signal.fibre for signal in signals] == ["boxB", "north"]
+    issues = {row["path"].split("/")[2]: row["issues"] for row in found.recordings.to_pylist()}
+    assert issues["backup"] == issues["boxB"] == []
+    (issue,) = issues[original.name]
+    assert issue == f"not used: its channels and times are those of landing/{DAY}/backup/{original.name}"
+
+
 def test_files_named_by_their_time_follow_each_other_on_one_fibre(tmp_path: Path) -> None:
     for second in (0, 1, 2):
         deliver(tmp_path, f"10000{second}.h5", second)
