@@ -149,7 +149,7 @@ def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
     rows : sequence of dict
         Those of the catalogue, with ``channels`` and ``sha256``.
     """
-    _know_copies(rows)
+    originals = _know_copies(rows)
     tellers: tuple[tuple[str, Callable[[str], str]], ...] = (
         ("folder", folder_name),
         ("name", file_name),
@@ -161,7 +161,7 @@ def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
             if not row["fibre_from"].startswith(("rule", "the sidecar")):
                 groups[row["fibre"]].append(row)
         for fibre, of_fibre in groups.items():
-            told = {row["path"]: teller(below_day(row["path"])) for row in of_fibre}
+            told = {row["path"]: teller(below_day(originals.get(row["path"], row["path"]))) for row in of_fibre}
             if len(set(told.values())) < 2 or not _contradict(of_fibre, told):
                 continue
             for row in of_fibre:
@@ -174,18 +174,21 @@ def part_fibres(rows: Sequence[dict[str, Any]]) -> None:
                 )
 
 
-def _know_copies(rows: Sequence[dict[str, Any]]) -> None:
-    """Give a copy that lies in a folder, as in `backup/`, the fibre of the same file outside."""
+def _know_copies(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Give a copy that lies in a folder, as in `backup/`, the fibre of the same file outside; return its path."""
     outside = {
         (PurePosixPath(row["path"]).name, row["sha256"]): row
         for row in rows
         if row["sha256"] and "/" not in below_day(row["path"])
     }
+    originals = {}
     for row in rows:
         original = outside.get((PurePosixPath(row["path"]).name, row["sha256"]))
         if original is not None and row["fibre_from"] == "the folder":
             row["fibre"] = original["fibre"]
             row["fibre_from"] = f"that of {original['path']}, whose copy it is"
+            originals[row["path"]] = original["path"]
+    return originals
 
 
 def _whole_name(below: str) -> str:
