@@ -433,7 +433,7 @@ class DaskSettings(_Section):
     )
 
 
-NO_SETTINGS = ("DASANOM_SAMPLES", "DASANOM_STREET", "DASANOM_UPDATE_GOLDEN")
+NO_SETTINGS = ("DASANOM_CASES", "DASANOM_SAMPLES", "DASANOM_STREET", "DASANOM_UPDATE_GOLDEN")
 """Variables that only the tests read."""
 ORIGINAL: dict[str, Any] = {
     "spectrogram": {

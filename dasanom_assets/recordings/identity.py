@@ -27,7 +27,8 @@ MOST_FILES = 0.5
 a clock was set back."""
 
 _STAMP = re.compile(
-    r"(?<![0-9A-Za-z])(?:"
+    r"(?:(?<![0-9A-Za-z])|(?<=[A-Za-z])(?=(?:19|20)\d\d"
+    r"(?:[01]\d[0-3]\d[T_-]?[0-2]\d[0-5]\d[0-5]\d|[-_][01]\d[-_][0-3]\d)))(?:"
     r"\d{8}(?:[T_-]?\d{4,6}(?:[._]?\d{1,9})?)?Z?"
     r"|\d{4}-\d{2}-\d{2}(?:[T_ -]?\d{2}[-_.:h]?\d{2}(?:[-_.:m]?\d{2}(?:[._]\d{1,9})?s?)?)?Z?"
     r"|\d{4}_\d{2}_\d{2}(?:[T_]\d{2}[-_.h]\d{2}(?:[-_.m]\d{2}(?:[._]\d{1,9})?s?)?)?Z?"
@@ -43,7 +44,9 @@ _TECHNICAL = (
     rf"(?:{_COPY.pattern}|data|hdf5|h5|tdms|das|dphi|utc|part\d*|ch(?:an|annel)?\d+"
     r"|\(?\d+\)?|\d{1,2}h(?:\d{2}(?:m(?:\d{2}s?)?)?)?|h(?:our)?[_-]?(?:[01]\d|2[0-3])|\d+(?:\.\d+)?\s?(?:m|km|ft|hz|khz|s|sps|min))"
 )
-_BEFORE = re.compile(rf"^{_TECHNICAL}(?:[\s_.-]+|$)", re.IGNORECASE)
+_OF = r"copy(?:[\s_-]*\(?\d+\)?)?[\s_-]+of"
+_COPY_OF = re.compile(rf"^{_OF}[\s_.-]+", re.IGNORECASE)
+_BEFORE = re.compile(rf"^(?:{_OF}|{_TECHNICAL})(?:[\s_.-]+|$)", re.IGNORECASE)
 _AFTER = re.compile(rf"(?:[\s_.-]+|^){_TECHNICAL}$", re.IGNORECASE)
 _PROCESSED = re.compile(rf"(?:[\s_.-]+|^)(?:{_COPY.pattern}|utc)$", re.IGNORECASE)
 _EDGES = " _.-"
@@ -144,7 +147,8 @@ def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) ->
 
     Files of exactly the same channels, time and rate, and yet of other content, cannot be one signal. Where
     format, folder or name gave them one fibre, and folders or names tell them apart, these are added to the name,
-    for all of the fibre. What a rule or a sidecar names is left as it is. Changes ``fibre`` and ``fibre_from``.
+    for all of the fibre. What a rule or a sidecar names is left as it is. A copy in a folder, of a file of the
+    same name outside, has the fibre of that. Changes ``fibre`` and ``fibre_from``.
 
     Parameters
     ----------
@@ -153,6 +157,7 @@ def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) ->
     digest : callable
         Returns that of a file, by its path; asked of few.
     """
+    originals = _know_copies(rows, digest)
     tellers: tuple[tuple[str, Callable[[str], str], float], ...] = (
         ("folder", folder_name, 0),
         ("name", file_name, 0),
@@ -164,7 +169,7 @@ def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) ->
             if not row["fibre_from"].startswith(("rule", "the sidecar")):
                 groups[row["fibre"]].append(row)
         for fibre, of_fibre in groups.items():
-            told = {row["path"]: teller(below_day(row["path"])) for row in of_fibre}
+            told = {row["path"]: teller(below_day(originals.get(row["path"], row["path"]))) for row in of_fibre}
             if len(set(told.values())) < 2 or not _contradict(of_fibre, told, digest, share):
                 continue
             for row in of_fibre:
@@ -177,11 +182,26 @@ def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) ->
                 )
 
 
+def _know_copies(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) -> dict[str, str]:
+    """Give a copy that lies in a folder, as in `backup/`, the fibre of the same file outside; return its path."""
+    outside = {PurePosixPath(row["path"]).name: row for row in rows if "/" not in below_day(row["path"])}
+    originals = {}
+    for row in rows:
+        original = outside.get(PurePosixPath(row["path"]).name)
+        if original is None or row["fibre_from"] != "the folder":
+            continue
+        if digest(row["path"]) and digest(row["path"]) == digest(original["path"]):
+            row["fibre"] = original["fibre"]
+            row["fibre_from"] = f"that of {original['path']}, whose copy it is"
+            originals[row["path"]] = original["path"]
+    return originals
+
+
 def _whole_name(below: str) -> str:
     """Return the name of a file before its time, with counters: they may be those of lines or channels."""
     stem = composed(_stem(below))
     if stamp := _STAMP.search(stem):
-        stem = stem[: stamp.start()].strip(_EDGES)
+        stem = _stripped(stem[: stamp.start()], _COPY_OF)
     return "_".join(word for word in re.split(r"[\s_]+", stem) if not _COPY.fullmatch(word))
 
 

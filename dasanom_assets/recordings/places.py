@@ -26,8 +26,8 @@ def told_places(patch: Any) -> dict[str, Any]:
     -------
     dict
         ``channels``: int32 numbers, where it has a coordinate ``channel``, else None. ``distance``: float64, shape
-        (n_channels,), in m where ``says_unit``; None where it has channels only. ``channel_spacing_m``: None where
-        they are not evenly spaced.
+        (n_channels,), in m where ``says_unit``; None where it has channels only. ``channel_spacing_m``: from one
+        number to the next, where it has numbers, else from one channel to the next; None where that is uneven.
     """
     n = patch.shape[1]
     channels = None
@@ -45,12 +45,25 @@ def told_places(patch: Any) -> dict[str, Any]:
     spacing = None
     if np.isfinite(factor) and step is not None and np.isfinite(step) and step != 0:
         spacing = abs(float(step)) * factor
+    if channels is not None:
+        spacing = _per_number(distance * factor, channels)
     return {
         "channels": channels,
         "distance": distance * factor,
         "says_unit": coordinate.units is not None,
         "channel_spacing_m": spacing,
     }
+
+
+def _per_number(distance: np.ndarray, channels: np.ndarray) -> float | None:
+    """Return how far channels of neighbouring numbers lie apart, m; None where that is not one distance."""
+    numbers = np.diff(channels.astype(float))
+    if not len(numbers) or not numbers.all():
+        return None
+    metres = np.diff(distance) / numbers
+    spacing = float(np.median(metres))
+    even = np.isfinite(metres).all() and (np.abs(metres - spacing) <= SAME_SPACING * abs(spacing)).all()
+    return float(f"{abs(spacing):.9g}") if even and spacing else None
 
 
 def _metres(units: Any) -> float:

@@ -66,6 +66,16 @@ def fibres(root: Path) -> dict[str, tuple[str, str]]:
         ("H1/10h/1.h5", "H1", "the folder"),
         ("north_1.h5", "north", "the file's name"),
         ("north_20260105T100000_raw.bin", "north", "the file's name"),
+        ("north_raw_20260105T100000.bin", "north", "the file's name"),
+        ("north_1_500Hz_20260105T100000.bin", "north_1", "the file's name"),
+        ("idas_UTC_20260105_100000.250.bin", "idas", "the file's name"),
+        ("Copy of north_20260105T100000.bin", "north", "the file's name"),
+        ("copy (2) of north_20260105T100000.bin", "north", "the file's name"),
+        ("north20260105T100000.bin", "north", "the file's name"),
+        ("north2026-01-05T10-00-00.bin", "north", "the file's name"),
+        ("SN7-20260105100000.bin", "SN7", "the file's name"),
+        ("north20260105_100000_1.bin", "north", "the file's name"),
+        ("SN20264412345678.bin", "SN20264412345678", "the file's name"),
         ("20260105_100000.250_north.h5", "north", "the file's name"),
         ("north_2026-01-05T10.00.00Z.h5", "north", "the file's name"),
         ("north_ch0012.h5", "north", "the file's name"),
@@ -106,6 +116,19 @@ def test_two_interrogators_that_name_their_files_alike_are_two_fibres(tmp_path: 
     found, signals = look(tmp_path)
     assert [signal.fibre for signal in signals] == ["boxA", "boxB"]
     assert found.recordings["issues"].to_pylist() == [[], []]
+
+
+def test_a_copy_in_a_folder_is_of_the_fibre_of_its_original_and_one_counts(tmp_path: Path) -> None:
+    original = tmp_path / deliver(tmp_path, "north_20260105T100000.h5")
+    for folder, change in (("backup", b""), ("boxB", b"of another")):
+        (original.parent / folder).mkdir()
+        (original.parent / folder / original.name).write_bytes(original.read_bytes() + change)
+    found, signals = look(tmp_path)
+    assert [signal.fibre for signal in signals] == ["boxB", "north"]
+    issues = {row["path"].split("/")[2]: row["issues"] for row in found.recordings.to_pylist()}
+    assert issues["backup"] == issues["boxB"] == []
+    (issue,) = issues[original.name]
+    assert issue == f"not used: its channels and times are those of landing/{DAY}/backup/{original.name}"
 
 
 def test_files_named_by_their_time_follow_each_other_on_one_fibre(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dasanom_assets.recordings.places import parsed, written
+from dasanom_assets.recordings.places import parsed, told_places, written
 from dasanom_tests.recordings.test_bundle import numbers, write
 from dasanom_tests.recordings.test_identity import DAY, deliver, look
 
@@ -44,6 +44,23 @@ def test_a_channel_is_its_distance_by_the_spacing(
     found, issues = numbered(tmp_path)
     assert found == channels
     assert bool(issues) == (distance.tolist() == [100.0])
+
+
+@pytest.mark.parametrize(
+    ("channels", "spacing"),
+    [([0, 2], 2.0), ([0, 4, 8, 12], 2.0), ([9, 8, 7], 2.0), ([3, 4, 9], 2.0), ([5], None), ([3, 3], None)],
+)
+def test_the_spacing_of_numbered_channels_is_from_one_number_to_the_next(
+    channels: list[int], spacing: float | None
+) -> None:
+    coords = {
+        "time": np.datetime64("2026-01-05T10:00:00", "ns") + np.arange(2) * np.timedelta64(1, "ms"),
+        "distance": 7 + 2.0 * np.array(channels),
+        "channel": ("distance", np.array(channels)),
+    }
+    told = told_places(dc.Patch(np.ones((2, len(channels))), coords, ("time", "distance")))
+    assert told["channels"].tolist() == channels
+    assert told["channel_spacing_m"] == spacing
 
 
 def test_uneven_channels_are_numbered_by_the_nearest_place_and_it_is_said(tmp_path: Path) -> None:
