@@ -25,7 +25,8 @@ def files_in_landing(store: Store, models: Store, day: str) -> dict[str, str | N
 @step("recordings", "fibres", settings=("limits",), inputs=files_in_landing, code="3")
 def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
     """Catalogue of the day's readable files; refused ones go to `quarantine/` with a reason."""
-    from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight, write_quarantine
+    from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight
+    from dasanom_assets.recordings.quarantine import write_quarantine
 
     catalogue = catalogue_day(day, day.iso, day.settings.limits)
     for sentence in write_quarantine(day, day.iso, catalogue.refused):

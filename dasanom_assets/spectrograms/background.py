@@ -3,6 +3,8 @@
 Levels are multiples of a step, so a histogram of a channel's day is a sketch of it that loses nothing: those of
 several days add up to that of all, and a stretch that was not usual can be taken out again. Medians over a week
 need no more than the histograms of one channel in memory.
+
+It is one file of more than 350 lines: the sketch, its sum over days and the medians of it share one layout.
 """
 
 import functools

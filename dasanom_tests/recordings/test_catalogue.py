@@ -14,8 +14,8 @@ from dasanom_assets.recordings.catalogue import (
     catalogue_day,
     catalogue_files,
     past_midnight,
-    write_quarantine,
 )
+from dasanom_assets.recordings.quarantine import write_quarantine
 from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store

@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from dasanom_assets.recordings import catalogue
-from dasanom_assets.recordings.catalogue import catalogue_day, write_quarantine
+from dasanom_assets.recordings.catalogue import catalogue_day
 from dasanom_assets.recordings.landing import landing_digest, landing_files
+from dasanom_assets.recordings.quarantine import write_quarantine
 from dasanom_assets.tables.store import Store
 from dasanom_tests.recordings.test_catalogue import DAY, deliver
 
