@@ -113,14 +113,14 @@ def build_sensors(ingest: Any, first_day: date) -> list[dg.SensorDefinition]:
         asked: dict[str, str] = json.loads(context.cursor or "{}")
         notes = recordings_notes(store, store.days("recordings")[-DAYS_WATCHED:])
         watched = delivered_days(store, notes, first_day)[-DAYS_WATCHED:]
-        told = [f"{thing.problem}: {thing.remedy}." for thing in misplaced(store, first_day)]
+        remarks = [f"{thing.problem}: {thing.remedy}." for thing in misplaced(store, first_day)]
         deliveries, fresh = [], Freshness(store, settings)
         for day in watched:
             files = delivered(store, day, notes)
             late = ahead(files, now)
             if late:
                 hours = (max(f["modified"] for f in late) - now) / 3600
-                told.append(f"{late[0]['path']} changed {hours:.1f} h in the future: set the clocks by NTP.")
+                remarks.append(f"{late[0]['path']} changed {hours:.1f} h in the future: set the clocks by NTP.")
             newest = max((f["modified"] for f in files if f not in late), default=0.0)
             # Older days are history: new settings or code reach them by hand, new files as they come.
             steps = chain.INGEST if day in watched[-DAYS_A_TICK:] else chain.INGEST[:1]
@@ -139,8 +139,8 @@ def build_sensors(ingest: Any, first_day: date) -> list[dg.SensorDefinition]:
         busy = {run.tags.get("dagster/partition", "") for run in context.instance.get_runs(unfinished)}
         todo, why_not = deliveries_to_ingest(deliveries, asked, busy, now)
         if not todo:
-            return dg.SkipReason(" ".join([why_not, *told]))
-        for sentence in told:
+            return dg.SkipReason(" ".join([why_not, *remarks]))
+        for sentence in remarks:
             context.log.warning(sentence)
         asked = {day: asked_mark for day, asked_mark in asked.items() if day in watched}
         return dg.SensorResult(

@@ -306,10 +306,10 @@ def _note_overlaps(rows: list[dict[str, Any]]) -> None:
     parts, overlaps = resolve(rows)
     used = {part.row["path"] for part in parts}
     for row in rows:
-        found = overlaps.get(row["path"], [])
-        if not found:
+        covering = overlaps.get(row["path"], [])
+        if not covering:
             continue
-        most = max(found, key=lambda overlap: overlap.seconds)
+        most = max(covering, key=lambda overlap: overlap.seconds)
         rate, finer = row["sampling_rate_hz"], most.other["sampling_rate_hz"]
         # Two folders may have files of the same name.
         same = PurePosixPath(most.other["path"]).name == PurePosixPath(row["path"]).name

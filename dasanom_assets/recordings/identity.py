@@ -87,14 +87,14 @@ def identify(
     if rule is not None:
         return composed(rule.fibre), f"rule {number} of sites.toml", rule
     if of_sidecar is None:
-        told = {
+        stated = {
             name: composed(str(attributes.get(name) or "")) for name in ("network", "station", "instrument_id")
         }
-        if told["network"] or told["station"]:
-            named = [name for name in ("network", "station") if told[name]]
-            return ".".join(told[name] for name in named), f"the format's {' and '.join(named)}", None
-        if told["instrument_id"]:
-            return told["instrument_id"], "the format's instrument", None
+        if stated["network"] or stated["station"]:
+            named = [name for name in ("network", "station") if stated[name]]
+            return ".".join(stated[name] for name in named), f"the format's {' and '.join(named)}", None
+        if stated["instrument_id"]:
+            return stated["instrument_id"], "the format's instrument", None
     elif composed(of_sidecar):
         return composed(of_sidecar), "the sidecar", None
     if folder := folder_name(below):
@@ -169,11 +169,11 @@ def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) ->
             if not row["fibre_from"].startswith(("rule", "the sidecar")):
                 groups[row["fibre"]].append(row)
         for fibre, of_fibre in groups.items():
-            told = {row["path"]: teller(below_day(originals.get(row["path"], row["path"]))) for row in of_fibre}
-            if len(set(told.values())) < 2 or not _contradict(of_fibre, told, digest, share):
+            names = {row["path"]: teller(below_day(originals.get(row["path"], row["path"]))) for row in of_fibre}
+            if len(set(names.values())) < 2 or not _contradict(of_fibre, names, digest, share):
                 continue
             for row in of_fibre:
-                if (name := told[row["path"]]) and name != fibre:
+                if (name := names[row["path"]]) and name != fibre:
                     row["fibre"] = name if name.startswith(fibre) else f"{fibre}-{name}"
                     row["fibre_from"] += f", and the {what}"
                 row["issues"].append(
@@ -206,10 +206,10 @@ def _whole_name(below: str) -> str:
 
 
 def _contradict(
-    rows: Sequence[dict[str, Any]], told: Mapping[str, str], digest: Callable[[str], str], share: float
+    rows: Sequence[dict[str, Any]], names: Mapping[str, str], digest: Callable[[str], str], share: float
 ) -> bool:
-    """Whether more than a share of files have the channels, time and rate of one that is told apart from them."""
-    found: set[str] = set()
+    """Whether more than a share of files have the channels, time and rate of one that has another name."""
+    contradicting: set[str] = set()
     live: dict[bytes, list[dict[str, Any]]] = defaultdict(list)  # by channels
     for row in sorted(rows, key=lambda row: row["start"]):
         same = np.unique(row["channels"]).tobytes()
@@ -217,13 +217,13 @@ def _contradict(
         for other in live[same]:
             shorter = min(row["end"] - row["start"], other["end"] - other["start"])
             if (
-                told[row["path"]] != told[other["path"]]
+                names[row["path"]] != names[other["path"]]
                 and min(row["end"], other["end"]) - row["start"] > SAME_TIME * shorter
                 and abs(row["sampling_rate_hz"] / other["sampling_rate_hz"] - 1) < 0.01
                 and digest(row["path"]) != digest(other["path"])
             ):
-                found |= {row["path"], other["path"]}
-                if len(found) > share * len(rows):
+                contradicting |= {row["path"], other["path"]}
+                if len(contradicting) > share * len(rows):
                     return True
         live[same].append(row)
     return False

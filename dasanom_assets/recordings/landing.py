@@ -36,8 +36,8 @@ def landing_days(store: Store) -> list[str]:
 
 def landing_files(store: Store, day: str) -> list[dict[str, Any]]:
     """Return what lies in a day's folder as `listing.entries` does, without what is hidden."""
-    found = listing.entries(store, f"landing/{day}")
-    return [f for f in found if not any(part.startswith(".") for part in f["path"].split("/"))]
+    entries = listing.entries(store, f"landing/{day}")
+    return [f for f in entries if not any(part.startswith(".") for part in f["path"].split("/"))]
 
 
 def landing_digest(files: list[dict[str, Any]]) -> str:
@@ -93,16 +93,17 @@ def misplaced(store: Store, first_day: date) -> list[Misplaced]:
         First recording day; days from it to today, UTC, are taken.
     """
     try:
-        found = [child for child in listing.children(store, "landing") if not child["name"].startswith(".")]
+        children = [child for child in listing.children(store, "landing") if not child["name"].startswith(".")]
     except OSError as error:
         return [
             Misplaced(f"landing/ cannot be listed: {listing.why_closed(error)}", "make it a folder of day folders")
         ]
-    problems = [told for child in found if child["is_folder"] and (told := _no_recording_day(child, first_day))]
-    for child in found:
+    folders = [child for child in children if child["is_folder"]]
+    problems = [problem for folder in folders if (problem := _no_recording_day(folder, first_day))]
+    for child in children:
         if child["problem"] and not child["is_folder"]:
             problems.append(Misplaced(f"landing/{child['name']} is not taken", child["problem"]))
-    files = [child["name"] for child in found if not child["is_folder"] and not child["problem"]]
+    files = [child["name"] for child in children if not child["is_folder"] and not child["problem"]]
     if files:
         more = f" and {len(files) - 1} other files lie" if len(files) > 1 else " lies"
         problems.append(

@@ -85,15 +85,15 @@ def require_room(limits: LimitSettings, local: Path) -> None:
     except OSError:
         return
     with file:
-        found: list[tuple[str, int, int]] = []
+        datasets: list[tuple[str, int, int]] = []
 
         def look(name: str, item: h5py.Dataset | h5py.Group) -> None:
             if isinstance(item, h5py.Dataset) and item.shape is not None:
                 n_bytes = int(np.prod(item.shape, dtype=object)) * item.dtype.itemsize
-                found.append((name, n_bytes, item.id.get_storage_size()))
+                datasets.append((name, n_bytes, item.id.get_storage_size()))
 
         file.visititems(look)
-    for name, n_bytes, stored in found:
+    for name, n_bytes, stored in datasets:
         if n_bytes > max(SMALL_BYTES, MOST_EXPANSION * stored):
             raise LimitError(f"it is damaged or made up: {name} claims {n_bytes / 1e9:.3g} GB in {stored} bytes")
         _require_bytes(limits, n_bytes)

@@ -58,18 +58,18 @@ def children(store: Store, folder: str) -> list[dict[str, Any]]:
     """
     full = store.full(folder)
     if not store.is_local:
-        found = store.fs.ls(full, detail=True) if store.fs.isdir(full) else []
-        names = [(entry["name"].rstrip("/").rpartition("/")[2], entry["type"] == "directory") for entry in found]
+        listed = store.fs.ls(full, detail=True) if store.fs.isdir(full) else []
+        names = [(entry["name"].rstrip("/").rpartition("/")[2], entry["type"] == "directory") for entry in listed]
         return [{"name": name, "is_folder": is_folder, "problem": ""} for name, is_folder in sorted(names) if name]
     try:
         with os.scandir(full) as listing:
-            found = sorted(listing, key=lambda entry: os.fsencode(entry.name))
+            listed = sorted(listing, key=lambda entry: os.fsencode(entry.name))
     except FileNotFoundError:
         if os.path.islink(full):
             raise
         return []
     described = []
-    for entry in found:
+    for entry in listed:
         try:
             is_folder = entry.is_dir()
             problem = "" if is_folder else _problem(entry.stat(), entry.path)
@@ -123,13 +123,13 @@ def _below(top: str, path: str) -> Iterator[dict[str, Any]]:
         full, path = folders.pop()
         try:
             with os.scandir(full) as listing:
-                found = list(listing)
+                listed = list(listing)
         except OSError as error:
             linked = os.path.islink(full)
             if linked or error.errno not in (errno.ENOENT, errno.ENOTDIR):
                 yield _entry(path, None, why_closed(error, linked=linked))
             continue
-        for entry in found:
+        for entry in listed:
             below = f"{path}/{shown(entry.name)}"
             if entry.name.startswith(".") and entry.name.endswith(".partial"):  # as in `Store.listing`
                 continue

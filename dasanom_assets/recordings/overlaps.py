@@ -78,8 +78,8 @@ def resolve(rows: Sequence[dict[str, Any]]) -> tuple[list[Part], dict[str, list[
         for of_class in _rate_classes([row for row in rows if row["fibre"] == fibre]):
             for number, file in enumerate(of_class.files):
                 before = [*(other for done in finer for other in done.near(file)), *of_class.near(file, number)]
-                found, covering = _free(file, [other for other in before if file.meets(other)])
-                parts += found
+                free, covering = _free(file, [other for other in before if file.meets(other)])
+                parts += free
                 if covering:
                     overlaps[file.row["path"]] = covering
             finer.append(of_class)

@@ -132,8 +132,8 @@ def _common_spacing(
     for row in rows:
         if row.get("ruled_m"):
             return row["ruled_m"], ""
-    if told := [row["channel_spacing_m"] for row in rows if row["channel_spacing_m"]]:
-        return float(np.median(told)), "other files of the fibre"
+    if spacings := [row["channel_spacing_m"] for row in rows if row["channel_spacing_m"]]:
+        return float(np.median(spacings)), "other files of the fibre"
     if known_m is not None:
         return known_m, "earlier days"
     if single := [row["distance"] for row in lone if len(row["distance"]) == 1]:

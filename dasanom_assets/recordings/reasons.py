@@ -68,8 +68,8 @@ def reason_of(error: Exception) -> str:
         return "it takes more memory to read than there is: split it into shorter files"
     if isinstance(error, OSError) and error.errno is not None:
         return why_closed(error)
-    told = f"{type(error).__name__}: {_told(error)}"
-    return f"cannot be read: its reader stops at it, so it is damaged or cut short; deliver it again ({told})"
+    message = f"{type(error).__name__}: {_told(error)}"
+    return f"cannot be read: its reader stops at it, so it is damaged or cut short; deliver it again ({message})"
 
 
 def misnamed(path: str) -> str | None:
