@@ -41,7 +41,7 @@ SCORE: tuple[Step, ...] = (
     detection.anomaly_scores,
     detection.anomaly_events,
 )
-"""From embeddings to events, in their order; events carry the contractor's word."""
+"""From the contractor's scores and embeddings to events, in their order; events carry the contractor's word."""
 COMPARE: tuple[Step, ...] = (
     comparison.contractor_events,
     comparison.event_matches,

@@ -198,8 +198,8 @@ class VaeSettings(_Section):
         "gaussian", description="of a window's values; bernoulli is for windows scaled to [0, 1], as in 2021"
     )
     batch: int = Field(256, ge=2, description="windows a step")
-    learning_rate: float = Field(3e-3, gt=0)
-    max_epochs: int = Field(8, ge=1)
+    learning_rate: float = Field(3e-3, gt=0, description="of the optimizer (Adam)")
+    max_epochs: int = Field(8, ge=1, description="passes over what is drawn, at most")
     windows_per_epoch: int = Field(8_192, ge=2, description="windows drawn for an epoch, at most")
     validation_windows: int = Field(2_048, ge=2, description="windows drawn for validation, at most")
     patience: int = Field(4, ge=1, description="epochs without a better validation loss before stopping")
@@ -227,14 +227,14 @@ class InfoGanSettings(_Section):
         0.1, ge=0, description="spread of the noise that the generator adds to each pixel, as it starts learning"
     )
     batch: int = Field(64, ge=2, description="windows a step")
-    max_epochs: int = Field(6, ge=1)
+    max_epochs: int = Field(6, ge=1, description="passes over what is drawn, at most")
     windows_per_epoch: int = Field(8_192, ge=2, description="windows drawn for an epoch, at most")
     validation_windows: int = Field(1_024, ge=2, description="windows drawn for validation, at most")
     generator_rate: float = Field(2e-3, gt=0, description="learning rate; each falls to zero over the training")
     discriminator_rate: float = Field(
         2e-4, gt=0, description="below the generator's: a discriminator that is always right teaches nothing"
     )
-    encoder_rate: float = Field(3e-3, gt=0)
+    encoder_rate: float = Field(3e-3, gt=0, description="learning rate of the encoder")
     warm_up_share: float = Field(
         0.1, ge=0, lt=0.5, description="share of steps over which only categories of real windows are learned"
     )
@@ -301,7 +301,7 @@ class ReferenceSettings(_Section):
         gt=0,
         le=1,
         description="two peaks are two events where the score falls between them below this share of the lower "
-        "one; an event reaches as far as its score is above it",
+        "one, heights being measured from `extend_share`; an event reaches as far as its score is above it",
     )
     rate_channel_seconds: int = Field(
         10_000_000, ge=60, description="channel-seconds of the reference days that rates are counted on, at most"

@@ -50,7 +50,7 @@ def examine(port: int, environment: Mapping[str, str] | None = None) -> Iterator
     yield from _home(variables)
     for name, nearest in unknown_variables(variables).items():
         remedy = f": rename it to {nearest}, or unset it" if nearest else ": unset it"
-        yield Finding(f"{name} is no setting", f"docs/engineers.md lists all{remedy}")
+        yield Finding(f"{name} is no setting", f"docs/reference.md lists all{remedy}")
     yield from _port(port, variables)
     try:
         settings = Settings()

@@ -25,7 +25,7 @@ def build_jobs() -> list[Any]:
         return dg.define_asset_job(name, selection, description=description, executor_def=dg.in_process_executor)
 
     return [
-        job("ingest", INGEST, "A day: recordings to spectrograms and their background."),
+        job("ingest", INGEST, "A day: recordings to spectrograms, their background and temporal terms."),
         job("train", TRAIN, "Learn what is normal, from the days that `training_set` is given."),
-        job("rescore", RESCORE, "A day: embeddings to the comparison report."),
+        job("rescore", RESCORE, "A day: the contractor's files and embeddings to the comparison report."),
     ]

@@ -89,7 +89,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "neighbours": "divergence from channels around, less what is usual at that hour, nats; NaN where unknown",
     },
     "anomaly_scores": {
-        "score": "of all detectors and a window's surroundings, standard deviations above what is usual",
+        "score": "of the fused detectors and a window's surroundings, standard deviations above what is usual",
         "p_value": "share of reference windows that score as high, this one among them; at least 1 / (n + 1)",
         "is_anomaly": "whether reference ground has such an event, there and then, no more often than the budget",
         "invalid": "why there is no score: silent, clipped, stuck, incomplete, dead, saturated; else null",
