@@ -7,6 +7,7 @@ down where its clock says. The model is told what was delivered and uses no code
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import unicodedata
 from collections import Counter, defaultdict
@@ -258,6 +259,7 @@ def deliver(root: Path, delivery: Delivery) -> None:
         for fibre in ruled
     )
     (root / "sites.toml").write_text("".join(rules), encoding="utf-8")
+    written: list[tuple[Path, File]] = []
     for file in delivery.files:
         path = root / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -266,8 +268,11 @@ def deliver(root: Path, delivery: Delivery) -> None:
             continue
         if file.path.endswith(".bin"):
             _write_bundle(path, file)
+        elif original := next((known for known, same in written if same == replace(file, path="")), None):
+            shutil.copyfile(original, path)  # written anew, HDF5 would tell of another second
         else:
             _write_hdf5(path, file)
+            written.append((path, replace(file, path="")))
         if file.fault == "empty":
             path.write_bytes(b"")
         elif file.fault == "cut":
