@@ -45,6 +45,7 @@ SCORE: tuple[Step, ...] = (
 COMPARE: tuple[Step, ...] = (
     comparison.contractor_events,
     comparison.event_matches,
+    comparison.waterfalls,
     comparison.embedding_map,
     comparison.contractor_comparison,
 )

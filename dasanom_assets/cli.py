@@ -139,6 +139,22 @@ def score(days: Days = None) -> None:
 
 
 @app.command()
+def review(
+    port: Annotated[int, typer.Option(help="of 127.0.0.1")] = 3100,
+    verdicts: Annotated[
+        bool, typer.Option("--verdicts", help="let who opens the printed link judge alarms")
+    ] = False,
+) -> None:
+    """Serve the analyst's pages: days, alarms down to their bytes, verdicts."""
+    from dasanom_assets.review.serve import serve, token_of
+    from dasanom_assets.settings import Settings
+
+    token = token_of(set_home()) if verdicts else None
+    console.print(f"http://127.0.0.1:{port}/" + (f"enter?token={token}" if token else ""), soft_wrap=True)
+    serve(Settings(), port, token)
+
+
+@app.command()
 def inspect(file: Annotated[Path, typer.Argument(help="a recording", exists=False)]) -> None:
     """Say what a file is taken for, whose signal it is and what decided that, or why it is refused."""
     from dasanom_assets.recordings.catalogue import catalogue_files

@@ -14,10 +14,18 @@ from dasanom_assets.tables.store import Store
 GROUP = "comparison"
 
 
-def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg.AssetSpec]:
     """Return the assets of this stage, one partition a recording day."""
+    verdicts = dg.AssetSpec(
+        "verdicts",
+        description="What analysts said of the day's alarms in the review app: entries, never changed.",
+        group_name=GROUP,
+        kinds={"parquet"},
+        partitions_def=days,
+    )
     tables, pictures = {"python", "parquet"}, {"python", "plotly"}
     return [
+        verdicts,
         step_asset(
             steps.contractor_scores,
             days,
@@ -42,6 +50,18 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             deps=["anomaly_events", "contractor_events"],
             kinds=tables,
             describe={"event_matches": _agreement},
+        ),
+        step_asset(
+            steps.waterfalls,
+            days,
+            group=GROUP,
+            deps=["spectrograms", "common_levels", "anomaly_scores", "contractor_scores"],
+            kinds=tables,
+            describe={"waterfalls": _tiles},
+            descriptions={
+                "waterfalls": "Power, the contractor's probabilities and our scores as a pyramid of maxima.",
+                "heard": "Seconds of each channel that were recorded, could be used, or why they could not.",
+            },
         ),
         step_asset(
             steps.embedding_map,
@@ -97,6 +117,10 @@ def _summary(store: Store, day: str) -> dict[str, float]:
 def _agreement(store: Store, day: str, settings: Settings) -> dict[str, int]:
     counts = store.read_day("event_matches", day, ["agreement"])["agreement"].to_pylist()
     return {name: counts.count(name) for name in ("both", "only_us", "only_contractor")}
+
+
+def _tiles(store: Store, day: str, settings: Settings) -> dict[str, int]:
+    return {"tiles": _rows(store, "waterfalls", day)}
 
 
 def _map(store: Store, day: str, settings: Settings) -> dict[str, Any]:

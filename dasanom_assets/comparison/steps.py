@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable
 
-from dasanom_assets.detection.steps import live_model
+from dasanom_assets.detection.steps import WHITENING, live_model
 from dasanom_assets.recordings.steps import files_in_landing
 from dasanom_assets.tables.provenance import Day, step, warning
 
@@ -38,6 +38,18 @@ def event_matches(day: Day) -> None:
     from dasanom_assets.comparison.agreement import match_events
 
     day.write("event_matches", match_events(day.read("anomaly_events"), day.read("contractor_events")))
+
+
+@step("waterfalls", "heard", settings=("window", *WHITENING))
+def waterfalls(day: Day) -> None:
+    """Power, the contractor's probabilities and our scores as a pyramid of maxima; seconds that were not heard."""
+    from dasanom_assets.comparison.heard import Listening
+    from dasanom_assets.comparison.pyramid import waterfall_tiles
+
+    day.require_fresh("anomaly_scores")
+    listening = Listening()
+    day.write("waterfalls", waterfall_tiles(day, day.iso, day.settings, listening))
+    day.write("heard", listening.table())
 
 
 @step("embedding_map", settings=("comparison.map_windows", *ALARM), inputs=live_model)

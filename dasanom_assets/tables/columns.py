@@ -130,6 +130,35 @@ COLUMNS: dict[str, dict[str, str]] = {
         "contractor_event_id": "of the contractor's event; null where only we have one",
         "agreement": "both, only_us or only_contractor",
     },
+    "heard": {
+        "recorded_s": "seconds that were recorded on the day",
+        "usable_s": "seconds that could be scored",
+        "silent_s": "seconds without any variation",
+        "clipped_s": "seconds with samples at the limits of their type",
+        "stuck_s": "seconds in which floats do not change",
+        "incomplete_s": "seconds of which a frame is missing",
+        "dead_s": "seconds of a channel that is dead on the day",
+        "saturated_s": "seconds of a channel that is saturated on the day",
+        "heard_from": "begin of the first second in which the ground was heard, UTC; null where there is none",
+        "heard_until": "end of the last second in which the ground was heard, UTC; null where there is none",
+    },
+    "verdicts": {
+        "entry_id": "name of the entry, as its writer chose it",
+        "made": "when it was entered, UTC",
+        "who": "who entered it",
+        "verdict": "true, false, planned, unknown, or undo",
+        "kind": "what it was, in the analyst's words; null where none is given",
+        "note": "in words",
+        "event_id": "of the event as it was then",
+        "undoes": "entry that this one takes back; else null",
+    },
+    "waterfalls": {
+        "layer": "power, contractor or ours",
+        "zoom": "a cell covers 1, 4, 16 or 64 s at zoom 0 to 3, and shows the loudest of them",
+        "channel_step": "channels that a row of cells stands for",
+        "cells": "channels × times, one byte each: 0 nothing; power and ours −2 + (byte − 1) / 8 spreads above "
+        "usual; contractor (byte − 1) / 254",
+    },
 }
 """Of the others, by table."""
 

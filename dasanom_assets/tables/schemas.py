@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 TIME = pa.timestamp("ns", tz="UTC")
+MICROSECONDS = pa.timestamp("us", tz="UTC")
+"""Of what people enter, who need no finer clock."""
 F32 = pa.float32()
 F64 = pa.float64()
 VECTOR = pa.list_(F32)
@@ -152,6 +154,40 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("agreement", pa.string()),
         ]
     ),
+    "waterfalls": pa.schema(
+        [
+            *_FIBRE,
+            ("layer", pa.string()),
+            ("zoom", pa.int32()),
+            *_EXTENT,
+            ("channel_step", pa.int32()),
+            ("cells", pa.binary()),
+        ]
+    ),
+    "heard": pa.schema(
+        [
+            *_CHANNEL,
+            *((f"{name}_s", pa.int64()) for name in ("recorded", "usable", "silent", "clipped", "stuck")),
+            *((f"{name}_s", pa.int64()) for name in ("incomplete", "dead", "saturated")),
+            ("heard_from", TIME),
+            ("heard_until", TIME),
+        ]
+    ),
+    "verdicts": pa.schema(
+        [
+            ("entry_id", pa.string()),
+            ("made", MICROSECONDS),
+            ("who", pa.string()),
+            ("verdict", pa.string()),
+            ("kind", pa.string()),
+            ("note", pa.string()),
+            *_FIBRE,
+            ("event_id", pa.string()),
+            *_EXTENT,
+            ("model_version", pa.string()),
+            ("undoes", pa.string()),
+        ]
+    ),
 }
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -173,6 +209,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "event_explanations": ("event_id",),
     "contractor_events": ("event_id",),
     "event_matches": ("event_id", "contractor_event_id"),
+    "waterfalls": ("fibre", "layer", "zoom", "first_channel", "start"),
+    "heard": ("fibre", "channel"),
+    "verdicts": ("entry_id",),
 }
 """The columns that name a row of each table: no two rows share them."""
 

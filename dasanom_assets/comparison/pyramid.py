@@ -1,0 +1,206 @@
+"""A day's waterfalls as a pyramid of maxima: any part of them is drawn from a few small tiles.
+
+Zoom ``k`` has a cell for each channel and ``4**k`` seconds, which holds the loudest of what it covers. Cells are
+bytes: 0 where there is nothing, and 1 to 255 on the scale of their layer.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dasanom_assets.comparison.contractor import threat
+from dasanom_assets.recordings.of_day import extent
+from dasanom_assets.settings import Settings, SpectrogramSettings
+from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.spectrograms.windows import SECOND_NS
+from dasanom_assets.tables.parquet import group_keys
+from dasanom_assets.tables.schemas import SCHEMAS
+from dasanom_assets.tables.store import Store
+
+LAYERS = ("power", "contractor", "ours")
+DAY_SECONDS = 86_400
+ZOOMS = (1, 4, 16, 64)
+"""Seconds of a cell, by zoom."""
+TILE_CHANNELS, TILE_CELLS = 256, 512
+GROUP_TILES = 32
+"""Tiles of one row group: what is read at once."""
+LOWEST_Z, CODES_A_SPREAD = -2.0, 8
+BAND_SHARE = 0.9
+"""Events have few bands, and are short: a second is as loud as this band of its loudest frame."""
+LEAST_SPREAD = 0.05
+ROWS_AT_ONCE = 8192
+
+
+def code_of_z(z: np.ndarray) -> np.ndarray:
+    """Return the bytes of spreads above usual, in steps of an eighth from −2 on; 0 where they are NaN.
+
+    >>> code_of_z(np.array([np.nan, -9, -2, 0, 3, 99])).tolist()
+    [0, 1, 1, 17, 41, 255]
+    """
+    code = np.clip(np.rint((np.nan_to_num(z) - LOWEST_Z) * CODES_A_SPREAD) + 1, 1, 255)
+    return np.where(np.isfinite(z), code, 0).astype(np.uint8)
+
+
+def code_of_probability(p: np.ndarray) -> np.ndarray:
+    """Return the bytes of probabilities, 1 to 255; 0 where they are NaN."""
+    code = np.rint(np.clip(np.nan_to_num(p), 0, 1) * 254) + 1
+    return np.where(np.isfinite(p), code, 0).astype(np.uint8)
+
+
+def power_level(rows: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Return how loud each second is as events show it, in robust spreads of its channel above the median.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        float32, shape (n_rows, frames a second, bands): whitened levels, with what the channels share taken off.
+    usable : numpy.ndarray
+        bool, shape (n_rows,).
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, shape (n_rows,); NaN where a row cannot be used.
+    """
+    band = int(BAND_SHARE * (rows.shape[2] - 1))
+    loud = np.full(len(rows), np.nan, np.float32)
+    for first in range(0, len(rows), ROWS_AT_ONCE):
+        part = slice(first, first + ROWS_AT_ONCE)
+        loud[part] = np.fmax.reduce(np.partition(rows[part], band, axis=2)[:, :, band], axis=1)
+    loud[~usable] = np.nan
+    known = loud[np.isfinite(loud)]
+    if not len(known):
+        return loud
+    median = np.median(known)
+    return (loud - median) / max(1.4826 * float(np.median(np.abs(known - median))), LEAST_SPREAD)
+
+
+def waterfall_tiles(
+    store: Store, day: str, settings: Settings, listen: Callable[[WhiteChannel], object] = lambda channel: None
+) -> Iterator[pa.Table]:
+    """Yield the rows of `waterfalls` of a day, a table a row group, in bounded memory.
+
+    Parameters
+    ----------
+    store : Store
+        Must hold what `white_day` reads, `anomaly_scores` and `contractor_scores` of the day.
+    day : str
+        ISO day.
+    settings : Settings
+    listen : callable, optional
+        Called with each channel, also with those that are not scored.
+    """
+    yield SCHEMAS["waterfalls"].empty_table()
+    size = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"]).group_channels
+    with store.open_day("spectrograms", day) as file:
+        keys = sorted({key for key in group_keys(file.metadata) if key is not None})
+    for fibre in dict.fromkeys(fibre for fibre, _ in keys):
+        channels = [channel for name, channel in keys if name == fibre]
+        for first in range(channels[0], channels[-1] + 1, TILE_CHANNELS * size):
+            block = (fibre, first, first + TILE_CHANNELS * size)
+            if any(block[1] <= channel < block[2] for channel in channels):
+                for layer, codes in zip(LAYERS, _layers(store, day, settings, block, size, listen), strict=True):
+                    yield from _tiles(codes, day, layer, block, size)
+
+
+def _layers(
+    store: Store,
+    day: str,
+    settings: Settings,
+    block: tuple[str, int, int],
+    size: int,
+    listen: Callable[[WhiteChannel], object],
+) -> Iterator[np.ndarray]:
+    """Yield the cells of each layer of a block of channels, uint8, shape (TILE_CHANNELS, DAY_SECONDS)."""
+    fibre, first, end = block
+    midnight = extent(day)[0]
+    codes = np.zeros((TILE_CHANNELS, DAY_SECONDS), np.uint8)
+
+    def mine(name: str, channel: int) -> bool:
+        return name == fibre and first <= channel < end
+
+    for white in white_day(store, day, settings.background, settings.window, mine, bad=True):
+        listen(white)
+        second = (white.start_ns - midnight) // SECOND_NS
+        codes[(white.channel - first) // size, second] = code_of_z(power_level(white.rows, white.usable))
+    yield codes
+    codes = np.zeros((TILE_CHANNELS, DAY_SECONDS), np.uint8)
+    for rows in _rows_of(store, "contractor_scores", day, block, None):
+        start, stop = (rows[name].cast(pa.int64()).to_numpy() - midnight for name in ("start", "end"))
+        _place(
+            codes, rows, block, size, (start + (stop - start) // 2) // SECOND_NS, code_of_probability(threat(rows))
+        )
+    yield codes
+    codes = np.zeros((TILE_CHANNELS, DAY_SECONDS), np.uint8)
+    for rows in _rows_of(store, "anomaly_scores", day, block, ["fibre", "channel", "start", "end", "score"]):
+        start, stop = (rows[name].cast(pa.int64()).to_numpy() - midnight for name in ("start", "end"))
+        score = rows["score"].to_numpy(zero_copy_only=False).astype(np.float32)
+        _place(codes, rows, block, size, (start + (stop - start) // 2) // SECOND_NS, code_of_z(score))
+    yield codes
+
+
+def _rows_of(
+    store: Store, table: str, day: str, block: tuple[str, int, int], columns: list[str] | None
+) -> Iterator[pa.Table]:
+    """Yield the rows of a block of channels, one row group in memory at a time."""
+    fibre, first, end = block
+    with store.open_day(table, day) as file:
+        for group in range(file.num_row_groups):
+            low, high = bounds(file.metadata, group, "channel")
+            names = bounds(file.metadata, group, "fibre")
+            if low is None or low >= end or high < first or not names[0] <= fibre <= names[1]:
+                continue
+            rows = file.read_row_group(group, columns=columns)
+            channel, name = rows["channel"].to_numpy(), rows["fibre"].combine_chunks().dictionary_encode()
+            code = name.dictionary.index(fibre).as_py()
+            yield rows.filter(
+                pa.array((name.indices.to_numpy() == code) & (channel >= first) & (channel < end), pa.bool_())
+            )
+
+
+def bounds(metadata: pq.FileMetaData, group: int, column: str) -> tuple[Any, Any]:
+    """Return the least and greatest value of a column in a row group, from its statistics; None without any."""
+    names = metadata.schema.names
+    statistics = metadata.row_group(group).column(names.index(column)).statistics
+    if statistics is None or not statistics.has_min_max:
+        return None, None
+    return statistics.min, statistics.max
+
+
+def _place(
+    codes: np.ndarray, rows: pa.Table, block: tuple[str, int, int], size: int, second: np.ndarray, code: np.ndarray
+) -> None:
+    row = (rows["channel"].to_numpy() - block[1]) // size
+    inside = (second >= 0) & (second < DAY_SECONDS)
+    np.maximum.at(codes, (row[inside], second[inside]), code[inside])
+
+
+def _tiles(codes: np.ndarray, day: str, layer: str, block: tuple[str, int, int], size: int) -> Iterator[pa.Table]:
+    """Yield the tiles of a layer of a block, zoom by zoom; those that are empty are left out."""
+    fibre, first, end = block
+    midnight = extent(day)[0]
+    for zoom, seconds in enumerate(ZOOMS):
+        if zoom:
+            codes = codes.reshape(len(codes), -1, ZOOMS[zoom] // ZOOMS[zoom - 1]).max(axis=2)
+        begins = [b for b in range(0, codes.shape[1], TILE_CELLS) if codes[:, b : b + TILE_CELLS].any()]
+        for k in range(0, len(begins), GROUP_TILES):
+            rows = []
+            for begin in begins[k : k + GROUP_TILES]:
+                tile = codes[:, begin : begin + TILE_CELLS]
+                rows.append(
+                    {
+                        "fibre": fibre,
+                        "layer": layer,
+                        "zoom": zoom,
+                        "first_channel": first,
+                        "last_channel": end - 1,
+                        "start": midnight + begin * seconds * SECOND_NS,
+                        "end": midnight + (begin + tile.shape[1]) * seconds * SECOND_NS,
+                        "channel_step": size,
+                        "cells": np.ascontiguousarray(tile).tobytes(),
+                    }
+                )
+            yield pa.Table.from_pylist(rows, SCHEMAS["waterfalls"])
