@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dasanom_assets.detection.reference.promise import in_words
+from dasanom_assets.detection.calibration.rates import in_words
 
 AGREEMENTS = ("both", "only_us", "only_contractor")
 

@@ -25,7 +25,7 @@ DAY_SECONDS = 86_400
 ZOOMS = (1, 4, 16, 64)
 """Seconds of a cell, by zoom."""
 TILE_CHANNELS, TILE_CELLS = 256, 512
-GROUP_TILES = 32
+GROUP_TILES = 8
 """Tiles of one row group: what is read at once."""
 LOWEST_Z, CODES_A_SPREAD = -2.0, 8
 BAND_SHARE = 0.9
@@ -103,7 +103,7 @@ def waterfall_tiles(
             block = (fibre, first, first + TILE_CHANNELS * size)
             if any(block[1] <= channel < block[2] for channel in channels):
                 for layer, codes in zip(LAYERS, _layers(store, day, settings, block, size, listen), strict=True):
-                    yield from _tiles(codes, day, layer, block, size)
+                    yield from tiles_of(codes, day, layer, block, size)
 
 
 def _layers(
@@ -178,8 +178,21 @@ def _place(
     np.maximum.at(codes, (row[inside], second[inside]), code[inside])
 
 
-def _tiles(codes: np.ndarray, day: str, layer: str, block: tuple[str, int, int], size: int) -> Iterator[pa.Table]:
-    """Yield the tiles of a layer of a block, zoom by zoom; those that are empty are left out."""
+def tiles_of(
+    codes: np.ndarray, day: str, layer: str, block: tuple[str, int, int], channel_step: int
+) -> Iterator[pa.Table]:
+    """Yield the tiles of a layer of a block, zoom by zoom; those that are empty are left out.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray
+        uint8, shape (TILE_CHANNELS, DAY_SECONDS).
+    day, layer : str
+    block : tuple
+        Fibre, first channel, and that after the last.
+    channel_step : int
+        Channels of a row.
+    """
     fibre, first, end = block
     midnight = extent(day)[0]
     for zoom, seconds in enumerate(ZOOMS):
@@ -199,7 +212,7 @@ def _tiles(codes: np.ndarray, day: str, layer: str, block: tuple[str, int, int],
                         "last_channel": end - 1,
                         "start": midnight + begin * seconds * SECOND_NS,
                         "end": midnight + (begin + tile.shape[1]) * seconds * SECOND_NS,
-                        "channel_step": size,
+                        "channel_step": channel_step,
                         "cells": np.ascontiguousarray(tile).tobytes(),
                     }
                 )

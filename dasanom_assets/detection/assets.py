@@ -229,8 +229,8 @@ def _flagged(store: Store, day: str, settings: Settings) -> dict[str, Any]:
 
 
 def _strongest(store: Store, day: str, settings: Settings) -> dict[str, Any]:
+    from dasanom_assets.detection.calibration.rates import in_words
     from dasanom_assets.detection.reference.model import load_reference
-    from dasanom_assets.detection.reference.promise import in_words
 
     note = store.metadata("anomaly_events", day)
     km_days = load_reference(store, note["model_version"]).rates.km_days

@@ -46,7 +46,7 @@ def segment_models(day: Day, keep_days: int | None = None) -> None:
         drop_old_models(day, day.iso, keep_days)
 
 
-@step("temporal_terms", settings=TERMS, code="2", feedback=("anomaly_events",))
+@step("temporal_terms", settings=TERMS, code="2", feedback=("anomaly_events", "verdicts"))
 def temporal_terms(day: Day) -> None:
     """How unlike a segment is to the one before, the same time of earlier days and weeks, and its neighbours.
 

@@ -4,7 +4,7 @@ Windows a second apart share most of their frames, so whole blocks of time go to
 channel and fibre, and no window reaches over the border of a split.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +18,9 @@ from dasanom_assets.settings import (
     TrainingSetSettings,
     WindowSettings,
 )
-from dasanom_assets.spectrograms.whitening import Usual, healthy_rows, white_day
+from dasanom_assets.spectrograms.whitening import Usual, WhiteChannel, healthy_rows, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank, window_rows
+from dasanom_assets.tables import verdicts
 from dasanom_assets.tables.store import Store
 
 SPLITS = ("train", "validation", "calibration")
@@ -143,8 +144,8 @@ def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[st
     -------
     dict
         JSON-serialisable: ``days``; ``digests`` of each day's tables; the settings ``spectrogram``, ``window``,
-        ``background`` and ``training_set``; ``channel_step`` (one in how many channels is kept); and
-        ``channel_seconds`` kept in each split.
+        ``background`` and ``training_set``; ``channel_step`` (one in how many channels is kept);
+        ``channel_seconds`` kept in each split, at most; and ``threats``: boxes that analysts confirmed, by day.
 
     Raises
     ------
@@ -191,6 +192,7 @@ def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[st
         "training_set": settings.training_set.model_dump(),
         "channel_step": step,
         "channel_seconds": counts,
+        "threats": {day: boxes for day in days if (boxes := _threats(store, day))},
     }
 
 
@@ -202,7 +204,8 @@ def load_bank(
 ) -> tuple[WindowBank, WindowIndex]:
     """Load the windows of one split, or of all that is kept, whitened.
 
-    Left out are channels that are dead or saturated, and seconds with missing frames or without any variation.
+    Left out are channels that are dead or saturated, seconds with missing frames or without any variation, and
+    what analysts confirmed as threats.
 
     Parameters
     ----------
@@ -230,6 +233,7 @@ def load_bank(
     window = WindowSettings(**manifest["window"])
     blocks = TrainingSetSettings(**manifest["training_set"])
     spectrogram = SpectrogramSettings(**manifest["spectrogram"])
+    threats = manifest.get("threats", {})
     codes = range(len(SPLITS)) if split is None else [SPLITS.index(split)]
     total = sum(manifest["channel_seconds"][SPLITS[code]] for code in codes)
     rows = np.empty((total, *spectrogram.row_shape), np.float32)
@@ -245,6 +249,7 @@ def load_bank(
         channels = white_day(store, day, background, window, lambda *k, kept=kept: k in kept, against=usual)
         for channel in channels:
             inside = channel.usable & np.isin(split_of(channel.start_ns, blocks), codes)
+            inside &= ~confirmed(threats.get(day, ()), channel, spectrogram.group_channels)
             first = window_rows(channel.start_ns, inside, window)
             end = filled + int(inside.sum())
             rows[filled:end] = channel.rows[inside]
@@ -257,6 +262,36 @@ def load_bank(
     bank = make_bank(rows[:filled], np.concatenate(firsts), index.start_ns, spectrogram, window)
     limits = (0.0, 1.0) if window.scaling == "minmax" else (background.clip_low, background.clip_high)
     return replace(bank, levels=limits), index
+
+
+def confirmed(boxes: Iterable[Sequence[Any]], channel: WhiteChannel, size: int) -> np.ndarray:
+    """Return which rows of a channel, or group of `size`, lie in confirmed threats: they are not usual.
+
+    Parameters
+    ----------
+    boxes : iterable of sequence
+        Those of the channel's day in the manifest's ``threats``.
+    channel : WhiteChannel
+    size : int
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, shape (n_rows,).
+    """
+    out = np.zeros(len(channel.start_ns), bool)
+    for fibre, low, high, start, stop in boxes:
+        if fibre == channel.fibre and low < channel.channel + size and channel.channel <= high:
+            out |= (channel.start_ns < stop) & (channel.start_ns + SECOND_NS > start)
+    return out
+
+
+def _threats(store: Store, day: str) -> list[list[Any]]:
+    """Return the boxes of a day's confirmed threats: fibre, first and last channel, start and end, ns."""
+    boxes = verdicts.threats(verdicts.entries(store, day))
+    columns = [boxes[name].to_pylist() for name in verdicts.BOX[:3]]
+    columns += [boxes[name].cast(pa.int64()).to_pylist() for name in verdicts.BOX[3:]]
+    return [list(box) for box in zip(*columns, strict=True)]
 
 
 def _healthy_seconds(store: Store, day: str, settings: TrainingSetSettings) -> dict[tuple[str, int], np.ndarray]:

@@ -20,7 +20,7 @@ from dasanom_assets.review.day import DayView
 from dasanom_assets.review.day_api import view
 from dasanom_assets.review.export import whole_times
 from dasanom_assets.review.tiles import TABLE
-from dasanom_assets.review.worker import computed
+from dasanom_assets.review.worker import computed, root_of
 from dasanom_assets.settings import SpectrogramSettings
 from dasanom_assets.tables.schemas import detectors_in
 from dasanom_assets.tables.store import Store
@@ -232,13 +232,7 @@ def _compute(request: Request, function: Any, *more: Any, settings: bool = True)
     place = place_of(review, of_day, event)
     arguments = [review.settings] if settings else []
     try:
-        return computed(
-            function,
-            review.store.full("") if review.store.is_local else review.store.url(""),
-            place,
-            *arguments,
-            *more,
-        )
+        return computed(function, root_of(review.store), place, *arguments, *more)
     except (LookupError, OSError) as error:
         raise HTTPException(404, str(error)) from error
 

@@ -13,7 +13,9 @@ from dasanom_assets.review import export
 from dasanom_assets.review.app import review_of
 from dasanom_assets.review.calendar import month_of
 from dasanom_assets.review.day import LAYERS, DayView, boxes_in, chosen, day_view
+from dasanom_assets.review.map import map_of_day
 from dasanom_assets.review.tiles import Picture
+from dasanom_assets.review.worker import computed, root_of
 
 MOST_ROWS, MOST_BOXES, MOST_PIXELS = 500, 3000, 4096
 PICTURE = "x-picture"
@@ -148,6 +150,7 @@ def events_parquet(request: Request) -> Response:
 
 def day_map(request: Request) -> Response:
     """Give the places of a day's windows on the map, their scores, and the day's clusters."""
-    from dasanom_assets.review.map import map_of_day
-
-    return JSONResponse(map_of_day(review_of(request), view(request)))
+    of_day, names = view(request), ("fibre", "start", "end", "first", "last")
+    ours = of_day.box_table["side"] == "us"
+    boxes = {name: of_day.box_table[name][ours] for name in names}
+    return JSONResponse(computed(map_of_day, root_of(review_of(request).store), of_day.day, boxes))

@@ -1,5 +1,6 @@
 """Alarms of one cause as one row, each with what it is, why it is told, and how soon to look at it."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from dasanom_assets.comparison.matching import overlapping
-from dasanom_assets.detection.reference.promise import in_words
+from dasanom_assets.detection.calibration.rates import in_words
 from dasanom_assets.review import history
 from dasanom_assets.review.words import reason
 from dasanom_assets.tables import verdicts
@@ -43,13 +44,15 @@ def rows_of(view: "DayView", store: Store) -> list[dict[str, Any]]:
     boxes = _boxes(view)
     if not len(boxes["id"]):
         return []
-    groups = _groups(boxes)
+    order, begin = _groups(boxes)
     verdict = verdicts.judged(view.verdicts, _table(boxes))
     works = verdicts.planned_works(store)
     past = history.of(store, view.day)
     bands = dict(zip(*(view.explanations[name].to_pylist() for name in ("event_id", "band_hz")), strict=True))
-    kept_words = {e["event_id"]: e for e in _plain(view.events)}
-    rows = [_row(view, boxes, members, verdict, bands, kept_words) for members in groups]
+    rows = [
+        _row(view, group, verdict, bands)
+        for group in _together({name: column[order] for name, column in boxes.items()}, order, begin, _plain(view))
+    ]
     for row in rows:
         row["planned"] = _planned(row, works)
         row["always"] = past.always(row)
@@ -80,9 +83,10 @@ def _urgency(row: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _plain(events: pa.Table) -> list[dict[str, Any]]:
-    names = ("event_id", "rate_per_km_day", "rate_low", "rate_high", "beyond_reference", "score", "cluster")
-    return events.select([*names, "contractor_class", "contractor_probability", "peak_channel"]).to_pylist()
+def _plain(view: "DayView") -> list[dict[str, Any]]:
+    """Return what is told of our events, in their order."""
+    names = ("event_id", "rate_per_km_day", "rate_low", "rate_high", "beyond_reference", "score")
+    return view.events.select([*names, "contractor_class", "contractor_probability"]).to_pylist()
 
 
 def _boxes(view: "DayView") -> dict[str, np.ndarray]:
@@ -129,8 +133,8 @@ def _table(boxes: dict[str, np.ndarray]) -> pa.Table:
     )
 
 
-def _groups(boxes: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """Return the rows of `boxes` that have one cause, a group each."""
+def _groups(boxes: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of `boxes` in an order in which those of one cause are together, and where each begins."""
     n = len(boxes["id"])
     pairs = [*_pieces(boxes), *_matched(boxes)]
     i, j = np.array(pairs, np.int64).reshape(-1, 2).T
@@ -145,7 +149,7 @@ def _groups(boxes: dict[str, np.ndarray]) -> list[np.ndarray]:
         place = int(metre // PLACE_M) if np.isfinite(metre) else f"channel {boxes['first_channel'][k] // 20}"
         label[k] = key.setdefault((boxes["fibre"][k], boxes["class"][k], place), next_label + len(key))
     order = np.argsort(label, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(label[order])) + 1)
+    return order, np.flatnonzero(np.diff(label[order], prepend=-1))
 
 
 def _is_cell(boxes: dict[str, np.ndarray]) -> np.ndarray:
@@ -192,51 +196,60 @@ def _pieces(boxes: dict[str, np.ndarray]) -> list[tuple[int, int]]:
     return pairs
 
 
+def _together(
+    boxes: dict[str, np.ndarray], order: np.ndarray, begin: np.ndarray, own: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield what the members of each group are together; `boxes` lie in `order`, and `own` are all of ours."""
+    least, most = np.minimum.reduceat, np.maximum.reduceat
+    known = np.isfinite(boxes["first_m"])
+    columns = {
+        "start": least(boxes["start"], begin),
+        "end": most(boxes["end"], begin),
+        "first": least(boxes["first_channel"], begin),
+        "last": most(boxes["last_channel"], begin),
+        "first_m": least(np.where(known, boxes["first_m"], np.inf), begin),
+        "last_m": most(np.where(known, boxes["last_m"], -np.inf), begin),
+        "cells": np.logical_and.reduceat(_is_cell(boxes), begin),
+    }
+    values = {name: column.tolist() for name, column in columns.items()}
+    side, probability = boxes["side"].tolist(), boxes["probability"].tolist()
+    ends = [*begin[1:].tolist(), len(order)]
+    for k, (a, b) in enumerate(zip(begin.tolist(), ends, strict=True)):
+        theirs = [i for i in range(a, b) if side[i]]
+        loudest = max(theirs, key=lambda i: probability[i], default=None)
+        yield {name: column[k] for name, column in values.items()} | {
+            "fibre": boxes["fibre"][a],
+            "members": boxes["id"][a:b].tolist(),
+            "places": order[a:b].tolist(),
+            "ours": [own[order[i]] for i in range(a, b) if not side[i]],
+            "class": None if loudest is None else boxes["class"][loudest],
+            "probability": None if loudest is None else round(probability[loudest], 3),
+            "loudest": None if loudest is None else boxes["id"][loudest],
+        }
+
+
 def _row(
-    view: "DayView",
-    boxes: dict[str, np.ndarray],
-    members: np.ndarray,
-    verdict: list[dict[str, Any] | None],
-    bands: dict[str, list[float]],
-    ours_by_id: dict[str, dict[str, Any]],
+    view: "DayView", group: dict[str, Any], verdict: list[dict[str, Any] | None], bands: dict[str, list[float]]
 ) -> dict[str, Any]:
     """Return the row of a group of events."""
-    ours, theirs = (members[boxes["side"][members] == side] for side in (0, 1))
-    own = [ours_by_id[boxes["id"][k]] for k in ours]
-    best = min(own, key=lambda e: e["rate_per_km_day"], default=None)
-    cells = bool(not len(ours) and _is_cell(boxes)[members].all()) if len(members) < 1000 else not len(ours)
-    loudest = theirs[np.nanargmax(boxes["probability"][theirs])] if len(theirs) else None
-    start, end = int(boxes["start"][members].min()), int(boxes["end"][members].max())
-    first, last = int(boxes["first_channel"][members].min()), int(boxes["last_channel"][members].max())
-    metres = (
-        [float(f(boxes[n][members])) for f, n in ((np.nanmin, "first_m"), (np.nanmax, "last_m"))]
-        if (np.isfinite(boxes["first_m"][members]).any())
-        else [None, None]
-    )
-    lead = best["event_id"] if best else boxes["id"][loudest]
+    ours, probability = group["ours"], group["probability"]
+    best = min(ours, key=lambda e: e["rate_per_km_day"], default=None)
     # The last word counts, whichever of the events it was said of.
-    said = max((verdict[k] for k in members if verdict[k]), key=lambda v: v["made"], default=None)
+    said = max((v for k in group["places"] if (v := verdict[k])), key=lambda v: v["made"], default=None)
+    places = np.isfinite(group["first_m"])
     row = {
-        "id": str(lead),
-        "fibre": str(boxes["fibre"][members[0]]),
-        "start": start,
-        "end": end,
-        "seconds": (end - start) / US,
-        "first": first,
-        "last": last,
-        "first_m": metres[0],
-        "last_m": metres[1],
-        "agreement": "both" if len(ours) and len(theirs) else ("only_us" if len(ours) else "only_contractor"),
-        "alarms": len(members),
-        "members": [str(name) for name in boxes["id"][members]],
-        "cells": cells,
-        "class": None if loudest is None else boxes["class"][loudest],
-        "probability": None if loudest is None else round(float(boxes["probability"][loudest]), 3),
-        "weak": None if loudest is not None or best is None else best["contractor_class"],
-        "weak_probability": None if loudest is not None or best is None else best["contractor_probability"],
+        "id": best["event_id"] if best else group["loudest"],
+        "fibre": group["fibre"],
+        **{name: group[name] for name in ("start", "end", "first", "last", "cells", "members", "class")},
+        "seconds": (group["end"] - group["start"]) / US,
+        "first_m": round(group["first_m"], 2) if places else None,
+        "last_m": round(group["last_m"], 2) if places else None,
+        "agreement": "only_contractor" if not ours else ("only_us" if probability is None else "both"),
+        "alarms": len(group["members"]),
+        "probability": probability,
         "rate": None if best is None else best["rate_per_km_day"],
         "often": None if best is None else in_words(best, view.km_days),
-        "score": None if best is None else round(max(e["score"] for e in own), 2),
+        "score": None if best is None else round(max(e["score"] for e in ours), 2),
         "hz": bands.get(best["event_id"], [])[:3] if best else [],
         "verdict": said and said["verdict"],
         "entry": said and said["entry_id"],

@@ -1,7 +1,6 @@
 """Windows of a day on the map of the reference, their scores, and the day's clusters."""
 
 import io
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,10 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dasanom_assets.comparison.steps import map_path
-from dasanom_assets.detection.reference.promise import BUDGETS
 from dasanom_assets.models.checkpoints import CheckpointError, latest, load
-from dasanom_assets.review.app import Review
-from dasanom_assets.review.day import DayView
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.store import Store
 
@@ -20,9 +16,18 @@ BINS = 80
 MOST_REFERENCE = 1500
 
 
-def map_of_day(review: Review, view: DayView) -> dict[str, Any]:
-    """Return points, histogram and clusters of a day, for the page to draw."""
-    store, day = review.store, view.day
+def map_of_day(root: str, day: str, boxes: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return points, histogram and clusters of a day, for the page to draw; a process beside the server runs it.
+
+    Parameters
+    ----------
+    root, day : str
+        Data root and ISO day.
+    boxes : dict
+        Of our alarms: ``fibre``, ``start`` and ``end``, µs since 1970, ``first`` and ``last`` channel.
+    """
+    store = Store(root)
+    version = str(store.metadata("anomaly_events", day).get("model_version"))
     points: dict[str, list[Any]] = {
         name: [] for name in ("flat", "deep", "who", "score", "channel", "hour", "cluster")
     }
@@ -39,12 +44,12 @@ def map_of_day(review: Review, view: DayView) -> dict[str, Any]:
             "channel": places["channel"].to_pylist(),
             "hour": (start // SECOND_NS % 86_400 / 3600).round(3).tolist(),
         }
-        reference = _reference(store, str(view.note.get("model_version")))
-    scores = _scores(store, view, places)
+        reference = _reference(store, version)
+    scores = _scores(store, day, boxes, places)
     return {
         "points": points | {name: scores[name] for name in ("score", "cluster")},
         "reference": reference,
-        "histogram": scores["histogram"] | {"thresholds": _thresholds(store, str(view.note.get("model_version")))},
+        "histogram": scores["histogram"] | {"thresholds": _thresholds(store, version)},
         "clusters": scores["clusters"],
     }
 
@@ -62,61 +67,45 @@ def _reference(store: Store, version: str) -> dict[str, list[Any]]:
     return {name: np.round(tensors[key][::step], 3).tolist() for name, key in (("flat", "map2"), ("deep", "map3"))}
 
 
-def _scores(store: Store, view: DayView, places: pa.Table | None) -> dict[str, Any]:
+def _scores(store: Store, day: str, boxes: dict[str, np.ndarray], places: pa.Table | None) -> dict[str, Any]:
     """Return a histogram of all scores, clusters, and score and cluster of the windows on the map.
 
-    A channel is read at a time.
+    A row group, which is a channel, is read at a time.
     """
-    table, values, inside = view.box_table, [], []
-    ours = table["side"] == "us"
-    wanted: dict[tuple[str, int, int], int] = {}
+    wanted: dict[tuple[str, int], list[tuple[int, int]]] = {}
     if places is not None:
         keys = zip(places["fibre"].to_pylist(), places["channel"].to_pylist(), strict=True)
-        start = places["start"].cast(pa.int64()).to_pylist()
-        wanted = {(*key, at): i for i, (key, at) in enumerate(zip(keys, start, strict=True))}
-    n = len(wanted)
-    score: list[float | None] = [None] * n
-    cluster = [-1] * n
-    labels: dict[int, list[np.ndarray]] = {}
-    columns = ["fibre", "channel", "start", "end", "score"]
-    for rows in store.iter_day("anomaly_scores", view.day, columns):
-        x = rows["score"].to_numpy(zero_copy_only=False).astype(np.float32)
-        start, end = (rows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-        channel, middle = rows["channel"].to_numpy(), (start + end) // 2000
-        fibres = np.array(rows["fibre"].to_pylist(), object) if rows.num_rows else np.empty(0, object)
-        flagged = np.zeros(len(x), bool)
-        for i in np.flatnonzero(ours & np.isin(table["fibre"], list(set(fibres.tolist())))):
-            flagged |= (
-                (fibres == table["fibre"][i]) & (channel >= table["first"][i]) & (channel <= table["last"][i])
-                & (middle >= table["start"][i]) & (middle < table["end"][i])
-            )  # fmt: skip
-        known = np.isfinite(x)
-        values.append(x[known])
-        inside.append(flagged[known])
-        if n:
-            for k in np.flatnonzero(np.isin(start, [key[2] for key in wanted])):
-                place = wanted.get((fibres[k], int(channel[k]), int(start[k])))
-                if place is not None and known[k]:
-                    score[place] = round(float(x[k]), 3)
-    for rows in store.iter_day(
-        "cluster_labels", view.day, ["fibre", "channel", "start", "label", "outlier_score"]
-    ):
-        label, outlier = rows["label"].to_numpy(), rows["outlier_score"].to_numpy()
-        for name in np.unique(label):
-            labels.setdefault(int(name), []).append(outlier[label == name])
-        start = rows["start"].cast(pa.int64()).to_numpy()
-        if n:
-            fibres, channel = rows["fibre"].to_pylist(), rows["channel"].to_numpy()
-            for k in np.flatnonzero(np.isin(start, [key[2] for key in wanted])):
-                place = wanted.get((fibres[k], int(channel[k]), int(start[k])))
-                if place is not None:
-                    cluster[place] = int(label[k])
+        for i, (key, start) in enumerate(zip(keys, places["start"].cast(pa.int64()).to_pylist(), strict=True)):
+            wanted.setdefault(key, []).append((start, i))
+    n = 0 if places is None else places.num_rows
+    found: dict[str, list[Any]] = {"score": [None] * n, "cluster": [-1] * n}
+    values, inside, labels = [], [], dict[int, list[np.ndarray]]()
+
+    def placed(rows: pa.Table, start: np.ndarray, name: str, of_rows: np.ndarray) -> None:
+        key = rows["fibre"][0].as_py(), rows["channel"][0].as_py()
+        for at, i in wanted.get(key, ()):
+            k = int(np.searchsorted(start, at))
+            if k < len(start) and start[k] == at and np.isfinite(of_rows[k]):
+                found[name][i] = of_rows[k].item()
+
+    for rows in store.iter_day("anomaly_scores", day, ["fibre", "channel", "start", "end", "score"]):
+        if rows.num_rows:
+            x = rows["score"].to_numpy(zero_copy_only=False).astype(np.float32)
+            start, end = (rows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+            known = np.isfinite(x)
+            values.append(x[known])
+            inside.append(_within(boxes, rows, (start + end) // 2000)[known])
+            placed(rows, start, "score", x)
+    for rows in store.iter_day("cluster_labels", day, ["fibre", "channel", "start", "label", "outlier_score"]):
+        if rows.num_rows:
+            label, outlier = rows["label"].to_numpy(), rows["outlier_score"].to_numpy()
+            for name in np.unique(label):
+                labels.setdefault(int(name), []).append(outlier[label == name])
+            placed(rows, rows["start"].cast(pa.int64()).to_numpy(), "cluster", label)
     every, hot = np.concatenate([*values, np.empty(0)]), np.concatenate([*inside, np.empty(0, bool)]).astype(bool)
     edges = np.linspace(every.min(), every.max(), BINS + 1) if len(every) else np.linspace(0, 1, BINS + 1)
     total = sum(len(part) for parts in labels.values() for part in parts)
-    return {
-        "score": score,
-        "cluster": cluster,
+    return found | {
         "histogram": {
             "edges": edges.round(4).tolist(),
             "quiet": np.histogram(every[~hot], edges)[0].tolist(),
@@ -134,10 +123,20 @@ def _scores(store: Store, view: DayView, places: pa.Table | None) -> dict[str, A
     }
 
 
-@lru_cache(8)
+def _within(boxes: dict[str, np.ndarray], rows: pa.Table, middle: np.ndarray) -> np.ndarray:
+    """Return whether the middle of each window of a channel, µs, lies in one of some boxes."""
+    fibre, channel = rows["fibre"][0].as_py(), rows["channel"][0].as_py()
+    mine = (boxes["fibre"] == fibre) & (boxes["first"] <= channel) & (boxes["last"] >= channel)
+    change = np.zeros(len(middle) + 1, np.int64)
+    np.add.at(change, np.searchsorted(middle, boxes["start"][mine]), 1)
+    np.add.at(change, np.searchsorted(middle, boxes["end"][mine]), -1)
+    return np.cumsum(change[:-1]) > 0
+
+
 def _thresholds(store: Store, version: str) -> list[tuple[str, float]]:
     """Return the median over places and hours of the thresholds of several budgets."""
     from dasanom_assets.detection.reference.model import load_reference
+    from dasanom_assets.detection.reference.promise import BUDGETS
 
     try:
         rates = load_reference(store, version).rates

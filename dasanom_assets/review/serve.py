@@ -10,6 +10,7 @@ import uvicorn
 from dasanom_assets.review import worker
 from dasanom_assets.review.app import create_app, new_token
 from dasanom_assets.settings import Settings
+from dasanom_assets.tables import verdicts
 from dasanom_assets.tables.store import Store
 
 HOST = "127.0.0.1"
@@ -46,7 +47,10 @@ def serve(settings: Settings, port: int, token: str | None) -> None:
     token : str or None
         What writers must show; None: nobody writes.
     """
-    app = create_app(Store(settings.data), settings, token)
+    store = Store(settings.data)
+    if token:
+        verdicts.renew(store)
+    app = create_app(store, settings, token)
     # No access log: the link that writers open carries the token.
     config = uvicorn.Config(app, host=HOST, port=port, log_level="warning", access_log=False, server_header=False)
     try:

@@ -53,33 +53,19 @@ class Tiles:
     """
 
     def __init__(self, store: Store, day: str) -> None:
-        self._store, self._day = store, day
         self._groups: OrderedDict[int, list[bytes]] = OrderedDict()
         self._lock = Lock()
-        with store.open_day(TABLE, day) as file:
-            groups = []
-            columns = [name for name in file.schema_arrow.names if name != "cells"]
-            for group in range(file.num_row_groups):
-                rows = file.read_row_group(group, columns=columns)
-                place = pa.array(np.arange(rows.num_rows), pa.int32())
-                groups.append(
-                    rows.append_column("group", pa.array(np.full(rows.num_rows, group), pa.int32())).append_column(
-                        "place", place
-                    )
-                )
-            index = pa.concat_tables(groups).to_pandas()
-        self._index = {name: index[name].to_numpy() for name in index.columns if name not in ("start", "end")}
-        for name in ("start", "end"):
-            self._index[name] = pa.concat_tables(groups)[name].cast(pa.int64()).to_numpy()
-
-    @property
-    def extents(self) -> dict[str, tuple[int, int]]:
-        """Return when each fibre has something to show: begin and end, ns since 1970."""
-        return {
-            str(fibre): (int(self._index["start"][rows].min()), int(self._index["end"][rows].max()))
-            for fibre in sorted(set(self._index["fibre"]))
-            for rows in [(self._index["fibre"] == fibre) & (self._index["zoom"] == 0)]
+        # It stays open: an old day that is replaced meanwhile can still be read to its end.
+        self._file = store.open_day(TABLE, day)
+        sizes = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
+        columns = [name for name in self._file.schema_arrow.names if name != "cells"]
+        index = self._file.read(columns=columns)
+        self._index: dict[str, np.ndarray] = {
+            name: index[name].cast(pa.int64()).to_numpy() for name in columns if name not in ("fibre", "layer")
         }
+        self._index |= {name: np.array(index[name].to_pylist(), object) for name in ("fibre", "layer")}
+        self._index["group"] = np.repeat(np.arange(len(sizes)), sizes)
+        self._index["place"] = np.concatenate([np.arange(size) for size in sizes] or [np.empty(0, int)])
 
     def picture(
         self, fibre: str, layer: str, time: tuple[int, int], channels: tuple[int, int], size: tuple[int, int]
@@ -129,8 +115,7 @@ class Tiles:
     def _cells(self, group: int) -> list[bytes]:
         with self._lock:
             if group not in self._groups:
-                with self._store.open_day(TABLE, self._day) as file:
-                    self._groups[group] = file.read_row_group(group, columns=["cells"])["cells"].to_pylist()
+                self._groups[group] = self._file.read_row_group(group, columns=["cells"])["cells"].to_pylist()
                 most = CACHED_BYTES // (TILE_CHANNELS * TILE_CELLS)
                 while len(self._groups) > 1 and sum(map(len, self._groups.values())) > most:
                     self._groups.popitem(last=False)

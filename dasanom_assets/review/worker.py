@@ -10,6 +10,8 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any, TypeVar
 
+from dasanom_assets.tables.store import Store
+
 Made = TypeVar("Made")
 PATIENCE_S = 120
 _LOCK = Lock()
@@ -47,6 +49,11 @@ def _computed(function: Callable[..., Made], pickled: bytes) -> Made:
         with _LOCK:
             _POOL.clear()
         return _pool().submit(function, *arguments).result(PATIENCE_S)
+
+
+def root_of(store: Store) -> str:
+    """Return where the data of a store lie, for another process."""
+    return store.full("") if store.is_local else store.url("")
 
 
 def stop() -> None:

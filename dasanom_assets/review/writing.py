@@ -1,11 +1,11 @@
 """What analysts enter: verdicts on alarms, and planned works. All of it is added, and nothing changed."""
 
-import asyncio
 import csv
 import hashlib
 import io
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from threading import Lock
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -17,16 +17,20 @@ from dasanom_assets.review.alarm_api import event_of
 from dasanom_assets.review.app import posted, review_of
 from dasanom_assets.tables import verdicts
 
-_ONE_AT_A_TIME = asyncio.Lock()
+_ONE_AT_A_TIME = Lock()
 MOST_IMPORTED = 5000
 COLUMNS = ("fibre", "first_m", "last_m", "start", "end", "why")
 
 
 async def _entered(enter: Callable[..., Any], *arguments: Any) -> Response:
     """Store what somebody entered; the answer comes once it is on the disk."""
+
+    def one_at_a_time() -> None:
+        with _ONE_AT_A_TIME:
+            enter(*arguments)
+
     try:
-        async with _ONE_AT_A_TIME:
-            await run_in_threadpool(enter, *arguments)
+        await run_in_threadpool(one_at_a_time)
     except (ValueError, TypeError, KeyError) as error:
         raise HTTPException(400, f"{error}") from error
     return JSONResponse({"stored": True})

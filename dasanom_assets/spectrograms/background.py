@@ -23,6 +23,7 @@ from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.windows import SECOND_NS, ChannelFrames, day_frames
 from dasanom_assets.tables.schemas import SCHEMAS, vector
 from dasanom_assets.tables.store import Store
+from dasanom_assets.tables.verdicts import unusual
 
 STEP_DB = 0.05
 """Step of the histograms of levels that are not rounded."""
@@ -345,9 +346,9 @@ def _flagged(
     store: Store, day: str, classes: int, step: float, spectrogram: SpectrogramSettings, grids: DayGrids
 ) -> Iterator[tuple[Key, list[Histogram]]]:
     """Yield the histograms of the stretches of an earlier day that were called unusual, channel by channel."""
-    if not store.has_day("anomaly_events", day):
+    events = unusual(store, day)
+    if not events.num_rows:
         return
-    events = store.read_day("anomaly_events", day, ["fibre", "first_channel", "last_channel", "start", "end"])
     columns = [events[name].to_pylist() for name in ("fibre", "first_channel", "last_channel")]
     times = [events[name].cast(pa.int64()).to_pylist() for name in ("start", "end")]
     rows = list(zip(*columns, *times, strict=True))
@@ -361,8 +362,8 @@ def _flagged(
         inside = np.zeros(len(frames.start_ns), bool)
         for start, end in events_of(frames.fibre, frames.channel):
             inside |= (frames.start_ns < end) & (frames.start_ns + SECOND_NS > start)
-        unusual = ChannelFrames(frames.fibre, frames.channel, frames.start_ns[inside], frames.power_db[inside])
-        yield (frames.fibre, frames.channel), _by_class(unusual, classes, step, grids)
+        flagged = ChannelFrames(frames.fibre, frames.channel, frames.start_ns[inside], frames.power_db[inside])
+        yield (frames.fibre, frames.channel), _by_class(flagged, classes, step, grids)
 
 
 def _histogram_table(fibre: str, channel: int, parts: list[Histogram], classes: int) -> pa.Table:

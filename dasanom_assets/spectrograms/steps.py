@@ -95,7 +95,7 @@ def level_histograms(day: Day) -> None:
     day.write("level_histograms", compute(day, day.iso, settings), histograms_note(day, day.iso, settings))
 
 
-@step("background", settings=BACKGROUND_SETTINGS, code="2", feedback=("anomaly_events",))
+@step("background", settings=BACKGROUND_SETTINGS, code="2", feedback=("anomaly_events", "verdicts"))
 def background(day: Day) -> None:
     """Median and MAD per channel and band over the days before, without what was flagged there."""
     from dasanom_assets.spectrograms.background import background as compute

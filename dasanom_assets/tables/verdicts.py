@@ -22,6 +22,7 @@ from dasanom_assets.tables.store import Store
 TABLE = "verdicts"
 VERDICTS = ("true", "false", "planned", "unknown")
 UNDO = "undo"
+ORDER = [("made", "ascending"), ("entry_id", "ascending")]
 SAME = 0.5
 """Share of the smaller of two boxes that both have in common, at least, to be one event."""
 ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -71,12 +72,21 @@ def record_verdict(store: Store, day: str, entry: Mapping[str, Any]) -> None:
 
 
 def renew_day(store: Store, day: str) -> None:
-    """Make the table `verdicts` of a day of the entries that there are by now."""
-    folder, known = f"{TABLE}/day={day}", None
-    # Another writer may have added one while this one read.
-    while (names := [item["path"] for item in store.listing(folder)]) != known:
-        known = names
-        store.write_day(TABLE, day, _read(store, names, SCHEMAS[TABLE]))
+    """Add to the table `verdicts` of a day the entries that it lacks."""
+    folder = f"{TABLE}/day={day}"
+    while True:  # another writer may have added one, or replaced the table, while this one read
+        known = entries(store, day)
+        names = {item["path"].rpartition("/")[2].removesuffix(".parquet") for item in store.listing(folder)}
+        if not (lacking := sorted(names - set(known["entry_id"].to_pylist()))):
+            return
+        new = _read(store, [f"{folder}/{name}.parquet" for name in lacking], SCHEMAS[TABLE])
+        store.write_day(TABLE, day, pa.concat_tables([known.replace_schema_metadata(), new]).sort_by(ORDER))
+
+
+def renew(store: Store) -> None:
+    """Renew all days: a writer may have been killed between its entry and the table."""
+    for name in store.folders(TABLE):
+        renew_day(store, name.removeprefix("day="))
 
 
 def entries(store: Store, day: str) -> pa.Table:
@@ -120,6 +130,34 @@ def judged(table: pa.Table, events: pa.Table) -> list[dict[str, Any] | None]:
         for i in np.flatnonzero(same):
             out[i] = verdict
     return out
+
+
+BOX = ("fibre", "first_channel", "last_channel", "start", "end")
+
+
+def unusual(store: Store, day: str) -> pa.Table:
+    """Return what of a day is not held for usual: alarms but for confirmed nuisances, and confirmed threats.
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of `BOX`, one row a box.
+    """
+    there = store.has_day("anomaly_events", day)
+    events = (
+        store.read_day("anomaly_events", day, [*BOX, "event_id"])
+        if there
+        else SCHEMAS["anomaly_events"].empty_table()
+    )
+    said = entries(store, day)
+    stay = [verdict is None or verdict["verdict"] != "false" for verdict in judged(said, events)]
+    return pa.concat_tables([events.filter(pa.array(stay, pa.bool_())).select(BOX), threats(said)])
+
+
+def threats(table: pa.Table) -> pa.Table:
+    """Return the boxes of confirmed threats in rows of `verdicts`: columns of `BOX`."""
+    rows = [{name: row[name] for name in BOX} for row in in_force(table) if row["verdict"] == "true"]
+    return pa.Table.from_pylist(rows, pa.schema([SCHEMAS[TABLE].field(name) for name in BOX]))
 
 
 EDGES = ("start", "end", "first_channel", "last_channel")
@@ -189,6 +227,4 @@ def _read(store: Store, paths: list[str], schema: pa.Schema) -> pa.Table:
     tables = [
         pq.read_table(pa.BufferReader(store.read_bytes(path))) for path in paths if path.endswith(".parquet")
     ]
-    return pa.concat_tables([schema.empty_table(), *tables]).sort_by(
-        [("made", "ascending"), ("entry_id", "ascending")]
-    )
+    return pa.concat_tables([schema.empty_table(), *tables]).sort_by(ORDER)

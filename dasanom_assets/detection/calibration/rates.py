@@ -5,7 +5,7 @@ reference reaches; above the last few dozen events a tail goes on (`tails`), and
 says how far it can be trusted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -267,6 +267,21 @@ class Rates:
 def _count(strength: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return how many of `reference`, descending, are at least as strong as each."""
     return len(reference) - np.searchsorted(reference[::-1], strength.astype(np.float32), side="left")
+
+
+def in_words(event: Mapping[str, Any], km_days: float) -> str:
+    """Return how often the reference does as much as an event, in words.
+
+    Parameters
+    ----------
+    event : mapping
+        A row of `anomaly_events`.
+    km_days : float
+        Of the reference.
+    """
+    if event["beyond_reference"]:
+        return f"rarer than once in {km_days:.3g} km·days"
+    return f"{event['rate_per_km_day']:.3g} ({event['rate_low']:.3g}–{event['rate_high']:.3g})"
 
 
 def _rates(strength: np.ndarray, reference: np.ndarray, km_days: float, tail: Tail | None) -> np.ndarray:

@@ -23,8 +23,9 @@ from dasanom_assets.settings import TemporalSettings
 from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.parquet import group_keys
-from dasanom_assets.tables.schemas import SCHEMAS, empty, stack
+from dasanom_assets.tables.schemas import SCHEMAS, stack
 from dasanom_assets.tables.store import Store
+from dasanom_assets.tables.verdicts import unusual
 
 TABLE = "temporal_terms"
 TERMS = ("previous", "daily", "weekly", "neighbours")
@@ -237,16 +238,14 @@ def standing_out(store: Store, day: str) -> tuple[str, int, int] | None:
 
 
 class _Alarms:
-    """Events of a day, none where `anomaly_events` lacks it; groups of `size` channels share rows."""
+    """What of a day is not usual, see `verdicts.unusual`; groups of `size` channels share rows."""
 
     def __init__(self, store: Store, day: str, size: int) -> None:
         self._size = size
-        names = ["fibre", "first_channel", "last_channel", "start", "end"]
-        scored = store.has_day("anomaly_events", day)
-        events = store.read_day("anomaly_events", day, names) if scored else empty("anomaly_events")
+        events = unusual(store, day)
         self._fibre = events["fibre"].to_numpy()
-        self._low, self._high = (events[name].to_numpy() for name in names[1:3])
-        self._start, self._end = (events[name].cast(pa.int64()).to_numpy() for name in names[3:])
+        self._low, self._high = (events[name].to_numpy() for name in ("first_channel", "last_channel"))
+        self._start, self._end = (events[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
 
     def touch(self, fibre: str, channel: int, start: np.ndarray, length: int) -> np.ndarray:
         """Return which segments of a channel, `length` s from each of `start`, an event touches, bool."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from dasanom_assets.detection.calibration.conformal import Conformal, fused
 from dasanom_assets.detection.detectors.base import Detector, Windows
 from dasanom_assets.detection.events.support import ChannelScores, with_support
 from dasanom_assets.detection.streams import in_order
-from dasanom_assets.models.training_set import SPLITS, WindowIndex, split_of, thinned
+from dasanom_assets.models.training_set import SPLITS, WindowIndex, confirmed, split_of, thinned
 from dasanom_assets.settings import (
     BackgroundSettings,
     ReferenceSettings,
@@ -151,6 +152,7 @@ def listen(
     through_networks: dict[str, Detector],
     more: Callable[[WindowBank, WindowIndex], dict[str, np.ndarray]],
     look: Callable[[Windows, WindowIndex], Windows],
+    threats: Mapping[str, Sequence[Sequence[Any]]] | None = None,
 ) -> Iterator[Heard]:
     """Yield what detectors say of the reference days, one channel at a time.
 
@@ -168,6 +170,8 @@ def listen(
         Returns what detectors ask for beside frames; see `Inputs.of`.
     look : callable
         Gives windows that, and what the VAE makes of them.
+    threats : mapping, optional
+        Confirmed ones by day, as in the manifest: windows in them are not what usual ground does.
     """
     recipe, blocks = settings.reference, settings.training_set
     calibration = SPLITS.index("calibration")
@@ -179,7 +183,8 @@ def listen(
         kept = _kept(store, day, number, len(against), recipe)
 
         def judge(channel: WhiteChannel, day: str = day, made: SpectrogramSettings = spectrogram) -> Heard | None:
-            first = window_rows(channel.start_ns, channel.usable, settings.window)
+            quiet = ~confirmed((threats or {}).get(day, ()), channel, made.group_channels)
+            first = window_rows(channel.start_ns, channel.usable & quiet, settings.window)
             if not len(first):
                 return None
             start = channel.start_ns[first]

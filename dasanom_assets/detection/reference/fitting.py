@@ -116,7 +116,7 @@ def fit_reference(
     asked = detector_classes(detection.detectors)
     scoring = {name: detectors[name] for name in classes if name in detectors and name in asked}
     through = {name: detector for name, detector in scoring.items() if detector.network}
-    heard = list(listen(store, against, settings, crossed, through, inputs.of, look))
+    heard = list(listen(store, against, settings, crossed, through, inputs.of, look, manifest.get("threats")))
     conformal: dict[str, Conformal] = {}
     for name in scoring:
         try:

@@ -1,8 +1,8 @@
-"""What a budget promises, what days realise of it, and rates in words."""
+"""What a budget promises, and what days realise of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -66,21 +66,6 @@ def promise(reference: Reference, budget: float) -> Promise:
     return Promise(
         "; ".join(parts) + ".", resolved, promised, promised > budget or rates.days < ENOUGH_DAYS or bool(left_out)
     )
-
-
-def in_words(event: Mapping[str, Any], km_days: float) -> str:
-    """Return how often the reference does as much as an event, in words.
-
-    Parameters
-    ----------
-    event : mapping
-        A row of `anomaly_events`.
-    km_days : float
-        Of the reference.
-    """
-    if event["beyond_reference"]:
-        return f"rarer than once in {km_days:.3g} km·days"
-    return f"{event['rate_per_km_day']:.3g} ({event['rate_low']:.3g}–{event['rate_high']:.3g})"
 
 
 def expected_and_realised(store: Store, day: str, reference: Reference) -> dict[float, dict[str, float]]:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from dasanom_assets.detection.calibration.rates import in_words
 from dasanom_assets.detection.events.outlines import find_events, hour_of, taking_part
 from dasanom_assets.detection.reference.model import Reference
-from dasanom_assets.detection.reference.promise import BUDGETS, expected_and_realised, in_words, kept, promise
+from dasanom_assets.detection.reference.promise import BUDGETS, expected_and_realised, kept, promise
 from dasanom_assets.settings import ReferenceSettings, Settings
 from dasanom_tests.detection.calibration.test_rates import made
 from dasanom_tests.detection.conftest import CHANNELS, EVENTFUL, EVENTS, QUIET, SECONDS, SETTINGS, Ground

@@ -1,0 +1,177 @@
+"""A day's rows: one a cause, the pressing first; and pictures that are where they say."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from starlette.testclient import TestClient
+
+from dasanom_assets.review.tiles import Tiles
+from dasanom_assets.tables.store import Store
+from dasanom_tests.review.conftest import rows_of
+from dasanom_tests.review.made import DAY, MIDNIGHT, SECOND, event, ours, write
+
+US = 1_000_000
+
+
+def test_pieces_of_one_lorry_are_one_row_and_single_cells_are_grouped(reader: TestClient) -> None:
+    rows = {row["id"]: row for row in rows_of(reader)}
+    assert len(rows) == 4
+    lorry = next(row for row in rows.values() if row["id"].startswith("lorry"))
+    assert lorry["kind"] == "vehicle"
+    assert sorted(lorry["members"]) == ["lorry-0", "lorry-1", "lorry-2"]
+    cells = next(row for row in rows.values() if row["cells"])
+    assert cells["alarms"] == 4
+    assert cells["class"] == "walking"
+    assert cells["agreement"] == "only_contractor"
+
+
+def test_a_dig_without_a_ticket_comes_first_and_no_row_contradicts_itself(reader: TestClient) -> None:
+    rows = rows_of(reader)
+    assert rows[0]["id"] == "dig"
+    assert rows[0]["agreement"] == "both"
+    assert "no planned work" in rows[0]["why"]
+    for row in rows:
+        assert (row["probability"] is None) == (row["agreement"] == "only_us")
+        assert ("contractor agrees" in row["why"]) == (row["agreement"] == "both")
+
+
+def test_the_first_screen_names_at_most_five_places_with_metres_time_kind_and_reason(reader: TestClient) -> None:
+    head = reader.get(f"/api/days/{DAY}").json()
+    assert 0 < len(head["places"]) <= 5
+    for row in head["places"]:
+        assert row["first_m"] == row["first"] * 5
+        assert row["kind"]
+        assert row["why"]
+        assert not row["cells"]
+    page = reader.get(f"/day/{DAY}").text
+    assert "KP 0.100 to 0.120" in page
+    assert "00:09:58" in page
+
+
+@pytest.mark.parametrize("layer", ["power", "contractor", "ours"])
+@pytest.mark.parametrize("span", [(1200, 1300), (0, 3600), (1234, 1235)])
+def test_an_event_of_a_second_on_one_channel_is_drawn_at_its_second_and_channel(
+    reader: TestClient, layer: str, span: tuple[int, int]
+) -> None:
+    start = MIDNIGHT // 1000
+    query = {"fibre": "north", "layer": layer, "from": start + span[0] * US, "to": start + span[1] * US}
+    answer = reader.get(
+        f"/api/days/{DAY}/waterfall", params=query | {"first": 0, "last": 63, "width": 700, "height": 64}
+    )
+    head = json.loads(answer.headers["x-picture"])
+    codes = np.frombuffer(answer.content, np.uint8).reshape(head["rows"], head["columns"])
+    row, column = np.unravel_index(codes.argmax(), codes.shape)
+    assert codes.max() == 200
+    assert (codes == 200).sum() == 1
+    assert head["first_channel"] + row * head["channel_step"] == 30
+    begin = head["start"] + column * head["step"]
+    assert begin <= start + 1234 * US < begin + head["step"]
+    assert head["columns"] <= 700
+    assert head["rows"] <= 64
+
+
+def test_any_part_of_the_pyramid_is_the_maximum_of_its_cells(tmp_path) -> None:
+    store, rng = Store(str(tmp_path)), np.random.default_rng(3)
+    spots = [
+        (slice(r, r + 1), slice(s, s + 1), int(c))
+        for r, s, c in zip(
+            rng.integers(0, 300, 200), rng.integers(0, 86_400, 200), rng.integers(30, 255, 200), strict=True
+        )
+    ]
+    write(store, cells={"power": spots}, channels=300, seconds=86_400)
+    whole = np.zeros((300, 86_400), np.uint8)
+    whole[:] = 17
+    for rows, columns, code in spots:
+        whole[rows, columns] = code
+    tiles = Tiles(store, DAY)
+    for first, last, a, b, size in [
+        (0, 299, 0, 86_400, (100, 800)),
+        (250, 270, 500, 4000, (50, 1000)),
+        (7, 8, 9, 10, (9, 9)),
+    ]:
+        ns = MIDNIGHT + a * SECOND, MIDNIGHT + b * SECOND
+        made = tiles.picture("north", "power", ns, (first, last), size)
+        step, rows = made.step_ns // SECOND, made.channel_step
+        offset = (made.start_ns - MIDNIGHT) // SECOND
+        for y, x in np.ndindex(made.codes.shape):
+            cells = whole[
+                first + y * rows : min(last + 1, first + (y + 1) * rows),
+                offset + x * step : offset + (x + 1) * step,
+            ]
+            assert made.codes[y, x] == (cells.max() if cells.size else 0)
+
+
+def test_rows_are_filtered_sorted_and_paged(reader: TestClient) -> None:
+    assert [row["id"] for row in rows_of(reader, agreement="both")] == ["dig"]
+    assert next(row["id"] for row in rows_of(reader, kind="vehicle")).startswith("lorry")
+    starts = [row["start"] for row in rows_of(reader, sort="-start")]
+    assert starts == sorted(starts, reverse=True)
+    rates = [row["rate"] for row in rows_of(reader, sort="rate")]
+    assert rates[-1] is None
+    assert rates[:-1] == sorted(rates[:-1])
+    assert len(rows_of(reader, limit="2")) == 2
+    assert len(rows_of(reader, limit="2", offset="3")) == 1
+
+
+def test_boxes_are_those_in_sight(reader: TestClient) -> None:
+    start = MIDNIGHT // 1000
+    query = {"fibre": "north", "from": start + 590 * US, "to": start + 660 * US, "first": 0, "last": 63}
+    answer = reader.get(f"/api/days/{DAY}/boxes", params=query).json()
+    assert {box[6] for box in answer["boxes"]} == {"dig", "their-dig", "cell-6"} - {"cell-6"}
+    assert answer["total"] == len(answer["boxes"]) == 2
+
+
+def test_a_place_that_alarms_day_after_day_is_marked(store: Store, reader: TestClient) -> None:
+    for day in ("2026-02-26", "2026-02-27", "2026-02-28"):
+        write(store, day, events=[ours(50, 30, 10, 12, event_id=f"{day}-pump")])
+    write(store, events=[ours(2000, 30, 10, 12, event_id="pump"), ours(700, 30, 30, 33, event_id="new")])
+    rows = {row["id"]: row for row in rows_of(reader)}
+    assert rows["pump"]["always"] == "3 of 3 days before"
+    assert not rows["new"]["always"]
+    assert [row["id"] for row in rows_of(reader, hide="always")] == ["new"]
+
+
+def test_exports_hold_every_event_with_metres_and_file(reader: TestClient, store: Store) -> None:
+    table = pq.read_table(io.BytesIO(reader.get(f"/api/days/{DAY}/events.parquet").content))
+    assert table.num_rows == 10
+    assert str(table.schema.field("start").type) == "timestamp[us, tz=UTC]"
+    dig = next(row for row in table.to_pylist() if row["event_id"] == "dig")
+    assert (dig["first_m"], dig["last_m"], dig["file"]) == (100, 120, f"landing/{DAY}/made.bin")
+    lines = reader.get(f"/api/days/{DAY}/events.csv").text.splitlines()
+    assert len(lines) == 11
+    assert lines[0].startswith("event_id,side,fibre,start")
+    assert "route.csv" in reader.get(f"/api/days/{DAY}/events.geojson").json()["error"]
+    store.write_bytes("route.csv", b"channel,longitude,latitude\n0,30.0,40.0\n63,30.63,40.0\n")
+    features = reader.get(f"/api/days/{DAY}/events.geojson").json()["features"]
+    line = next(f for f in features if f["id"] == "dig")["geometry"]
+    assert line == {"type": "LineString", "coordinates": [[30.2, 40.0], [30.24, 40.0]]}
+
+
+def test_a_formula_in_a_name_is_no_formula_in_the_csv(tmp_path, store: Store, reader: TestClient) -> None:
+    name = "=HYPERLINK(1)"
+    write(store, events=[ours(600, 40, 20, 24, name, event_id="dig")], fibre=name)
+    assert "'=HYPERLINK(1)" in reader.get(f"/api/days/{DAY}/events.csv").text
+
+
+def test_a_day_without_either_side_is_told(store: Store, reader: TestClient) -> None:
+    write(store)
+    assert "Neither side raised an alarm" in reader.get(f"/day/{DAY}").text
+    assert rows_of(reader) == []
+
+
+def test_a_month_tells_alarms_agreement_and_what_was_not_heard_of_each_day(reader: TestClient) -> None:
+    month = reader.get("/api/days").json()
+    assert month["month"] == DAY[:7]
+    (day,) = month["days"]
+    assert day["alarms"] == 5
+    assert day["not_heard_km_hours"] == 0
+    assert day["expected"] == 2.0
+
+
+def test_contractors_alarms_that_barely_meet_ours_are_no_agreement(store: Store, reader: TestClient) -> None:
+    touching = event(629, 300, 20, 24, event_id="theirs") | {"contractor_class": "walking", "probability": 0.9}
+    write(store, events=[ours(600, 30, 20, 24, event_id="mine")], theirs=[touching])
+    assert {row["agreement"] for row in rows_of(reader)} == {"only_us", "only_contractor"}
