@@ -189,6 +189,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
 }
+SCHEMAS["events_so_far"] = SCHEMAS["anomaly_events"].append(pa.field("first_seen", TIME))
 
 KEYS: dict[str, tuple[str, ...]] = {
     "recordings": ("path",),
@@ -212,6 +213,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "waterfalls": ("fibre", "layer", "zoom", "first_channel", "start"),
     "heard": ("fibre", "channel"),
     "verdicts": ("entry_id",),
+    "events_so_far": ("event_id",),
 }
 """The columns that name a row of each table: no two rows share them."""
 
