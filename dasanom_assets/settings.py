@@ -419,6 +419,12 @@ class ComparisonSettings(_Section):
         return self.contractor_lag_rows if own is None else own
 
 
+class ReportsSettings(_Section):
+    """Where people look at what was found."""
+
+    url: str = Field("http://127.0.0.1:3100", description="of the review app, for links from Dagster's pages")
+
+
 class DaskSettings(_Section):
     """Where the parts of a day are computed."""
 
@@ -500,6 +506,7 @@ class Settings(BaseSettings):
     reference: ReferenceSettings = ReferenceSettings()
     temporal: TemporalSettings = TemporalSettings()
     comparison: ComparisonSettings = ComparisonSettings()
+    reports: ReportsSettings = ReportsSettings()
 
     @classmethod
     def settings_customise_sources(

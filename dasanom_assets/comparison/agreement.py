@@ -1,29 +1,22 @@
-"""Who flagged what: events matched one to one, windows side by side, and figures of agreement without a truth."""
+"""Who flagged what: events matched by overlap, windows side by side, and figures of agreement without a truth."""
 
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import cohen_kappa_score
 
 from dasanom_assets.comparison.contractor import threat
+from dasanom_assets.comparison.matching import by_chance, overlapping
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, empty
-
-TIME_TOLERANCE_S = 2.0
-CHANNEL_TOLERANCE = 2
-"""Events whose borders miss each other by less than this still meet: the two sides cut time differently."""
 
 NEITHER, BOTH, ONLY_US, ONLY_CONTRACTOR = range(4)
 
 
 def match_events(ours: pa.Table, theirs: pa.Table) -> pa.Table:
-    """Match events one to one by overlap in time and channel.
-
-    Among all one-to-one matchings the one with the largest summed overlap, in channel-seconds, is taken (Kuhn
-    1955).
+    """Match events many to many, by the least overlap that counts; see `matching.overlapping`.
 
     Parameters
     ----------
@@ -38,44 +31,51 @@ def match_events(ours: pa.Table, theirs: pa.Table) -> pa.Table:
     rows = []
     fibres = sorted({*ours["fibre"].to_pylist(), *theirs["fibre"].to_pylist()})
     for fibre in fibres:
-        a, b = (_boxes(table, fibre) for table in (ours, theirs))
-        overlap = _overlap(a, b)
-        i, j = linear_sum_assignment(overlap, maximize=True)
-        overlaps = overlap[i, j] > 0
-        pairs = dict(zip(i[overlaps], j[overlaps], strict=True))
-        rows += [(fibre, a["id"][k], b["id"][m], "both") for k, m in pairs.items()]
-        rows += [(fibre, a["id"][k], None, "only_us") for k in range(len(a["id"])) if k not in pairs]
-        matched = set(pairs.values())
-        rows += [(fibre, None, b["id"][m], "only_contractor") for m in range(len(b["id"])) if m not in matched]
+        a, b = (boxes_of(table, fibre) for table in (ours, theirs))
+        i, j = overlapping(a, b, 1 / SECOND_NS)
+        rows += [(fibre, a["id"][k], b["id"][m], "both") for k, m in zip(i, j, strict=True)]
+        for name, side, matched in (("only_us", a, i), ("only_contractor", b, j)):
+            alone = np.setdiff1d(np.arange(len(side["id"])), matched)
+            places = (0, None) if name == "only_us" else (None, 0)
+            rows += [(fibre, *(None if p is None else side["id"][k] for p in places), name) for k in alone]
     if not rows:
         return empty("event_matches")
     schema = SCHEMAS["event_matches"]
     return pa.table(list(map(list, zip(*rows, strict=True))), schema=schema)
 
 
-def _boxes(table: pa.Table, fibre: str) -> dict[str, Any]:
+def chance_agreement(ours: pa.Table, theirs: pa.Table, period: tuple[int, int]) -> dict[str, float]:
+    """Return how many events of each side would match by chance, if the times of one side meant nothing.
+
+    Parameters
+    ----------
+    ours, theirs : pyarrow.Table
+        Rows of `anomaly_events` and `contractor_events`.
+    period : tuple of int
+        Begin and end of what was recorded, ns since 1970.
+
+    Returns
+    -------
+    dict
+        ``ours`` and ``theirs``.
+    """
+    total = np.zeros(2)
+    for fibre in {*ours["fibre"].to_pylist()} & {*theirs["fibre"].to_pylist()}:
+        a, b = (boxes_of(table, fibre) for table in (ours, theirs))
+        total += by_chance(a, b, 1 / SECOND_NS, period)
+    return {"ours": float(total[0]), "theirs": float(total[1])}
+
+
+def boxes_of(table: pa.Table, fibre: str) -> dict[str, Any]:
+    """Return the boxes of a fibre as `matching` takes them, with times in ns, and their ``id``."""
     events = table.filter(pa.array([name == fibre for name in table["fibre"].to_pylist()], pa.bool_()))
-    seconds = {name: events[name].cast(pa.int64()).to_numpy() / SECOND_NS for name in ("start", "end")}
-    return {
-        "id": events["event_id"].to_pylist(),
-        "start": seconds["start"],
-        "end": seconds["end"],
-        "first": events["first_channel"].to_numpy(),
-        "last": events["last_channel"].to_numpy(),
-    }
-
-
-def _overlap(a: dict[str, Any], b: dict[str, Any]) -> np.ndarray:
-    """Return the overlap of every pair, borders widened by the tolerances, channel-seconds; 0 where they miss."""
-    time = np.minimum.outer(a["end"], b["end"]) - np.maximum.outer(a["start"], b["start"]) + TIME_TOLERANCE_S
-    width = (
-        np.minimum.outer(a["last"], b["last"]) - np.maximum.outer(a["first"], b["first"]) + 1 + CHANNEL_TOLERANCE
-    )
-    return np.maximum(time, 0) * np.maximum(width, 0)
+    times = {name: events[name].cast(pa.int64()).to_numpy() for name in ("start", "end")}
+    channels = {name: events[name].to_numpy() for name in ("first_channel", "last_channel")}
+    return {"id": events["event_id"].to_pylist()} | times | channels
 
 
 def agreement_summary(matches: pa.Table, hours: float, km: float | None = None) -> dict[str, float | int | None]:
-    """Return counts, alarms an hour, and positive agreement, 2·both / (2·both + only us + only contractor).
+    """Return counts, alarms an hour, and positive agreement: the share of all alarms that the other side has, too.
 
     Parameters
     ----------
@@ -85,17 +85,28 @@ def agreement_summary(matches: pa.Table, hours: float, km: float | None = None) 
         Recorded time.
     km : float, optional
         Length of the fibre; alarms a kilometre and hour where it is known.
+
+    Returns
+    -------
+    dict
+        ``both`` and ``both_contractors`` are our events, and the contractor's, that have a match.
     """
     names = matches["agreement"].to_pylist()
-    both, us, them = (names.count(name) for name in ("both", "only_us", "only_contractor"))
-    total = 2 * both + us + them
+    us, them = (names.count(name) for name in ("only_us", "only_contractor"))
+    paired = [pair == "both" for pair in names]
+    both, theirs = (
+        len(set(matches[column].filter(pa.array(paired, pa.bool_())).to_pylist()))
+        for column in ("event_id", "contractor_event_id")
+    )
+    total = both + theirs + us + them
     out: dict[str, float | int | None] = {
         "both": both,
+        "both_contractors": theirs,
         "only_us": us,
         "only_contractor": them,
-        "positive_agreement": 2 * both / total if total else None,
+        "positive_agreement": (both + theirs) / total if total else None,
     }
-    for side, n in (("ours", both + us), ("contractors", both + them)):
+    for side, n in (("ours", both + us), ("contractors", theirs + them)):
         out[f"{side}_an_hour"] = n / hours if hours else None
         if km:
             out[f"{side}_a_km_and_hour"] = n / hours / km if hours else None

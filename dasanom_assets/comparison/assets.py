@@ -148,6 +148,7 @@ def _report(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     note = store.metadata("anomaly_events", day)
     report = store.url(f"{folder}/report.html")
     return {
+        "review": dg.MetadataValue.url(f"{settings.reports.url}/day/{day}"),
         "report": dg.MetadataValue.path(report),
         "dagster/uri": report,
         "overview": dg.MetadataValue.path(store.url(f"{folder}/overview.png")),

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.comparison import agreement, waterfall
+from dasanom_assets.comparison.boxes import in_alarms, rows_of_alarms
 from dasanom_assets.comparison.contractor import threat
 from dasanom_assets.comparison.figures import EmbeddingMap
 from dasanom_assets.comparison.maps import MIN_POINTS, fit_map, place
@@ -64,6 +65,7 @@ def day_map(store: Store, day: str, reference: Reference, settings: ComparisonSe
     points, coordinates = reference_map(store, reference) if scores.num_rows else (np.empty((0, 0)), {})
     if reference.latent is None or len(points) < MIN_POINTS:
         return None
+    scores = _by_alarms(scores, store.read_day("anomaly_events", day))
     who = agreement.who_flagged(scores, store.read_day("contractor_scores", day), settings)
     rng = np.random.default_rng(0)
     flagged = rng.permutation(np.flatnonzero(who != agreement.NEITHER))[: settings.map_windows // 2]
@@ -114,8 +116,7 @@ def map_of(table: pa.Table, coordinates: dict[int, np.ndarray]) -> EmbeddingMap:
 
 def day_panels(store: Store, day: str, settings: Settings) -> list[Panels]:
     """Return the three waterfalls of each fibre of a day, small enough to draw."""
-    scores, theirs = (store.read_day(name, day) for name in ("anomaly_scores", "contractor_scores"))
-    ours = waterfall.centred(scores.filter(scores["is_anomaly"]), settings.window.shift_seconds)
+    theirs, ours = store.read_day("contractor_scores", day), rows_of_alarms(store.read_day("anomaly_events", day))
     alarmed = np.nan_to_num(threat(theirs), nan=0.0) >= settings.comparison.contractor_probability
     theirs_alarmed = theirs.filter(pa.array(alarmed))
     return [
@@ -126,6 +127,19 @@ def day_panels(store: Store, day: str, settings: Settings) -> list[Panels]:
         )
         for power in waterfall.power_waterfall(store, day).values()
     ]
+
+
+def _chance(table: dict[str, pa.Table]) -> float:
+    """Return how many of our events would match by chance."""
+    start, end = (table["recordings"][name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+    period = int(start.min()), int(end.max())
+    return agreement.chance_agreement(table["anomaly_events"], table["contractor_events"], period)["ours"]
+
+
+def _by_alarms(scores: pa.Table, events: pa.Table) -> pa.Table:
+    """Return rows of `anomaly_scores` of which those are anomalies that lie in an alarm."""
+    place = scores.schema.get_field_index("is_anomaly")
+    return scores.set_column(place, "is_anomaly", pa.array(in_alarms(scores, events)))
 
 
 def usual_threshold(rates: Rates, budget: float, scores: pa.Table) -> float:
@@ -152,7 +166,7 @@ def day_findings(
             "contractor_scores", "contractor_events", "event_matches",
         )
     }  # fmt: skip
-    scores = with_score(table["anomaly_scores"])
+    scores = _by_alarms(with_score(table["anomaly_scores"]), table["anomaly_events"])
     note: dict[str, Any] = store.metadata("anomaly_events", day)
     labels = store.read_day("cluster_labels", day, ["label", "outlier_score"])
     label = labels["label"].to_numpy()
@@ -187,6 +201,7 @@ def day_findings(
         unknown=unknown_fibres(
             table["anomaly_scores"].group_by(["fibre", "channel"]).aggregate([]), reference.usual
         ),
+        chance=_chance(table) if both_sides else None,
         model_version=reference.version,
         vae_version=reference.vae_version,
         left_out=store.metadata("contractor_scores", day)["left_out"],

@@ -98,7 +98,9 @@ def waterfall_figure(
             # An axis is drawn only where a trace uses it.
             empty = go.Scatter(x=[None], y=[None], showlegend=False, hoverinfo="skip")
             figure.add_trace(empty, row=row, col=1, secondary_y=True)
-            y |= {"title": f"distance ({unit})", "range": [first * scale, last * scale]}
+            # It follows the channels, by a script of the page: its own zoom would part them.
+            y |= {"title": f"distance ({unit})", "range": [first * scale, last * scale], "fixedrange": True}
+            figure.update_layout(meta={"scale": scale})
             figure.update_yaxes(y | ({"matches": "y2"} if row > 1 else {}), row=row, col=1, secondary_y=True)
     times = panels.power.start_ns
     figure.update_xaxes(
@@ -202,7 +204,7 @@ def _hover(alarm: Alarm) -> Markup:
     if alarm.score is not None:
         lines.append(f"score {alarm.score:.2f}, cluster {cluster_name(alarm.cluster)}")
         lines.append(f"as strong a km and day: {alarm.rate}")
-    if alarm.contractor_class:
+    if alarm.contractor_class and alarm.agreement != "only_us":
         lines.append(f"contractor: {alarm.contractor_class} ({alarm.contractor_probability:.2f})")
     return Markup("<br>").join(lines)
 

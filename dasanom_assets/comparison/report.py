@@ -22,8 +22,8 @@ from dasanom_assets.comparison.page import count, number, plot, render, template
 from dasanom_assets.comparison.palette import COLOUR, LABEL
 from dasanom_assets.comparison.waterfall import Panels, Waterfall, colour_range
 
-MAX_LISTED = 1000
-"""Events in the list, at most; the tables hold all."""
+MAX_LISTED = 500
+"""Events in the list, at most: the page stays small. The tables hold all."""
 
 _PLAIN = "#c3c9d1"
 
@@ -70,6 +70,8 @@ class Findings:
         contractor files.
     unknown : sequence of str
         Which fibres the model has not learned from, in words; see `drift.unknown_fibres`.
+    chance : float or None
+        Events of ours that would match by chance; see `agreement.chance_agreement`. None without contractor files.
     model_version, vae_version : str
         What scored the day.
     left_out : sequence of str
@@ -97,6 +99,7 @@ class Findings:
     event_agreement: Mapping[str, float | None] | None
     window_agreement: Mapping[str, float | None] | None
     unknown: Sequence[str]
+    chance: float | None
     model_version: str
     vae_version: str
     left_out: Sequence[str] = ()
@@ -219,12 +222,17 @@ def _cards(findings: Findings, alarms: Sequence[Alarm]) -> list[dict[str, str]]:
     else:
         events, windows = findings.event_agreement["positive_agreement"], findings.window_agreement
         cards = [
-            (f"{count['both']}", "both", "events of both sides", COLOUR["both"]),
+            (
+                f"{count['both']}",
+                "both",
+                f"events of both sides; {number(findings.chance, 1)} by chance",
+                COLOUR["both"],
+            ),
             (f"{count['only_us']}", "only us", "events the contractor lacks", COLOUR["only_us"]),
             (f"{count['only_contractor']}", "only contractor", "events we lack", COLOUR["only_contractor"]),
             ours_an_hour,
             (number(rate["contractor"]), "contractor's alarms an hour", "events ÷ recorded hours", _PLAIN),
-            (number(events), "positive agreement, events", "2 × both ÷ all alarms", _PLAIN),
+            (number(events), "positive agreement, events", "alarms that the other side has, too, ÷ all", _PLAIN),
             (number(windows["kappa"]), "Cohen's κ, windows", "0 is chance, 1 is full agreement", _PLAIN),
             (number(windows["ac1"]), "Gwet's AC1, windows", "as κ, steadier when alarms are rare", _PLAIN),
         ]
@@ -246,7 +254,9 @@ def _waterfalls(
 
 def _event(event: Alarm, both_sides: bool) -> list[Any]:
     """Return the row of an event; of a pair, the second is what the column is sorted by."""
-    says = event.contractor_class and f"{event.contractor_class} ({event.contractor_probability:.2f})"
+    # What the contractor says of a place where it has no alarm that fits would contradict "only us".
+    word = event.contractor_class if event.agreement != "only_us" else None
+    says = word and f"{word} ({event.contractor_probability:.2f})"
     return [
         _code(event.event_id[:12]),
         event.fibre,

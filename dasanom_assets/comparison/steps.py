@@ -32,9 +32,9 @@ def contractor_events(day: Day) -> None:
     day.write("contractor_events", compute(day.read("contractor_scores"), day.settings.comparison))
 
 
-@step("event_matches")
+@step("event_matches", code="2")
 def event_matches(day: Day) -> None:
-    """Events of both sides matched one to one, and those that only one side has."""
+    """Events of both sides matched by overlap, and those that only one side has."""
     from dasanom_assets.comparison.agreement import match_events
 
     day.write("event_matches", match_events(day.read("anomaly_events"), day.read("contractor_events")))
@@ -52,7 +52,7 @@ def waterfalls(day: Day) -> None:
     day.write("heard", listening.table())
 
 
-@step("embedding_map", settings=("comparison.map_windows", *ALARM), inputs=live_model)
+@step("embedding_map", code="2", settings=("comparison.map_windows", *ALARM), inputs=live_model)
 def embedding_map(day: Day) -> None:
     """Windows of the day on the t-SNE map of the reference, in 2-D and 3-D, by who flagged them."""
     import pyarrow.parquet as pq
@@ -78,7 +78,7 @@ def map_path(day: str) -> str:
     return f"reports/embedding_map/day={day}/embedding_map.parquet"
 
 
-@step("contractor_comparison", code="2", settings=("window.shift_seconds", *ALARM), inputs=live_model)
+@step("contractor_comparison", code="3", settings=("window.shift_seconds", *ALARM), inputs=live_model)
 def contractor_comparison(day: Day) -> None:
     """Report of the day: one HTML file that opens offline, and an overview as PNG."""
     import pyarrow.parquet as pq

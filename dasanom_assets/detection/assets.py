@@ -237,10 +237,12 @@ def _strongest(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     km_days = load_reference(store, note["model_version"]).rates.km_days
     events = store.read_day("anomaly_events", day)
     lines = ["| event | start | channels | a km and day | cluster | contractor |", "|---" * 6 + "|"]
+    page = f"{settings.reports.url}/day/{day}"
     lines += [
-        f"| {e['event_id']} | {e['start']:%H:%M:%S} | {e['first_channel']}–{e['last_channel']} "
-        f"| {in_words(e, km_days)} | {e['cluster']} | {e['contractor_class'] or ''} |"
-        for e in events.sort_by([("score", "descending")]).slice(0, 20).to_pylist()
+        f"| [{e['event_id']}]({page}/alarm/{e['event_id']}) | {e['start']:%H:%M:%S} "
+        f"| {e['first_channel']}–{e['last_channel']} | {in_words(e, km_days)} | {e['cluster']} "
+        f"| {e['contractor_class'] or ''} |"
+        for e in events.sort_by([("score", "descending")]).slice(0, 10).to_pylist()
     ]
     counts = note["counts"].items()
     return {
@@ -248,4 +250,5 @@ def _strongest(store: Store, day: str, settings: Settings) -> dict[str, Any]:
         **{f"so_far_{name}": value for name, value in changes(store, day).items()},
         **{f"{kind}_at_{budget}": n for budget, numbers in counts for kind, n in numbers.items()},
         "strongest": dg.MetadataValue.md("\n".join(lines)),
+        "review": dg.MetadataValue.url(page),
     }

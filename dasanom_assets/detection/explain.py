@@ -95,6 +95,8 @@ def explain(
         end = end if end >= row["end"] - WINDOW_REACH_NS else row["end"]
         if begin < end:
             row |= {"start": begin, "end": end}
+        explanation["window_start"] = row["peak_start"]
+        row["peak_start"] = _loudest_second(row, explanation, settings.window.seconds * SECOND_NS)
         row["event_id"] = event_id(row["fibre"], row["start"], row["first_channel"], row["last_channel"])
         explanation |= {"fibre": row["fibre"], "event_id": row["event_id"]}
     _resemblance(explained, profiles)
@@ -102,6 +104,17 @@ def explain(
     column, plain = schema.get_field_index("profile"), pa.Table.from_pylist(explained, schema)
     profile = vector(np.array(profiles, np.float32).reshape(-1, bands), bands)
     return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]), plain.set_column(column, "profile", profile)
+
+
+def _loudest_second(row: dict[str, Any], explanation: dict[str, Any], length: int) -> int:
+    """Return the second within an event, and its strongest window, that weighs most, ns.
+
+    Where edges leave none of those that are told, it is where window and event meet first.
+    """
+    window = row["peak_start"]
+    first, last = max(row["start"], window), min(row["end"], window + length)
+    inside = (second for second in explanation.get("seconds", ()) if first <= second < last)
+    return int(next(inside, min(first, row["end"] - 1)))
 
 
 def _ns(column: pa.ChunkedArray) -> list[int]:
@@ -235,12 +248,8 @@ def log_ratio(z: np.ndarray, strength: float, share: float) -> np.ndarray:
 
 
 def _resemblance(explained: list[dict[str, Any]], profiles: list[np.ndarray]) -> None:
-    """Say of each event which earlier one of the day it resembles most, or that it is the first of its kind."""
-    leaders: list[int] = []
+    """Say which earlier event of the day each resembles most, where it is not the first of its kind."""
     for i, row in enumerate(explained):
-        alike = [float(profiles[k] @ profiles[i]) for k in leaders]
+        alike = [float(profile @ profiles[i]) for profile in profiles[:i]]
         if alike and max(alike) >= ALIKE:
-            row |= {"resembles": explained[leaders[int(np.argmax(alike))]]["event_id"], "similarity": max(alike)}
-        else:
-            leaders.append(i)
-            row |= {"resembles": row["event_id"], "similarity": 1.0}
+            row |= {"resembles": explained[int(np.argmax(alike))]["event_id"], "similarity": max(alike)}

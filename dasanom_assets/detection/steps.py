@@ -99,7 +99,7 @@ def anomaly_scores(day: Day, device: str) -> None:
     day.write("anomaly_scores", compute(day, day.iso, reference, day.settings, inputs), note)
 
 
-@step("anomaly_events", "event_explanations", code="2", settings=("window", *WHITENING), inputs=live_model)
+@step("anomaly_events", "event_explanations", code="3", settings=("window", *WHITENING), inputs=live_model)
 def anomaly_events(day: Day) -> None:
     """Windows that belong together in time and along the fibre, and why each event is one."""
     from dasanom_assets.detection.events.outlines import end_of_day_before, find_events, taking_part

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from dasanom_assets import chain
 from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.doctor import RUN_LOCK
 from dasanom_assets.orchestration.news import News
+from dasanom_assets.orchestration.reviewing import reviewing
 from dasanom_assets.orchestration.summary import summary
 from dasanom_assets.recordings.landing import delivered_days, misplaced, recordings_notes
 from dasanom_assets.recordings.listing import children
@@ -30,8 +31,8 @@ from dasanom_assets.tables.provenance import Freshness, Step
 from dasanom_assets.tables.store import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
-DEMO_DAY = date(2026, 1, 5)
-"""First of the simulated days."""
+DEMO_DAYS = 5
+"""Days that are simulated; the last one is yesterday, so that Dagster's plots and partitions end with them."""
 TAG = {"dasanom/started_by": "make run", STALE_ONLY: "true"}
 UNFINISHED = [
     DagsterRunStatus.QUEUED,
@@ -59,7 +60,7 @@ def run(port: int, *, keep: bool) -> int:
         _require_free(port)
         with _only_one(), DagsterInstance.get() as instance:
             _drop_leftovers(instance)
-            with servers(port) as (server, log):
+            with servers(port) as (server, log), reviewing(settings.reports.url) as review:
                 _simulate_if_empty(settings)  # while they start
                 wait_until_loaded(server, port, log)
                 print(f"Watch it on http://127.0.0.1:{port}/runs\n", flush=True)
@@ -67,6 +68,8 @@ def run(port: int, *, keep: bool) -> int:
                 failed = Chain(instance, client, Store(settings.data), port).materialize()
                 print("\n" + summary(Store(settings.data)), flush=True)
                 print(f"\nThe UI is on http://127.0.0.1:{port}", flush=True)
+                if review:
+                    print(f"Look at the days on {review}", flush=True)
                 if keep:
                     print("Ctrl-C stops it.", flush=True)
                     signal.pause()
@@ -116,7 +119,8 @@ def _simulate_if_empty(settings: Settings) -> None:
 
     print("landing/ is empty: simulating recordings of a short line", flush=True)
     # Four ordinary days to learn from, and one with threats.
-    days = [DEMO_DAY + timedelta(days=i) for i in range(5)]
+    today = datetime.now(UTC).date()
+    days = [today - timedelta(days=i) for i in range(DEMO_DAYS, 0, -1)]
     try:
         simulate.simulate_days(Line(), days, Path(store.full("")))
     except OSError as error:

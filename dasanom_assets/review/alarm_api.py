@@ -47,10 +47,16 @@ def event_of(request: Request) -> tuple[DayView, dict[str, Any], bool]:
     raise HTTPException(404, f"the day {of_day.day} has no alarm {name}")
 
 
+def window_of(store: Store, day: str, event: dict[str, Any]) -> dict[str, int]:
+    """Return the begin of the strongest window of an event of ours, ns, as ``window``."""
+    begin = _explanation(store, day, event["event_id"]).get("window_start")
+    return {"window": event.get("peak_start", event["start"]) if begin is None else begin * 1000}
+
+
 def place_of(review: Review, of_day: DayView, event: dict[str, Any]) -> computing.Place:
     """Return where and when an event is strongest."""
     middle = (event["first_channel"] + event["last_channel"]) // 2
-    peak = event.get("peak_start", event["start"])
+    peak = window_of(review.store, of_day.day, event)["window"]
     size = SpectrogramSettings(**review.store.metadata("spectrograms", of_day.day)["settings"]).group_channels
     place = computing.Place(
         of_day.day, event["fibre"], event.get("peak_channel", middle), peak, event["start"], event["end"]
@@ -71,7 +77,9 @@ def alarm(request: Request) -> Response:
             "row": row,
             "explanation": explanation,
             "normal": _normal(explanation),
-            "detectors": _detectors(store, of_day.day, event) if ours else [],
+            "detectors": _detectors(store, of_day.day, event | window_of(store, of_day.day, event))
+            if ours
+            else [],
             "contractor": _contractor(store, of_day.day, event),
             "files": _files(store, of_day.day, event),
             "model": _model(store, event["model_version"]) if ours else None,
@@ -90,7 +98,9 @@ def _explanation(store: Store, day: str, event: str) -> dict[str, Any]:
     rows = table.filter(pc.equal(table["event_id"], event)).drop_columns(["profile"])
     if not rows.num_rows:
         return {}
-    out = rows.drop_columns(["seconds", "normal_start"]).to_pylist()[0]
+    out = rows.drop_columns(["seconds", "normal_start", "window_start"]).to_pylist()[0]
+    begin = rows["window_start"].cast(pa.int64())[0].as_py()
+    out["window_start"] = None if begin is None else begin // 1000
     for name in ("seconds", "normal_start"):
         values = rows[name].combine_chunks().flatten().cast(pa.int64()).to_numpy() // 1000
         out[name] = values.tolist()
@@ -99,7 +109,7 @@ def _explanation(store: Store, day: str, event: str) -> dict[str, Any]:
 
 def _normal(explanation: dict[str, Any]) -> list[dict[str, Any]]:
     names = ("fibre", "channel", "start", "distance")
-    columns = [explanation.get(f"normal_{name}", []) for name in names]
+    columns = [explanation.get(f"normal_{name}") or [] for name in names]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
@@ -124,10 +134,10 @@ def _detectors(store: Store, day: str, event: dict[str, Any]) -> list[dict[str, 
     """Return what each detector says of the strongest window."""
     if not store.has_day("anomaly_scores", day):
         return []
-    around = {"fibre": event["fibre"], "start": event["peak_start"], "end": event["peak_start"] + 1}
+    around = {"fibre": event["fibre"], "start": event["window"], "end": event["window"] + 1}
     rows = _rows_at(store, "anomaly_scores", day, around, event["peak_channel"])
     start = rows["start"].cast(pa.int64()).to_numpy()
-    peak = np.flatnonzero(start == event["peak_start"])
+    peak = np.flatnonzero(start == event["window"])
     if not len(peak):
         return []
     names = detectors_in(rows.schema.names)

@@ -4,11 +4,13 @@ import contextlib
 import os
 import stat
 from pathlib import Path
+from threading import Thread
 
 import uvicorn
 
 from dasanom_assets.review import worker
-from dasanom_assets.review.app import create_app, new_token
+from dasanom_assets.review.app import Review, create_app, new_token
+from dasanom_assets.review.day import day_view
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables import verdicts
 from dasanom_assets.tables.store import Store
@@ -36,6 +38,12 @@ def token_of(folder: Path) -> str:
     return path.read_text().strip()
 
 
+def _gather_newest(review: Review) -> None:
+    if days := review.store.days("anomaly_events"):
+        with contextlib.suppress(Exception):  # who asks for it is told what is wrong
+            day_view(review, days[-1])
+
+
 def serve(settings: Settings, port: int, token: str | None) -> None:
     """Serve the app until it is interrupted.
 
@@ -51,6 +59,8 @@ def serve(settings: Settings, port: int, token: str | None) -> None:
     if token:
         verdicts.renew(store)
     app = create_app(store, settings, token)
+    # The first to ask for the newest day should not wait for it to be gathered.
+    Thread(target=_gather_newest, args=(app.state.review,), daemon=True).start()
     # No access log: the link that writers open carries the token.
     config = uvicorn.Config(app, host=HOST, port=port, log_level="warning", access_log=False, server_header=False)
     try:

@@ -97,7 +97,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "anomaly_events": {
         "first_m": "least distance of its channels along the fibre, m; null where no file says it",
         "last_m": "greatest distance of its channels along the fibre, m; null where no file says it",
-        "peak_start": "begin of the strongest window, UTC",
+        "peak_start": "begin of the loudest second of the strongest window, within the event, UTC",
         "peak_channel": "channel of the strongest window",
         "score": "of the strongest window, standard deviations above what is usual",
         "rate_per_km_day": "how often the reference has an event as strong, a kilometre and day",
@@ -117,8 +117,9 @@ COLUMNS: dict[str, dict[str, str]] = {
         "normal_channel": "channels of the nearest reference windows",
         "normal_start": "begins of the nearest reference windows, UTC",
         "normal_distance": "distances of the nearest reference windows, in the detector's units",
-        "resembles": "first event of the day with the same bands, by event_id",
-        "similarity": "of the bands of both, 0 to 1",
+        "resembles": "earlier event of the day with the same bands, by event_id; null where there is none",
+        "similarity": "of the bands of both, 0 to 1; null where there is none",
+        "window_start": "begin of the strongest window, UTC",
         "profile": "mean whitened level of each band in the strongest window, where positive",
     },
     "contractor_events": {

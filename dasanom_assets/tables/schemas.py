@@ -134,6 +134,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("normal_distance", pa.list_(F64)),
             ("resembles", pa.string()),
             ("similarity", F32),
+            ("window_start", TIME),
             ("profile", VECTOR),
         ]
     ),

@@ -173,6 +173,7 @@ def findings(fibres: tuple[str, ...] = ("north",), channels: int = 40, seconds: 
         event_agreement={"positive_agreement": 0.4},
         window_agreement={"positive_agreement": 0.31, "kappa": 0.287, "ac1": 0.934},
         unknown=(),
+        chance=0.4,
         model_version="ref-7f3a",
         vae_version="vae-19c2",
     )

@@ -100,7 +100,7 @@ def test_the_nearest_normal_windows_are_those_of_the_detector(ground: Ground, to
     event, why = told["high"]
     key = (event["fibre"], event["peak_channel"])
     (channel,) = white_day(ground.store, EVENTFUL, SETTINGS.background, SETTINGS.window, lambda *k: k == key)
-    first = np.searchsorted(channel.start_ns, [event["peak_start"].value])
+    first = np.searchsorted(channel.start_ns, [why["window_start"].value])
     bank = make_bank(channel.rows, first, channel.start_ns[first], GRID, SETTINGS.window)
     detector = ground.reference.detectors["neighbours"]
     assert isinstance(detector, Neighbours)
@@ -113,19 +113,25 @@ def test_the_nearest_normal_windows_are_those_of_the_detector(ground: Ground, to
 
 
 def test_an_event_resembles_the_one_with_its_bands_and_no_other(told: dict) -> None:
-    (low, why_low), (high, why_high), (_, why_again) = (told[name] for name in ("low", "high", "low again"))
-    assert (why_low["resembles"], why_low["similarity"]) == (low["event_id"], 1)
-    assert (why_high["resembles"], why_high["similarity"]) == (high["event_id"], 1)
+    (low, why_low), (_, why_high), (_, why_again) = (told[name] for name in ("low", "high", "low again"))
+    assert (why_low["resembles"], why_low["similarity"]) == (None, None)
+    assert (why_high["resembles"], why_high["similarity"]) == (None, None)
     assert why_again["resembles"] == low["event_id"]
     assert ALIKE <= why_again["similarity"] < 1
 
 
-def test_profiles_are_of_length_one_and_resemblance_is_to_the_first_of_a_kind() -> None:
+def test_a_peak_lies_within_its_event_and_the_strongest_window(told: dict) -> None:
+    for event, why in told.values():
+        assert event["start"] <= event["peak_start"] < event["end"]
+        assert 0 <= event["peak_start"].value - why["window_start"].value < SETTINGS.window.seconds * SECOND
+
+
+def test_resemblance_is_to_the_most_alike_of_those_before() -> None:
     angle = np.array([0.0, 0.3, 1.2, 1.3, 0.6])
     profiles = list(np.stack([np.cos(angle), np.sin(angle)], axis=1))
     rows = [{"event_id": name} for name in "abcde"]
     _resemblance(rows, profiles)
-    assert [row["resembles"] for row in rows] == ["a", "a", "c", "c", "e"]
+    assert [row.get("resembles") for row in rows] == [None, "a", None, "c", "b"]
     assert rows[1]["similarity"] == pytest.approx(np.cos(0.3))
 
 

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,11 @@ def environment(tmp_path: Path) -> dict[str, str]:
     home = tmp_path / "home"
     home.mkdir()
     shutil.copy(PROJECT / "dagster.yaml", home)
-    return os.environ | QUICKER | {"DAGSTER_HOME": str(home), "DASANOM_DATA": str(tmp_path / "data")}
+    return (
+        os.environ
+        | QUICKER
+        | {"DAGSTER_HOME": str(home), "DASANOM_DATA": str(tmp_path / "data"), "DASANOM_REPORTS__URL": ""}
+    )
 
 
 def test_a_busy_port_is_named_with_what_to_do(environment: dict[str, str]) -> None:
@@ -57,10 +62,14 @@ def test_a_second_make_run_beside_the_first_is_refused(environment: dict[str, st
 def test_an_empty_landing_gets_days_enough_to_learn_from_and_one_with_threats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[int, Path]] = []
-    monkeypatch.setattr(simulate, "simulate_days", lambda line, days, root: asked.append((len(days), root)))
+    asked: list[tuple[list[date], Path]] = []
+    monkeypatch.setattr(simulate, "simulate_days", lambda line, days, root: asked.append((days, root)))
+    before = datetime.now(UTC).date()
     _simulate_if_empty(Settings(data=str(tmp_path)))
-    assert asked == [(ENOUGH_DAYS + 1, tmp_path)]
+    ((days, root),) = asked
+    assert (len(days), root) == (ENOUGH_DAYS + 1, tmp_path)
+    assert days == sorted(days)
+    assert days[-1] + timedelta(days=1) in (before, datetime.now(UTC).date())  # yesterday, also around midnight
     (tmp_path / "landing" / DAYS[0]).mkdir(parents=True)
     (tmp_path / "landing" / DAYS[0] / "some.bin").write_bytes(b"a delivery")
     _simulate_if_empty(Settings(data=str(tmp_path)))

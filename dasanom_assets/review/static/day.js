@@ -110,7 +110,8 @@ async function begin() {
     const [from, to, first, last] = (address.get("view") ?? "").split("_").map(Number);
     const view = last > first && to > from ? { from, to, first, last } : null;
     const layers = head.both_sides ? undefined : ["power", "ours"];
-    const on = { view: remember, pick: pickBox, cursor: words => { $("#cursor").textContent = words; } };
+    const drawn = (n, total) => { $("#drawn").textContent = n < total ? `the ${n.toLocaleString("en")} most pressing of ${total.toLocaleString("en")}` : ""; };
+    const on = { view: remember, pick: pickBox, boxes: drawn, cursor: words => { $("#cursor").textContent = words; } };
     falls = new Waterfalls(host, day, fibre, { zone: head.zone, view, on, layers });
     falls.chosen = chosen;
     $("#in").addEventListener("click", () => falls.zoom(0.5));

@@ -106,7 +106,7 @@ export class Waterfalls {
     const boxes = async () => {
       const found = await json(`days/${this.day}/boxes`, window_, { signal });
       this.boxes = found.boxes;
-      this.total = found.total;
+      this.on.boxes?.(found.boxes.length, found.total);
       this.paint();
     };
     try {
