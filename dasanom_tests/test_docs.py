@@ -27,6 +27,7 @@ LONG = {
     ),
     "clustering",
     "training",
+    "review",  # serves until it is stopped
 }
 
 
