@@ -16,7 +16,7 @@ SIDECAR = ".info"
 DTYPES = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}
 DEFAULT_RATE_HZ = 2000.0
 _STAMP = re.compile(r"(\d{8}T\d{6})")
-LARGEST_BYTES = 1 << 24
+LARGEST_BYTES = 1_000_000
 """A larger sidecar is none."""
 LONGEST_NAME = 200
 """Of a fibre or a unit, characters."""

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dasanom_assets.recordings import apart
 from dasanom_assets.recordings.measured import MOST, SAME_RATE, in_base_units, rounding_ns
 from dasanom_assets.recordings.overlaps import resolve
 from dasanom_assets.recordings.places import parsed
-from dasanom_assets.recordings.reasons import reason_of
+from dasanom_assets.recordings.reasons import REWRITTEN, reason_of
 from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
 from dasanom_assets.tables.store import Store
 
@@ -71,33 +72,28 @@ class BundleSamples:
         return np.frombuffer(content, self.dtype).reshape(-1, self.n_channels)
 
 
-def open_recording(store: Store, path: str) -> Recording:
+def open_recording(store: Store, file: "File") -> Recording:
     """Open a recording of any known format.
 
-    A vendor bundle is read piece by piece. Files of other formats are read whole, once.
+    A vendor bundle is read piece by piece. Files of other formats are read whole, once, by a process of their own.
 
     Parameters
     ----------
     store : Store
-    path : str
-        Relative to the data root.
+    file : File
 
     Raises
     ------
     BundleError
         See `sidecar.read_sidecar`.
+    RefusedError
+        See `apart.samples`.
     """
-    import dascore as dc
-
-    from dasanom_assets.recordings.patches import time_first
-
-    if path.endswith(".bin"):
-        sidecar = stored_sidecar(store, path)
-        samples = BundleSamples(store, path, sidecar.dtype, len(sidecar.channels))
-        return Recording(samples)
-    with store.local(path) as local:
-        (patch,) = dc.read(local)
-        return Recording(np.ascontiguousarray(time_first(patch).data))
+    if file.path.endswith(".bin"):
+        sidecar = stored_sidecar(store, file.path)
+        return Recording(BundleSamples(store, file.path, sidecar.dtype, len(sidecar.channels)))
+    with store.local(file.path) as local:
+        return Recording(apart.samples(local, file.format, file.shape, np.dtype(file.sample_type)))
 
 
 def stored_sidecar(store: Store, path: str) -> Sidecar:
@@ -107,17 +103,38 @@ def stored_sidecar(store: Store, path: str) -> Sidecar:
 
 
 @dataclass(frozen=True)
+class File:
+    """What the catalogue says of a file: where it lies, its format, samples and channels, and their type."""
+
+    path: str
+    format: str
+    shape: tuple[int, int]
+    sample_type: str
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> "File":
+        """Return that of a row of `recordings`."""
+        shape = row["n_samples"], len(row["channels"])
+        return cls(row["path"], row["format"], shape, row["sample_type"])
+
+
+@dataclass(frozen=True)
 class Piece:
     """A part of a file within a stretch: samples ``[skip, skip + n_samples)`` of the file, from ``first`` on.
 
     ``columns`` of the file are those of the stretch, None: all.
     """
 
-    path: str
+    file: File
     first: int
     skip: int
     n_samples: int
     columns: slice | np.ndarray | None = field(default=None, compare=False)
+
+    @property
+    def path(self) -> str:
+        """Of the file, relative to the data root."""
+        return self.file.path
 
 
 @dataclass
@@ -129,13 +146,14 @@ class _Files:
     opened: OrderedDict[str, Recording] = field(default_factory=OrderedDict)
     lock: Lock = field(default_factory=Lock)
 
-    def __getitem__(self, path: str) -> Recording:
+    def __getitem__(self, file: File) -> Recording:
+        path = file.path
         with self.lock:
             if path not in self.opened:
                 while len(self.opened) >= OPEN_FILES:
                     self.opened.popitem(last=False)
                 try:
-                    self.opened[path] = open_recording(self.store, path)
+                    self.opened[path] = open_recording(self.store, file)
                 except Exception as error:  # of a foreign reader, at what was one of its files
                     raise ChangedError.of(error, self.store, path) from error
             self.opened.move_to_end(path)
@@ -220,7 +238,7 @@ class Stretch:
             piece = self.pieces[index]
             end = min(last, piece.first + piece.n_samples)
             shift = piece.skip - piece.first
-            samples = self.files[piece.path].samples
+            samples = self.files[piece.file].samples
             parts.append(_samples_only(self._of_piece(samples, piece, first + shift, end + shift)))
             first, index = end, index + 1
         if not parts:
@@ -235,7 +253,7 @@ class Stretch:
         except (OSError, ValueError, IndexError) as error:
             raise ChangedError.of(error, self.files.store, piece.path) from error
         if x.shape != (last - first, len(self.channels)):
-            raise ChangedError(piece.path, "it was written again while it was read: leave deliveries as they are")
+            raise ChangedError(piece.path, REWRITTEN)
         return x
 
 
@@ -323,10 +341,10 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
             continue
         columns = None if len(channels) == len(row["channels"]) else _columns(part.columns)
         if line is not None and (follows or abs((start - line.end_ns) * rate / 1e9 + early) <= 0.5):
-            line.pieces.append(Piece(row["path"], line.n_samples, skip + early, n, columns))
+            line.pieces.append(Piece(File.of(row), line.n_samples, skip + early, n, columns))
             line.end_ns = end_ns
             continue
-        piece = Piece(row["path"], 0, skip + early, n, columns)
+        piece = Piece(File.of(row), 0, skip + early, n, columns)
         start_ns = start + round(early * 1e9 / rate)
         latest[key] = _Line(fibre, channels, rate, dtype, spacing, units, start_ns, end_ns, [piece])
         lines.append(latest[key])

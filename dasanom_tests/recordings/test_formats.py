@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from dasanom_assets.recordings.catalogue import catalogue_day
-from dasanom_assets.recordings.reasons import uneven
+from dasanom_assets.recordings.file_checks import LIMITS
+from dasanom_assets.recordings.foreign_files import look
+from dasanom_assets.recordings.reasons import reason_of, uneven
 from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.tables.store import Store
 from dasanom_tests.recordings.test_bundle import numbers, write
@@ -59,13 +61,12 @@ def test_seg_y_is_read_by_channel(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(signal.read(0, 500), samples)
 
 
-def test_without_its_reader_the_refusal_names_the_command(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_its_reader_the_refusal_names_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segyio", None)
     seg_y(folder / "north_1.sgy")
-    (refusal,) = catalogue_day(Store(str(tmp_path)), DAY).refused
-    assert "pip install segyio, or pip install -e '.[formats]'" in refusal.reason
+    with pytest.raises(Exception) as raised:  # noqa: PT011, DASCore's own
+        look(folder / "north_1.sgy", None, f"landing/{DAY}/north_1.sgy", None, LIMITS.model_dump(), [])
+    assert "pip install segyio, or pip install -e '.[formats]'" in reason_of(raised.value)
 
 
 def patch(times: np.ndarray) -> dc.Patch:
