@@ -130,6 +130,7 @@ class _Readers:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: tuple[socket.socket, Connection] | None = None
         self._parent = 0
+        self._most_bytes = 0
 
     def ask(
         self, what: str, local: Path, more: dict[str, Any], target: int | None = None, n_bytes: int = 0
@@ -171,10 +172,10 @@ class _Readers:
             ours, theirs = socket.socketpair()
             with theirs:
                 try:
-                    pid = self._tell("fork", 0, theirs.fileno())
+                    pid, _ = self._tell("fork", 0, theirs.fileno())
                 except (EOFError, OSError):  # the first one, or its forerunner was ended
                     self._start()
-                    pid = self._tell("fork", 0, theirs.fileno())
+                    pid, _ = self._tell("fork", 0, theirs.fileno())
             return _Reader(pid, ours, Connection(os.dup(ours.fileno())))
 
     def _end(self, reader: _Reader) -> int:
@@ -183,15 +184,25 @@ class _Readers:
         reader.connection.close()
         with self._lock, contextlib.suppress(EOFError, OSError):
             os.kill(reader.pid, signal.SIGKILL)  # one that ended is still there, until it is waited for
-            return self._tell("wait", reader.pid)
+            code, held = self._tell("wait", reader.pid)
+            self._most_bytes = max(self._most_bytes, held)
+            return code
         return -signal.SIGKILL
 
-    def _tell(self, what: str, number: int, handle: int | None = None) -> Any:
+    def rest(self) -> int:
+        """End the readers that wait for a file, and return how much memory one held at most so far, bytes."""
+        while self._idle:
+            self._end(self._idle.pop())
+        return self._most_bytes
+
+    def _tell(self, what: str, number: int, handle: int | None = None) -> tuple[int, int]:
+        """Have a reader forked, or waited for; return its number, or how it ended, and the memory that it held."""
         if self._control is None or self._parent != os.getpid():
             raise EOFError
         socket.send_fds(self._control[0], [b"\0"], [] if handle is None else [handle])
         self._control[1].send_bytes(messages.encoded([what, number]))
-        return messages.decoded(self._control[1].recv_bytes())
+        number, held = messages.decoded(self._control[1].recv_bytes())
+        return number, held
 
     def _start(self) -> None:
         """Start the process that loads all formats, from which readers are forked."""

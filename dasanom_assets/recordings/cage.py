@@ -53,10 +53,11 @@ def main() -> None:
         except (EOFError, OSError):
             return
         if what == "wait":
-            answer = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+            _, status, used = os.wait4(number, 0)
+            answer = [os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024]
         else:
-            answer = os.fork()
-            if not answer:
+            answer = [os.fork(), 0]
+            if not answer[0]:
                 asked.close()
                 control.close()
                 _work(socket.socket(fileno=handles[0]), libc, foreign_files.ANSWERS)
