@@ -21,7 +21,8 @@ import typer
 from dasanom_assets.benchmarks.machine import kilobytes
 from dasanom_assets.recordings.apart import _READERS
 from dasanom_assets.recordings.catalogue import catalogue_files
-from dasanom_assets.recordings.signal import ChangedError, stretches
+from dasanom_assets.recordings.opened import ChangedError
+from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.store import Store
 

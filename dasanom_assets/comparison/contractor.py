@@ -18,10 +18,10 @@ from dasanom_assets.detection.events.components import STEPS_APART, components, 
 from dasanom_assets.detection.events.outlines import KEY, ORDER, THREATS, event_id
 from dasanom_assets.recordings.bundle import contractor_files
 from dasanom_assets.recordings.listing import closed, entries, why_closed
+from dasanom_assets.recordings.opened import stored_sidecar
 from dasanom_assets.recordings.places import parsed
 from dasanom_assets.recordings.reasons import reason_of
 from dasanom_assets.recordings.sidecar import BundleError, Sidecar
-from dasanom_assets.recordings.signal import stored_sidecar
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty

@@ -8,9 +8,9 @@ from dasanom_assets.recordings import apart
 from dasanom_assets.recordings.identity import identify
 from dasanom_assets.recordings.limits import require_extent, require_within
 from dasanom_assets.recordings.measured import no_sound, not_finite
+from dasanom_assets.recordings.opened import BundleSamples, stored_sidecar
 from dasanom_assets.recordings.reasons import RefusedError, misnamed
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
-from dasanom_assets.recordings.signal import BundleSamples, stored_sidecar
 from dasanom_assets.recordings.site_rules import Site, in_utc
 from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.store import Store

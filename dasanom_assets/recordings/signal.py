@@ -1,121 +1,19 @@
 """Files to continuous signal: what follows in time is one stretch, overlaps are resolved once, gaps stay gaps."""
 
-import secrets
 from bisect import bisect_right
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from operator import attrgetter
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.recordings import apart
 from dasanom_assets.recordings.measured import MOST, SAME_RATE, in_base_units, rounding_ns
+from dasanom_assets.recordings.opened import BundleSamples, ChangedError, File, Files
 from dasanom_assets.recordings.overlaps import resolve
 from dasanom_assets.recordings.places import parsed
-from dasanom_assets.recordings.reasons import REWRITTEN, reason_of
-from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
+from dasanom_assets.recordings.reasons import REWRITTEN
 from dasanom_assets.tables.store import Store
-
-OPEN_FILES = 4
-"""Files that all stretches of a day hold open together: a block at a border needs two, and two threads read."""
-
-
-class ChangedError(Exception):
-    """A recording that is no longer what the catalogue found.
-
-    Attributes
-    ----------
-    path, reason : str
-    """
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
-
-    @classmethod
-    def of(cls, error: Exception, store: Store, path: str) -> Exception:
-        """Return what to raise at an error of a file: that of a network, or of memory, is no fault of the file."""
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and not store.is_local):
-            return error
-        return cls(path, reason_of(error))
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One readable file.
-
-    Attributes
-    ----------
-    samples : numpy.ndarray or BundleSamples
-        Shape (n_samples, n_channels), in memory, or read when sliced.
-    """
-
-    samples: "np.ndarray | BundleSamples"
-
-
-@dataclass(frozen=True)
-class BundleSamples:
-    """The samples of a bundle, read slice by slice: from an object store no more of it comes than is asked for."""
-
-    store: Store
-    path: str
-    dtype: np.dtype
-    n_channels: int
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        stride = self.dtype.itemsize * self.n_channels
-        content = self.store.read_range(self.path, rows.start * stride, rows.stop * stride)
-        return np.frombuffer(content, self.dtype).reshape(-1, self.n_channels)
-
-
-def open_recording(store: Store, file: "File") -> Recording:
-    """Open a recording of any known format.
-
-    A vendor bundle is read piece by piece. Files of other formats are read whole, once, by a process of their own.
-
-    Parameters
-    ----------
-    store : Store
-    file : File
-
-    Raises
-    ------
-    BundleError
-        See `sidecar.read_sidecar`.
-    RefusedError
-        See `apart.samples`.
-    """
-    if file.path.endswith(".bin"):
-        sidecar = stored_sidecar(store, file.path)
-        return Recording(BundleSamples(store, file.path, sidecar.dtype, len(sidecar.channels)))
-    with store.local(file.path) as local:
-        return Recording(apart.samples(local, file.format, file.shape, np.dtype(file.sample_type)))
-
-
-def stored_sidecar(store: Store, path: str) -> Sidecar:
-    """Read the sidecar of a bundle, and of its `.bin` file no more than the size; raises as `read_sidecar`."""
-    with store.local(path + SIDECAR) as local:
-        return read_sidecar(Path(str(local).removesuffix(SIDECAR)), store.fs.size(store.full(path)))
-
-
-@dataclass(frozen=True)
-class File:
-    """What the catalogue says of a file: where it lies, its format, samples and channels, and their type."""
-
-    path: str
-    format: str
-    shape: tuple[int, int]
-    sample_type: str
-
-    @classmethod
-    def of(cls, row: dict[str, Any]) -> "File":
-        """Return that of a row of `recordings`."""
-        shape = row["n_samples"], len(row["channels"])
-        return cls(row["path"], row["format"], shape, row["sample_type"])
 
 
 @dataclass(frozen=True)
@@ -135,46 +33,6 @@ class Piece:
     def path(self) -> str:
         """Of the file, relative to the data root."""
         return self.file.path
-
-
-@dataclass
-class _Files:
-    """The files last read from, shared by the stretches of a day: a day of gaps holds no more of them."""
-
-    store: Store
-    token: str = field(default_factory=lambda: secrets.token_hex(8))
-    opened: OrderedDict[str, Recording] = field(default_factory=OrderedDict)
-    lock: Lock = field(default_factory=Lock)
-
-    def __getitem__(self, file: File) -> Recording:
-        path = file.path
-        with self.lock:
-            if path not in self.opened:
-                while len(self.opened) >= OPEN_FILES:
-                    self.opened.popitem(last=False)
-                try:
-                    self.opened[path] = open_recording(self.store, file)
-                except Exception as error:  # of a foreign reader, at what was one of its files
-                    raise ChangedError.of(error, self.store, path) from error
-            self.opened.move_to_end(path)
-            return self.opened[path]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _same_files, (self.store, self.token)
-
-
-_FILES: OrderedDict[str, _Files] = OrderedDict()
-_FILES_LOCK = Lock()
-
-
-def _same_files(store: Store, token: str) -> _Files:
-    """Return the one object that all tasks of a day share in a worker process, so that each file is read once."""
-    with _FILES_LOCK:
-        files = _FILES.setdefault(token, _Files(store, token))
-        _FILES.move_to_end(token)
-        while len(_FILES) > 2:
-            _FILES.popitem(last=False)
-        return files
 
 
 @dataclass(frozen=True)
@@ -213,7 +71,7 @@ class Stretch:
     units: str
     scale: float
     pieces: tuple[Piece, ...]
-    files: _Files = field(repr=False, compare=False)
+    files: Files = field(repr=False, compare=False)
 
     @property
     def quantization(self) -> float | None:
@@ -348,7 +206,7 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
         start_ns = start + round(early * 1e9 / rate)
         latest[key] = _Line(fibre, channels, rate, dtype, spacing, units, start_ns, end_ns, [piece])
         lines.append(latest[key])
-    files = _Files(store)
+    files = Files(store)
     lines.sort(key=lambda line: (line.fibre, line.start_ns))
     return [
         Stretch(
