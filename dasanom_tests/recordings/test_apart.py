@@ -74,6 +74,7 @@ def test_a_reader_that_was_ended_meanwhile_costs_no_file(tmp_path: Path) -> None
     store = Store(str(tmp_path))
     catalogue_day(store, DAY)
     os.kill(_READERS._idle[-1].pid, signal.SIGKILL)
+    assert _READERS._idle[-1].connection.poll(60)
     assert _READERS._process
     _READERS._process.kill()  # and the one that it was forked from
     _READERS._process.wait()
