@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -31,6 +32,7 @@ UNFINISHED = (".partial", ".tmp", ".part")
 """Endings of files that are still being written; they are neither read nor refused."""
 DIGEST_THREADS = 4
 """Files that are digested at once, from disk or over a network."""
+_NEVER = np.iinfo(np.int64).min + 1
 
 
 @dataclass(frozen=True)
@@ -278,27 +280,29 @@ def _note_gaps(rows: list[dict[str, Any]]) -> None:
 
     Changes `rows`, which are sorted by fibre and start.
     """
-    latest: dict[
-        str, dict[bytes, tuple[int, int, dict[str, Any]]]
-    ] = {}  # the one that ends last, by fibre, channels
-    for row in rows:
-        channels, of_fibre = row["channels"], latest.setdefault(row["fibre"], {})
-        key, lowest, highest = channels.tobytes(), int(channels.min()), int(channels.max())
-        earlier = [
-            other
-            for known, (first, last, other) in of_fibre.items()
-            if known == key or (first <= highest and last >= lowest and np.isin(channels, other["channels"]).any())
-        ]
-        if earlier:
-            before = max(earlier, key=lambda other: other["end"])
-            slack = 0.5 + rounding_ns(before["format"], before["n_samples"]) * before["sampling_rate_hz"] / 1e9
-            late = (row["start"] - before["end"]) / 1e9
-            if late * row["sampling_rate_hz"] >= -slack:  # else they tell of the same time
-                row["issues"] += changes(row, before)
-            if late * row["sampling_rate_hz"] > slack:
-                row["issues"].append(f"{late:.3f} s are missing after {PurePosixPath(before['path']).name}")
-        if key not in of_fibre or of_fibre[key][2]["end"] < row["end"]:
-            of_fibre[key] = lowest, highest, row
+    for _, group in groupby(rows, key=lambda row: row["fibre"]):
+        of_fibre = list(group)
+        keys: dict[bytes, int] = {}
+        numbers = [keys.setdefault(row["channels"].tobytes(), len(keys)) for row in of_fibre]
+        lowest, highest, ended = (np.full(len(keys), _NEVER) for _ in range(3))  # where each channel is a file
+        latest: dict[int, dict[str, Any]] = {}  # the one that ends last, by number
+        for number, row in zip(numbers, of_fibre, strict=True):
+            channels = row["channels"]
+            lowest[number], highest[number] = channels.min(), channels.max()
+            near = np.flatnonzero((ended > _NEVER) & (lowest <= highest[number]) & (highest >= lowest[number]))
+            earlier = (int(n) for n in near[np.argsort(-ended[near], kind="stable")])
+            before = next(
+                (latest[n] for n in earlier if n == number or np.isin(channels, latest[n]["channels"]).any()), None
+            )
+            if before is not None:
+                slack = 0.5 + rounding_ns(before["format"], before["n_samples"]) * before["sampling_rate_hz"] / 1e9
+                late = (row["start"] - before["end"]) / 1e9
+                if late * row["sampling_rate_hz"] >= -slack:  # else they tell of the same time
+                    row["issues"] += changes(row, before)
+                if late * row["sampling_rate_hz"] > slack:
+                    row["issues"].append(f"{late:.3f} s are missing after {PurePosixPath(before['path']).name}")
+            if ended[number] < row["end"]:
+                ended[number], latest[number] = row["end"], row
 
 
 def _note_overlaps(rows: list[dict[str, Any]]) -> None:

@@ -156,7 +156,8 @@ def _bundle_row(
     sidecar = stored_sidecar(store, path)
     if reason := no_sound(sidecar.units, sidecar.extra):
         raise RefusedError(reason)
-    require_within(limits, sidecar.start_ns, sidecar.n_samples, sidecar.sampling_rate_hz, len(sidecar.channels))
+    n_channels, rate = len(sidecar.channels), sidecar.sampling_rate_hz
+    require_within(limits, sidecar.start_ns, sidecar.n_samples, rate, n_channels, of_sidecar=True)
     fibre, decided, site = identify(path, rules, vars(sidecar) | sidecar.extra, sidecar.fibre)
     start_ns = sidecar.start_ns
     issues = list(sidecar.assumed)

@@ -39,7 +39,9 @@ def no_sound(units: str | None, attributes: Mapping[str, Any]) -> str | None:
     """
     category, kind = (str(attributes.get(name) or "").strip() for name in ("data_category", "data_type"))
     what = NO_SOUND.get(category.upper())
-    if "temperature" in kind.lower() or _is_temperature(units):
+    if kind.lower() == "otdr":
+        what = "the light that the fibre gives back, once"
+    elif "temperature" in kind.lower() or _is_temperature(units):
         what = "temperature"
     elif units and FREQUENCY.fullmatch(_named(units)):
         what = "the frequency of Brillouin scattering"

@@ -20,6 +20,7 @@ from typing import Any
 import dascore as dc
 import numpy as np
 import pyarrow as pa
+import pytest
 from dascore.core import get_coord
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
@@ -473,6 +474,7 @@ def _differing(got: Samples, wanted: Samples) -> dict[tuple[str, int], tuple[dic
     }
 
 
+@pytest.mark.timeout(1.2 * max(CASES, 500))
 @seed(SEED)
 @settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(deliveries())

@@ -149,6 +149,7 @@ class Rates:
         apart: list[int] = []
         for name in np.unique(self.fibre):
             lanes = np.flatnonzero(self.fibre == name)
+            lanes = lanes[np.argsort(self.distance_m[lanes], kind="stable")]  # they may fall
             place = self.distance_m[lanes]
             first = np.searchsorted(place, place - self.recipe.place_m)
             last = np.searchsorted(place, place + self.recipe.place_m, side="right")

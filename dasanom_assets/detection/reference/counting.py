@@ -4,22 +4,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dasanom_assets.detection.calibration.rates import Rates, exposure
 from dasanom_assets.detection.events.outlines import hour_of, outlines
 from dasanom_assets.detection.reference.crossfit import Heard
+from dasanom_assets.recordings.fibres import Places
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import TIME
-from dasanom_assets.tables.store import Store
 
 
 def count_events(
     heard: Sequence[Heard],
     strength: Sequence[np.ndarray],
     level: float,
-    spacing_m: dict[str, float],
+    places: Places,
     settings: Settings,
     step: int,
 ) -> Rates:
@@ -32,8 +31,8 @@ def count_events(
         Of the same length: the score of each window; NaN where there is none.
     level : float
         Score from which a window can be part of an event.
-    spacing_m : dict of str to float
-        Distance of channels by fibre, m.
+    places : Places
+        Where channels lie; fibres of which no file says it must have a spacing, too.
     settings : Settings
     step : int
         Channels that a row stands for.
@@ -42,6 +41,7 @@ def count_events(
     block_ns = recipe.block_seconds * SECOND_NS
     lanes = sorted({(place.fibre, place.channel) for place in heard})
     of_lane = {key: i for i, key in enumerate(lanes)}
+    spacing_m = {name: places.spacing_m(name) or np.nan for name in {place.fibre for place in heard}}
     lane_exposure, hour_exposure = np.zeros(len(lanes)), np.zeros(24)
     blocks: dict[tuple[str, int], float] = {}
     columns: list[tuple[np.ndarray, ...]] = []
@@ -69,6 +69,9 @@ def count_events(
             "score": score,
         }
     )
+    distance_m = np.empty(len(lanes))
+    for name in spacing_m:
+        distance_m[fibre == name] = places.metres(name, channel[fibre == name])
     peak = np.array([event.peak for event in outlines(rows, level, recipe, window, step)], np.int64)
     peak = peak[np.argsort(-score[peak], kind="stable")]
     blocks_of_peaks = [of_block[fibre[lane[i]], int(start[i] // block_ns)] for i in peak]
@@ -79,22 +82,10 @@ def count_events(
         hour=hour_of(start[peak]).astype(np.int8),
         fibre=fibre.astype(str),
         channel=channel,
-        distance_m=channel * np.array([spacing_m[name] for name in fibre]),
+        distance_m=distance_m,
         lane_exposure=lane_exposure,
         block_exposure=np.array([blocks[key] for key in sorted(blocks)]),
         hour_exposure=hour_exposure,
         days=len({place.day for place in heard}),
         recipe=recipe,
     )
-
-
-def spacings(store: Store, days: Sequence[str], settings: Settings) -> dict[str, float]:
-    """Return the distance of neighbouring channels of each fibre, m: the median over the files that say it."""
-    columns = ["fibre", "channel_spacing_m"]
-    rows = pa.concat_tables([store.read_day("recordings", day, columns) for day in days])
-    listened = {grid["fibre"] for day in days for grid in store.metadata("spectrograms", day)["grids"]}
-    out = {}
-    for name in sorted(listened.union(rows["fibre"].to_pylist())):
-        metres = rows.filter(pc.equal(rows["fibre"], name))["channel_spacing_m"].drop_null().to_numpy()
-        out[name] = float(np.median(metres)) if len(metres) else settings.detection.channel_spacing_m
-    return out

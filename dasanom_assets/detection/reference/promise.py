@@ -10,6 +10,7 @@ import pyarrow as pa
 from dasanom_assets.detection.calibration.rates import exposure, poisson_ratio
 from dasanom_assets.detection.events.outlines import hour_of, outlines
 from dasanom_assets.detection.reference.model import Reference
+from dasanom_assets.recordings.fibres import places_of
 from dasanom_assets.settings import WindowSettings
 from dasanom_assets.tables.schemas import with_score
 from dasanom_assets.tables.store import Store
@@ -101,13 +102,12 @@ def expected_and_realised(store: Store, day: str, reference: Reference) -> dict[
     rates, window = reference.rates, WindowSettings(**reference.settings["window"])
     columns = ["fibre", "channel", "start", "score", "invalid"]
     tables, km_days = [], 0.0
-    spacing = reference.note["spacing_m"]
     step = reference.settings["spectrogram"]["group_channels"]
-    usual = float(np.median(list(spacing.values())))
+    places = places_of(store, [day], float(np.median(list(reference.note["spacing_m"].values()))))
     for rows in store.iter_day("anomaly_scores", day, columns):
         if not (rows := with_score(rows)).num_rows:
             continue
-        metres = spacing.get(rows["fibre"][0].as_py(), usual) * step
+        metres = (places.spacing_m(rows["fibre"][0].as_py()) or np.nan) * step
         km_days += exposure(rows.num_rows, metres, window.shift_seconds)
         tables.append(rows.filter(pa.array(rows["score"].to_numpy() >= reference.level)))
     budgets = [budget for budget in BUDGETS if budget >= rates.finest]

@@ -17,8 +17,9 @@ from dasanom_assets.detection.events.outlines import (
 )
 from dasanom_assets.detection.reference.crossfit import Heard
 from dasanom_assets.detection.reference.fitting import count_events
+from dasanom_assets.recordings.fibres import Places
 from dasanom_assets.settings import ReferenceSettings, Settings, WindowSettings
-from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, mismatch
 from dasanom_assets.tables.store import Store
 from dasanom_tests.detection.calibration.test_rates import made
 
@@ -165,7 +166,7 @@ def test_events_of_the_reference_are_found_as_those_of_a_day_are(seed: int) -> N
     score = score.astype(np.float32)
     start = BEGAN + np.arange(200) * SECOND
     heard = [Heard("2026-01-05", "north", 100 + c, start, {}) for c in range(20)]
-    rates = count_events(heard, list(score), LEVEL, {"north": 10.0}, Settings(), 1)
+    rates = count_events(heard, list(score), LEVEL, Places(empty("fibres"), 10.0), Settings(), 1)
     rows = scored(score)
     events = found(
         rows.set_column(rows.schema.get_field_index("is_anomaly"), "is_anomaly", pa.array([True] * 4000))
@@ -186,7 +187,8 @@ def test_missing_scores_are_not_listened_to_and_ground_without_events_has_rates(
     start = BEGAN + np.arange(100) * SECOND
     score = np.zeros(100, np.float32)
     score[:25] = np.nan
-    rates = count_events([Heard("d", "north", 7, start, {})], [score], LEVEL, {"north": 5.0}, Settings(), 4)
+    places = Places(empty("fibres"), 5.0)
+    rates = count_events([Heard("d", "north", 7, start, {})], [score], LEVEL, places, Settings(), 4)
     assert rates.km_days == pytest.approx(75 * 4 * 0.005 / 86_400)
     assert len(rates.strength) == 0
     assert rates.pooled(9.0).rate[0] == pytest.approx(rates.finest)
