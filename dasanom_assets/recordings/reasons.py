@@ -122,6 +122,23 @@ def foreign(head: bytes, name: str = "") -> str | None:
     return f"it is {UNREAD_ENDINGS[ending]}: {UNREAD}" if ending in UNREAD_ENDINGS else None
 
 
+def misread(kind: str, head: bytes, step_ns: float) -> str | None:
+    """Say where DASCore takes another step of time than the head of a file tells, or None.
+
+    DASCore 0.1.24 looks for the times of a Sentek file in the wrong place. The head tells the step as the third
+    of its float32 numbers, in ns.
+    """
+    if kind.lower() != "sentek" or len(head) < 12:
+        return None
+    told_ns = float(np.frombuffer(head[8:12], "<f4")[0])
+    if abs(step_ns - told_ns) <= 0.01 * told_ns:
+        return None
+    return (
+        f"it is of Sentek, and DASCore misreads its times: a step of {step_ns / 1e9:.4g} s, where its head tells "
+        f"{told_ns / 1e9:.4g} s; have it written as HDF5, TDMS or SEG-Y"
+    )
+
+
 def uneven(times: np.ndarray) -> str:
     """Say why the times of a recording give it no sampling rate.
 
