@@ -122,15 +122,21 @@ def score(days: Days = None) -> None:
     status, settings = 0, Settings()
     store = Store(settings.data)
     first = settings.first_day
-    known = delivered_days(store, recordings_notes(store, store.days("recordings")), first)
-    if unknown := sorted(set(days or []) - set(known)):
+
+    def known() -> list[str]:
+        return delivered_days(store, recordings_notes(store, store.days("recordings")), first)
+
+    if unknown := sorted(set(days or []) - set(known())):
         console.print(f"{', '.join(unknown)}: no recordings, before DASANOM_FIRST_DAY {first}, or in the future")
         raise typer.Exit(2)
     for job, steps in {"ingest": chain.INGEST, "rescore": (*chain.SCORE, *chain.COMPARE)}.items():
         if job == "rescore" and live(store, "reference_model") is None:
             console.print("There is no model to score with: run `dasanom train` first.")
             raise typer.Exit(1)
-        for day in days or known:
+        seen: set[str] = set()
+        # A recording runs past midnight into days that only the ingest of the one before tells of.
+        while day := next((other for other in days or known() if other not in seen), None):
+            seen.add(day)
             if chain.stale(store, day, settings, steps):
                 status = _execute(job, day, tags={STALE_ONLY: "true"}) or status
             else:

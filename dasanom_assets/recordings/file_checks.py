@@ -18,7 +18,7 @@ from dasanom_assets.recordings.places import told_places
 from dasanom_assets.recordings.reasons import HEAD_BYTES, NO_DATE, RefusedError, foreign, misnamed, misread, uneven
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
 from dasanom_assets.recordings.signal import BundleSamples, stored_sidecar
-from dasanom_assets.recordings.site_rules import Site, in_utc
+from dasanom_assets.recordings.site_rules import Site, in_utc, unsure
 from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.store import Store
 
@@ -165,7 +165,9 @@ def _bundle_row(
     start_ns = sidecar.start_ns
     issues = list(sidecar.assumed)
     if sidecar.start_of_name and site is not None and site.time_zone != "UTC":
+        doubt = unsure(start_ns, site.time_zone)
         start_ns = in_utc(start_ns, site.time_zone)
+        issues = [*([doubt] if doubt else []), *issues]
         issues = [issue.replace("as UTC", f"in {site.time_zone}") for issue in issues]
     end_ns = start_ns + round(sidecar.n_samples * 1e9 / sidecar.sampling_rate_hz)
     _require_extent(start_ns, end_ns, extent)

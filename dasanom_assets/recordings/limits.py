@@ -83,6 +83,22 @@ def require_rate(limits: LimitSettings, rate_hz: float, *, of_sidecar: bool = Fa
         )
 
 
+def beyond(limits: LimitSettings, fibre: str, spacing_m: float | None) -> str | None:
+    """Say why a recording is refused for its fibre's name, or for how far its channels lie apart; else None."""
+    if len(fibre) > limits.longest_name:
+        return (
+            f"the name of its fibre has {len(fibre)} characters, more than limits.longest_name = "
+            f"{limits.longest_name}; give the fibre a shorter one in sites.toml"
+        )
+    if spacing_m is not None and not limits.least_spacing_m <= spacing_m <= limits.most_spacing_m:
+        return (
+            f"its channels lie {spacing_m:g} m apart, and limits.least_spacing_m = {limits.least_spacing_m:g} and "
+            f"limits.most_spacing_m = {limits.most_spacing_m:g} bound that; give spacing_m or distance_unit in "
+            "sites.toml, or change the limit"
+        )
+    return None
+
+
 def require_room(limits: LimitSettings, local: Path) -> None:
     """Refuse a file, of a format that is read whole, whose samples would not fit into memory.
 

@@ -264,12 +264,7 @@ BY_SETTING: dict[str, set[str]] = {
     "comparison.join_seconds": {"contractor_events"},
     "comparison.map_windows": {"embedding_map"},
     "comparison.contractor_probability": {"contractor_events", "embedding_map", "contractor_comparison"},
-    "comparison.rows_per_second": {
-        *("contractor_scores", "contractor_events", "embedding_map", "contractor_comparison"),
-    },
-    "comparison.sites": {
-        *("contractor_scores", "contractor_events", "embedding_map", "contractor_comparison"),
-    },
+    "comparison.rows_per_second": {"contractor_scores"},
 }
 """Tables that a setting changes at once, by field or else by section; a section that is not named changes none."""
 WHITENING = ("common_channels", "own_spread", "scale_floor_db", "clip_low", "clip_high")
@@ -303,7 +298,6 @@ def changed(settings: Settings, name: str) -> Settings:
         candidates = [value + 1, value * 2, value / 2, value * 0.9, value - 1, value + 0.01]
     else:
         candidates = [
-            {"north": {"lag_rows": 1}},
             "Europe/Istanbul",
             ("2026-01-06",),
             ("neighbours",),

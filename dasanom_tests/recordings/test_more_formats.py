@@ -43,7 +43,8 @@ def sintela(path: Path) -> None:
     header = np.zeros(1, [
         *((name, "<u4") for name in ("sync", "size", "version")),
         ("count", "<u8"), ("start_ns", "<u8"), ("channels", "<u4"), ("samples", "<u4"),
-        ("rate", "<f4"), ("spacing", "<f4"), ("gauge", "<f4"), ("trigger", "<u4"), ("first", "<u4"), ("step", "<u4"),
+        ("rate", "<f4"), ("spacing", "<f4"), ("gauge", "<f4"), ("trigger", "<u4"),
+        ("first", "<u4"), ("step", "<u4"),
         ("pps_time", "<u4"), ("pps_offset", "<i4"), ("gps", "<u4"),
         ("flags", "<u1", 4), ("data_type", "<u1"), ("demod", "<u1"), ("unused", "<u2"), ("offsets", "<u2", 8),
     ])  # fmt: skip
