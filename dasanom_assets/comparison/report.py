@@ -155,6 +155,7 @@ def day_report(findings: Findings) -> ReportFiles:
         findings=findings,
         both_sides=both_sides,
         sentence=sentence,
+        left_out=_by_reason(findings.left_out),
         fibres=_fibres(findings.recordings),
         cards=_cards(findings, alarms),
         waterfalls=_waterfalls(findings, alarms, levels),
@@ -196,6 +197,15 @@ def _sentence(findings: Findings, alarms: Sequence[Alarm]) -> str:
         return f"we raised {count(ours, 'alarm')}; {lacking or 'the day came without contractor files'}"
     both = sum(alarm.agreement == "both" for alarm in of_side(alarms, "us"))
     return f"we raised {count(ours, 'alarm')}, the contractor {theirs:,}; both sides agree on {both:,}"
+
+
+def _by_reason(left_out: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return reasons and the files they are of, the reason of most files first."""
+    reasons: dict[str, list[str]] = {}
+    for sentence in left_out:
+        path, _, reason = sentence.partition(": ")
+        reasons.setdefault(reason, []).append(path)
+    return sorted(reasons.items(), key=lambda item: -len(item[1]))
 
 
 def _fibres(recordings: pa.Table) -> list[list[str]]:
