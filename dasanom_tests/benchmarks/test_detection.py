@@ -1,6 +1,5 @@
 """The benchmark of detection plants what it says, judges what it should, and writes tables from its figures."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -176,7 +175,7 @@ def test_grounds_that_are_measured_already_are_kept(tmp_path: Path, capsys: pyte
     figures = {"ground": "made machines 7", "ranking": {"made sound": {"plain": {"auc": 0.9, "partial_auc": 0.8}}}}
     out = tmp_path / "detection.json"
     out.write_text(json.dumps({"grounds": [figures]}))
-    assert main(["--families", "--sound", "7", "--resume", "--out", str(out)]) == 0
+    main(out, resume=True, families="", sound="7")
     assert "| plain | 1 | 0.900 (0.900–0.900) | – | 0.800 (0.800–0.800) |" in capsys.readouterr().out
 
 
@@ -186,9 +185,8 @@ def test_each_ground_has_a_name_of_its_own_and_the_street_counts_once(
     made: list[dict[str, object]] = []
     monkeypatch.setattr(detection, "street_ground", lambda folder, root, **how: made.append(how))
     monkeypatch.setattr(detection, "run", lambda ground, settings, client: {})
-    options = argparse.Namespace(families=["field"], seeds=[1, 2], minutes=1, channels=8, street=tmp_path)
-    options = argparse.Namespace(**vars(options), develop=False, original=True, sound=[3])
-    measured = dict(detection.measurements(options, SETTINGS))
+    makers = detection.grounds_of(["field"], [1, 2], minutes=1, channels=8, street=tmp_path, develop=False)
+    measured = dict(detection.measurements(makers, SETTINGS, [3], original=True))
     streets = [f"street, recorded, planting {seed}" for seed in (1, 2)]
     sites = ["field-1", "field-2"]
     assert list(measured) == [*sites, *streets, *(f"{name}, 2021" for name in sites + streets), "made machines 3"]

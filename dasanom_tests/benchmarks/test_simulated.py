@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -216,7 +217,8 @@ def test_nothing_reported_and_nothing_true_are_no_error() -> None:
 def test_command_prints_the_days_that_have_scores_and_truth(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--data", str(tmp_path)]) == 1
+    with pytest.raises(typer.Exit, match="1"):
+        main(str(tmp_path))
     assert "no day" in capsys.readouterr().err
 
     rates = {"machine": 60.0, "traffic": 60.0}
@@ -241,7 +243,7 @@ def test_command_prints_the_days_that_have_scores_and_truth(
     rows = [{key: event.get(key) for key in blank} | {"score": 3.0} for event in ours]
     store.write_day("anomaly_events", "2026-01-05", pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]))
 
-    assert main(["--data", str(tmp_path)]) == 0
+    main(str(tmp_path))
     printed = capsys.readouterr().out
     assert "2026-01-06" not in printed
     lines = [line.split() for line in printed.splitlines() if line]

@@ -19,7 +19,7 @@ from dasanom_assets.models.infogan_training import (
     save_infogan,
     train_infogan,
 )
-from dasanom_assets.models.process import main
+from dasanom_assets.models.process import train_here
 from dasanom_assets.models.unfinished import Interrupted, Unfinished
 from dasanom_assets.settings import BackgroundSettings, InfoGanSettings
 from dasanom_assets.spectrograms.windows import WindowBank
@@ -196,8 +196,8 @@ def test_a_gpu_gives_networks_as_good_and_the_same_encoding(trained: TrainedInfo
 @pytest.mark.slow
 def test_its_own_process_trains_it_on_the_live_training_set_and_draws_it(tmp_path: Path) -> None:
     store = prepared(tmp_path)
-    small = '{"widths": [4], "features": 8, "batch": 16, "max_epochs": 5}'
-    assert main(["infogan", "--data", store.full(""), "--device", "cpu", "--settings", small]) == 0
+    small = {"widths": [4], "features": 8, "batch": 16, "max_epochs": 5}
+    assert train_here("infogan", store.full(""), device="cpu", changes=small) == 0
     model = load_infogan(store, checkpoints.require_latest(store, "infogan", ""))
     assert model.levels == (BackgroundSettings().clip_low, BackgroundSettings().clip_high)
     names = {Path(file["path"]).name for file in store.listing("reports/training/infogan")}
