@@ -2,7 +2,6 @@
 
 import io
 import os
-import tracemalloc
 from pathlib import Path
 
 import duckdb
@@ -21,6 +20,7 @@ from dasanom_assets.tables.footer import COMPACT, FORMAT, footer_bytes, read_foo
 from dasanom_assets.tables.parquet import RowGroupWriter, encode, group_keys, join, writer_options
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import Store
+from dasanom_tests.memory import memory_of
 
 
 def rows(n: int, channel: int = 7, first: int = 0, width: int = 6) -> pa.Table:
@@ -189,25 +189,24 @@ def test_readers_skip_row_groups_of_other_channels_and_times(tmp_path: Path) -> 
 
 def test_neither_batches_nor_parts_pile_up_in_memory() -> None:
     table = rows(1000, width=64)  # as long as not all of it is noise
-    part = encode(rows(1))
-    pool = pa.total_allocated_bytes()
-    tracemalloc.start()
-    try:
-        writer = RowGroupWriter(table.schema)
-        for _ in range(100):
+    writer = RowGroupWriter(table.schema)
+
+    def write(batches: int) -> None:
+        for _ in range(batches):
             writer.write(table)
-        of_batches = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - pool
-        compressed = len(writer.close())
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        with open(os.devnull, "wb") as sink:
-            join(sink, (part for _ in range(2000)))
-        of_join = tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-    assert compressed < table.nbytes * 100 / 2
+
+    write(1)
+    of_batches = memory_of(lambda: write(300)).held
+    compressed = len(writer.close())
+    assert compressed < 300 * table.nbytes / 2
     assert of_batches < 1.5 * compressed
-    assert of_join < 2000 * 1500
+
+    def join_parts(n: int) -> None:
+        with open(os.devnull, "wb") as sink:
+            join(sink, (encode(table) for _ in range(n)))
+
+    join_parts(1)
+    assert memory_of(lambda: join_parts(300)).peak < compressed / 2
 
 
 def test_a_row_group_of_several_channels_is_refused() -> None:

@@ -1,7 +1,7 @@
 """Pooled levels and distances are those of plain NumPy and scikit-learn, and louder and quieter are far."""
 
 import json
-import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from dasanom_assets.detection.detectors.neighbours import (
 )
 from dasanom_assets.settings import ReferenceSettings, Settings, SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import WINDOWS_AT_ONCE, WindowBank, make_bank
+from dasanom_tests.memory import memory_of
 
 RECIPE = ReferenceSettings()
 NAMES = ("neighbours", "ranked", "plain", "mahalanobis")
@@ -83,16 +84,13 @@ def test_images_of_windows_are_pooled_as_a_network_sees_them() -> None:
 
 
 def test_windows_come_in_blocks_and_are_no_copies_all_at_once() -> None:
-    some = bank(4 * WINDOWS_AT_ONCE, 0)
-    all_windows = len(some) * 8 * some.rows[0].nbytes
-    for pooled, blocks in ((soft_maxima, 1.05), (ranked_levels, 3.2)):
-        assert [len(part) for part in pooled(some, RECIPE)] == [*[WINDOWS_AT_ONCE] * 3, WINDOWS_AT_ONCE - 7]
-        tracemalloc.start()
-        for _ in pooled(some, RECIPE):
-            pass
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < blocks * all_windows / 4 + some.rows.nbytes
+    windows = bank(12 * WINDOWS_AT_ONCE, 0)
+    all_windows = len(windows) * 8 * windows.rows[0].nbytes
+    for pooled in (soft_maxima, ranked_levels):
+        lengths: list[int] = []
+        growth = memory_of(partial(lengths.extend, map(len, pooled(windows, RECIPE))))
+        assert lengths == [*[WINDOWS_AT_ONCE] * 11, WINDOWS_AT_ONCE - 7]
+        assert growth.peak < all_windows / 2
 
 
 def test_plain_is_the_logarithm_of_the_mean_distance_to_scikit_learns_nearest_neighbours() -> None:
