@@ -148,7 +148,7 @@ def train_network(
             "training_set": training_set,
             "settings": settings.model_dump(mode="json"),
             "device": device,
-            "code": importlib.metadata.version("dasanom"),
+            "code": [importlib.metadata.version("dasanom"), checkpoints.CODE[name]],
         },
     )
     if unfinished.load():

@@ -13,9 +13,9 @@ import pytest
 
 from dasanom_assets.detection.detectors.base import Detector, Windows
 from dasanom_assets.detection.reference.fitting import drawn, fit_reference
-from dasanom_assets.detection.reference.model import Reference, load_reference, save_reference
+from dasanom_assets.detection.reference.model import Reference, load_reference, promote, save_reference
 from dasanom_assets.detection.reference.promise import promise
-from dasanom_assets.models.checkpoints import CheckpointError, load, save
+from dasanom_assets.models.checkpoints import CODE, CheckpointError, load, save
 from dasanom_assets.models.training import load_vae
 from dasanom_assets.models.training_set import WindowIndex, build_manifest
 from dasanom_assets.models.vae import Vae
@@ -173,6 +173,18 @@ def test_a_reference_of_another_version_is_refused(ground: Ground, tmp_path: Pat
         version = save(store, "reference_model", tensors, older)
         with pytest.raises(CheckpointError, match=r"made by another version.*run the job train"):
             load_reference(store, version)
+
+
+@pytest.mark.parametrize("kind", ["training_set", "vae", "reference_model"])
+def test_a_model_of_other_code_neither_scores_nor_is_fitted_on(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    version = ground.reference.version
+    monkeypatch.setitem(CODE, kind, "after")
+    with pytest.raises(
+        CheckpointError, match=rf"{kind} \w+ was made by code 1, which is after now: .*the job train"
+    ):
+        promote(ground.store, version)
 
 
 def test_usual_levels_are_the_median_of_the_training_days(ground: Ground) -> None:
