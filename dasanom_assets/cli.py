@@ -34,9 +34,9 @@ class Benchmarks(TyperGroup):
         if find_spec("dasanom_assets.benchmarks") is None:
             ctx.fail("Benchmarks come with a checkout of the repository, which this is not.")
         module = import_module(f"dasanom_assets.benchmarks.{cmd_name}")
-        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-        alone.command(cmd_name, help=module.__doc__)(module.main)
-        return typer.main.get_command(alone)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name, help=module.__doc__)(module.main)
+        return typer.main.get_command(single)
 
 
 Days = Annotated[list[str] | None, typer.Argument(help="ISO days, as 2026-01-05", metavar="[DAY]...")]

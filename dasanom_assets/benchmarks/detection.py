@@ -32,7 +32,7 @@ from distributed import Client
 
 from dasanom_assets import chain
 from dasanom_assets.benchmarks.detection_tables import FIGURES, STREET_BUDGET, summary
-from dasanom_assets.benchmarks.grounds import Ground, simulated_ground, street_ground
+from dasanom_assets.benchmarks.grounds import Ground, MakeGround, grounds_of
 from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.benchmarks.machines import make_set
 from dasanom_assets.benchmarks.options import Out, Street, numbers, words
@@ -52,7 +52,7 @@ from dasanom_assets.detection.reference.promise import expected_and_realised
 from dasanom_assets.evaluation.labelled import run as run_labelled
 from dasanom_assets.models.device import resolve_device
 from dasanom_assets.recordings.labelled_sets import LabelledSet
-from dasanom_assets.recordings.simulation.sites import FAMILIES, draw_site
+from dasanom_assets.recordings.simulation.sites import FAMILIES
 from dasanom_assets.settings import DetectionSettings, Settings
 from dasanom_assets.spectrograms.cluster import open_client
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -248,7 +248,7 @@ def events_within(scores: pa.Table, reference: Reference, settings: Settings, bu
             flagged[rows] = score[rows] >= reference.rates.thresholds(budget, str(name), number)[hour[rows]]
     scores = scores.set_column(scores.column_names.index("is_anomaly"), "is_anomaly", pa.array(flagged))
     group = settings.spectrogram.group_channels
-    return find_events(scores, None, None, reference.rates, reference.level, settings.window, group)
+    return find_events(scores, None, None, reference.rates, reference.least_score, settings.window, group)
 
 
 def scoring_cost(store: Store, scored: str, settings: Settings) -> dict[str, Any]:
@@ -264,31 +264,7 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-MakeGround = Callable[[Path], Ground]
 Measurement = Callable[[Path, Client], dict[str, Any]]
-
-
-def grounds_of(
-    families: Sequence[str],
-    seeds: Sequence[int],
-    minutes: float,
-    channels: int,
-    street: Path | None,
-    *,
-    develop: bool,
-) -> dict[str, MakeGround]:
-    """Return what makes each ground in an empty folder, by its name; options are those of `main`."""
-    makers: dict[str, MakeGround] = {}
-    for family in families:
-        for seed in seeds:
-            line = draw_site(family, seed, channels)
-            makers[line.fibre] = partial(simulated_ground, line, minutes=minutes)
-    if street is not None:
-        planted = partial(street_ground, street, held_back=not develop)
-        for seed in seeds:
-            name = f"street, recorded, planting {seed}"
-            makers[name] = partial(planted, name=name, seed=seed, counted=seed == seeds[0])
-    return makers
 
 
 def measurements(

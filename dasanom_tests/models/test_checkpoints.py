@@ -114,8 +114,8 @@ def test_damage_is_noticed_and_never_made_live(store: Store, file: str, damage: 
     path = f"models/net/{version}/{file}"
     content = bytearray(store.read_bytes(path))
     # A digit of "2026" in the description, or a byte of a tensor.
-    at = content.index(b"2026") if file == "model.json" else len(content) - 1
-    content[at] ^= 1
+    position = content.index(b"2026") if file == "model.json" else len(content) - 1
+    content[position] ^= 1
     if damage == "gone":
         store.fs.rm(store.full(path))
     else:

@@ -71,13 +71,13 @@ def without_clock(trained: TrainedInfoGan) -> list[dict]:
 
 
 def test_information_rises_and_reconstruction_falls(trained: TrainedInfoGan) -> None:
-    told = [row for row in trained.history if row["discriminator_loss"] is not None]
+    reported = [row for row in trained.history if row["discriminator_loss"] is not None]
     assert [row["discriminator_loss"] is None for row in trained.history] == 3 * [True] + 9 * [False] + 3 * [True]
-    assert told[-1]["categorical_information"] > told[0]["categorical_information"] + 0.5
-    assert told[-1]["categorical_information"] > 0.9 * math.log(KINDS)
-    assert told[-1]["continuous_information"] > told[0]["continuous_information"]
-    assert trained.history[-1]["reconstruction"] < 0.8 * told[-1]["reconstruction"]
-    assert trained.note()["categorical_information"] == told[-1]["categorical_information"]
+    assert reported[-1]["categorical_information"] > reported[0]["categorical_information"] + 0.5
+    assert reported[-1]["categorical_information"] > 0.9 * math.log(KINDS)
+    assert reported[-1]["continuous_information"] > reported[0]["continuous_information"]
+    assert trained.history[-1]["reconstruction"] < 0.8 * reported[-1]["reconstruction"]
+    assert trained.note()["categorical_information"] == reported[-1]["categorical_information"]
     assert trained.history[-1]["categories_used"] > 4
     assert trained.usable
     assert not trained.deaf
@@ -139,9 +139,9 @@ def test_a_generator_that_is_deaf_to_the_category_says_so(trained: TrainedInfoGa
     assert last.categorical_information is None
     for information, usable in ((0.1, True), (None, False)):
         row = vars(replace(last, categorical_information=information))
-        found = TrainedInfoGan(trained.model, [row, vars(last)])
-        assert found.note()["deaf"]
-        assert found.usable is usable
+        result = TrainedInfoGan(trained.model, [row, vars(last)])
+        assert result.note()["deaf"]
+        assert result.usable is usable
 
 
 def test_windows_that_cannot_be_trained_on_are_refused_in_words() -> None:

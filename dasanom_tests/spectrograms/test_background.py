@@ -275,8 +275,8 @@ def test_the_levels_of_a_day_are_its_own_whatever_is_usual(tmp_path: Path, sketc
     assert mismatch("background", table.schema) is None
     assert table["channel"].to_pylist() == [5, 6]
     for row, own in enumerate(levels):
-        for found, wanted in zip(table_row(table, row), robust(own), strict=True):
-            np.testing.assert_allclose(found, wanted, atol=TOLERANCE_DB)
+        for result, wanted in zip(table_row(table, row), robust(own), strict=True):
+            np.testing.assert_allclose(result, wanted, atol=TOLERANCE_DB)
 
 
 def test_parts_of_the_day_without_levels_are_nan(tmp_path: Path) -> None:

@@ -61,10 +61,10 @@ def test_any_batches_of_any_channels_come_back_in_order(channels: list[list[int]
         parts.append(writer.close())
         expected.append(pa.concat_tables([rows(0, width=width), *tables]).combine_chunks())
     file = joined(parts)
-    found = file.read()
-    assert found.drop(["power_db"]).equals(pa.concat_tables(expected).drop(["power_db"]))
+    result = file.read()
+    assert result.drop(["power_db"]).equals(pa.concat_tables(expected).drop(["power_db"]))
     np.testing.assert_array_equal(
-        found["power_db"].combine_chunks().flatten().to_numpy(),
+        result["power_db"].combine_chunks().flatten().to_numpy(),
         pa.concat_tables(expected)["power_db"].combine_chunks().flatten().to_numpy(),
     )
     assert file.num_row_groups == len(channels)
@@ -142,9 +142,9 @@ def test_statistics_cover_all_batches_where_values_are_missing() -> None:
         writer.write(table)
     file = pq.ParquetFile(io.BytesIO(writer.close()))
     assert file.read().drop(["share"]).equals(pa.concat_tables(tables).drop(["share"]))
-    name, at, none, share = (file.metadata.row_group(0).column(i).statistics for i in range(4))
+    name, position, none, share = (file.metadata.row_group(0).column(i).statistics for i in range(4))
     assert (name.min, name.max, name.null_count) == ("b", "ä", 3)
-    assert (at.min_raw, at.max_raw, at.null_count) == (late, late + 2, 3)
+    assert (position.min_raw, position.max_raw, position.null_count) == (late, late + 2, 3)
     assert (none.has_min_max, none.null_count) == (False, 6)
     assert (share.min, share.max) == (-1.0, 2.0)
 
@@ -166,13 +166,13 @@ def test_any_number_of_parts_is_joined(n: int) -> None:
 
 
 def test_a_row_group_beyond_four_gigabytes_is_found(tmp_path: Path) -> None:
-    part, at = encode(rows(300)), 5 << 30
+    part, position = encode(rows(300)), 5 << 30
     footer = read_footer(part)
-    shift(footer.row_groups[0], at - 4)
+    shift(footer.row_groups[0], position - 4)
     groups = [thrift_bytes(group) for group in footer.row_groups]
     with open(tmp_path / "far.parquet", "wb") as file:  # nearly all of it a hole
         file.write(part[:4])
-        file.seek(at)
+        file.seek(position)
         file.write(part[4 : -8 - int.from_bytes(part[-8:-4], "little")] + footer_bytes(footer, groups))
     assert pq.read_table(tmp_path / "far.parquet")["start"].equals(rows(300)["start"])
     assert duckdb.sql(f"SELECT count(*) FROM '{tmp_path}/far.parquet' WHERE channel = 7").fetchall() == [(300,)]

@@ -16,5 +16,5 @@ def test_channels_are_as_far_apart_as_recordings_say_or_the_settings(ground: Gro
         for fibre, metres in (("north", 4.0), ("north", None), ("north", 8.0), ("north", 4.0), ("south", None))
     ]
     later.write_day("recordings", TRAINED[0], pa.Table.from_pylist(rows, schema))
-    found = spacings(later, TRAINED, SETTINGS)
-    assert found == {"north": 4.0, "south": SETTINGS.detection.channel_spacing_m}
+    result = spacings(later, TRAINED, SETTINGS)
+    assert result == {"north": 4.0, "south": SETTINGS.detection.channel_spacing_m}
