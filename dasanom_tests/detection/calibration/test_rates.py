@@ -1,4 +1,7 @@
-"""Rates are kept on new ground, places and hours have their own, and a budget and a rate say the same."""
+"""Rates are kept on new ground, places and hours have their own, and a budget and a rate say the same.
+
+It is one file of more than 350 lines: all of it draws events from one known law.
+"""
 
 from dataclasses import replace
 
