@@ -41,7 +41,7 @@ def web_server() -> Iterator[str]:
     server = subprocess.Popen([*command, "-w", PROJECT / "workspace.yaml"], stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(120):
+        for _ in range(360):
             with contextlib.suppress(requests.ConnectionError):
                 if requests.get(f"{url}/server_info", timeout=5).ok:
                     break
