@@ -83,9 +83,9 @@ def main() -> int:
         (report,) = [f["path"] for f in store.listing(folder) if f["path"].endswith(".html")]
         with store.local(report) as local:
             shoot(page, local.as_uri(), "report.png", 6)
-        page.set_viewport_size({"width": 1600, "height": 1230})
+        page.set_viewport_size({"width": 1600, "height": 1280})
         with web_server() as url:
-            shoot(page, f"{url}/asset-groups", "assets.png", 12, sorted(STAGES))
+            shoot(page, f"{url}/asset-groups", "assets.png", 25, sorted(STAGES))
         browser.close()
     return 0
 
