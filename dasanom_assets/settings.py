@@ -2,8 +2,8 @@
 
 A setting is changed by an environment variable, ``DASANOM_`` and its path joined by two underscores:
 ``DASANOM_DATA=s3://bucket/line``, ``DASANOM_VAE__MAX_EPOCHS=10``. Settings are read once, when a run starts,
-and passed on as values; nothing below reads the environment. They stand in one long file, so that all of them can
-be read in one place.
+and passed on as values; nothing below reads the environment. It is one file of more than 350 lines, so that all
+settings can be read in one place.
 """
 
 import difflib
@@ -335,7 +335,7 @@ class DetectionSettings(_Section):
         description="those of them that make up the score, by name; none named: neighbours and ranked, or all "
         "where neither scores",
     )
-    budget: float = Field(1.0, gt=0, description="events of ordinary ground that may be told, a kilometre and day")
+    budget: float = Field(1.0, gt=0, description="false alarms that are accepted, per kilometre and day")
     channel_spacing_m: float = Field(5.0, gt=0, description="taken where recordings do not say it, m")
     max_noise_share: float = Field(
         0.4, gt=0, lt=1, description="HDBSCAN settings that call more of them noise lose"

@@ -87,7 +87,13 @@ def test_without_a_checkout_it_is_said_where_benchmarks_are(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "dasanom_assets.benchmarks", None)
     shown = runner.invoke(app, ["bench", "labelled", "--help"])
     assert shown.exit_code == 2
-    assert "Benchmarks come with a checkout of the repository" in shown.output
+    assert "Benchmarks come with a checkout of the repository" in " ".join(shown.output.split())
+
+
+def test_a_list_that_holds_no_numbers_is_refused_and_named() -> None:
+    shown = runner.invoke(app, ["bench", "temporal", "--sizes", "1,two"])
+    assert shown.exit_code == 2
+    assert "whole numbers with commas between, not '1,two'" in " ".join(shown.output.split())
 
 
 def test_dagster_has_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

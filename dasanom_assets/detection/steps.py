@@ -111,11 +111,11 @@ def anomaly_events(day: Day) -> None:
     reference = _reference(day)
     note = day.note("anomaly_scores")
     contractor = day.read("contractor_scores") if day.has_day("contractor_scores", day.iso) else None
-    rates, level = reference.rates, reference.level
-    scores, labels = taking_part(day, day.iso, level)
-    before = end_of_day_before(day, day.iso, note, level)
+    rates, least_score = reference.rates, reference.least_score
+    scores, labels = taking_part(day, day.iso, least_score)
+    before = end_of_day_before(day, day.iso, note, least_score)
     group = reference.settings["spectrogram"]["group_channels"]
-    events = find_events(scores, labels, contractor, rates, level, day.settings.window, group, before)
+    events = find_events(scores, labels, contractor, rates, least_score, day.settings.window, group, before)
     events, explanations = explain(day, day.iso, events, scores, reference, day.settings)
     events = with_metres(events, places_of(day, [day.iso]))
     counts = expected_and_realised(day, day.iso, reference)

@@ -4,7 +4,7 @@ One day of a table is one Parquet file. Replacing one file is atomic on a local 
 stores (a put is all or nothing), so a reader sees the old rows or the new rows and a killed writer leaves the
 old ones. A file that is being written carries a name that no reader looks for.
 
-It is one file of 400 lines, since reading, replacing and locking a path are one promise on two kinds of storage.
+It is one file of more than 350 lines: reading, replacing and locking a path are one promise on two storages.
 """
 
 import contextlib

@@ -136,9 +136,9 @@ def fit_reference(
     step, shift_ns = manifest["spectrogram"]["group_channels"], settings.window.shift_seconds * SECOND_NS
     strength = strengths(heard, {name: conformal[name] for name in fused}, recipe, shift_ns, step)
     conformal["fused"] = Conformal.fit(np.concatenate(strength))
-    level = conformal["fused"].score_of(max(recipe.extend_share, 2 / (conformal["fused"].n + 1)))
+    least_score = conformal["fused"].score_of(max(recipe.extend_share, 2 / (conformal["fused"].n + 1)))
     places = places_of(store, manifest["days"], detection.channel_spacing_m)
-    rates = count_events(heard, strength, level, places, settings, step)
+    rates = count_events(heard, strength, least_score, places, settings, step)
     note = {
         "reference_windows": len(origin),
         "judged_windows": conformal["fused"].n,
@@ -158,7 +158,7 @@ def fit_reference(
         conformal=conformal,
         fused=fused,
         rates=rates,
-        level=level,
+        least_score=least_score,
         windows={"fibre": origin.fibre.astype(str), "channel": origin.channel, "start_ns": origin.start_ns},
         settings={name: manifest[name] for name in WINDOWS} | {"reference": recipe.model_dump(mode="json")},
         grids=grids_of(store, manifest["days"]),

@@ -109,12 +109,12 @@ def expected_and_realised(store: Store, day: str, reference: Reference) -> dict[
             continue
         metres = (places.spacing_m(rows["fibre"][0].as_py()) or np.nan) * step
         km_days += exposure(rows.num_rows, metres, window.shift_seconds)
-        tables.append(rows.filter(pa.array(rows["score"].to_numpy() >= reference.level)))
+        tables.append(rows.filter(pa.array(rows["score"].to_numpy() >= reference.least_score)))
     budgets = [budget for budget in BUDGETS if budget >= rates.finest]
     if not tables:
         return {budget: {"expected": 0.0, "realised": 0} for budget in budgets}
     strange = pa.concat_tables(tables).combine_chunks()
-    peaks = [event.peak for event in outlines(strange, reference.level, rates.recipe, window, step)]
+    peaks = [event.peak for event in outlines(strange, reference.least_score, rates.recipe, window, step)]
     peak = strange.take(pa.array(peaks, pa.int64()))
     hour = hour_of(peak["start"].cast(pa.int64()).to_numpy())
     rate = rates.at(peak["score"].to_numpy(), peak["fibre"].to_pylist(), peak["channel"].to_numpy(), hour)
