@@ -7,7 +7,7 @@ import pyarrow as pa
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import cohen_kappa_score
 
-from dasanom_assets.comparison.contractor import threat
+from dasanom_assets.comparison.contractor import row_lengths, threat
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, empty
@@ -129,15 +129,14 @@ def who_flagged(scores: pa.Table, contractor: pa.Table, settings: ComparisonSett
         flagged: dict[tuple[str, int], np.ndarray] = {
             key: np.sort(times) for key, (times, _) in _by_channel(alarmed, "start").items()
         }
-        half = SECOND_NS // 2
+        half, lengths = SECOND_NS // 2, row_lengths(contractor)
         ends = scores["end"].cast(pa.int64()).to_numpy()
         for key, (start, rows) in _by_channel(scores, "start").items():
             times = flagged.get(key)
             if times is None:
                 continue
-            row_ns = round(SECOND_NS / settings.rows_per_second_of(key[0]))
             middle = (start + ends[rows]) // 2
-            after = np.searchsorted(times, middle - half - row_ns, side="right")
+            after = np.searchsorted(times, middle - half - lengths[key[0]], side="right")
             before = np.searchsorted(times, middle + half, side="left")
             theirs[rows] = before > after
     return np.select([ours & theirs, ours, theirs], [BOTH, ONLY_US, ONLY_CONTRACTOR], NEITHER).astype(np.int8)

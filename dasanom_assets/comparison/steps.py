@@ -7,9 +7,9 @@ from dasanom_assets.detection.steps import live_model
 from dasanom_assets.recordings.steps import files_in_landing
 from dasanom_assets.tables.provenance import Day, step, warning
 
-CONTRACTOR = ("comparison.rows_per_second", "comparison.contractor_lag_rows", "comparison.sites")
-ALARM = ("comparison.contractor_probability", "comparison.rows_per_second", "comparison.sites")
-"""Settings that say when the contractor alarms, and how long a row of it lasts."""
+CONTRACTOR = ("comparison.rows_per_second", "comparison.contractor_lag_rows")
+ALARM = ("comparison.contractor_probability",)
+"""What says when the contractor alarms."""
 REPORTS = "reports/contractor_comparison"
 
 
@@ -66,7 +66,7 @@ def map_path(day: str) -> str:
     return f"reports/embedding_map/day={day}/embedding_map.parquet"
 
 
-@step("contractor_comparison", code="2", settings=("window.shift_seconds", *ALARM), inputs=live_model)
+@step("contractor_comparison", code="3", settings=("window.shift_seconds", *ALARM), inputs=live_model)
 def contractor_comparison(day: Day) -> None:
     """Report of the day: one HTML file that opens offline, and an overview as PNG."""
     import pyarrow.parquet as pq

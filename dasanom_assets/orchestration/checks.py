@@ -12,9 +12,6 @@ from dasanom_assets.models import checkpoints
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.recordings.measured import NOT_NUMBERS, TOO_LARGE
 from dasanom_assets.settings import Settings
-from dasanom_assets.spectrograms.engine import day_seconds
-from dasanom_assets.spectrograms.whitening import BAD_STATES
-from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import KEYS, mismatch
 from dasanom_assets.tables.store import Store
 
@@ -64,6 +61,9 @@ def contract_violations(store: Store, table: str, day: str) -> list[str]:
     if repeated := rows.num_rows - rows.group_by(keys).aggregate([]).num_rows:
         violations.append(f"{repeated} rows repeat the key {', '.join(keys)}")
     if "start" in rows.column_names:
+        from dasanom_assets.spectrograms.engine import day_seconds  # heavy; Dagster loads this module
+        from dasanom_assets.spectrograms.windows import SECOND_NS
+
         first, last = (second * SECOND_NS for second in day_seconds(day))
         start, end = (rows[c].cast(pa.int64()) for c in ("start", "end"))
         outside = pc.or_(pc.greater_equal(start, last), pc.less_equal(end, first))
@@ -186,6 +186,8 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
     ) -> dg.AssetCheckResult:
         """At most a tenth of the channels is dead or saturated."""
+        from dasanom_assets.spectrograms.whitening import BAD_STATES
+
         states = store.read_day("channel_health", context.partition_key, ["state"])["state"].to_pylist()
         bad = sum(state in BAD_STATES for state in states)
         return dg.AssetCheckResult(

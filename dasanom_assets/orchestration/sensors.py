@@ -4,12 +4,12 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
 
-from dasanom_assets import chain
+from dasanom_assets import chain, today
 from dasanom_assets.recordings.landing import (
     ahead,
     delivered,
@@ -79,12 +79,12 @@ def deliveries_to_ingest(
         What to say where there is nothing to do.
     """
     changed = [d for d in deliveries if d.files and d.stale and mark(d) != asked.get(d.day)]
-    settled = [d for d in changed if now - d.newest >= SETTLE_SECONDS]
-    free = [d for d in settled if d.day not in busy]
+    complete = [d for d in changed if now - d.newest >= SETTLE_SECONDS]
+    free = [d for d in complete if d.day not in busy]
     if free:
         return free[:DAYS_A_TICK], ""
-    if settled:
-        return [], f"Runs for {', '.join(d.day for d in settled)} are under way."
+    if complete:
+        return [], f"Runs for {', '.join(d.day for d in complete)} are under way."
     if changed:
         return [], f"Files of {', '.join(d.day for d in changed)} changed less than {SETTLE_SECONDS:.0f} s ago."
     if not deliveries:
@@ -112,7 +112,9 @@ def build_sensors(ingest: Any, first_day: date) -> list[dg.SensorDefinition]:
         settings, now = Settings(), time.time()
         asked: dict[str, str] = json.loads(context.cursor or "{}")
         notes = recordings_notes(store, store.days("recordings")[-DAYS_WATCHED:])
-        watched = delivered_days(store, notes, first_day)[-DAYS_WATCHED:]
+        # A day that is not over is not ingested again with each of its files: `closed_files` asks for what is new.
+        over = datetime.fromtimestamp(today.clock(), UTC).date().isoformat()
+        watched = [day for day in delivered_days(store, notes, first_day) if day < over][-DAYS_WATCHED:]
         remarks = [f"{thing.problem}: {thing.remedy}." for thing in misplaced(store, first_day)]
         deliveries, fresh = [], Freshness(store, settings)
         for day in watched:

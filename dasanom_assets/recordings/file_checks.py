@@ -11,7 +11,7 @@ from dasanom_assets.recordings.measured import no_sound, not_finite
 from dasanom_assets.recordings.opened import BundleSamples, stored_sidecar
 from dasanom_assets.recordings.reasons import RefusedError, misnamed
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
-from dasanom_assets.recordings.site_rules import Site, in_utc
+from dasanom_assets.recordings.site_rules import Site, in_utc, unsure
 from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.store import Store
 
@@ -64,12 +64,15 @@ def _bundle_row(
     sidecar = stored_sidecar(store, path)
     if reason := no_sound(sidecar.units, sidecar.extra):
         raise RefusedError(reason)
-    require_within(limits, sidecar.start_ns, sidecar.n_samples, sidecar.sampling_rate_hz, len(sidecar.channels))
+    n_channels, rate = len(sidecar.channels), sidecar.sampling_rate_hz
+    require_within(limits, sidecar.start_ns, sidecar.n_samples, rate, n_channels, of_sidecar=True)
     fibre, decided, site = identify(path, rules, vars(sidecar) | sidecar.extra, sidecar.fibre)
     start_ns = sidecar.start_ns
     issues = list(sidecar.assumed)
     if sidecar.start_of_name and site is not None and site.time_zone != "UTC":
+        doubt = unsure(start_ns, site.time_zone)
         start_ns = in_utc(start_ns, site.time_zone)
+        issues = [*([doubt] if doubt else []), *issues]
         issues = [issue.replace("as UTC", f"in {site.time_zone}") for issue in issues]
     end_ns = start_ns + round(sidecar.n_samples * 1e9 / sidecar.sampling_rate_hz)
     require_extent(start_ns, end_ns, extent)

@@ -28,6 +28,7 @@ from dasanom_assets.recordings.reasons import (
     REWRITTEN,
     RefusedError,
     foreign,
+    misread,
     uneven,
 )
 from dasanom_assets.recordings.site_rules import Site
@@ -81,6 +82,7 @@ def look(
             step = np.timedelta64(0, "ns") if time.step is None else time.step
             require_extent(_ns(time.min), _ns(time.max + step), extent)
     patches = dc.read(local, file_format=kind, file_version=version)
+    head = local.read_bytes()[:HEAD_BYTES] if kind.lower() == "sentek" else b""
     for patch in patches:
         units = None if patch.attrs.data_units is None else str(patch.attrs.data_units)
         if reason := no_sound(units, dict(patch.attrs)):
@@ -97,6 +99,8 @@ def look(
     rate = _rate(time) if np.issubdtype(time.dtype, np.datetime64) and len(time) > 1 else None
     if rate is None:
         raise RefusedError(uneven(time.values))
+    if head and (problem := misread(kind, head, 1e9 / rate)):
+        raise RefusedError(problem)
     if patch.data.dtype.kind not in "iuf":
         raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
     start_ns, (n_samples, n_channels) = _ns(time.min()), patch.shape

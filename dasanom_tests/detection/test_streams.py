@@ -31,10 +31,10 @@ def test_an_error_comes_where_its_item_would_and_items_may_be_left() -> None:
         yield from range(3)
         raise OSError("no fourth")
 
-    found = ahead(items())
-    assert [next(found) for _ in range(3)] == [0, 1, 2]
+    result = ahead(items())
+    assert [next(result) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(OSError, match="no fourth"):
-        next(found)
+        next(result)
     assert next(ahead(items())) == 0
 
 
@@ -59,8 +59,8 @@ def test_an_item_has_its_neighbours_on_both_sides_and_no_more_are_read() -> None
             read.append(i)
             yield i
 
-    for n, (item, around) in enumerate(with_neighbours(items(), 2)):
+    for n, (item, nearby) in enumerate(with_neighbours(items(), 2)):
         assert item == n
-        assert around == [i for i in range(max(n - 2, 0), min(n + 3, 9)) if i != n]
+        assert nearby == [i for i in range(max(n - 2, 0), min(n + 3, 9)) if i != n]
         assert len(read) == min(n + 3, 9)
     assert list(with_neighbours([7], 0)) == [(7, [])]

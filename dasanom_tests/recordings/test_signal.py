@@ -126,16 +126,16 @@ def test_a_day_of_gaps_keeps_no_more_files_in_memory_than_a_day_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = []
-    for minute in range(9):
-        time = T0 + np.timedelta64(minute, "m") + np.arange(1000) * np.timedelta64(1_000_000, "ns")
+    for minute in range(12):
+        time = T0 + np.timedelta64(minute, "m") + np.arange(4000) * np.timedelta64(1_000_000, "ns")
         coords = {"time": time, "distance": np.arange(125.0)}
         dc.write(
-            dc.Patch(np.ones((1000, 125)), coords, ("time", "distance")), tmp_path / f"n_{minute}.h5", "dasdae"
+            dc.Patch(np.ones((4000, 125)), coords, ("time", "distance")), tmp_path / f"n_{minute}.h5", "dasdae"
         )
         names.append(f"n_{minute}.h5")
     found = joined(tmp_path, names)
-    assert len(found) == 9
-    monkeypatch.setattr(opened, "HELD_BYTES", 2_000_000)
+    assert len(found) == 12
+    monkeypatch.setattr(opened, "HELD_BYTES", 8_000_000)
     for stretch in found:
         stretch.read(0, stretch.n_samples)
     files = found[0].files.opened

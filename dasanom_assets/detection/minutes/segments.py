@@ -104,8 +104,8 @@ def models_of_channels(
     cut = ((channel.fibre, channel.channel, *segment_frames(channel, settings)) for channel in channels)
     fitted = in_order(lambda parts: _fitted(*parts), (parts for parts in cut if len(parts[2])))
     gap, reach = settings.neighbour_gap, settings.neighbour_gap + settings.neighbours
-    for segments, around in with_neighbours(fitted, reach):
-        near = (other for other in around if other.fibre == segments.fibre)
+    for segments, neighbours in with_neighbours(fitted, reach):
+        near = (other for other in neighbours if other.fibre == segments.fibre)
         far = [other for other in near if gap * step < abs(other.channel - segments.channel) <= reach * step]
         yield models_table(segments, _to_neighbours(segments, far), settings)
 
