@@ -17,7 +17,7 @@ from rich.table import Table
 PROJECT = Path(__file__).resolve().parents[1]
 BENCHMARKS = (
     *("detection", "recipe", "temporal", "clustering", "ingest", "training"),
-    *("machines", "labelled", "mnist", "simulated", "cost"),
+    *("machines", "labelled", "mnist", "simulated", "cost", "memory"),
 )
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 Days = Annotated[list[str] | None, typer.Argument(help="ISO days, as 2026-01-05", metavar="[DAY]...")]

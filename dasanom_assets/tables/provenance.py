@@ -199,9 +199,11 @@ class Day(Store):
 
     # -- what Store does, noted -------------------------------------------------------------------------
 
-    def open_day(self, table: str, day: str) -> pq.ParquetFile:  # noqa: D102
+    def open_day(  # noqa: D102
+        self, table: str, day: str, metadata: pq.FileMetaData | None = None
+    ) -> pq.ParquetFile:
         try:
-            file = super().open_day(table, day)
+            file = super().open_day(table, day, metadata)
         except MissingDayError:
             self._note(table, day, None)
             raise
