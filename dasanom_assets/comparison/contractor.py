@@ -159,8 +159,9 @@ class _Delivered:
         if self.prob is not None:
             with store.local(self.prob) as path:
                 every = np.memmap(path, "<f4", "r").reshape(-1, len(own), len(CLASSES))
-                prob = np.clip(every[: max(0, self.n_rows - self.lag), place], 0, 1)
+                prob = np.array(every[: max(0, self.n_rows - self.lag), place])
             prob[~np.isfinite(prob).all(axis=2)] = np.nan
+            np.clip(prob, 0, 1, out=prob)
             out[target, self.lag : self.lag + len(prob), 1:] = prob.swapaxes(0, 1)
         return out
 
