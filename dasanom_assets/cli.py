@@ -235,9 +235,7 @@ def _execute(job: str, partition: str | None = None, **how: Any) -> int:
 
 def main() -> None:
     """Run the command."""
-    # Two runs at once share the cores, and waiting threads sleep: spinning ones hold up who works beside them.
-    for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # runs side by side share the cores
     app()
 
 

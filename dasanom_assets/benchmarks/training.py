@@ -8,11 +8,15 @@ figures are medians, ratios are those of medians.
 - ``plain``: float32, channels first, and a `DataLoader` that copies each window.
 - ``data_loader``: the network as it is, fed by such a `DataLoader` with a worker a core.
 - ``random_tensors``: the network as it is, on batches that lie on the device already.
+- ``float32``, ``random_tensors_float32``: as these two, without bf16.
+- ``beside_neighbour``: as it is, on the threads that a training takes, while another process keeps one core busy;
+  ``alone`` is the same without it.
 """
 
 import argparse
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +29,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from dasanom_assets.benchmarks.machine import write_figures
+from dasanom_assets.models.cores import training_threads
 from dasanom_assets.models.device import knows_bf16
 from dasanom_assets.models.loop import DeviceWindows
 from dasanom_assets.models.training import _step
@@ -152,6 +157,8 @@ def ways(bank: WindowBank, device: str) -> dict[str, Way]:
         "plain": Way(Plain, lambda: copied(cores), device, bf16=False),
         "data_loader": Way(Vae, lambda: copied(cores), device),
         "random_tensors": Way(Vae, ready, device),
+        "float32": Way(Vae, cut_by_index, device, bf16=False),
+        "random_tensors_float32": Way(Vae, ready, device, bf16=False),
     }
 
 
@@ -172,8 +179,26 @@ def bench(device: str, windows: int, steps: int, runs: int) -> dict[str, Any]:
     }
 
 
+def bench_neighbour(windows: int, steps: int, runs: int) -> dict[str, float]:
+    """Return how fast the CPU trains alone and beside a process that keeps one core busy, medians of turns."""
+    torch.set_num_threads(training_threads())
+    way = ways(noise(windows), "cpu")["as_it_is"]
+    way.images_a_second(3)
+    speeds: dict[str, list[float]] = {"alone": [], "beside_neighbour": []}
+    core = max(os.sched_getaffinity(0))
+    for _ in range(runs):
+        speeds["alone"].append(way.images_a_second(steps))
+        busy = [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"]
+        with subprocess.Popen(busy) as neighbour:
+            speeds["beside_neighbour"].append(way.images_a_second(steps))
+            neighbour.kill()
+    median = {f"{name}_images_per_s": statistics.median(values) for name, values in speeds.items()}
+    return median | {"times_alone": median["alone_images_per_s"] / median["beside_neighbour_images_per_s"]}
+
+
 GOALS: tuple[tuple[str, str, str, Callable[[float], bool]], ...] = (
     ("cpu", "ratio_to_plain", "≥ 1.5", lambda v: v >= 1.5),
+    ("neighbour", "times_alone", "≤ 3", lambda v: v <= 3),
     ("gpu", "ratio_to_random_tensors", "≥ 0.8", lambda v: v >= 0.8),
     ("gpu", "ratio_to_data_loader", "≥ 5", lambda v: v >= 5),
 )
@@ -203,6 +228,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     figures = {"cpu": bench("cpu", options.windows, options.steps, options.runs)}
+    figures["neighbour"] = bench_neighbour(options.windows, options.steps, options.runs)
     there = torch.cuda.is_available()
     if there:
         figures["gpu"] = bench("cuda", options.windows, 10 * options.steps, options.runs)

@@ -243,6 +243,7 @@ def _flagged(store: Store, day: str, settings: Settings) -> dict[str, Any]:
 
 
 def _strongest(store: Store, day: str, settings: Settings) -> dict[str, Any]:
+    from dasanom_assets.detection.events.so_far import changes
     from dasanom_assets.detection.reference.model import load_reference
     from dasanom_assets.detection.reference.promise import in_words
 
@@ -258,6 +259,7 @@ def _strongest(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     counts = note["counts"].items()
     return {
         "events": events.num_rows,
+        **{f"so_far_{name}": value for name, value in changes(store, day).items()},
         **{f"{kind}_at_{budget}": n for budget, numbers in counts for kind, n in numbers.items()},
         "strongest": dg.MetadataValue.md("\n".join(lines)),
     }

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.models.cores import share_of_cores
 from dasanom_assets.models.device import resolve_device
 from dasanom_assets.models.figures import vae_figures
 from dasanom_assets.models.infogan_figures import infogan_figures
@@ -165,10 +166,13 @@ def train_network(
             ended = time.monotonic()
             draw_from = ended + (ended - began) / DRAWING_SHARE
 
+    # On a GPU, Dagster's pool and the one who starts a training by hand see to it that one has it alone.
+    cores = share_of_cores(say, stop) if device == "cpu" else contextlib.nullcontext()
     try:
-        trained = network.train(
-            train, validation, settings, device, on_epoch, progress=True, unfinished=unfinished, stop=stop
-        )
+        with cores:
+            trained = network.train(
+                train, validation, settings, device, on_epoch, progress=True, unfinished=unfinished, stop=stop
+            )
     except Interrupted:
         _mark_interrupted(store, page)
         raise

@@ -11,7 +11,6 @@ from dasanom_assets.models import checkpoints
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.recordings.measured import NOT_NUMBERS, TOO_LARGE
 from dasanom_assets.settings import Settings
-from dasanom_assets.spectrograms.whitening import BAD_STATES
 from dasanom_assets.tables.contract import CONTRACT_KEY
 from dasanom_assets.tables.schemas import KEYS, mismatch
 from dasanom_assets.tables.store import Store
@@ -156,6 +155,8 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
     ) -> dg.AssetCheckResult:
         """At most a tenth of the channels is dead or saturated."""
+        from dasanom_assets.spectrograms.whitening import BAD_STATES
+
         states = store.read_day("channel_health", context.partition_key, ["state"])["state"].to_pylist()
         bad = sum(state in BAD_STATES for state in states)
         return dg.AssetCheckResult(

@@ -22,7 +22,13 @@ def build_jobs() -> list[Any]:
 
     def job(name: str, assets: tuple[str, ...], description: str) -> Any:
         selection = dg.AssetSelection.assets(*assets)
-        return dg.define_asset_job(name, selection, description=description, executor_def=dg.in_process_executor)
+        return dg.define_asset_job(
+            name,
+            selection,
+            description=description,
+            tags={"dasanom/long": "true"},
+            executor_def=dg.in_process_executor,
+        )
 
     return [
         job("ingest", INGEST, "A day: recordings to spectrograms, their background and temporal terms."),

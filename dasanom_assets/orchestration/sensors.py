@@ -4,12 +4,12 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
 
-from dasanom_assets import chain
+from dasanom_assets import chain, today
 from dasanom_assets.recordings.landing import (
     ahead,
     delivered,
@@ -112,7 +112,9 @@ def build_sensors(ingest: Any, first_day: date) -> list[dg.SensorDefinition]:
         settings, now = Settings(), time.time()
         asked: dict[str, str] = json.loads(context.cursor or "{}")
         notes = recordings_notes(store, store.days("recordings")[-DAYS_WATCHED:])
-        watched = delivered_days(store, notes, first_day)[-DAYS_WATCHED:]
+        # A day that is not over is not ingested again with each of its files: `closed_files` asks for what is new.
+        over = datetime.fromtimestamp(today.clock(), UTC).date().isoformat()
+        watched = [day for day in delivered_days(store, notes, first_day) if day < over][-DAYS_WATCHED:]
         remarks = [f"{thing.problem}: {thing.remedy}." for thing in misplaced(store, first_day)]
         deliveries, fresh = [], Freshness(store, settings)
         for day in watched:

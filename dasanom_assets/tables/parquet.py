@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numba import njit
 
 from dasanom_assets.tables.footer import (
     FORMAT,
@@ -181,7 +180,11 @@ def _vector_page(column: pa.FixedSizeListArray, definition: int) -> _Page:
     head = b"".join(len(part).to_bytes(4, "little") + part for part in (starts, present))
     page = np.empty(len(head) + 4 * n, np.uint8)
     page[: len(head)] = np.frombuffer(head, np.uint8)
-    _split_bytes(column.flatten().to_numpy().view(np.uint32), page[len(head) :])
+    from dasanom_assets.tables.byte_split import (
+        split_bytes,
+    )  # its compiler is slow to load, and few tables need it
+
+    split_bytes(column.flatten().to_numpy().view(np.uint32), page[len(head) :])
     packed = pa.Codec("zstd", ZSTD_LEVEL).compress(page, asbytes=True)
     data = FORMAT.DataPageHeader(
         num_values=n,
@@ -202,15 +205,6 @@ def _vector_page(column: pa.FixedSizeListArray, definition: int) -> _Page:
 def _run(n: int, value: int) -> bytes:
     """Return a run of one level in the format's run-length encoding."""
     return varint(n << 1) + bytes([value])
-
-
-@njit(nogil=True, cache=True)
-def _split_bytes(values: np.ndarray, out: np.ndarray) -> None:
-    """Write the lowest byte of each value, then the next of each (byte stream split)."""
-    for byte in range(4):
-        stream = out[byte * len(values) : (byte + 1) * len(values)]
-        for i in range(len(values)):
-            stream[i] = values[i] >> np.uint32(8 * byte)
 
 
 @functools.lru_cache(maxsize=8)

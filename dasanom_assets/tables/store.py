@@ -8,6 +8,7 @@ It is one file of 400 lines, since reading, replacing and locking a path are one
 """
 
 import contextlib
+import copy
 import errno
 import fcntl
 import fnmatch
@@ -19,7 +20,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -69,6 +70,8 @@ class Store:
             self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
         )
         self._base = self._base.rstrip("/")
+        self._apart: tuple[str, str] | None = None
+        self._selected: frozenset[str] | None = None
 
     # -- paths ------------------------------------------------------------------------------------------
 
@@ -223,15 +226,40 @@ class Store:
 
     # -- tables -----------------------------------------------------------------------------------------
 
-    @staticmethod
-    def day_path(table: str, day: str) -> str:
+    def part_of_day(self, day: str, folder: str, files: Collection[str]) -> "Store":
+        """Return this store as one in which a day is made of some of its files, and has its tables elsewhere.
+
+        Other days, models and reports are those of this store.
+
+        Parameters
+        ----------
+        day : str
+            ISO day.
+        folder : str
+            Relative to the root: where the tables of the day are, one file each.
+        files : collection of str
+            Paths in `landing/`; others, those of other days too, are passed over.
+        """
+        part = copy.copy(self)
+        part._apart, part._selected = (day, folder), frozenset(files)
+        return part
+
+    def selects(self, path: str) -> bool:
+        """Whether a file in `landing/` is one that days are made of: all are, but in a `part_of_day`."""
+        return self._selected is None or path in self._selected
+
+    def day_path(self, table: str, day: str) -> str:
         """Return the path of a day of a table, relative to the root."""
+        if self._apart and day == self._apart[0]:
+            return f"{self._apart[1]}/{table}.parquet"
         return f"tables/{table}/day={day}/{table}.parquet"
 
     def days(self, table: str, first: str = "", last: str = "9999") -> list[str]:
         """Return the days that a table has, sorted, from `first` to `last`."""
         names = self.folders(f"tables/{table}")
         days = [name.removeprefix("day=") for name in names if name.startswith("day=")]
+        if self._apart:
+            days = sorted({*days, self._apart[0]})
         return [day for day in days if first <= day <= last and self.exists(self.day_path(table, day))]
 
     def has_day(self, table: str, day: str) -> bool:

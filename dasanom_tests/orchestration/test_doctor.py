@@ -95,7 +95,9 @@ def damaged_model(root: Path, patch: pytest.MonkeyPatch) -> None:
 
 def no_model(root: Path, patch: pytest.MonkeyPatch) -> None:
     (root / checkpoints.LIVE).unlink()
-    ingested = root / Store.day_path("background", DAY)  # before that, there is nothing to learn from yet
+    ingested = root / Store(str(root)).day_path(
+        "background", DAY
+    )  # before that, there is nothing to learn from yet
     ingested.parent.mkdir(parents=True)
     ingested.write_bytes(b"")
 

@@ -24,7 +24,7 @@ from dasanom_assets.tables.store import StorageFullError, Store
 from dasanom_tests.conftest import DAYS
 
 SETTINGS = SpectrogramSettings()
-PATH = Store.day_path("spectrograms", DAYS[0])
+PATH = Store("").day_path("spectrograms", DAYS[0])
 
 
 def signals(root: Path) -> tuple[Store, list[Stretch]]:
@@ -103,7 +103,7 @@ def test_a_run_killed_in_the_middle_leaves_other_days_alone_and_a_rerun_complete
     store, found = signals(tmp_path)
     with open_client(DaskSettings(threads=2)) as client:
         expected = write(store, found, client)
-    yesterday = Store.day_path("spectrograms", "2026-01-04")
+    yesterday = Store("").day_path("spectrograms", "2026-01-04")
     store.write_bytes(yesterday, store.read_bytes(PATH))
     code = (
         "import sys; from dasanom_assets.definitions import defs; "
