@@ -141,7 +141,7 @@ def table(figures: dict[str, dict[str, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def measure(
+def main(
     folder: Annotated[Path, typer.Argument(help="where data are made and figures are kept")] = Path("memory"),
     sizes: Annotated[str, typer.Option(help="channels x hours, separated by commas")] = ",".join(SIZES),
     steps: Annotated[str, typer.Option(help="some of them, separated by commas; by default all")] = "",
@@ -172,15 +172,4 @@ def measure(
     write_figures(out, {"sizes": figures})
 
 
-CHILD = "import sys; from dasanom_assets.benchmarks.memory import main; sys.exit(main(sys.argv[1:]))"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark with its options, and return the exit status."""
-    app = typer.Typer(add_completion=False)
-    app.command()(measure)
-    try:
-        app(args=arguments, prog_name="dasanom bench memory")
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
+CHILD = "import typer; from dasanom_assets.benchmarks.memory import main; typer.run(main)"

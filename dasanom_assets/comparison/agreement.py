@@ -7,7 +7,7 @@ import pyarrow as pa
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import cohen_kappa_score
 
-from dasanom_assets.comparison.contractor import alarmed
+from dasanom_assets.comparison.contractor import alarmed, row_lengths
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, empty
@@ -113,16 +113,16 @@ class TheirAlarms:
     """
 
     def __init__(self, contractor: pa.Table, settings: ComparisonSettings) -> None:
-        self._rows_per_second_of = settings.rows_per_second_of
-        rows = by_channel(alarmed([contractor], settings), "start")
-        self._times = {key: np.sort(times) for key, (times, _) in rows.items()}
+        rows = alarmed([contractor], settings)
+        self._lengths = row_lengths(rows)
+        self._times = {key: np.sort(times) for key, (times, _) in by_channel(rows, "start").items()}
 
     def within(self, fibre: str, channel: int, start_ns: np.ndarray, end_ns: np.ndarray) -> np.ndarray:
         """Return whether a row alarms within the central second of each window, bool, shape (n_windows,)."""
         times = self._times.get((fibre, channel))
         if times is None:
             return np.zeros(len(start_ns), bool)
-        half, row_ns = SECOND_NS // 2, round(SECOND_NS / self._rows_per_second_of(fibre))
+        half, row_ns = SECOND_NS // 2, self._lengths[fibre]
         middle = (start_ns + end_ns) // 2
         after = np.searchsorted(times, middle - half - row_ns, side="right")
         return np.searchsorted(times, middle + half, side="left") > after

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dasanom_assets.comparison.contractor_files import (
     POWERS,
@@ -17,12 +18,14 @@ from dasanom_assets.comparison.contractor_files import (
 from dasanom_assets.detection.events.components import STEPS_APART, components, members
 from dasanom_assets.detection.events.outlines import ORDER, THREATS, event_id
 from dasanom_assets.recordings.bundle import contractor_files
+from dasanom_assets.recordings.identity import below_day
 from dasanom_assets.recordings.listing import closed, entries, why_closed
 from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.recordings.places import parsed
 from dasanom_assets.recordings.reasons import reason_of
 from dasanom_assets.recordings.sidecar import BundleError, Sidecar
 from dasanom_assets.recordings.signal import stored_sidecar
+from dasanom_assets.recordings.site_rules import read_sites, rule_for
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty
@@ -47,7 +50,7 @@ def contractor_scores(
     Each file is read whole once, to see whether it fits; then its channels are, a few at a time.
 
     Row ``i`` of the probabilities belongs to row ``i + contractor_lag_rows`` of the power, and that covers
-    ``[i, i + 1) / rows_per_second`` of the recording; `ComparisonSettings.sites` has other numbers for a fibre. A
+    ``[i, i + 1) / rows_per_second`` of the recording; the rule of the site that fits it may have other numbers. A
     row has null where one of the two files has none, or does not fit the recording: see `contractor_files`.
 
     Parameters
@@ -72,6 +75,7 @@ def contractor_scores(
     """
     notes: dict[str, Any] = {"files": [], "left_out": [], "rows_sum_to_one": None, "share_summing_to_one": None}
     listings: dict[str, dict[str, dict[str, Any]]] = {}
+    rules = read_sites(store)
     rows = recordings.sort_by([("start", "ascending"), ("path", "ascending")])
     rows = rows.set_column(rows.column_names.index("start"), "start", rows["start"].cast(pa.int64()))
     delivered: list[_Delivered] = []
@@ -91,11 +95,15 @@ def contractor_scores(
         except (OSError, BundleError) as error:
             notes["left_out"].append(f"{path}: {reason_of(error)}")
             continue
+        _, rule = rule_for(rules, below_day(path), vars(sidecar) | sidecar.extra)
+        rate, lag = settings.rows_per_second, settings.contractor_lag_rows
+        if rule is not None:
+            rate = rate if rule.rows_per_second is None else rule.rows_per_second
+            lag = lag if rule.lag_rows is None else rule.lag_rows
         # Whose channels they are, and when, may be a rule of the site: see `recordings.identity`.
         channels = parsed(recording["channels"])
         sidecar = replace(sidecar, fibre=fibre, start_ns=recording["start"], channels=channels)
         _, prob_path, power_path = models[0]
-        rate, lag = settings.rows_per_second_of(fibre), settings.lag_rows_of(fibre)
         # The margin keeps rounding from adding a row of no length.
         n_rows = int(np.ceil(sidecar.n_samples / sidecar.sampling_rate_hz * rate - 1e-6))
         shape = n_rows, len(channels), len(CLASSES)
@@ -227,6 +235,20 @@ def threat(scores: pa.Table) -> np.ndarray:
     return np.where(np.abs(total - 1) <= SUM_TOLERANCE, 1 - p[:, -1], p[:, :-1].max(axis=1))
 
 
+def row_lengths(scores: pa.Table) -> dict[str, int]:
+    """Return how long a row of each fibre is, ns: the last of a recording may be shorter.
+
+    Parameters
+    ----------
+    scores : pyarrow.Table
+        Rows of `contractor_scores`.
+    """
+    start, end = (scores[name].cast(pa.int64()) for name in ("start", "end"))
+    lengths = pa.table({"fibre": scores["fibre"], "ns": pc.subtract(end, start)})
+    longest = lengths.group_by("fibre").aggregate([("ns", "max")])
+    return dict(zip(longest["fibre"].to_pylist(), longest["ns_max"].to_pylist(), strict=True))
+
+
 def alarmed(tables: Iterable[pa.Table], settings: ComparisonSettings) -> pa.Table:
     """Return the rows of `contractor_scores`, given in parts, by which the contractor alarms; NaN is no alarm."""
     parts = [empty("contractor_scores")]
@@ -250,9 +272,9 @@ def contractor_events(scores: pa.Table, settings: ComparisonSettings) -> pa.Tabl
     fibre, channel = taken["fibre"].to_numpy(zero_copy_only=False), taken["channel"].to_numpy()
     start, end = (taken[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
     by_class = np.stack([taken[f"p_{name}"].to_numpy() for name in THREATS], axis=1)
-    rows = []
+    rows, lengths = [], row_lengths(taken)
     for name in np.unique(fibre):
-        reach = int((settings.join_seconds + STEPS_APART / settings.rows_per_second_of(name)) * SECOND_NS)
+        reach = int(settings.join_seconds * SECOND_NS + STEPS_APART * lengths[name])
         of_fibre = np.flatnonzero(fibre == name)
         for event in (of_fibre[rows_of] for rows_of in members(components(taken.take(of_fibre), reach))):
             begin = int(start[event].min())

@@ -17,6 +17,7 @@ from dasanom_assets.detection.reference.drift import unknown_fibres
 from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.detection.reference.promise import promise
 from dasanom_assets.models import checkpoints
+from dasanom_assets.recordings.fibres import places_of
 from dasanom_assets.recordings.of_day import recorded_hours
 from dasanom_assets.settings import ComparisonSettings, Settings
 from dasanom_assets.tables.schemas import stack, with_score
@@ -210,6 +211,7 @@ def day_findings(
         model_version=reference.version,
         vae_version=reference.vae_version,
         left_out=store.metadata("contractor_scores", day)["left_out"],
+        places=places_of(store, [day]),
     )
 
 

@@ -7,9 +7,9 @@ from dasanom_assets.detection.steps import live_model
 from dasanom_assets.recordings.steps import files_in_landing
 from dasanom_assets.tables.provenance import Day, step, warning
 
-CONTRACTOR = ("comparison.rows_per_second", "comparison.contractor_lag_rows", "comparison.sites")
-ALARM = ("comparison.contractor_probability", "comparison.rows_per_second", "comparison.sites")
-"""Settings that say when the contractor alarms, and how long a row of it lasts."""
+CONTRACTOR = ("comparison.rows_per_second", "comparison.contractor_lag_rows")
+ALARM = ("comparison.contractor_probability",)
+"""What says when the contractor alarms."""
 REPORTS = "reports/contractor_comparison"
 
 

@@ -85,7 +85,7 @@ def scores(day: Day, device: str, dask: Any = None, progress: Callable[[int], An
     day.write_days(day.iso, rows, dict.fromkeys(scores.tables, note) | of_scores)
 
 
-@step("anomaly_events", "event_explanations", code="2", settings=("window", *WHITENING), inputs=live_model)
+@step("anomaly_events", "event_explanations", code="3", settings=("window", *WHITENING), inputs=live_model)
 def anomaly_events(day: Day) -> None:
     """Windows that belong together in time and along the fibre, and why each event is one."""
     from dasanom_assets.detection.events.outlines import (
@@ -96,20 +96,19 @@ def anomaly_events(day: Day) -> None:
     )
     from dasanom_assets.detection.explain import explain
     from dasanom_assets.detection.reference.promise import expected_and_realised
-    from dasanom_assets.recordings.fibres import with_metres
+    from dasanom_assets.recordings.fibres import places_of, with_metres
 
     day.require_fresh("anomaly_scores", "cluster_labels")
     reference = _reference(day)
     note = day.note("anomaly_scores")
     contractor = ContractorsView(day, day.iso)
-    rates, level = reference.rates, reference.level
-    scores, labels = taking_part(day, day.iso, level)
-    before = end_of_day_before(day, day.iso, note, level)
+    rates, least_score = reference.rates, reference.least_score
+    scores, labels = taking_part(day, day.iso, least_score)
+    before = end_of_day_before(day, day.iso, note, least_score)
     group = reference.settings["spectrogram"]["group_channels"]
-    events = find_events(scores, labels, contractor, rates, level, day.settings.window, group, before)
+    events = find_events(scores, labels, contractor, rates, least_score, day.settings.window, group, before)
     events, explanations = explain(day, day.iso, events, scores, reference, day.settings)
-    if day.has_day("fibres", day.iso):
-        events = with_metres(events, day.read("fibres"))
+    events = with_metres(events, places_of(day, [day.iso]))
     counts = expected_and_realised(day, day.iso, reference)
     note |= {"counts": {f"{budget:g}": numbers for budget, numbers in counts.items()}}
     day.write("event_explanations", explanations, note)

@@ -199,11 +199,9 @@ class Day(Store):
 
     # -- what Store does, noted -------------------------------------------------------------------------
 
-    def open_day(  # noqa: D102
-        self, table: str, day: str, metadata: pq.FileMetaData | None = None
-    ) -> pq.ParquetFile:
+    def open_day(self, table: str, day: str, known: pq.FileMetaData | None = None) -> pq.ParquetFile:  # noqa: D102
         try:
-            file = super().open_day(table, day, metadata)
+            file = super().open_day(table, day, known)
         except MissingDayError:
             self._note(table, day, None)
             raise

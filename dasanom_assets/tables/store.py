@@ -4,7 +4,7 @@ One day of a table is one Parquet file. Replacing one file is atomic on a local 
 stores (a put is all or nothing), so a reader sees the old rows or the new rows and a killed writer leaves the
 old ones. A file that is being written carries a name that no reader looks for.
 
-It is one file of 400 lines, since reading, replacing and locking a path are one promise on two kinds of storage.
+It is one file of more than 350 lines: reading, replacing and locking a path are one promise on two storages.
 """
 
 import contextlib
@@ -399,8 +399,8 @@ class Store:
         if self.has_day(table, day):
             self.fs.rm_file(self.full(self.day_path(table, day)))
 
-    def open_day(self, table: str, day: str, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
-        """Open a day of a table, to read it by row group; `metadata` of an earlier opening spares its footer.
+    def open_day(self, table: str, day: str, known: pq.FileMetaData | None = None) -> pq.ParquetFile:
+        """Open a day of a table, to read it by row group; `known` is the footer of an earlier opening.
 
         Raises
         ------
@@ -412,7 +412,7 @@ class Store:
             raise MissingDayError(f"{table} has no day {day} yet: materialize {table} for {day} first")
         source = self.fs.open(self.full(path), "rb", block_size=READ_AHEAD)
         # The columns of a row group come by one request.
-        return pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
+        return pq.ParquetFile(source, metadata=known, pre_buffer=True)
 
     def read_day(self, table: str, day: str, columns: list[str] | None = None) -> pa.Table:
         """Return a day of a table; raises as `open_day`."""

@@ -223,9 +223,8 @@ def test_what_is_no_file_is_left_out(tmp_path: Path) -> None:
 
 def test_a_site_may_have_other_rows_and_lag(tmp_path: Path) -> None:
     store = deliver(tmp_path, prob=probabilities(40), power=powers(40))
-    (fibre,) = recordings(store)["fibre"].to_pylist()
-    settings = ComparisonSettings(sites={fibre: {"rows_per_second": 10, "lag_rows": 0}})
-    table, notes = contractor_scores(store, recordings(store), settings)
+    (tmp_path / "sites.toml").write_text('[[site]]\nfibre = "north"\nrows_per_second = 10\nlag_rows = 0')
+    table, notes = contractor_scores(store, recordings(store), SETTINGS)
     assert notes["left_out"] == []
     rows = rows_of(table, 40)
     assert len(rows) == 40

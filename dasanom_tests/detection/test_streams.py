@@ -50,8 +50,8 @@ def test_an_item_has_its_neighbours_on_both_sides_and_no_more_are_read() -> None
             read.append(i)
             yield i
 
-    for n, (item, around) in enumerate(with_neighbours(items(), 2)):
+    for n, (item, nearby) in enumerate(with_neighbours(items(), 2)):
         assert item == n
-        assert around == [i for i in range(max(n - 2, 0), min(n + 3, 9)) if i != n]
+        assert nearby == [i for i in range(max(n - 2, 0), min(n + 3, 9)) if i != n]
         assert len(read) == min(n + 3, 9)
     assert list(with_neighbours([7], 0)) == [(7, [])]

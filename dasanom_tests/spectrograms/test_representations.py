@@ -78,8 +78,8 @@ def test_other_channels_of_the_fibre_do_not_matter(signals: list[Array], compari
     slow = Array(noise(70, 2, 20.0), sampling_rate_hz=20.0, channels=np.array([200, 201], np.int32))
     shown, left_out = represent([*signals, slow], BASE, DAY, CHOICE)
     assert not left_out
-    for one, alone in zip(shown, comparison.shown, strict=True):
-        np.testing.assert_array_equal(one.event, alone.event)
+    for one, single in zip(shown, comparison.shown, strict=True):
+        np.testing.assert_array_equal(one.event, single.event)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ class _Levels(Detector):
         float32, shape (n_reference, dimensions): the reference windows that are kept.
     kept : numpy.ndarray
         int64, shape (n_reference,): their positions among those that were given.
-    around : numpy.ndarray
+    usual : numpy.ndarray
         float32, shape (n_reference,): logarithm of how far each lies from its own neighbours.
     recipe : ReferenceSettings
     """
@@ -52,10 +52,10 @@ class _Levels(Detector):
         components: np.ndarray,
         points: np.ndarray,
         kept: np.ndarray,
-        around: np.ndarray,
+        usual: np.ndarray,
         recipe: ReferenceSettings,
     ) -> None:
-        self.mean, self.components, self.points, self.kept, self.around = mean, components, points, kept, around
+        self.mean, self.components, self.points, self.kept, self.usual = mean, components, points, kept, usual
         self.recipe = recipe
         self._nearest = Nearest(points)
 
@@ -87,7 +87,7 @@ class _Levels(Detector):
         points = np.ascontiguousarray((features - mean) @ components)
         fitted = cls(mean, components, points, kept, np.zeros(len(points), np.float32), recipe)
         if cls.by_density and recipe.density:
-            fitted.around = fitted._distances(points, itself=True)[0]
+            fitted.usual = fitted._distances(points, itself=True)[0]
         return fitted
 
     def score(self, windows: Windows) -> np.ndarray:
@@ -99,7 +99,7 @@ class _Levels(Detector):
         distance, which = self._distances((features - self.mean) @ self.components, itself)
         if not (self.by_density and self.recipe.density):
             return distance
-        return distance - np.float32(self.recipe.density) * self.around[which].mean(axis=1)
+        return distance - np.float32(self.recipe.density) * self.usual[which].mean(axis=1)
 
     def _distances(self, points: np.ndarray, itself: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Return the logarithm of the mean distance to the nearest reference windows, float32, and which they are.
@@ -129,7 +129,7 @@ class _Levels(Detector):
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """Return the components, the reference points and the recipe."""
-        names = ("mean", "components", "points", "kept", "around")
+        names = ("mean", "components", "points", "kept", "usual")
         return {name: getattr(self, name) for name in names}, {"recipe": self.recipe.model_dump(mode="json")}
 
     @classmethod

@@ -41,25 +41,25 @@ class Outline(NamedTuple):
 
 
 def outlines(
-    rows: pa.Table, level: float, recipe: ReferenceSettings, window: WindowSettings, group_channels: int = 1
+    rows: pa.Table, least_score: float, recipe: ReferenceSettings, window: WindowSettings, group_channels: int = 1
 ) -> list[Outline]:
     """Return the events that windows form.
 
-    Windows from a level on that touch in time or along the fibre belong together, up to where the score falls
-    between two peaks below the recipe's `half_height` of the lower one, counted from the level. An event reaches
-    over those of its windows that are above the same share of its own peak.
+    Windows of at least `least_score` that touch in time or along the fibre belong together, up to where the score
+    falls between two peaks below the recipe's `half_height` of the lower one. Heights are counted from
+    `least_score`. An event reaches over those of its windows that are above the same share of its own peak.
 
     Parameters
     ----------
     rows : pyarrow.Table
-        Has `fibre`, `channel`, `start` and `score`: windows at least as strange as `level`.
-    level : float
+        Has `fibre`, `channel`, `start` and `score`: windows at least as strange as `least_score`.
+    least_score : float
     recipe : ReferenceSettings
     window : WindowSettings
     group_channels : int
         Channels that a row stands for.
     """
-    height = np.maximum(rows["score"].to_numpy().astype(np.float64) - level, 0)
+    height = np.maximum(rows["score"].to_numpy().astype(np.float64) - least_score, 0)
     reach = int(STEPS_APART * window.shift_seconds * SECOND_NS)
     events = []
     for windows in members(basins(height, links(rows, reach, group_channels), recipe.half_height)):
@@ -74,7 +74,7 @@ def find_events(
     labels: pa.Table | None,
     contractor: "ContractorsView | None",
     rates: Rates,
-    level: float,
+    least_score: float,
     window: WindowSettings,
     group_channels: int = 1,
     before: pa.Table | None = None,
@@ -93,8 +93,8 @@ def find_events(
     contractor : ContractorsView or None
     rates : Rates
         How often the reference does as much.
-    level : float
-        The score from which a window can be part of an event; see `Reference.level`.
+    least_score : float
+        The score from which a window can be part of an event; see `Reference.least_score`.
     window : WindowSettings
     group_channels : int
         Channels that a row of `scores` stands for, from its own number on.
@@ -118,7 +118,7 @@ def find_events(
     >>> place = np.array(["north"]), np.array([7]), np.zeros(1)
     >>> km_days = np.full(1, 0.5), np.full(1, 0.5), np.full(24, 0.5 / 24)
     >>> rates = Rates(strength, zero, zero, zero, *place, *km_days, days=1, recipe=ReferenceSettings())
-    >>> events = find_events(scores, None, None, rates, level=3.0, window=WindowSettings())
+    >>> events = find_events(scores, None, None, rates, least_score=3.0, window=WindowSettings())
     >>> events.select(["first_channel", "n_windows", "rate_per_km_day"]).to_pylist()
     [{'first_channel': 7, 'n_windows': 10, 'rate_per_km_day': 4.0}]
     """
@@ -132,7 +132,7 @@ def find_events(
         common = [name for name in scores.column_names if name in before.column_names]
         scores = pa.concat_tables([scores.select(common), before.select(common)])
     step, length = window.shift_seconds * SECOND_NS, window.seconds * SECOND_NS
-    taking_part = np.flatnonzero(scores["score"].to_numpy() >= level)  # NaN does not
+    taking_part = np.flatnonzero(scores["score"].to_numpy() >= least_score)  # NaN does not
     # By time and channel, so that the first of equal peaks is the same one whatever the order of the rows.
     taking_part = taking_part[np.lexsort([scores[name].take(taking_part) for name in ("channel", "start")])]
     taken = scores.take(taking_part)
@@ -146,7 +146,7 @@ def find_events(
     placed = taken.set_column(taken.column_names.index("start"), "start", pa.array(near).cast(TIME))
     cluster = None if labels is None else labels["label"].to_numpy()[np.minimum(taking_part, max(n_today - 1, 0))]
     rows: list[dict[str, Any]] = []
-    for windows, extent, _ in outlines(placed, level, rates.recipe, window, group_channels):
+    for windows, extent, _ in outlines(placed, least_score, rates.recipe, window, group_channels):
         of_day = windows[today[windows]]
         if not today[extent].any() or not flagged[peak := _peak(of_day, score, channel, start)]:
             continue
@@ -212,7 +212,7 @@ def _peak(windows: np.ndarray, score: np.ndarray, channel: np.ndarray, start: np
     return int(top[np.lexsort((off_time, off_channel))[0]])
 
 
-def taking_part(store: Store, day: str, level: float) -> tuple[pa.Table, pa.Table]:
+def taking_part(store: Store, day: str, least_score: float) -> tuple[pa.Table, pa.Table]:
     """Return the rows of `anomaly_scores` of a day that can be part of an event, and their `cluster_labels`.
 
     Read one channel at a time: of a day, few windows are unusual.
@@ -231,13 +231,13 @@ def taking_part(store: Store, day: str, level: float) -> tuple[pa.Table, pa.Tabl
         label = next(labelled, None)
         if label is None or not label.select(KEY).equals(rows.select(KEY)):
             raise ValueError("cluster_labels are of other windows than anomaly_scores: materialize both again")
-        unusual = pc.greater_equal(rows["score"], level)
+        unusual = pc.greater_equal(rows["score"], least_score)
         scores.append(rows.filter(unusual))
         labels.append(label.filter(unusual))
     return pa.concat_tables(scores).replace_schema_metadata(), pa.concat_tables(labels).replace_schema_metadata()
 
 
-def end_of_day_before(store: Store, day: str, note: dict[str, Any], level: float) -> pa.Table | None:
+def end_of_day_before(store: Store, day: str, note: dict[str, Any], least_score: float) -> pa.Table | None:
     """Return what `taking_part` would of the end of the day before, or None where another model scored it.
 
     Parameters
@@ -247,7 +247,7 @@ def end_of_day_before(store: Store, day: str, note: dict[str, Any], level: float
         ISO day.
     note : dict
         Metadata of the day's `anomaly_scores`.
-    level : float
+    least_score : float
         See `find_events`.
     """
     yesterday = shifted(day, -1)
@@ -257,7 +257,7 @@ def end_of_day_before(store: Store, day: str, note: dict[str, Any], level: float
         return None
     midnight = int(np.datetime64(day, "ns").astype(np.int64))
     late = pc.field("start") >= pa.scalar(midnight - LOOK_BACK_NS, pa.int64()).cast(TIME)
-    unusual = pc.field("score") >= level
+    unusual = pc.field("score") >= least_score
     tables = [rows.filter(late & unusual) for rows in store.iter_day("anomaly_scores", yesterday)]
     return pa.concat_tables(tables)
 

@@ -78,7 +78,9 @@ def day_terms(store: Store, day: str, settings: Settings) -> Figure | None:
     _levels(figure.add_subplot(grid[:, 1]), store, day, (fibre, channel), start, settings)
     moment = datetime.fromtimestamp(start, UTC)
     figure.suptitle(
-        f"{fibre}, channel {channel}: the segment of {moment:%Y-%m-%d %H:%M:%S} stands out most", fontsize=11
+        f"{fibre}, channel {channel}: the segment of {moment:%Y-%m-%d %H:%M:%S} stands out most",
+        fontsize=11,
+        parse_math=False,
     )
     return figure
 

@@ -137,8 +137,8 @@ def with_neighbours_told(
         From one channel number to the next: the size of groups of channels.
     """
     gap, reach = settings.neighbour_gap, settings.neighbour_gap + settings.neighbours
-    for segments, around in with_neighbours(channels, reach):
-        near = (other for other in around if other.fibre == segments.fibre)
+    for segments, neighbours in with_neighbours(channels, reach):
+        near = (other for other in neighbours if other.fibre == segments.fibre)
         far = [other for other in near if gap * step < abs(other.channel - segments.channel) <= reach * step]
         yield models_table(segments, _to_neighbours(segments, far), settings)
 
