@@ -21,12 +21,11 @@ from dasanom_assets.benchmarks.grounds import Ground, simulated_ground, street_g
 from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.benchmarks.options import Out, Street, words
 from dasanom_assets.benchmarks.simulated import evaluate_events, evaluate_windows, read_truth
-from dasanom_assets.detection.embedding import embeddings
 from dasanom_assets.detection.reference.fitting import fit_reference
 from dasanom_assets.detection.reference.inputs import Inputs
 from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.detection.reference.promise import expected_and_realised
-from dasanom_assets.detection.scoring import anomaly_scores, cluster_labels
+from dasanom_assets.detection.scoring import TABLES, score_day
 from dasanom_assets.models.training_set import build_manifest
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.recordings.simulation.sites import draw_site
@@ -99,20 +98,19 @@ def expected(store: Store, of_day: str, reference: Reference, settings: Settings
 
 
 def write(store: Store, of_day: str, reference: Reference, settings: Settings) -> None:
-    """Write `anomaly_scores` of a day."""
-    store.write_day("cluster_labels", of_day, cluster_labels(store, of_day, reference))
+    """Write `anomaly_scores` of a day; its embeddings come from no trained network."""
+    frames, bands = settings.spectrogram.row_shape
+    vae = Vae(settings.window.seconds * frames, bands, VaeSettings(widths=(2,), latent=1))
     inputs = Inputs([], store, store, None, "cpu")
-    store.write_day("anomaly_scores", of_day, anomaly_scores(store, of_day, reference, settings, inputs))
+    rows = score_day(store, of_day, vae, reference, settings, inputs, "cpu")
+    store.write_days(of_day, rows, {table: {} for table in TABLES})
 
 
 def prepare(ground: Ground, settings: Settings, client: Any) -> dict[str, Any]:
-    """Ingest a ground and return the manifest of its training set; its embeddings come from no trained network."""
+    """Ingest a ground and return the manifest of its training set."""
     store = Store(str(ground.root))
-    frames, bands = settings.spectrogram.row_shape
-    vae = Vae(settings.window.seconds * frames, bands, VaeSettings(widths=(2,), latent=1))
     for of_day in (*ground.learned, *ground.days.values()):
         chain.ingest(store, of_day, settings, client)
-        store.write_day("embeddings", of_day, embeddings(store, of_day, vae, settings, "cpu"))
     return build_manifest(store, ground.learned, settings)
 
 

@@ -46,10 +46,12 @@ class Findings:
         Rows of `contractor_events`; None where the day has no contractor files.
     panels : sequence of Panels
         One a fibre.
+    n_windows, n_flagged : int
+        Windows that have a score, and those of them that are anomalies.
     scores : numpy.ndarray
-        Float array, shape (n_windows,): `score` of `anomaly_scores`; without rows where none was scored.
+        Float array, shape (n_shown,): `score` of windows that are evenly spread over the day.
     flagged : numpy.ndarray
-        bool, shape (n_windows,): `is_anomaly`.
+        bool, shape (n_shown,): `is_anomaly`.
     threshold : float
         Median over channels, in the unit of `scores`; infinite where the budget lets nothing pass.
     budget : float
@@ -61,7 +63,7 @@ class Findings:
     km_days : float
         Of the reference.
     labels, outlier_scores : numpy.ndarray
-        Shape (n_windows,): `label` and `outlier_score` of `cluster_labels`.
+        Shape (n_shown,): `label` and `outlier_score` of `cluster_labels`.
     quality : mapping
         `clustering.cluster_quality`: ``n_clusters``, ``noise_share``, ``silhouette``, ``calinski_harabasz``,
         ``davies_bouldin`` of the day's windows; the last three None where they are not defined.
@@ -87,6 +89,8 @@ class Findings:
     contractor_events: pa.Table | None
     matches: pa.Table
     panels: Sequence[Panels]
+    n_windows: int
+    n_flagged: int
     scores: np.ndarray
     flagged: np.ndarray
     threshold: float

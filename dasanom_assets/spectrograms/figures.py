@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dasanom_assets.spectrograms.windows import SECOND_NS, channel_rows
+from dasanom_assets.spectrograms.frames import channel_rows
+from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.metadata import thumbnail
 from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import stack

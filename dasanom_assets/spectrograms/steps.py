@@ -12,7 +12,8 @@ A day in a notebook, from recordings that are simulated here to whitened windows
 >>> from dasanom_assets.spectrograms import steps
 >>> from dasanom_assets.spectrograms.cluster import open_client
 >>> from dasanom_assets.spectrograms.whitening import white_day
->>> from dasanom_assets.spectrograms.windows import day_frames, make_bank, window_rows
+>>> from dasanom_assets.spectrograms.frames import day_frames
+>>> from dasanom_assets.spectrograms.windows import make_bank, window_rows
 >>> from dasanom_assets.tables.store import Store
 >>> folder, day, settings = TemporaryDirectory(), "2026-01-05", Settings()
 >>> line = Line(zones=((100, 103),), minutes=1, sampling_rate_hz=500)

@@ -177,7 +177,7 @@ def test_clusters_stand_beside_their_noise(page: Page) -> None:
 
 
 def test_a_budget_that_lets_nothing_pass_has_no_line_and_is_told(day: Findings) -> None:
-    strict = replace(day, threshold=np.inf, flagged=np.zeros(len(day.scores), bool))
+    strict = replace(day, threshold=np.inf, flagged=np.zeros(len(day.scores), bool), n_flagged=0)
     assert not histogram_figure(strict.scores, strict.flagged, strict.threshold, strict.budget).layout.shapes
     page = Page(day_report(strict).html)
     assert "0 of 20,000 windows (0.00%) are anomalies" in page.text

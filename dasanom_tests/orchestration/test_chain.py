@@ -403,7 +403,7 @@ def test_only_what_is_missing_is_made_again_and_the_day_is_the_same_to_the_byte(
                 materialization = event.step_materialization_data.materialization
                 if "not again" not in str(materialization.metadata["made"].value):
                     made.add(materialization.asset_key.to_user_string())
-    assert made == {"common_levels", "cluster_labels"}
+    assert made == {"common_levels", "embeddings", "cluster_labels", "anomaly_scores"}
     assert {table: store.read_bytes(store.day_path(table, day)) for table in before} == before
     assert chain.stale(store, day, settings, STEPS_OF_A_DAY) == {}
 

@@ -15,11 +15,11 @@ from dasanom_assets.settings import BackgroundSettings
 from dasanom_assets.spectrograms.background import background
 from dasanom_assets.spectrograms.common_level import common_levels
 from dasanom_assets.spectrograms.engine import compute_part, parts_of_day, settings_note
+from dasanom_assets.spectrograms.frames import channel_rows
 from dasanom_assets.spectrograms.levels import levels_of
 from dasanom_assets.spectrograms.representation_figures import figure_png
 from dasanom_assets.spectrograms.representations import Comparison, NoStretchError, compare, represent, second_of
 from dasanom_assets.spectrograms.stretch_choice import Choice
-from dasanom_assets.spectrograms.windows import channel_rows
 from dasanom_assets.tables.store import MissingDayError, Store
 from dasanom_tests.recordings.test_bundle import write
 from dasanom_tests.spectrograms.conftest import BASE, CHOICE

@@ -8,47 +8,15 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 
 from dasanom_assets.detection.detectors.base import Detector, Tensors, Windows
+from dasanom_assets.detection.detectors.nearest import Nearest
+from dasanom_assets.detection.detectors.pooling import ranked_levels, soft_maxima
 from dasanom_assets.settings import ReferenceSettings, Settings
-from dasanom_assets.spectrograms.windows import WINDOWS_AT_ONCE, WindowBank, window_means
+from dasanom_assets.spectrograms.windows import WindowBank
 
 SMALLEST = 1e-6
 """Added to a distance before its logarithm: far below any distance of real windows."""
-
-
-def soft_maxima(bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
-    """Yield soft maxima over the frames of windows, float32, shape (at most `WINDOWS_AT_ONCE`, bands).
-
-    ``log(mean(exp(s·level))) / s``, with ``s`` the recipe's `sharpness`: a stroke of a pickaxe counts beside
-    seconds of quiet. In a band as narrow as a bin of the transform, whose spread is 5.8 dB, 1.3 is about the mean
-    power.
-    """
-    sharpness = np.float32(recipe.sharpness)
-    for means in window_means(bank, lambda levels: np.exp(sharpness * levels)):
-        yield np.log(means) / sharpness
-
-
-def ranked_levels(bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
-    """Yield ranked means, means and deviations over frames, shape (at most `WINDOWS_AT_ONCE` windows, 3 × bands).
-
-    The ranked mean weights a frame by ``decay^rank``, the greatest level of a band first (global weighted ranked
-    pooling: Kolesnikov and Lampert 2016). Deviations are standard deviations.
-    """
-    frames = bank.window_shape[0]
-    weight = (recipe.rank_decay ** np.arange(frames)).astype(np.float32)
-    weight /= weight.sum()
-    for begin in range(0, len(bank), WINDOWS_AT_ONCE):
-        first = bank.first[begin : begin + WINDOWS_AT_ONCE]
-        if bank.imaging is None:
-            levels = bank.rows[first[:, None] + np.arange(bank.rows_per_window)]
-            levels = levels.reshape(len(first), frames, -1)
-        else:
-            levels = np.stack([bank.window(i) for i in range(begin, begin + len(first))])
-        ordered = np.sort(levels, axis=1)[:, ::-1]
-        ranked = np.einsum("wfb,f->wb", ordered, weight)
-        yield np.concatenate([ranked, levels.mean(axis=1), levels.std(axis=1)], axis=1, dtype=np.float32)
 
 
 class _Levels(Detector):
@@ -75,8 +43,8 @@ class _Levels(Detector):
     """Setting of the number of principal components."""
     by_density: ClassVar[bool] = True
     """Whether distances are measured against those around the nearest windows; how far, the recipe says."""
-    parts: ClassVar[slice] = slice(None)
-    """Which of three thirds of the pooled levels are taken; see `ranked_levels`."""
+    deviations: ClassVar[bool] = True
+    """Whether deviations are among the pooled levels; see `ranked_levels`."""
 
     def __init__(
         self,
@@ -89,13 +57,12 @@ class _Levels(Detector):
     ) -> None:
         self.mean, self.components, self.points, self.kept, self.usual = mean, components, points, kept, usual
         self.recipe = recipe
-        self._index = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(points)
+        self._nearest = Nearest(points)
 
     @classmethod
     def pooled(cls, bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
         """Yield the features of windows, float32, shape (at most `WINDOWS_AT_ONCE`, features)."""
-        for levels in ranked_levels(bank, recipe):
-            yield levels.reshape(len(levels), 3, -1)[:, cls.parts].reshape(len(levels), -1)
+        yield from ranked_levels(bank, recipe, deviations=cls.deviations)
 
     @classmethod
     def fit(cls, reference: Windows, settings: Settings) -> Self:
@@ -140,7 +107,7 @@ class _Levels(Detector):
         With `itself`, points are those of the reference, and the nearest of each is not counted.
         """
         n = min(self.recipe.neighbours + itself, len(self.points))
-        distance, which = self._index.kneighbors(points, n)
+        distance, which = self._nearest(points, n)
         if itself and n > 1:
             distance, which = distance[:, 1:], which[:, 1:]
         return np.log(distance.mean(axis=1) + SMALLEST).astype(np.float32), which
@@ -157,8 +124,8 @@ class _Levels(Detector):
         """
         features = np.concatenate(list(self.pooled(bank, self.recipe)))
         n = min(self.recipe.neighbours, len(self.points))
-        distance, which = self._index.kneighbors((features - self.mean) @ self.components, n)
-        return distance.astype(np.float32), self.kept[which]
+        distance, which = self._nearest((features - self.mean) @ self.components, n)
+        return distance, self.kept[which]
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """Return the components, the reference points and the recipe."""
@@ -199,7 +166,7 @@ class Ranked(_Levels):
     """Nearest neighbours between ranked means and means, in more dimensions: for what is different."""
 
     name = "ranked"
-    parts = slice(0, 2)
+    deviations = False
 
 
 class Plain(Ranked):

@@ -12,6 +12,7 @@ from dasanom_assets.detection.events.components import STEPS_APART, basins, link
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.settings import ReferenceSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
+from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, with_score
 from dasanom_assets.tables.store import Store
 
@@ -71,7 +72,7 @@ def outlines(
 def find_events(
     scores: pa.Table,
     labels: pa.Table | None,
-    contractor: pa.Table | None,
+    contractor: "ContractorsView | None",
     rates: Rates,
     least_score: float,
     window: WindowSettings,
@@ -89,8 +90,7 @@ def find_events(
         Rows of `anomaly_scores`.
     labels : pyarrow.Table or None
         Rows of `cluster_labels`, one for each of `scores` in the same order.
-    contractor : pyarrow.Table or None
-        Rows of `contractor_scores`.
+    contractor : ContractorsView or None
     rates : Rates
         How often the reference does as much.
     least_score : float
@@ -145,7 +145,6 @@ def find_events(
     near = start + np.where(today, 0, length - step)
     placed = taken.set_column(taken.column_names.index("start"), "start", pa.array(near).cast(TIME))
     cluster = None if labels is None else labels["label"].to_numpy()[np.minimum(taking_part, max(n_today - 1, 0))]
-    view = _ContractorsView(contractor)
     rows: list[dict[str, Any]] = []
     for windows, extent, _ in outlines(placed, least_score, rates.recipe, window, group_channels):
         of_day = windows[today[windows]]
@@ -153,7 +152,9 @@ def find_events(
             continue
         first_channel, last_channel = int(channel[extent].min()), int(channel[extent].max()) + group_channels - 1
         begin, end = cause(int(start[extent].min()), int(start[extent].max()), window)
-        kind, probability = view.of(fibre[peak], begin, end, first_channel, last_channel)
+        kind, probability = (
+            contractor.of(fibre[peak], begin, end, first_channel, last_channel) if contractor else (None, None)
+        )
         rows.append(
             {
                 "fibre": fibre[peak],
@@ -261,35 +262,37 @@ def end_of_day_before(store: Store, day: str, note: dict[str, Any], least_score:
     return pa.concat_tables(tables)
 
 
-class _ContractorsView:
-    """What the contractor says of a stretch of time and channels; `contractor` are rows of `contractor_scores`."""
+class ContractorsView:
+    """What the contractor says of a stretch of time and channels, read channel by channel where it is asked for.
 
-    def __init__(self, contractor: pa.Table | None) -> None:
-        self._fibres: dict[str, tuple[np.ndarray, ...]] = {}
-        if contractor is None or not contractor.num_rows:
-            return
-        fibre = contractor["fibre"].to_numpy(zero_copy_only=False)
-        start, end = (contractor[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-        channel = contractor["channel"].to_numpy()
-        p = np.stack([contractor[f"p_{name}"].to_numpy() for name in THREATS], axis=1)
-        for name in np.unique(fibre):
-            rows = np.flatnonzero(fibre == name)
-            rows = rows[np.argsort(start[rows], kind="stable")]
-            self._fibres[name] = start[rows], end[rows], channel[rows], p[rows]
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day; one that lacks `contractor_scores` says nothing.
+    """
+
+    def __init__(self, store: Store, day: str) -> None:
+        self._groups: dict[tuple[str, int], list[int]] = {}
+        if store.has_day("contractor_scores", day):
+            self._file = store.open_day("contractor_scores", day)
+            for group, key in enumerate(group_keys(self._file.metadata)):
+                if key is not None:
+                    self._groups.setdefault(key, []).append(group)
 
     def of(
         self, fibre: str, begin: int, end: int, first_channel: int, last_channel: int
     ) -> tuple[str | None, float | None]:
         """Return the most probable threat and its probability, or None where the contractor has no rows."""
-        if fibre not in self._fibres:
-            return None, None
-        start, stop, channel, p = self._fibres[fibre]
-        longest = int((stop - start).max())
-        near = slice(*np.searchsorted(start, [begin - longest, end]))
-        inside = (stop[near] > begin) & (channel[near] >= first_channel) & (channel[near] <= last_channel)
-        p = p[near][inside]
-        # Rows of power alone have no probabilities.
-        largest = np.max(p, axis=0, initial=-np.inf, where=np.isfinite(p))
+        largest = np.full(len(THREATS), -np.inf)
+        for channel in range(first_channel, last_channel + 1):
+            for group in self._groups.get((fibre, channel), ()):
+                rows = self._file.read_row_group(group, ["start", "end", *(f"p_{name}" for name in THREATS)])
+                start, stop = (rows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+                inside = (stop > begin) & (start < end)
+                p = np.stack([rows[f"p_{name}"].to_numpy()[inside] for name in THREATS], axis=1)
+                # Rows of power alone have no probabilities.
+                largest = np.max(p, axis=0, initial=-np.inf, where=np.isfinite(p)).clip(min=largest)
         if not np.isfinite(largest).any():
             return None, None
         return THREATS[largest.argmax()], float(largest.max())

@@ -18,9 +18,8 @@ from dasanom_assets.detection.detectors.neighbours import (
     Neighbours,
     Plain,
     Ranked,
-    ranked_levels,
-    soft_maxima,
 )
+from dasanom_assets.detection.detectors.pooling import ranked_levels, soft_maxima
 from dasanom_assets.settings import ReferenceSettings, Settings, SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import WINDOWS_AT_ONCE, WindowBank, make_bank
 from dasanom_tests.memory import memory_of

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from dasanom_assets.detection.events.outlines import (
+    ContractorsView,
     cause,
     end_of_day_before,
     find_events,
@@ -52,7 +53,7 @@ def scored(score: np.ndarray, fibre: str = "north", first_channel: int = 100) ->
 def found(
     scores: pa.Table,
     labels: pa.Table | None = None,
-    contractor: pa.Table | None = None,
+    contractor: ContractorsView | None = None,
     group: int = 1,
     before: pa.Table | None = None,
 ) -> list[dict]:
@@ -391,16 +392,25 @@ def test_the_cluster_is_the_most_frequent_label_of_the_event() -> None:
         found(scores, labels.take(np.arange(40)[::-1]))
 
 
-def contractor(rows: list[tuple[str, int, float, list[float | None]]]) -> pa.Table:
+def contractor(store: Store, rows: list[tuple[str, int, float, list[float | None]]]) -> ContractorsView:
     names = ("p_digging", "p_walking", "p_cutting", "p_machine", "p_noise")
     table = [
         interval(fibre, channel, second, 0.2) | {"power": 1.0} | dict(zip(names, p, strict=True))
         for fibre, channel, second, p in rows
     ]
-    return pa.Table.from_pylist(table, SCHEMAS["contractor_scores"])
+    every = pa.Table.from_pylist(table, SCHEMAS["contractor_scores"])
+    channels = sorted({(row[0], row[1]) for row in rows})
+    groups = [
+        every.filter(pc.and_(pc.equal(every["fibre"], fibre), pc.equal(every["channel"], channel)))
+        for fibre, channel in channels
+    ]
+    store.write_day("contractor_scores", "2026-01-05", iter([every.slice(0, 0), *groups]))
+    return ContractorsView(store, "2026-01-05")
 
 
-def test_the_contractors_view_is_taken_from_the_events_extent_only() -> None:
+def test_the_contractors_view_is_taken_from_the_events_extent_only(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    assert ContractorsView(store, "2026-01-05").of("north", 0, 1, 0, 9) == (None, None)
     score = quiet(3, 40)
     score[1, 6:24] = 8  # channel 101, seconds 13 to 24
     scores = scored(score)
@@ -413,17 +423,17 @@ def test_the_contractors_view_is_taken_from_the_events_extent_only() -> None:
         ("north", 102, 15.0, [0.99, 0, 0, 0, 0.01]),
         ("south", 101, 15.0, [0.99, 0, 0, 0, 0.01]),
     ]
-    (event,) = found(scores, None, contractor(rows))
+    (event,) = found(scores, None, contractor(store, rows))
     assert event["contractor_class"] == "walking"
     assert event["contractor_probability"] == pytest.approx(0.6)
     for silent in (rows[2:], rows[2:3], []):
-        (event,) = found(scores, None, contractor(silent))
+        (event,) = found(scores, None, contractor(store, silent))
         assert (event["contractor_class"], event["contractor_probability"]) == (None, None)
 
 
 def test_a_day_without_windows_has_no_events() -> None:
-    empty = [SCHEMAS[name].empty_table() for name in ("anomaly_scores", "cluster_labels", "contractor_scores")]
-    events = find_events(*empty, RATES, LEVEL, WINDOW)
+    empty = [SCHEMAS[name].empty_table() for name in ("anomaly_scores", "cluster_labels")]
+    events = find_events(*empty, None, RATES, LEVEL, WINDOW)
     assert events.schema == SCHEMAS["anomaly_events"]
     assert events.num_rows == 0
     assert events["start"].type == TIME

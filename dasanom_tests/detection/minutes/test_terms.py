@@ -15,10 +15,10 @@ from dasanom_assets.detection.minutes.terms import (
     TERMS,
     DayTerms,
     History,
+    StoredSegments,
     channel_terms,
     needed_days,
     standing_out,
-    stored_segments,
     temporal_terms,
 )
 from dasanom_assets.settings import SpectrogramSettings, TemporalSettings
@@ -57,7 +57,8 @@ def write(
 
 
 def stored(store: Store, day: str, channel: int = 8) -> History:
-    (result,) = (h for _, _, h in stored_segments(store, day, ("north", channel)))
+    (result,) = StoredSegments(store, day).of([("north", channel)])
+    assert result is not None
     return result
 
 
