@@ -144,8 +144,9 @@ def _events(
     """Run the steps on a stretch and return its events; None where it has no levels."""
     more: dict[str, dict[str, Any]] = {
         "spectrograms": {"dask": client},
-        "embeddings": {"device": device},
-        "anomaly_scores": {"device": device},
+        "segment_models": {"dask": client},
+        "temporal_terms": {"dask": client},
+        "embeddings": {"device": device, "dask": client},
     }
     for step in steps():
         step(stretch, day, settings, models, **more.get(step.tables[0], {}))

@@ -95,5 +95,5 @@ def test_a_part_of_a_day_has_its_own_tables_and_the_other_days_of_the_store(stor
 
 def test_a_stretch_goes_through_all_steps_that_its_scores_are_made_of() -> None:
     names = [step.tables[0] for step in today.steps()]
-    assert {"recordings", "spectrograms", "background", "common_levels", "anomaly_scores"} <= set(names)
+    assert {"recordings", "spectrograms", "background", "common_levels", "embeddings"} <= set(names)
     assert set(names) < {step.tables[0] for step in (*chain.INGEST, *chain.SCORE)}

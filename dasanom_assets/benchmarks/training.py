@@ -1,6 +1,6 @@
 """How fast the VAE trains, beside plainer ways to feed and lay out the same network in the same run.
 
-``python -m dasanom_assets.benchmarks.training --out docs/training.json`` takes steps of training with the default
+``dasanom bench training --out docs/training.json`` takes steps of training with the default
 settings on windows of noise, prints a table and writes the figures as JSON. The ways take turns, several times;
 figures are medians, ratios are those of medians.
 
@@ -13,22 +13,22 @@ figures are medians, ratios are those of medians.
   ``alone`` is the same without it.
 """
 
-import argparse
 import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import typer
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from dasanom_assets.benchmarks.machine import write_figures
+from dasanom_assets.benchmarks.options import Out
 from dasanom_assets.models.cores import training_threads
 from dasanom_assets.models.device import knows_bf16
 from dasanom_assets.models.loop import DeviceWindows
@@ -218,30 +218,24 @@ def table(figures: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="JSON file to write (default: only the table is printed)")
-    parser.add_argument("--windows", type=int, default=20_000, help="windows to draw from (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=16, help="steps a run on a CPU (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=7, help="runs of each way (default: %(default)s)")
-    options = parser.parse_args(arguments)
+def main(
+    out: Out = None,
+    windows: Annotated[int, typer.Option(help="windows to draw from")] = 20_000,
+    steps: Annotated[int, typer.Option(help="steps a run on a CPU")] = 16,
+    runs: Annotated[int, typer.Option(help="runs of each way")] = 7,
+) -> None:
+    """Run the benchmark."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    figures = {"cpu": bench("cpu", options.windows, options.steps, options.runs)}
-    figures["neighbour"] = bench_neighbour(options.windows, options.steps, options.runs)
+    figures = {"cpu": bench("cpu", windows, steps, runs)}
+    figures["neighbour"] = bench_neighbour(windows, steps, runs)
     there = torch.cuda.is_available()
     if there:
-        figures["gpu"] = bench("cuda", options.windows, 10 * options.steps, options.runs)
+        figures["gpu"] = bench("cuda", windows, 10 * steps, runs)
     write_figures(
-        options.out,
+        out,
         figures,
         bf16={kind: knows_bf16(kind) for kind in ("cpu", "cuda")[: 1 + there]},
         gpu=torch.cuda.get_device_name() if there else None,
         torch=torch.__version__,
     )
     print(table(figures))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -76,7 +76,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
             days,
             group=GROUP,
             deps=[
-                *("recordings", "anomaly_scores", "cluster_labels", "event_matches", "embedding_map"),
+                *("recordings", "fibres", "anomaly_scores", "cluster_labels", "event_matches", "embedding_map"),
                 "live_model",
             ],
             kinds=pictures,

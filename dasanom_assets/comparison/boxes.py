@@ -37,6 +37,12 @@ def in_alarms(scores: pa.Table, events: pa.Table) -> np.ndarray:
     return out
 
 
+def by_alarms(scores: pa.Table, events: pa.Table) -> pa.Table:
+    """Return rows of `anomaly_scores` of which those are anomalies that lie in an alarm."""
+    place = scores.schema.get_field_index("is_anomaly")
+    return scores.set_column(place, "is_anomaly", pa.array(in_alarms(scores, events)))
+
+
 def rows_of_alarms(events: pa.Table) -> pa.Table:
     """Return a row for each channel of each alarm: `fibre`, `channel`, `start` and `end`."""
     boxes = list(_boxes(events))

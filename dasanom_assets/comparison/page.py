@@ -23,6 +23,17 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{value:,.{digits}f}"
 
 
+def duration(seconds: float) -> tuple[str, float]:
+    """Return a length of time as people read it, and in seconds, by which it is sorted."""
+    text = f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+    return text, seconds
+
+
+def code(text: str) -> Markup:
+    """Return text as HTML in the type of code."""
+    return Markup("<code>{}</code>").format(text)
+
+
 def templates(package: str) -> Environment:
     """Return the templates of a package, which find those of this one, too."""
     environment = Environment(

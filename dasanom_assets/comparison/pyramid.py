@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from dasanom_assets.comparison.contractor import threat
 from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.settings import Settings, SpectrogramSettings
-from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import SCHEMAS
@@ -122,7 +122,8 @@ def _layers(
     def mine(name: str, channel: int) -> bool:
         return name == fibre and first <= channel < end
 
-    for white in white_day(store, day, settings.background, settings.window, mine, bad=True):
+    plan = WhiteDay(store, day, settings.background, settings.window, bad=True)
+    for white in plan.channels([key for key in plan.keys if mine(*key)]):
         listen(white)
         second = (white.start_ns - midnight) // SECOND_NS
         codes[(white.channel - first) // size, second] = code_of_z(power_level(white.rows, white.usable))

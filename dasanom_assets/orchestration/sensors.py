@@ -79,12 +79,12 @@ def deliveries_to_ingest(
         What to say where there is nothing to do.
     """
     changed = [d for d in deliveries if d.files and d.stale and mark(d) != asked.get(d.day)]
-    settled = [d for d in changed if now - d.newest >= SETTLE_SECONDS]
-    free = [d for d in settled if d.day not in busy]
+    complete = [d for d in changed if now - d.newest >= SETTLE_SECONDS]
+    free = [d for d in complete if d.day not in busy]
     if free:
         return free[:DAYS_A_TICK], ""
-    if settled:
-        return [], f"Runs for {', '.join(d.day for d in settled)} are under way."
+    if complete:
+        return [], f"Runs for {', '.join(d.day for d in complete)} are under way."
     if changed:
         return [], f"Files of {', '.join(d.day for d in changed)} changed less than {SETTLE_SECONDS:.0f} s ago."
     if not deliveries:

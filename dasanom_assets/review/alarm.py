@@ -5,6 +5,7 @@ These functions read a channel's day whole and load networks, so a process of it
 
 import io
 import wave
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -15,9 +16,10 @@ import pyarrow.compute as pc
 from scipy import signal
 
 from dasanom_assets.settings import Settings, SpectrogramSettings
+from dasanom_assets.spectrograms.frames import channel_rows
 from dasanom_assets.spectrograms.grids import DayGrids
-from dasanom_assets.spectrograms.whitening import reference_rows, white_day
-from dasanom_assets.spectrograms.windows import SECOND_NS, channel_rows, make_bank
+from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay, reference_rows
+from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
@@ -182,12 +184,10 @@ def _around(place: Place) -> tuple[int, int]:
     return first // SECOND_NS * SECOND_NS, -(-last // SECOND_NS) * SECOND_NS
 
 
-def _white(store: Store, place: Place, settings: Settings) -> Any:
-    size = SpectrogramSettings(**store.metadata("spectrograms", place.day)["settings"]).group_channels
-    row = place.channel // size * size
-    return white_day(
-        store, place.day, settings.background, settings.window, lambda *key: key == (place.fibre, row), bad=True
-    )
+def _white(store: Store, place: Place, settings: Settings) -> Iterator[WhiteChannel]:
+    plan = WhiteDay(store, place.day, settings.background, settings.window, bad=True)
+    row = place.channel // plan.spectrogram.group_channels * plan.spectrogram.group_channels
+    yield from plan.channels([key for key in plan.keys if key == (place.fibre, row)])
 
 
 def _hz(store: Store, place: Place) -> list[float]:

@@ -307,23 +307,30 @@ def _require_same(schema: pa.Schema, other: pa.Schema, number: int) -> None:
 
 
 def group_keys(metadata: pq.FileMetaData) -> list[tuple[str, int] | None]:
-    """Return fibre and channel of each row group, from statistics; None for an empty one.
+    """Return fibre and channel of each row group; see `group_values`."""
+    return group_values(metadata, "fibre", "channel")
+
+
+def group_values(metadata: pq.FileMetaData, *names: str) -> list[Any]:
+    """Return the values of some columns that all rows of a row group share, by row group, from statistics.
+
+    Each is a tuple, or None for an empty row group.
 
     Raises
     ------
     ValueError
-        Where a row group holds several channels.
+        Where rows of a row group differ in one.
     """
-    names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
-    fibre, channel = names.index("fibre"), names.index("channel")
-    keys: list[tuple[str, int] | None] = []
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    columns = [paths.index(name) for name in names]
+    values: list[Any] = []
     for i in range(metadata.num_row_groups):
         group = metadata.row_group(i)
         if not group.num_rows:
-            keys.append(None)
+            values.append(None)
             continue
-        names_of, channels = group.column(fibre).statistics, group.column(channel).statistics
-        if (names_of.min_raw, channels.min_raw) != (names_of.max_raw, channels.max_raw):
+        statistics = [group.column(column).statistics for column in columns]
+        if any(s.min_raw != s.max_raw for s in statistics):
             raise ValueError(f"row group {i} holds several channels: materialize the day again")
-        keys.append((names_of.min, channels.min))
-    return keys
+        values.append(tuple(s.min for s in statistics))
+    return values

@@ -74,7 +74,6 @@ def test_gpu_work_runs_in_its_pool_and_only_training_asks_kubernetes_for_a_gpu()
         "infogan_checkpoint",
         "reference_model",
         "embeddings",
-        "anomaly_scores",
     }
     asking = {name for name, op in ops.items() if "dagster-k8s/config" in op.tags}
     assert asking == {"vae_checkpoint", "infogan_checkpoint"}

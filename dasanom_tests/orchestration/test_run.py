@@ -91,9 +91,9 @@ def test_told_to_end_it_takes_its_servers_with_it(environment: dict[str, str]) -
             if line.startswith("Watch it on"):
                 break
         running.terminate()
-        told = running.stdout.read()
+        reported = running.stdout.read()
         assert running.wait(60) == 130
-    assert "Stopped." in told
+    assert "Stopped." in reported
     with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
         probe.connect(("127.0.0.1", port))
 

@@ -1,7 +1,6 @@
 """Files that follow each other are one signal; gaps split, overlaps count once."""
 
 import itertools
-import tracemalloc
 from pathlib import Path
 
 import dascore as dc
@@ -10,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dasanom_assets.recordings import opened
 from dasanom_assets.recordings.catalogue import catalogue_files
-from dasanom_assets.recordings.signal import OPEN_FILES, Stretch, stretches
+from dasanom_assets.recordings.signal import Stretch, stretches
 from dasanom_assets.tables.store import Store
 from dasanom_tests.recordings.test_bundle import numbers, write
 
@@ -122,23 +122,25 @@ def test_no_sample_of_a_channel_counts_twice_whatever_lies_between(tmp_path: Pat
     np.testing.assert_array_equal(first.read(0, 300), np.concatenate([numbers(200, 3), -numbers(200, 3)[100:]]))
 
 
-def test_a_day_of_gaps_keeps_no_more_files_in_memory_than_a_day_without(tmp_path: Path) -> None:
+def test_a_day_of_gaps_keeps_no_more_files_in_memory_than_a_day_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = []
-    for minute in range(9):
-        time = T0 + np.timedelta64(minute, "m") + np.arange(1000) * np.timedelta64(1_000_000, "ns")
+    for minute in range(12):
+        time = T0 + np.timedelta64(minute, "m") + np.arange(4000) * np.timedelta64(1_000_000, "ns")
         coords = {"time": time, "distance": np.arange(125.0)}
         dc.write(
-            dc.Patch(np.ones((1000, 125)), coords, ("time", "distance")), tmp_path / f"n_{minute}.h5", "dasdae"
+            dc.Patch(np.ones((4000, 125)), coords, ("time", "distance")), tmp_path / f"n_{minute}.h5", "dasdae"
         )
         names.append(f"n_{minute}.h5")
     found = joined(tmp_path, names)
-    assert len(found) == 9
-    tracemalloc.start()
+    assert len(found) == 12
+    monkeypatch.setattr(opened, "HELD_BYTES", 8_000_000)
     for stretch in found:
         stretch.read(0, stretch.n_samples)
-    held = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    assert held < (OPEN_FILES + 1) * 1000 * 125 * 8
+    files = found[0].files.opened
+    assert list(files) == names[-opened.OPEN_FILES :]
+    assert all(not file.samples.flags.owndata for file in files.values())  # shared with the reader, not copied
 
 
 def test_samples_outside_are_an_error(tmp_path: Path) -> None:
