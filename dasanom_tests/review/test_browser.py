@@ -1,5 +1,6 @@
 """In a real browser: pictures, rows and address belong together, and nothing leaves the machine."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,9 @@ US = 1_000_000
 
 
 @pytest.fixture(scope="module")
-def address(written: Path) -> Iterator[str]:
-    app = create_app(Store(str(written)), Settings(data=str(written)), TOKEN)
+def address(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    root = shutil.copytree(written, tmp_path_factory.mktemp("browser") / "root")
+    app = create_app(Store(str(root)), Settings(data=str(root)), TOKEN)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
