@@ -42,7 +42,7 @@ def event_matches(day: Day) -> None:
     day.write("event_matches", match_events(day.read("anomaly_events"), day.read("contractor_events")))
 
 
-@step("waterfalls", "heard", settings=("window", *WHITENING))
+@step("waterfalls", "heard", settings=("window.scaling", *WHITENING))
 def waterfalls(day: Day) -> None:
     """Power, the contractor's probabilities and our scores as a pyramid of maxima; seconds that were not heard."""
     from dasanom_assets.comparison.heard import Listening
@@ -80,7 +80,7 @@ def map_path(day: str) -> str:
     return f"reports/embedding_map/day={day}/embedding_map.parquet"
 
 
-@step("contractor_comparison", code="3", settings=("window.shift_seconds", *ALARM), inputs=live_model)
+@step("contractor_comparison", code="3", settings=ALARM, inputs=live_model)
 def contractor_comparison(day: Day) -> None:
     """Report of the day: one HTML file that opens offline, and an overview as PNG."""
     import pyarrow.parquet as pq

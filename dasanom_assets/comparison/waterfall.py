@@ -16,7 +16,7 @@ from dasanom_assets.spectrograms.frames import DayFrames, day_frames
 from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.whitening import reference_rows
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.schemas import TIME, stack
+from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
 MAX_SECONDS = 1500
@@ -192,27 +192,6 @@ class _Grid:
         start_ns, step_ns = self._shrunk
         channels = (self._first + np.arange(self._values.shape[1]) * self._step).astype(np.int32)
         return [Waterfall(self._fibre, channels, start_ns, v, self._step, step_ns) for v in self._values]
-
-
-def centred(windows: pa.Table, seconds: float) -> pa.Table:
-    """Return `windows` with `start` and `end` narrowed to `seconds` about the middle of each.
-
-    A window speaks for its middle: marking all of it would smear an alarm over the window's length, and marking
-    its first second would show it early by half of that.
-
-    Parameters
-    ----------
-    windows : pyarrow.Table
-        Has `start` and `end`.
-    seconds : float
-        Usually the shift between windows, so that those of a run leave no hole.
-    """
-    start, end = (windows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-    half = int(seconds * SECOND_NS / 2)
-    middle = start + (end - start) // 2
-    for name, value in (("start", middle - half), ("end", middle + half)):
-        windows = windows.set_column(windows.schema.get_field_index(name), name, pa.array(value).cast(TIME))
-    return windows
 
 
 def masked(waterfall: Waterfall, rows: pa.Table) -> Waterfall:

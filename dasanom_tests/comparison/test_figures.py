@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from dasanom_assets.comparison.alarms import alarms_of
+from dasanom_assets.comparison.boxes import rows_of_alarms
 from dasanom_assets.comparison.figures import histogram_figure, waterfall_figure
 from dasanom_assets.comparison.report import Findings
-from dasanom_assets.comparison.waterfall import centred, colour_range, masked
+from dasanom_assets.comparison.waterfall import colour_range, masked
 from dasanom_assets.recordings.fibres import Places
 from dasanom_tests.comparison.made_days import START, findings, rows, waterfall_of
 from dasanom_tests.recordings.test_fibres import fibres_of
@@ -68,9 +69,8 @@ def test_a_planted_block_is_marked_where_it_is_by_both_sides() -> None:
     power = waterfall_of("north", 40, 600, first=100, seed=0)
     tenths = np.arange(100 * 5, 110 * 5)
     theirs = {"fibre": ["north"] * 50, "channel": [112] * 50, "start": tenths / 5, "end": (tenths + 1) / 5}
-    begins = np.arange(96, 106)  # windows of 8 s whose middle lies on a second of the block
-    ours = {"fibre": ["north"] * 10, "channel": [112] * 10, "start": begins, "end": begins + 8}
-    for table in (rows("embeddings", theirs), centred(rows("embeddings", ours), 1.0)):
+    alarm = {"fibre": ["north"], "start": [100], "end": [110], "first_channel": [112], "last_channel": [112]}
+    for table in (rows("embeddings", theirs), rows_of_alarms(rows("contractor_events", alarm))):
         channel, second = np.nonzero(np.isfinite(masked(power, table).values))
         assert set(channel) == {12}
         assert {100, 109} <= set(second) <= set(range(99, 111))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from dasanom_assets.comparison.waterfall import (
     SECOND_NS,
     Waterfall,
-    centred,
     colour_range,
     day_panels,
     masked,
@@ -109,20 +108,6 @@ def test_rows_of_a_fifth_of_a_second_mark_the_second_they_lie_in() -> None:
     shown = masked(flat([5, 7, 8], 10), stretches([7, 7], [3.0, 5.8], [3.2, 6.0]))
     assert np.argwhere(np.isfinite(shown.values)).tolist() == [[1, 3], [1, 5]]
     assert shown.values[1, 3] == 13.0
-
-
-def test_a_window_marks_the_seconds_around_its_middle() -> None:
-    eight = centred(stretches([5], [10], [18]), 1.0)  # the middle is the border of seconds 13 and 14
-    assert np.flatnonzero(np.isfinite(masked(flat([5], 30), eight).values[0])).tolist() == [13, 14]
-    seven = centred(stretches([5], [10], [17]), 1.0)  # the middle is that of second 13
-    assert np.flatnonzero(np.isfinite(masked(flat([5], 30), seven).values[0])).tolist() == [13]
-
-
-def test_windows_shifted_by_more_than_a_second_leave_no_hole() -> None:
-    starts = list(range(0, 24, 4))
-    table = centred(stretches([5] * 6, starts, [s + 8 for s in starts]), 4.0)
-    shown = np.flatnonzero(np.isfinite(masked(flat([5], 40), table).values[0]))
-    assert shown.tolist() == list(range(2, 26))
 
 
 def test_rows_of_other_places_and_times_mark_nothing() -> None:

@@ -254,7 +254,7 @@ BY_SETTING: dict[str, set[str]] = {
     "limits": {"recordings", "spectrograms"},
     "spectrogram": {"spectrograms"},
     "window": {"embeddings", "anomaly_scores", "anomaly_events"},
-    "window.shift_seconds": {"embeddings", "anomaly_scores", "anomaly_events", "contractor_comparison"},
+    "window.scaling": {"embeddings", "anomaly_scores", "anomaly_events", "waterfalls"},
     "background": {"common_levels"},
     "background.look_back_days": {"background", "common_levels"},
     "background.hour_classes": {"level_histograms", "background", "common_levels"},
@@ -269,10 +269,11 @@ BY_SETTING: dict[str, set[str]] = {
     "comparison.map_windows": {"embedding_map"},
     "comparison.contractor_probability": {"contractor_events", "embedding_map", "contractor_comparison"},
     "comparison.rows_per_second": {"contractor_scores"},
+    "reports": set(),
 }
 """Tables that a setting changes at once, by field or else by section; a section that is not named changes none."""
 WHITENING = ("common_channels", "own_spread", "scale_floor_db", "clip_low", "clip_high")
-WHITENED = {"common_levels", "segment_models", "embeddings", "anomaly_scores", "anomaly_events"}
+WHITENED = {"common_levels", "segment_models", "embeddings", "anomaly_scores", "anomaly_events", "waterfalls"}
 BY_SETTING |= {f"background.{name}": WHITENED for name in WHITENING}
 SEGMENTS = ("min_share", "frames_a_second", "dimensions", "neighbour_gap", "neighbours")
 BY_SETTING |= {f"temporal.{name}": {"segment_models"} for name in SEGMENTS} | {"temporal.keep_days": set()}
