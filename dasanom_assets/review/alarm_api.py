@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from dasanom_assets.comparison.contractor import CLASSES
 from dasanom_assets.comparison.pyramid import bounds
+from dasanom_assets.models.checkpoints import CheckpointError, digest
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.recordings.places import parsed
 from dasanom_assets.review import alarm as computing
@@ -195,8 +196,6 @@ def _files(store: Store, day: str, event: dict[str, Any]) -> list[dict[str, Any]
 
 def _model(store: Store, version: str) -> dict[str, Any]:
     """Return what scored, and the days that it learned from."""
-    from dasanom_assets.models.checkpoints import CheckpointError, digest
-
     out: dict[str, Any] = {"reference_model": version}
     try:
         out["digest"] = digest(store, "reference_model", version)
@@ -243,7 +242,7 @@ def _compute(request: Request, function: Any, *more: Any, settings: bool = True)
     arguments = [review.settings] if settings else []
     try:
         return computed(function, root_of(review.store), place, *arguments, *more)
-    except (LookupError, OSError) as error:
+    except (LookupError, OSError, CheckpointError) as error:
         raise HTTPException(404, str(error)) from error
 
 

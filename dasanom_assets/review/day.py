@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.comparison.pyramid import LAYERS
-from dasanom_assets.models.checkpoints import load
+from dasanom_assets.models.checkpoints import CheckpointError, load
 from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.review import incidents
 from dasanom_assets.review.app import Review
@@ -156,10 +156,13 @@ class DayView:
 
 @lru_cache(16)
 def reference_km_days(store: Store, version: str) -> float:
-    """Return how much ground, km·days, the reference of a model has; NaN where the model was tidied away."""
+    """Return how much ground, km·days, the reference of a model has; NaN where it cannot be read."""
     if not version or not store.exists(f"models/reference_model/{version}/model.json"):
         return float("nan")
-    return float(load(store, "reference_model", version)[0]["rates.block_exposure"].sum())
+    try:
+        return float(load(store, "reference_model", version)[0]["rates.block_exposure"].sum())
+    except (CheckpointError, OSError):  # of other code, or damaged: the day is still there to be looked at
+        return float("nan")
 
 
 def _read(store: Store, table: str, day: str, columns: list[str] | None = None) -> pa.Table:

@@ -248,7 +248,7 @@ def _row(
         "alarms": len(group["members"]),
         "probability": probability,
         "rate": None if best is None else best["rate_per_km_day"],
-        "often": None if best is None else in_words(best, view.km_days),
+        "often": None if best is None else _often(best, view.km_days),
         "score": None if best is None else round(max(e["score"] for e in ours), 2),
         "hz": bands.get(best["event_id"], [])[:3] if best else [],
         "verdict": said and said["verdict"],
@@ -258,6 +258,13 @@ def _row(
     }
     row["kind"] = (said and said["kind"]) or _kind(row)
     return row
+
+
+def _often(event: dict[str, Any], km_days: float) -> str:
+    """Return how often the reference does as much, also where the model of an old day cannot be read."""
+    if event["beyond_reference"] and np.isnan(km_days):
+        return "rarer than in all of its reference"
+    return in_words(event, km_days)
 
 
 def _kind(row: dict[str, Any]) -> str:

@@ -175,3 +175,11 @@ def test_contractors_alarms_that_barely_meet_ours_are_no_agreement(store: Store,
     touching = event(629, 300, 20, 24, event_id="theirs") | {"contractor_class": "walking", "probability": 0.9}
     write(store, events=[ours(600, 30, 20, 24, event_id="mine")], theirs=[touching])
     assert {row["agreement"] for row in rows_of(reader)} == {"only_us", "only_contractor"}
+
+
+def test_a_day_whose_model_cannot_be_read_is_still_shown(store: Store, reader: TestClient) -> None:
+    write(store, events=[ours(600, 40, 20, 24, event_id="far", beyond_reference=True)])
+    store.write_json("models/reference_model/made/model.json", {"description": {}})
+    (row,) = rows_of(reader)
+    assert row["often"] == "rarer than in all of its reference"
+    assert reader.get(f"/api/days/{DAY}/alarms/far").json()["model"]["missing"]
