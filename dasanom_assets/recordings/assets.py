@@ -1,4 +1,4 @@
-"""Assets of the recordings stage: what was delivered, what is readable, how its channels are."""
+"""Assets of the recordings stage: what was delivered, and what is readable."""
 
 from typing import Any
 
@@ -36,20 +36,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
         },
         resources={"warn": lambda context: context.log.warning},
     )
-    channel_health = step_asset(
-        steps.channel_health,
-        days,
-        group=GROUP,
-        deps=["recordings"],
-        kinds={"python", "parquet"},
-        describe={"channel_health": _states},
-        resources={"warn": lambda context: context.log.warning},
-        descriptions={
-            "channel_health": "Seconds, level and state (ok, dead, saturated, noisy) of every channel of the day.",
-            "clipped_seconds": "Where samples are at the limits of their type: such a second has no score.",
-        },
-    )
-    return [raw_recordings, recordings, channel_health]
+    return [raw_recordings, recordings]
 
 
 def _files(store: Store, day: str, settings: Settings) -> dict[str, Any]:
@@ -65,14 +52,6 @@ def _files(store: Store, day: str, settings: Settings) -> dict[str, Any]:
         "fibres_decided_by": decided[:LISTED_FILES],
         "refused": len(refused),
         "files": dg.MetadataValue.md(_file_list(table, refused)),
-    }
-
-
-def _states(store: Store, day: str, settings: Settings) -> dict[str, Any]:
-    counts = store.read_day("channel_health", day, ["state"])["state"].value_counts().to_pylist()
-    return {
-        "bad_channels": sum(s["counts"] for s in counts if s["values"] != "ok"),
-        "states": {s["values"]: s["counts"] for s in counts},
     }
 
 

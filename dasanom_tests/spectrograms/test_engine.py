@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,22 +69,12 @@ def noise(seconds: float, channels: int = 2, rate: float = 2000.0, seed: int = 0
     return rng.normal(scale=200, size=(int(seconds * rate), channels)).astype(np.int16)
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    """The embedded cluster: threads of this process."""
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
-
-
 def rows(signals: list, settings: SpectrogramSettings = SMALL, day: str = DAY) -> pa.Table:
     """Rows of a day, without a cluster."""
     first, last = day_seconds(day)
     tables = [engine.rows_table("", 0, np.empty(0, np.int64), np.empty((0, *settings.row_shape), np.float32))]
     for part in parts_of_day(signals, settings, day):
-        files, n = compute_part([s for s in signals if s.fibre == part.fibre], settings, part)
+        files, n, _ = compute_part([s for s in signals if s.fibre == part.fibre], settings, part)
         tables_of_part = [pq.read_table(pa.BufferReader(file)) for file in files]
         assert n == sum(table.num_rows for table in tables_of_part)
         tables += tables_of_part
