@@ -174,7 +174,10 @@ def test_parts_from_the_cluster_are_the_day(client: Client, tmp_path: Path) -> N
     assert table.equals(expected)
 
 
-def test_one_channels_hour_is_one_row_group_and_lies_together(client: Client, tmp_path: Path) -> None:
+def test_one_channels_hour_is_one_row_group_and_lies_together(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "DAY_PARTS", 1)
     store = Store(str(tmp_path))
     signal = Array(noise(3700, 2, 50.0), sampling_rate_hz=50.0)
     settings = SMALL.model_copy(update={"bands": 4})
@@ -184,6 +187,12 @@ def test_one_channels_hour_is_one_row_group_and_lies_together(client: Client, tm
     assert [(g.column(1).statistics.min, g.num_rows) for g in groups if g.num_rows] == [
         (100, 3600), (101, 3600), (100, 100), (101, 100)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "parts"), [(300, 1), (2400, 4), (7200, 8), (14 * 3600, 14)])
+def test_a_short_day_is_cut_so_that_threads_can_share_it(seconds: int, parts: int) -> None:
+    signal = Array(np.zeros((seconds, 1), np.int16), sampling_rate_hz=1.0)
+    assert len(parts_of_day([signal], SMALL, DAY)) == parts
 
 
 def test_a_part_that_fails_ends_the_day_with_its_error(client: Client) -> None:
