@@ -56,6 +56,21 @@ def run(
 
 
 @app.command()
+def web(
+    port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 3000,
+    workspace: Annotated[Path, typer.Option(help="which says where the code location is")] = PROJECT
+    / "workspace.yaml",
+    read_only: Annotated[bool, typer.Option("--read-only", help="for analysts: nothing can be changed")] = False,
+) -> None:
+    """Serve the UI alone, where the daemon and the code location are services of their own."""
+    from dasanom_assets.orchestration.webserver import serve
+    from dasanom_assets.settings import Settings
+
+    set_home()
+    serve(port, workspace, Settings().web.hosts, read_only=read_only)
+
+
+@app.command()
 def simulate(
     data: Annotated[str | None, typer.Option(help="data root, a local folder; by default DASANOM_DATA")] = None,
     first_day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="ISO day")] = datetime(2026, 1, 5),

@@ -475,6 +475,14 @@ class _Preset(PydanticBaseSettingsSource):
         return ORIGINAL if self.current_state.get("preset") == "original" else {}
 
 
+class WebSettings(_Section):
+    """The web server of the UI, which listens on 127.0.0.1."""
+
+    hosts: tuple[str, ...] = Field(
+        (), description="other names by which it may be asked: those that a proxy in front passes on"
+    )
+
+
 class Settings(BaseSettings):
     """All settings of the project; see the sections for units."""
 
@@ -489,6 +497,7 @@ class Settings(BaseSettings):
     first_day: date = Field(date(2026, 1, 1), description="first recording day, UTC")
     dask: DaskSettings = DaskSettings()
     device: str = Field("auto", description="where networks run: auto, cpu, cuda or cuda:<n>")
+    web: WebSettings = WebSettings()
     limits: LimitSettings = LimitSettings()
     spectrogram: SpectrogramSettings = SpectrogramSettings()
     window: WindowSettings = WindowSettings()

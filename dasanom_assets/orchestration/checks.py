@@ -15,6 +15,7 @@ from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.engine import day_seconds
 from dasanom_assets.spectrograms.whitening import BAD_STATES
 from dasanom_assets.spectrograms.windows import SECOND_NS
+from dasanom_assets.tables.metadata import inert
 from dasanom_assets.tables.schemas import KEYS, mismatch
 from dasanom_assets.tables.store import Store
 
@@ -163,7 +164,7 @@ def _contract_check(table: str, days: dg.PartitionsDefinition) -> dg.AssetChecks
     )
     def contract(context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         violations = contract_violations(store, table, context.partition_key)
-        return dg.AssetCheckResult(passed=not violations, description="; ".join(violations) or "kept")
+        return dg.AssetCheckResult(passed=not violations, description=inert("; ".join(violations) or "kept"))
 
     return contract
 
@@ -204,7 +205,7 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
             n = file.metadata.num_rows
         left_out = store.metadata("spectrograms", day)["left_out"]
         rows = "; left out: ".join([f"{n} rows", *filter(None, ["; ".join(left_out[:TOLD_REASONS])])])
-        return dg.AssetCheckResult(passed=n > 0, description=rows if n else no_rows_because(store, day))
+        return dg.AssetCheckResult(passed=n > 0, description=inert(rows if n else no_rows_because(store, day)))
 
     @dg.asset_check(asset="vae_checkpoint", blocking=True)
     def not_collapsed(
@@ -236,7 +237,7 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         return dg.AssetCheckResult(
             passed=not stated.warning,
             severity=dg.AssetCheckSeverity.WARN,
-            description=stated.sentence,
+            description=inert(stated.sentence),
             metadata={
                 "km_days": reference.rates.km_days,
                 "promised": stated.promised,
@@ -279,7 +280,7 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         return dg.AssetCheckResult(
             passed=not drifted.reasons,
             severity=dg.AssetCheckSeverity.WARN,
-            description=drifted.sentence,
+            description=inert(drifted.sentence),
             metadata=drifted.figures,
         )
 
@@ -289,7 +290,9 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
     ) -> dg.AssetCheckResult:
         """The last days, but for the strongest, have no more events than expected, beyond chance."""
         passed, description = promise_holds(counts_of_last_days(store, context.partition_key))
-        return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, description=description)
+        return dg.AssetCheckResult(
+            passed=passed, severity=dg.AssetCheckSeverity.WARN, description=inert(description)
+        )
 
     of_assets: Iterable[dg.AssetChecksDefinition] = (
         something_readable,
