@@ -198,6 +198,31 @@ def doctor(port: Annotated[int, typer.Option(help="of the UI on 127.0.0.1")] = 3
     raise typer.Exit(1 if findings else 0)
 
 
+@app.command()
+def notify(
+    test: Annotated[bool, typer.Option("--test", help="send a message that says that messages arrive")] = False,
+) -> None:
+    """Show what somebody was told last, or send a test message to DASANOM_NOTIFY__URL."""
+    import json
+
+    from dasanom_assets.orchestration.notices import NoticeError, send
+    from dasanom_assets.settings import Settings
+
+    home = set_home()
+    if test:
+        try:
+            send(Settings().notify.url, "dasanom: a test message", "Messages of dasanom arrive here.")
+        except NoticeError as error:
+            console.print(str(error), soft_wrap=True)
+            raise typer.Exit(1) from error
+        console.print("Sent.")
+        return
+    file = home / "notices.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    for row in [row for row in rows if "title" in row][-20:]:
+        console.print(f"{row['time']}  {row['title']}: {row['text']}", soft_wrap=True, markup=False)
+
+
 @app.command(context_settings=PASSED_ON, add_help_option=False)
 def bench(context: typer.Context, name: Annotated[str, typer.Argument(help=", ".join(BENCHMARKS))]) -> None:
     """Run a benchmark with its own options: dasanom bench detection --help."""

@@ -44,7 +44,7 @@ def build_defs(settings: Settings | None = None, resources: dict[str, object] | 
         asset_checks=build_checks(days),
         jobs=list(jobs.values()),
         schedules=build_schedules(jobs["rescore"], settings.first_day),
-        sensors=build_sensors(jobs["ingest"], settings.first_day),
+        sensors=build_sensors(jobs["ingest"], jobs["rescore"], settings.first_day),
         resources={**build_resources(), **(resources or {})},
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"spawn": {}}}),
     )

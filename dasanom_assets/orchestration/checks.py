@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.orchestration.expected import in_words, overdue
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.recordings.measured import NOT_NUMBERS, TOO_LARGE
 from dasanom_assets.settings import Settings
@@ -154,6 +156,17 @@ def promise_holds(counts: Mapping[str, Mapping[float, Mapping[str, float]]]) -> 
     return False, f"{days}: {reasons}. {advice}"
 
 
+def expected_days_evaluation(late: Mapping[str, str]) -> dg.AssetCheckEvaluation:
+    """Return the check `expected_days` of `raw_recordings` as the sensor that looks at it reports it."""
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("raw_recordings"),
+        check_name="expected_days",
+        passed=not late,
+        metadata={},
+        description=inert(in_words(late)),
+    )
+
+
 def _contract_check(table: str, days: dg.PartitionsDefinition) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=table,
@@ -294,7 +307,18 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
             passed=passed, severity=dg.AssetCheckSeverity.WARN, description=inert(description)
         )
 
+    @dg.asset_check(asset="raw_recordings")
+    def expected_days(
+        context: dg.AssetCheckExecutionContext,
+        store: dg.ResourceParam[Store],
+        settings: dg.ResourceParam[Settings],
+    ) -> dg.AssetCheckResult:
+        """Every day that is due was delivered, ingested and scored; the sensor `tell` looks each minute."""
+        late = overdue(store, settings, context.instance, datetime.now(UTC))
+        return dg.AssetCheckResult(passed=not late, description=inert(in_words(late)))
+
     of_assets: Iterable[dg.AssetChecksDefinition] = (
+        expected_days,
         something_readable,
         most_channels_work,
         something_to_score,

@@ -19,6 +19,7 @@ from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 
 from dasanom_assets import chain
 from dasanom_assets.models import checkpoints
+from dasanom_assets.orchestration.attempts import UNFINISHED
 from dasanom_assets.orchestration.doctor import RUN_LOCK
 from dasanom_assets.orchestration.launcher import GRACE_SECONDS, end, process_of
 from dasanom_assets.orchestration.news import News
@@ -35,13 +36,6 @@ PROJECT = Path(__file__).resolve().parents[2]
 DEMO_DAY = date(2026, 1, 5)
 """First of the simulated days."""
 TAG = {"dasanom/started_by": "make run", STALE_ONLY: "true"}
-UNFINISHED = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
 
 
 REQUEST = "dasanom/request"

@@ -5,7 +5,7 @@ import dagster as dg
 from dasanom_assets.recordings.assets import _file_list
 from dasanom_assets.tables.metadata import inert
 
-HOSTILE = "![x](/graphql?query=mutation%7B) <img src=x onerror=alert(1)> [y]: http://evil.example `a` www.evil.example"
+HOSTILE = "![x](/graphql?query=mutation%7B) <img src=x onerror=alert(1)> [y]: http://a.example `a` www.a.example"
 
 
 def test_nothing_in_a_description_is_a_picture_a_link_or_html() -> None:
