@@ -503,6 +503,26 @@ class NotifySettings(_Section):
     digest_hour: int = Field(6, ge=0, le=23, description="of the day from which its digest is sent, UTC")
 
 
+class RetentionSettings(_Section):
+    """How long what grows is kept; recordings, verdicts and tables of events are never removed."""
+
+    dry_run: bool = Field(True, description="only say each night what would go")
+    raw_days: int = Field(400, ge=90, description="newest days of the raw tables that are kept")
+    raw_tables: tuple[str, ...] = Field(
+        (
+            *("spectrograms", "common_levels", "temporal_terms", "embeddings", "cluster_labels"),
+            *("anomaly_scores", "contractor_scores", "clipped_seconds"),
+        ),
+        description="tables with rows for each second or window of a channel",
+    )
+    report_days: int = Field(800, ge=1, description="days that reports are kept")
+    models: int = Field(5, ge=1, description="newest versions of each kind of model that are kept")
+    model_days: int = Field(180, ge=0, description="days that other versions are kept, where nothing needs them")
+    unfinished_days: int = Field(30, ge=1, description="days that the state of an unfinished training is kept")
+    runs: int = Field(20_000, ge=100, description="newest runs of Dagster that are kept, at most")
+    run_days: int = Field(400, ge=1, description="days that runs of Dagster and their logs are kept")
+
+
 class WebSettings(_Section):
     """The web server of the UI, which listens on 127.0.0.1."""
 
@@ -527,6 +547,7 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="where networks run: auto, cpu, cuda or cuda:<n>")
     automation: AutomationSettings = AutomationSettings()
     notify: NotifySettings = NotifySettings()
+    retention: RetentionSettings = RetentionSettings()
     web: WebSettings = WebSettings()
     limits: LimitSettings = LimitSettings()
     spectrogram: SpectrogramSettings = SpectrogramSettings()

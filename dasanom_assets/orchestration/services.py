@@ -17,6 +17,8 @@ CODE = "dasanom_assets.definitions"
 LOCATION = "dasanom"
 WITHOUT_TELEMETRY = {"DAGSTER_DISABLE_TELEMETRY": "yes"}
 """Dagster posts what lies in DAGSTER_HOME/logs even without telemetry in `dagster.yaml`; by this it does not."""
+QUIET = ["--log-level", "warning"]
+"""Each tick of a year would be some lines otherwise."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before a service is started again; twice as many each time that it ends soon."""
 
@@ -111,12 +113,12 @@ def services(port: int) -> Iterator[tuple[Services, Path]]:
         location = {"grpc_server": {"socket": socket, "location_name": LOCATION}}
         workspace.write_text(json.dumps({"load_from": [location]}))  # which is YAML, too
         python, where = sys.executable, ["--workspace", str(workspace)]
-        code = ["--module-name", CODE, "--location-name", LOCATION, "--socket", socket]
+        code = ["--module-name", CODE, "--location-name", LOCATION, "--socket", socket, *QUIET]
         running = Services(
             {
                 "code location": [python, "-m", "dagster", "api", "grpc", *code],
                 "web server": [python, "-m", "dasanom_assets.cli", "web", "--port", str(port), *where],
-                "daemon": [python, "-m", "dagster._daemon", "run", *where],
+                "daemon": [python, "-m", "dagster._daemon", "run", *where, *QUIET],
             },
             sink,
         )
