@@ -6,10 +6,8 @@ BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==[0-9.]*\).*/\1/p' constraints.txt)
 
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
-# Two runs at once share the cores; training, which runs alone, takes half of them itself.
+# Two runs at once share the cores; training takes half of them itself.
 export OMP_NUM_THREADS ?= 1
-# Waiting threads sleep: spinning ones make training twenty times slower beside one busy process.
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: run test lint pictures install lock audit sbom clean
 

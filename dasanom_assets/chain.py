@@ -36,9 +36,7 @@ INGEST: tuple[Step, ...] = (
 """From recordings to temporal terms, in their order."""
 SCORE: tuple[Step, ...] = (
     comparison.contractor_scores,
-    detection.embeddings,
-    detection.cluster_labels,
-    detection.anomaly_scores,
+    detection.scores,
     detection.anomaly_events,
 )
 """From the contractor's scores and embeddings to events, in their order; events carry the contractor's word."""
@@ -74,7 +72,8 @@ def stale(
 
 def ingest(store: Store, day: str, settings: Settings, client: "Client") -> None:
     """Make the tables of a day, from recordings to temporal terms."""
-    more: dict[Step, dict[str, Any]] = {spectrograms.spectrograms: {"dask": client}}
+    spread = (spectrograms.spectrograms, detection.segment_models, detection.temporal_terms)
+    more: dict[Step, dict[str, Any]] = {step: {"dask": client} for step in spread}
     for step in INGEST:
         step(store, day, settings, **more.get(step, {}))
 
@@ -109,13 +108,15 @@ def train(store: Store, days: Iterable[str], settings: Settings, say: Callable[[
     return reference
 
 
-def score(store: Store, day: str, settings: Settings, models: Store | None = None) -> dict[str, float]:
-    """Score a day with the live model of the same, or of another, store; return the seconds of each step."""
+def score(
+    store: Store, day: str, settings: Settings, models: Store | None = None, client: "Client | None" = None
+) -> dict[str, float]:
+    """Score a day with the live model of the same, or of another, store; return the seconds of each step.
+
+    Without a Dask client, threads of the process do it.
+    """
     seconds = {}
-    more = {
-        detection.embeddings: {"device": settings.device},
-        detection.anomaly_scores: {"device": settings.device},
-    }
+    more = {detection.scores: {"device": settings.device, "dask": client}}
     for step in SCORE:
         began = time.perf_counter()
         step(store, day, settings, models, **more.get(step, {}))

@@ -13,19 +13,42 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 PROJECT = Path(__file__).resolve().parents[1]
 BENCHMARKS = (
     *("detection", "recipe", "temporal", "clustering", "ingest", "training"),
-    *("machines", "labelled", "mnist", "simulated", "cost"),
+    *("machines", "labelled", "mnist", "simulated", "cost", "memory"),
 )
-PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+class Benchmarks(TyperGroup):
+    """The benchmarks, each imported where it is asked for: they are in a checkout only, and some import torch."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: D102
+        return list(BENCHMARKS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: D102
+        if cmd_name not in BENCHMARKS:
+            return None
+        if find_spec("dasanom_assets.benchmarks") is None:
+            ctx.fail("Benchmarks come with a checkout of the repository, which this is not.")
+        module = import_module(f"dasanom_assets.benchmarks.{cmd_name}")
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name, help=module.__doc__)(module.main)
+        return typer.main.get_command(single)
+
+
 Days = Annotated[list[str] | None, typer.Argument(help="ISO days, as 2026-01-05", metavar="[DAY]...")]
 app = typer.Typer(
     help="Find what is unusual in distributed acoustic sensing recordings.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+)
+app.add_typer(
+    typer.Typer(cls=Benchmarks, help="Run a benchmark: dasanom bench detection --help.", no_args_is_help=True),
+    name="bench",
 )
 console = Console(highlight=False)
 
@@ -137,15 +160,21 @@ def score(days: Days = None) -> None:
     status, settings = 0, Settings()
     store = Store(settings.data)
     first = settings.first_day
-    known = delivered_days(store, recordings_notes(store, store.days("recordings")), first)
-    if unknown := sorted(set(days or []) - set(known)):
+
+    def known() -> list[str]:
+        return delivered_days(store, recordings_notes(store, store.days("recordings")), first)
+
+    if unknown := sorted(set(days or []) - set(known())):
         console.print(f"{', '.join(unknown)}: no recordings, before DASANOM_FIRST_DAY {first}, or in the future")
         raise typer.Exit(2)
     for job, steps in {"ingest": chain.INGEST, "rescore": (*chain.SCORE, *chain.COMPARE)}.items():
         if job == "rescore" and live(store, "reference_model") is None:
             console.print("There is no model to score with: run `dasanom train` first.")
             raise typer.Exit(1)
-        for day in days or known:
+        seen: set[str] = set()
+        # A recording runs past midnight into days that only the ingest of the one before tells of.
+        while day := next((other for other in days or known() if other not in seen), None):
+            seen.add(day)
             if chain.stale(store, day, settings, steps):
                 status = _execute(job, day, tags={STALE_ONLY: "true"}) or status
             else:
@@ -223,18 +252,6 @@ def notify(
         console.print(f"{row['time']}  {row['title']}: {row['text']}", soft_wrap=True, markup=False)
 
 
-@app.command(context_settings=PASSED_ON, add_help_option=False)
-def bench(context: typer.Context, name: Annotated[str, typer.Argument(help=", ".join(BENCHMARKS))]) -> None:
-    """Run a benchmark with its own options: dasanom bench detection --help."""
-    if name not in BENCHMARKS:
-        console.print(f"there is no benchmark {name}: {', '.join(BENCHMARKS)}")
-        raise typer.Exit(2)
-    if find_spec("dasanom_assets.benchmarks") is None:
-        console.print("Benchmarks come with a checkout of the repository, which this is not.", soft_wrap=True)
-        raise typer.Exit(2)
-    raise typer.Exit(import_module(f"dasanom_assets.benchmarks.{name}").main(context.args))
-
-
 def _execute(job: str, partition: str | None = None, **how: Any) -> int:
     """Run a job in this process, recorded where `dasanom run` shows it; return the exit status."""
     from dagster import BetaWarning, DagsterInstance, PreviewWarning
@@ -275,9 +292,7 @@ def _execute(job: str, partition: str | None = None, **how: Any) -> int:
 
 def main() -> None:
     """Run the command."""
-    # Two runs at once share the cores, and waiting threads sleep: spinning ones hold up who works beside them.
-    for name, value in {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # runs side by side share the cores
     app()
 
 

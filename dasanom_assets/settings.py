@@ -2,8 +2,8 @@
 
 A setting is changed by an environment variable, ``DASANOM_`` and its path joined by two underscores:
 ``DASANOM_DATA=s3://bucket/line``, ``DASANOM_VAE__MAX_EPOCHS=10``. Settings are read once, when a run starts,
-and passed on as values; nothing below reads the environment. They stand in one long file, so that all of them can
-be read in one place.
+and passed on as values; nothing below reads the environment. It is one file of more than 350 lines, so that all
+settings can be read in one place.
 """
 
 import difflib
@@ -42,6 +42,9 @@ class LimitSettings(_Section):
     highest_rate_hz: float = Field(100_000.0, gt=0, description="sampling rate, at most, Hz")
     longest_hours: float = Field(168.0, gt=0, description="length of a file, at most, h")
     most_channels: int = Field(100_000, ge=1, description="channels of a file, at most")
+    least_spacing_m: float = Field(0.01, gt=0, description="from one channel to the next, at least, m")
+    most_spacing_m: float = Field(10_000.0, gt=0, description="from one channel to the next, at most, m")
+    longest_name: int = Field(200, ge=1, description="of a fibre, at most, characters")
     most_gigabytes: float = Field(
         16.0, gt=0, description="samples of a file that is read whole, which a vendor bundle is not, at most, GB"
     )
@@ -332,7 +335,7 @@ class DetectionSettings(_Section):
         description="those of them that make up the score, by name; none named: neighbours and ranked, or all "
         "where neither scores",
     )
-    budget: float = Field(1.0, gt=0, description="events of ordinary ground that may be told, a kilometre and day")
+    budget: float = Field(1.0, gt=0, description="false alarms that are accepted, per kilometre and day")
     channel_spacing_m: float = Field(5.0, gt=0, description="taken where recordings do not say it, m")
     max_noise_share: float = Field(
         0.4, gt=0, lt=1, description="HDBSCAN settings that call more of them noise lose"
@@ -387,36 +390,18 @@ class TemporalSettings(_Section):
         return max(self.days, 7 * self.weeks) + 1
 
 
-class ContractorSite(_Section):
-    """What the contractor's files of one fibre have of their own; what is not given is as everywhere."""
-
-    rows_per_second: float | None = Field(None, gt=0)
-    lag_rows: int | None = Field(None, ge=0)
-
-
 class ComparisonSettings(_Section):
     """The contractor's side, and the report."""
 
     contractor_probability: float = Field(0.5, gt=0, le=1, description="threat from which the contractor alarms")
-    contractor_lag_rows: int = Field(6, ge=0, description="rows by which class probabilities lag the power")
-    rows_per_second: float = Field(5.0, gt=0, description="rows a second in .prob and .pow")
-    sites: dict[str, ContractorSite] = Field(
-        {},
-        description="fibres whose contractor files have other rows_per_second or lag_rows, as JSON: "
-        '{"north": {"rows_per_second": 10, "lag_rows": 12}}',
+    contractor_lag_rows: int = Field(
+        6, ge=0, description="rows by which class probabilities lag the power, where sites.toml has no lag_rows"
+    )
+    rows_per_second: float = Field(
+        5.0, gt=0, le=1000, description="rows a second in .prob and .pow, where sites.toml has no rows_per_second"
     )
     join_seconds: float = Field(2.0, ge=0, description="contractor rows this close form one event, s")
     map_windows: int = Field(3_000, ge=10, description="windows of a day on the embedding map, at most")
-
-    def rows_per_second_of(self, fibre: str) -> float:
-        """Return rows a second in the contractor's files of a fibre."""
-        own = self.sites[fibre].rows_per_second if fibre in self.sites else None
-        return self.rows_per_second if own is None else own
-
-    def lag_rows_of(self, fibre: str) -> int:
-        """Return by how many rows class probabilities of a fibre lag the power."""
-        own = self.sites[fibre].lag_rows if fibre in self.sites else None
-        return self.contractor_lag_rows if own is None else own
 
 
 class DaskSettings(_Section):

@@ -87,7 +87,13 @@ def test_without_a_checkout_it_is_said_where_benchmarks_are(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "dasanom_assets.benchmarks", None)
     shown = runner.invoke(app, ["bench", "labelled", "--help"])
     assert shown.exit_code == 2
-    assert "Benchmarks come with a checkout of the repository" in shown.output
+    assert "Benchmarks come with a checkout of the repository" in " ".join(shown.output.split())
+
+
+def test_a_list_that_holds_no_numbers_is_refused_and_named() -> None:
+    shown = runner.invoke(app, ["bench", "temporal", "--sizes", "1,two"])
+    assert shown.exit_code == 2
+    assert "whole numbers with commas between, not '1,two'" in " ".join(shown.output.split())
 
 
 def test_dagster_has_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,3 +101,28 @@ def test_dagster_has_a_home_of_its_own(tmp_path: Path, monkeypatch: pytest.Monke
     home = set_home()
     assert "telemetry:\n  enabled: false" in (home / "dagster.yaml").read_text()
     assert set_home() == home
+
+
+def test_a_recording_over_midnights_is_scored_on_each_of_its_days_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dasanom_assets import chain, cli
+    from dasanom_assets.recordings import steps
+    from dasanom_assets.tables.store import Store
+
+    monkeypatch.setenv("DASANOM_DATA", str(tmp_path))
+    store = Store(str(tmp_path))
+    # Of 1 Hz, and 50 hours long.
+    deliver(tmp_path, "2026-01-05", "north_20260105T100000", 50 * 3600, sampling_rate_hz=1)
+    asked = []
+
+    def ingest(job: str, day: str, **_: object) -> int:
+        asked.append(day)
+        steps.recordings(store, day, Settings())
+        return 0
+
+    monkeypatch.setattr(cli, "_execute", ingest)
+    monkeypatch.setattr(chain, "stale", lambda _, day, *__: not store.has_day("recordings", day))
+    shown = runner.invoke(app, ["score"])
+    assert asked == ["2026-01-05", "2026-01-06", "2026-01-07"]
+    assert (shown.exit_code, "no model to score with" in shown.output) == (1, True)

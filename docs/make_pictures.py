@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import requests
@@ -20,6 +20,7 @@ from dasanom_assets.tables.store import Store
 
 DOCS = Path(__file__).resolve().parent
 PROJECT = DOCS.parent
+STAGES = ("recordings", "spectrograms", "models", "detection", "comparison", "benchmarks")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -40,7 +41,7 @@ def web_server() -> Iterator[str]:
     server = subprocess.Popen([*command, "-w", PROJECT / "workspace.yaml"], stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(120):
+        for _ in range(360):
             with contextlib.suppress(requests.ConnectionError):
                 if requests.get(f"{url}/server_info", timeout=5).ok:
                     break
@@ -51,10 +52,18 @@ def web_server() -> Iterator[str]:
         server.wait(30)
 
 
-def shoot(page: Page, url: str, name: str, seconds: float) -> None:
-    """Open `url`, give it time to draw, and keep a picture of it."""
+def shoot(page: Page, url: str, name: str, seconds: float, unfolded: Sequence[str] = ()) -> None:
+    """Open `url`, give it time to draw, unfold groups of the list beside the graph, and keep a picture of it."""
     page.goto(url)
     page.wait_for_timeout(seconds * 1000)
+    for group in reversed(unfolded):  # from below: what is unfolded moves the others
+        box = page.get_by_text(group, exact=True).first.bounding_box()
+        if box is None:
+            raise RuntimeError(f"the list of {url} does not show the group {group}")
+        page.mouse.click(box["x"] - 40, box["y"] + box["height"] / 2)
+        page.wait_for_timeout(500)
+    page.mouse.move(page.viewport_size["width"] // 2, 5)  # type: ignore[index]
+    page.wait_for_timeout(500)
     page.screenshot(path=DOCS / name)
     print(DOCS / name)
 
@@ -74,9 +83,9 @@ def main() -> int:
         (report,) = [f["path"] for f in store.listing(folder) if f["path"].endswith(".html")]
         with store.local(report) as local:
             shoot(page, local.as_uri(), "report.png", 6)
-        page.set_viewport_size({"width": 1800, "height": 800})
+        page.set_viewport_size({"width": 1600, "height": 1280})
         with web_server() as url:
-            shoot(page, f"{url}/asset-groups", "assets.png", 12)
+            shoot(page, f"{url}/asset-groups", "assets.png", 25, sorted(STAGES))
         browser.close()
     return 0
 

@@ -1,6 +1,6 @@
 """How fast new windows are placed among clusters, beside hdbscan in the same run, and in how much memory.
 
-``python -m dasanom_assets.benchmarks.clustering --out docs/clustering.json`` fits 20,000 windows of 16 dimensions,
+``dasanom bench clustering --out docs/clustering.json`` fits 20,000 windows of 16 dimensions,
 places 200,000 others with `clustering.assign` and with ``hdbscan.approximate_predict_scores``, prints a table
 and writes the figures as JSON. Ours is the median of several runs on all cores; hdbscan, which takes minutes and
 has no threads, runs once, on all of the windows.
@@ -9,19 +9,19 @@ Two kinds of windows: ``overlapping``, wide clusters under a broad noise, among 
 and ``tight``, far apart, where hdbscan's tree is at its best.
 """
 
-import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import hdbscan
 import numpy as np
+import typer
 
 from dasanom_assets.benchmarks.machine import kilobytes, write_figures
+from dasanom_assets.benchmarks.options import Out
 from dasanom_assets.benchmarks.timing import timed
 from dasanom_assets.detection.detectors.clustering import fit_clusters
 from dasanom_assets.detection.detectors.clusters import Clusters, assign, refit
@@ -118,22 +118,16 @@ def table(figures: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="JSON file to write (default: only the table is printed)")
-    parser.add_argument("--reference", type=int, default=20_000, help="reference windows (default: %(default)s)")
-    parser.add_argument("--new", type=int, default=200_000, help="new windows (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=5, help="runs of ours (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    figures = {"memory": bench_memory(options.reference, options.new)}  # first: what is freed later hides a peak
+def main(
+    out: Out = None,
+    reference: Annotated[int, typer.Option(help="reference windows")] = 20_000,
+    new: Annotated[int, typer.Option(help="new windows")] = 200_000,
+    runs: Annotated[int, typer.Option(help="runs of ours")] = 5,
+) -> None:
+    """Run the benchmark."""
+    figures = {"memory": bench_memory(reference, new)}  # first: what is freed later hides a peak
     for kind in KINDS:
-        figures[kind] = bench_assign(kind, options.reference, options.new, options.runs)
+        figures[kind] = bench_assign(kind, reference, new, runs)
     figures["fit"] = bench_fit()
-    write_figures(options.out, figures, hdbscan=metadata.version("hdbscan"))
+    write_figures(out, figures, hdbscan=metadata.version("hdbscan"))
     print(table(figures))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,40 +1,41 @@
 """How well threats are told from ordinary ground, and whether rates are kept, where no choice was made.
 
-``python -m dasanom_assets.benchmarks.detection --out docs/detection.json`` simulates sites of every family (see
+``dasanom bench detection --out docs/detection.json`` simulates sites of every family (see
 `simulation.sites`), whose seeds begin at 100: nothing was chosen on them. Each site has four ordinary days to
 learn from, one to count false events on, a day of faint threats and one of usual ones, and two on which ground is
 only louder, or only quieter. With ``--street FOLDER``, a recorded street is a ground too (see `street`): files
 before 09:30:00 are learned from, later ones scored, as they are and with threats planted.
 
-``--sound SEED ...`` adds sound of made machines, and ``--original`` the study of 2021 on the same grounds.
+``--sound 6,7`` adds sound of made machines, and ``--original`` the study of 2021 on the same grounds.
 
 Every score stands in one table: the plain baseline, each detector alone, their fusion, the fusion less each of its
 detectors and with each other one. Intervals are the least and the greatest of the grounds. ``--resume`` goes on
 where an earlier run with the same ``--out`` stopped.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import typer
 from distributed import Client
 
 from dasanom_assets import chain
 from dasanom_assets.benchmarks.detection_tables import FIGURES, STREET_BUDGET, summary
-from dasanom_assets.benchmarks.grounds import Ground, simulated_ground, street_ground
+from dasanom_assets.benchmarks.grounds import Ground, MakeGround, grounds_of
 from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.benchmarks.machines import make_set
+from dasanom_assets.benchmarks.options import Out, Street, numbers, words
 from dasanom_assets.benchmarks.simulated import (
     GUARD_CHANNELS,
     GUARD_SECONDS,
@@ -51,7 +52,7 @@ from dasanom_assets.detection.reference.promise import expected_and_realised
 from dasanom_assets.evaluation.labelled import run as run_labelled
 from dasanom_assets.models.device import resolve_device
 from dasanom_assets.recordings.labelled_sets import LabelledSet
-from dasanom_assets.recordings.simulation.sites import FAMILIES, draw_site
+from dasanom_assets.recordings.simulation.sites import FAMILIES
 from dasanom_assets.settings import DetectionSettings, Settings
 from dasanom_assets.spectrograms.cluster import open_client
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -247,12 +248,12 @@ def events_within(scores: pa.Table, reference: Reference, settings: Settings, bu
             flagged[rows] = score[rows] >= reference.rates.thresholds(budget, str(name), number)[hour[rows]]
     scores = scores.set_column(scores.column_names.index("is_anomaly"), "is_anomaly", pa.array(flagged))
     group = settings.spectrogram.group_channels
-    return find_events(scores, None, None, reference.rates, reference.level, settings.window, group)
+    return find_events(scores, None, None, reference.rates, reference.least_score, settings.window, group)
 
 
 def scoring_cost(store: Store, scored: str, settings: Settings) -> dict[str, Any]:
     """Score a day in a process of its own; return its seconds by step, channel-seconds and peak memory."""
-    command = [sys.executable, "-m", "dasanom_assets.benchmarks.cost", store.url(""), store.url(""), scored]
+    command = [sys.executable, "-m", "dasanom_assets.cli", "bench", "cost", store.url(""), store.url(""), scored]
     detectors = json.dumps(settings.detection.detectors)
     environment = os.environ | {"DASANOM_DETECTION__DETECTORS": detectors}
     process = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment)
@@ -266,28 +267,21 @@ def _say(line: str) -> None:
 Measurement = Callable[[Path, Client], dict[str, Any]]
 
 
-def measurements(options: argparse.Namespace, settings: Settings) -> Iterator[tuple[str, Measurement]]:
+def measurements(
+    makers: Mapping[str, MakeGround], settings: Settings, sound: Sequence[int], *, original: bool
+) -> Iterator[tuple[str, Measurement]]:
     """Yield the name of each ground as its figures have it, and what measures it in an empty folder."""
-    makers: dict[str, Callable[[Path], Ground]] = {}
-    for family in options.families:
-        for seed in options.seeds:
-            line = draw_site(family, seed, options.channels)
-            makers[line.fibre] = partial(simulated_ground, line, minutes=options.minutes)
-    for seed in options.seeds if options.street else ():
-        name = f"street, recorded, planting {seed}"
-        once = {"counted": seed == options.seeds[0], "held_back": not options.develop}
-        makers[name] = partial(street_ground, options.street, name=name, seed=seed, **once)
     for name, make in makers.items():
         yield name, partial(_measure, run, make, settings)
-    for name, make in makers.items() if options.original else ():
+    for name, make in makers.items() if original else ():
         yield f"{name}, 2021", partial(_measure, run_original, make, settings)
-    for seed in options.sound:
+    for seed in sound:
         yield f"made machines {seed}", partial(run_sound, settings=settings, seed=seed)
 
 
 def _measure(
     method: Callable[[Ground, Settings, Client], dict[str, Any]],
-    make: Callable[[Path], Ground],
+    make: MakeGround,
     settings: Settings,
     root: Path,
     client: Client,
@@ -302,38 +296,36 @@ def workplace(settings: Settings) -> Iterator[tuple[Path, Client]]:
         yield Path(root), client
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("--out", type=Path, help="JSON file to write (default: only the tables are printed)")
-    add("--resume", action="store_true", help="keep the figures that --out holds already")
-    add("--families", nargs="*", default=list(FAMILIES), help="of sites (default: all)")
-    add("--seeds", type=int, nargs="+", default=[100, 101], help="of sites of each family (default: %(default)s)")
-    add("--minutes", type=float, default=10, help="of a day (default: %(default)s)")
-    add("--channels", type=int, default=48, help="of each site (default: %(default)s)")
-    add("--detectors", nargs="+", default=list(SCORED), help="that score (default: all)")
-    add("--street", type=Path, help="folder with the recordings of the street (default: it is left out)")
-    add("--develop", action="store_true", help="score the part of the street that may be looked at")
-    add("--sound", type=int, nargs="*", default=[], help="seeds of made machines (default: none)")
-    add("--original", action="store_true", help="score the same grounds by the study of 2021, too")
-    options = parser.parse_args(arguments)
+def main(
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="keep the figures that --out holds already")] = False,
+    families: Annotated[str, typer.Option(help="of sites")] = ",".join(FAMILIES),
+    seeds: Annotated[str, typer.Option(help="of sites of each family")] = "100,101",
+    minutes: Annotated[float, typer.Option(help="of a day")] = 10,
+    channels: Annotated[int, typer.Option(help="of each site")] = 48,
+    detectors: Annotated[str, typer.Option(help="that score")] = ",".join(SCORED),
+    street: Street = None,
+    develop: Annotated[
+        bool, typer.Option("--develop", help="score the part of the street that may be looked at")
+    ] = False,
+    sound: Annotated[str, typer.Option(help="seeds of made machines")] = "",
+    original: Annotated[
+        bool, typer.Option("--original", help="score the same grounds by the study of 2021, too")
+    ] = False,
+) -> None:
+    """Run the benchmark."""
     settings = Settings()
-    detection = DetectionSettings(detectors=tuple(options.detectors))
+    detection = DetectionSettings(detectors=tuple(words(detectors)))
     settings = settings.model_copy(update={"detection": detection})
     grounds: list[dict[str, Any]] = []
-    if options.resume and options.out and options.out.exists():
-        grounds = json.loads(options.out.read_text())["grounds"]
-    for name, measure in measurements(options, settings):
+    if resume and out and out.exists():
+        grounds = json.loads(out.read_text())["grounds"]
+    makers = grounds_of(words(families), numbers(seeds), minutes, channels, street, develop=develop)
+    for name, measure in measurements(makers, settings, numbers(sound), original=original):
         if name in (ground["ground"] for ground in grounds):
             continue
         with workplace(settings) as (root, client):
             grounds.append(measure(root, client))
         print(summary(grounds[-1:]), file=sys.stderr, flush=True)
-        write_figures(options.out, {"grounds": grounds})
+        write_figures(out, {"grounds": grounds})
     print(summary(grounds))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

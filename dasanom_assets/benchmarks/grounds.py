@@ -1,9 +1,10 @@
 """Grounds to measure on: simulated sites, and a recorded street, with days to learn from and days to score."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from dasanom_assets.benchmarks import street
 from dasanom_assets.recordings.simulation.simulate import simulate
-from dasanom_assets.recordings.simulation.sites import Line, with_threats, without_threats
+from dasanom_assets.recordings.simulation.sites import Line, draw_site, with_threats, without_threats
 from dasanom_assets.recordings.simulation.truth import ACTIVITY
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import TIME
@@ -134,3 +135,29 @@ def street_ground(folder: Path, root: Path, name: str, seed: int, held_back: boo
         street.write_street(folder, root, day(1), learn_until, until)
         days = {"ordinary": str(day(1))} | days
     return Ground(name, root, [str(day(0))], days)
+
+
+MakeGround = Callable[[Path], Ground]
+
+
+def grounds_of(
+    families: Sequence[str],
+    seeds: Sequence[int],
+    minutes: float,
+    channels: int,
+    street: Path | None,
+    *,
+    develop: bool,
+) -> dict[str, MakeGround]:
+    """Return what makes each ground in an empty folder, by its name; options are those of `detection`."""
+    makers: dict[str, MakeGround] = {}
+    for family in families:
+        for seed in seeds:
+            line = draw_site(family, seed, channels)
+            makers[line.fibre] = partial(simulated_ground, line, minutes=minutes)
+    if street is not None:
+        planted = partial(street_ground, street, held_back=not develop)
+        for seed in seeds:
+            name = f"street, recorded, planting {seed}"
+            makers[name] = partial(planted, name=name, seed=seed, counted=seed == seeds[0])
+    return makers

@@ -1,10 +1,9 @@
 """How fast and how large ingest is, each figure beside a named peer in the same run on the same data.
 
-``python -m dasanom_assets.benchmarks.ingest`` simulates 64 channels for half an hour, prints a table and writes
+``dasanom bench ingest`` simulates 64 channels for half an hour, prints a table and writes
 the figures as JSON. Times are medians of at least five runs, ratios are those of medians.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -16,19 +15,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from dasanom_assets.benchmarks.ingest_day import BANDS, DAY, FRAME, HOP, RATE, SETTINGS, ingest, prepare
 from dasanom_assets.benchmarks.ingest_storage import bench_reading, bench_storage
 from dasanom_assets.benchmarks.machine import write_figures
+from dasanom_assets.benchmarks.options import Out, words
 from dasanom_assets.benchmarks.timing import timed
 from dasanom_assets.recordings.health import channel_health
 from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.spectrograms.cluster import PROFILE, WORKER_MEMORY
 from dasanom_assets.spectrograms.transform import Transform
 from dasanom_assets.tables.store import Store
+
+FIGURES = ("ingest", "transform", "memory", "storage", "reading", "cluster")
 
 
 def librosa_in_memory(x: np.ndarray) -> np.ndarray:
@@ -230,34 +233,30 @@ def table(figures: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="JSON file to write (default: only the table is printed)")
-    parser.add_argument("--runs", type=int, default=5, help="runs of each timing (default: %(default)s)")
-    names = ("ingest", "transform", "memory", "storage", "reading", "cluster")
-    parser.add_argument("--only", nargs="+", choices=names, default=names, help="some of the figures")
-    options = parser.parse_args(arguments)
+def main(
+    out: Out = None,
+    runs: Annotated[int, typer.Option(help="runs of each timing")] = 5,
+    only: Annotated[str, typer.Option(help="of the figures")] = ",".join(FIGURES),
+) -> None:
+    """Run the benchmark."""
+    chosen = words(only)
+    if unknown := set(chosen) - set(FIGURES):
+        raise typer.BadParameter(f"--only: no figures of {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory(prefix="dasanom-bench-") as folder:
         root, long = Path(folder) / "half-hour", Path(folder) / "four-hours"
         prepare(root, long)
         ingest(str(root))
         benches: dict[str, Callable[[], dict[str, Any]]] = {
-            "ingest": lambda: bench_ingest(root, options.runs),
-            "transform": lambda: bench_transform(options.runs),
+            "ingest": lambda: bench_ingest(root, runs),
+            "transform": lambda: bench_transform(runs),
             "memory": lambda: bench_memory(root, long),
             "storage": lambda: bench_storage(root),
-            "reading": lambda: bench_reading(root, options.runs),
-            "cluster": lambda: bench_cluster(root, options.runs),
+            "reading": lambda: bench_reading(root, runs),
+            "cluster": lambda: bench_cluster(root, runs),
         }
         figures: dict[str, dict[str, Any]] = {}
-        for name in options.only:
+        for name in chosen:
             figures[name] = benches[name]()
             print(f"{name}: {json.dumps(figures[name])}", file=sys.stderr)
-    write_figures(options.out, figures)
+    write_figures(out, figures)
     print(table(figures))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,19 +1,19 @@
 """Sound of four machines with planted faults: what a detector can be measured on without a download.
 
-``python -m dasanom_assets.benchmarks.machines <root>`` writes WAV files in the layout of MIMII. A machine of an id
+``dasanom bench machines <root>`` writes WAV files in the layout of MIMII. A machine of an id
 has a character of its own (speed, resonances); each clip of it another pace and loudness, in another stretch of a
 factory's noise. Faults change a part of the sound and leave its loudness within what clips differ by anyway.
 Sounds are plausible, not measured: they give a direction, not a result to publish.
 """
 
-import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from scipy import signal
 from tqdm import tqdm
 
@@ -279,21 +279,15 @@ def make_set(
                         bar.update()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write the set and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m dasanom_assets.benchmarks.machines", description=__doc__)
-    parser.add_argument("root", type=Path)
-    parser.add_argument("--snr", type=float, nargs="+", default=[6.0], help="dB (default: 6)")
-    parser.add_argument("--ids", type=int, default=2, help="machines of each kind (default: %(default)s)")
-    parser.add_argument("--normal", type=int, default=100, help="clips of an id (default: %(default)s)")
-    parser.add_argument("--abnormal", type=int, default=30, help="clips of an id (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=10, help="of a clip (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    for snr in options.snr:
-        make_set(options.root, snr, options.ids, options.normal, options.abnormal, options.seconds, options.seed)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def main(
+    root: Annotated[Path, typer.Argument(help="folder to write to")],
+    snr: Annotated[list[float], typer.Option(help="dB; may be given more than once")] = [6.0],  # noqa: B006
+    ids: Annotated[int, typer.Option(help="machines of each kind")] = 2,
+    normal: Annotated[int, typer.Option(help="clips of an id")] = 100,
+    abnormal: Annotated[int, typer.Option(help="clips of an id")] = 30,
+    seconds: Annotated[float, typer.Option(help="of a clip")] = 10,
+    seed: int = 0,
+) -> None:
+    """Write the set."""
+    for ratio in snr:
+        make_set(root, ratio, ids, normal, abnormal, seconds, seed)

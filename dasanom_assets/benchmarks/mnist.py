@@ -1,25 +1,26 @@
 """Whether infoGAN's categorical code finds the digits of MNIST, of which it is told nothing.
 
-``python -m dasanom_assets.benchmarks.mnist --samples ../shared/data/mnist --out docs/mnist.json`` trains on nine
+``dasanom bench mnist --samples ../shared/data/mnist --out docs/mnist.json`` trains on nine
 tenths of the images, reads the category of the others, assigns categories to digits in the best way, and prints
 the accuracy, the confusion matrix and how long it took. A figure of samples over the codes lies beside the JSON.
 Labels are used for nothing but that measure. ``taskset -c 0`` before it keeps it to one core.
 """
 
-import argparse
 import gzip
 import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from matplotlib.figure import Figure
 from scipy.optimize import linear_sum_assignment
 
 from dasanom_assets.benchmarks.machine import write_figures
+from dasanom_assets.benchmarks.options import numbers
 from dasanom_assets.models.encoding import encode_gan
 from dasanom_assets.models.infogan_figures import code_samples
 from dasanom_assets.models.infogan_training import train_infogan
@@ -117,30 +118,24 @@ def run(images: np.ndarray, digits: np.ndarray, settings: InfoGanSettings) -> tu
     return figures, code_samples(trained.model)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=Path, required=True, help="folder of 0.json.gz to 9.json.gz")
-    parser.add_argument("--out", type=Path, help="JSON file to write, and PNG beside it")
-    parser.add_argument("--epochs", type=int, default=SETTINGS.max_epochs, help="(default: %(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    options = parser.parse_args(arguments)
-    images, digits = read_digits(options.samples)
+def main(
+    samples: Annotated[Path, typer.Option(help="folder of 0.json.gz to 9.json.gz")],
+    out: Annotated[Path | None, typer.Option(help="JSON file to write, and PNG beside it")] = None,
+    epochs: Annotated[int, typer.Option(help="of training")] = SETTINGS.max_epochs,
+    seeds: Annotated[str, typer.Option(help="of training")] = "0",
+) -> None:
+    """Run the benchmark."""
+    images, digits = read_digits(samples)
     runs = []
-    for seed in options.seeds:
-        settings = SETTINGS.model_copy(update={"max_epochs": options.epochs, "seed": seed})
+    for seed in numbers(seeds):
+        settings = SETTINGS.model_copy(update={"max_epochs": epochs, "seed": seed})
         figures, picture = run(images, digits, settings)
         runs.append(figures)
-        write_figures(options.out, {"runs": runs}, load=os.getloadavg()[0])
-        if options.out:
-            picture.savefig(options.out.with_name(f"{options.out.stem}-{seed}.png"), dpi=110)
+        write_figures(out, {"runs": runs}, load=os.getloadavg()[0])
+        if out:
+            picture.savefig(out.with_name(f"{out.stem}-{seed}.png"), dpi=110)
         print(
             f"seed {seed}: accuracy {figures['accuracy']:.3f} on {figures['held_out']} held-out images, "
             f"{figures['seconds']:.0f} s for {figures['epochs']} epochs"
         )
         print("\n".join(" ".join(f"{n:4d}" for n in row) for row in figures["confusion"]))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,31 +1,31 @@
 """How sensitive scores and rates are to each constant of the recipe: half of it, and double.
 
-``python -m dasanom_assets.benchmarks.recipe --out docs/recipe.json`` prints the table of ``docs/recipe.md``. The
+``dasanom bench recipe --out docs/recipe.json`` prints the table of ``docs/recipe.md``. The
 grounds are those that the recipe was chosen on: simulated sites with seeds below 100, and, with ``--street``, the
 part of the recorded street that may be looked at. Networks take no part.
 """
 
-import argparse
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from dasanom_assets import chain
 from dasanom_assets.benchmarks.detection import events_within
 from dasanom_assets.benchmarks.detection_tables import FIGURES, interval
 from dasanom_assets.benchmarks.grounds import Ground, simulated_ground, street_ground
 from dasanom_assets.benchmarks.machine import write_figures
+from dasanom_assets.benchmarks.options import Out, Street, words
 from dasanom_assets.benchmarks.simulated import evaluate_events, evaluate_windows, read_truth
-from dasanom_assets.detection.embedding import embeddings
 from dasanom_assets.detection.reference.fitting import fit_reference
 from dasanom_assets.detection.reference.inputs import Inputs
 from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.detection.reference.promise import expected_and_realised
-from dasanom_assets.detection.scoring import anomaly_scores, cluster_labels
+from dasanom_assets.detection.scoring import TABLES, score_day
 from dasanom_assets.models.training_set import build_manifest
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.recordings.simulation.sites import draw_site
@@ -98,20 +98,19 @@ def expected(store: Store, of_day: str, reference: Reference, settings: Settings
 
 
 def write(store: Store, of_day: str, reference: Reference, settings: Settings) -> None:
-    """Write `anomaly_scores` of a day."""
-    store.write_day("cluster_labels", of_day, cluster_labels(store, of_day, reference))
+    """Write `anomaly_scores` of a day; its embeddings come from no trained network."""
+    frames, bands = settings.spectrogram.row_shape
+    vae = Vae(settings.window.seconds * frames, bands, VaeSettings(widths=(2,), latent=1))
     inputs = Inputs([], store, store, None, "cpu")
-    store.write_day("anomaly_scores", of_day, anomaly_scores(store, of_day, reference, settings, inputs))
+    rows = score_day(store, of_day, vae, reference, settings, inputs, "cpu")
+    store.write_days(of_day, rows, {table: {} for table in TABLES})
 
 
 def prepare(ground: Ground, settings: Settings, client: Any) -> dict[str, Any]:
-    """Ingest a ground and return the manifest of its training set; its embeddings come from no trained network."""
+    """Ingest a ground and return the manifest of its training set."""
     store = Store(str(ground.root))
-    frames, bands = settings.spectrogram.row_shape
-    vae = Vae(settings.window.seconds * frames, bands, VaeSettings(widths=(2,), latent=1))
     for of_day in (*ground.learned, *ground.days.values()):
         chain.ingest(store, of_day, settings, client)
-        store.write_day("embeddings", of_day, embeddings(store, of_day, vae, settings, "cpu"))
     return build_manifest(store, ground.learned, settings)
 
 
@@ -126,41 +125,35 @@ def summary(rows: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="JSON file to write (default: only the table is printed)")
-    parser.add_argument("--minutes", type=float, default=5, help="of a day (default: %(default)s)")
-    parser.add_argument("--channels", type=int, default=32, help="of each site (default: %(default)s)")
-    parser.add_argument("--street", type=Path, help="folder with the recordings of the street")
-    parser.add_argument("--families", nargs="*", default=list(FAMILIES), help="of sites (default: %(default)s)")
-    parser.add_argument("--constants", nargs="+", default=list(CHANGES), help="to change (default: all)")
-    options = parser.parse_args(arguments)
+def main(
+    out: Out = None,
+    minutes: Annotated[float, typer.Option(help="of a day")] = 5,
+    channels: Annotated[int, typer.Option(help="of each site")] = 32,
+    street: Street = None,
+    families: Annotated[str, typer.Option(help="of sites")] = ",".join(FAMILIES),
+    constants: Annotated[str, typer.Option(help="to change")] = ",".join(CHANGES),
+) -> None:
+    """Run the benchmark."""
     settings = Settings().model_copy(update={"detection": DetectionSettings(detectors=("neighbours", "ranked"))})
     usual = settings.reference
     recipes = {"as it is": usual}
-    for name in options.constants:
+    for name in words(constants):
         for value in CHANGES[name]:
             changed = {name: type(getattr(usual, name))(value)}
             recipes[f"`{name}` {value:g}"] = ReferenceSettings(**(usual.model_dump() | changed))
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in recipes}
-    places = [*options.families, *([None] if options.street else [])]
+    places = [*words(families), *([None] if street else [])]
     for family in places:
         with ExitStack() as stack:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dasanom-recipe-")))
-            if family is None:
-                ground = street_ground(options.street, root, "street, recorded", 0, held_back=False, counted=True)
+            if family is None and street is not None:
+                ground = street_ground(street, root, "street, recorded", 0, held_back=False, counted=True)
             else:
-                ground = simulated_ground(draw_site(family, 0, options.channels), root, options.minutes)
+                ground = simulated_ground(draw_site(str(family), 0, channels), root, minutes)
             client = stack.enter_context(open_client(settings.dask))
             manifest = prepare(ground, settings, client)
             for name, recipe in recipes.items():
                 rows[name].append(measure(ground, recipe, settings, manifest))
                 print(f"{ground.name}, {name}: {rows[name][-1]}", file=sys.stderr, flush=True)
-        write_figures(options.out, {"rows": rows, "grounds": [name or "street, recorded" for name in places]})
+        write_figures(out, {"rows": rows, "grounds": [name or "street, recorded" for name in places]})
     print(summary(rows))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

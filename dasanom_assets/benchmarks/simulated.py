@@ -4,16 +4,16 @@ Only this reads ``truth/``. Windows are judged by how they rank (ROC AUC, averag
 find.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import typer
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -220,16 +220,15 @@ def read_truth(store: Store, day: str, name: str) -> pa.Table:
         return pq.read_table(file)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Print the figures of every day that has scores and truth; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m dasanom_assets.benchmarks.simulated", description=__doc__)
-    parser.add_argument("--data", help="data root (default: DASANOM_DATA, or data/ beside pyproject.toml)")
-    options = parser.parse_args(argv)
-    store = Store(options.data or Settings().data)
+def main(
+    data: Annotated[str | None, typer.Option(help="data root, by default DASANOM_DATA")] = None,
+) -> None:
+    """Print the figures of every day that has scores and truth."""
+    store = Store(data or Settings().data)
     days = [day for day in store.days("anomaly_scores") if store.exists(f"truth/day={day}/events.parquet")]
     if not days:
         print(f"{store.url('')} has no day with both anomaly_scores and truth", file=sys.stderr)
-        return 1
+        raise typer.Exit(1)
     windows, events = [], []
     for day in days:
         scores, activity = with_score(store.read_day("anomaly_scores", day)), read_truth(store, day, "activity")
@@ -246,8 +245,3 @@ def main(argv: list[str] | None = None) -> int:
             events.append({"day": day} | figures | on)
     for rows in filter(None, (windows, events)):
         print(pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format, na_rep="-"), end="\n\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """Temporal dissimilarity on simulated weeks: what each term tells, and what it costs.
 
-``python -m dasanom_assets.benchmarks.temporal --out docs/temporal.json`` prints tables and writes
+``dasanom bench temporal --out docs/temporal.json`` prints tables and writes
 the figures as JSON.
 
 The weeks are simulated as whitened frames of some channels beside each other, for some hours of each day: noise
@@ -9,23 +9,22 @@ neighbours, and a train that passes all channels on every working day at one tim
 another time or on a weekend, and faint digging on three channels. All goes through the tables, as in the pipeline.
 """
 
-import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
+import typer
 from sklearn.metrics import roc_auc_score
 
 from dasanom_assets.benchmarks.machine import write_figures
+from dasanom_assets.benchmarks.options import Out, numbers
 from dasanom_assets.benchmarks.timing import timed
 from dasanom_assets.detection.minutes.segments import models_of_channels
 from dasanom_assets.detection.minutes.temporal import Temporal
@@ -294,24 +293,16 @@ def table(figures: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="JSON file to write (default: only the tables are printed)")
-    parser.add_argument("--channels", type=int, default=16, help="simulated channels (default: %(default)s)")
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[8, 16, 32], help="channels of whole days (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+def main(
+    out: Out = None,
+    channels: Annotated[int, typer.Option(help="simulated channels")] = 16,
+    sizes: Annotated[str, typer.Option(help="channels of whole days")] = "8,16,32",
+    seed: int = 0,
+) -> None:
+    """Run the benchmark."""
     figures = {
-        "weeks": bench_weeks(options.channels, options.seed),
-        "cost": bench_cost(tuple(options.sizes), 7, 4000, 3, options.seed),
+        "weeks": bench_weeks(channels, seed),
+        "cost": bench_cost(tuple(numbers(sizes)), 7, 4000, 3, seed),
     }
-    write_figures(options.out, figures)
+    write_figures(out, figures)
     print(table(figures))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

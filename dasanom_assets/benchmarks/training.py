@@ -1,6 +1,6 @@
 """How fast the VAE trains, beside plainer ways to feed and lay out the same network in the same run.
 
-``python -m dasanom_assets.benchmarks.training --out docs/training.json`` takes steps of training with the default
+``dasanom bench training --out docs/training.json`` takes steps of training with the default
 settings on windows of noise, prints a table and writes the figures as JSON. The ways take turns, several times;
 figures are medians, ratios are those of medians.
 
@@ -8,23 +8,28 @@ figures are medians, ratios are those of medians.
 - ``plain``: float32, channels first, and a `DataLoader` that copies each window.
 - ``data_loader``: the network as it is, fed by such a `DataLoader` with a worker a core.
 - ``random_tensors``: the network as it is, on batches that lie on the device already.
+- ``float32``, ``random_tensors_float32``: as these two, without bf16.
+- ``beside_neighbour``: as it is, on the threads that a training takes, while another process keeps one core busy;
+  ``alone`` is the same without it.
 """
 
-import argparse
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import typer
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from dasanom_assets.benchmarks.machine import write_figures
+from dasanom_assets.benchmarks.options import Out
+from dasanom_assets.models.cores import training_threads
 from dasanom_assets.models.device import knows_bf16
 from dasanom_assets.models.loop import DeviceWindows
 from dasanom_assets.models.training import _step
@@ -152,6 +157,8 @@ def ways(bank: WindowBank, device: str) -> dict[str, Way]:
         "plain": Way(Plain, lambda: copied(cores), device, bf16=False),
         "data_loader": Way(Vae, lambda: copied(cores), device),
         "random_tensors": Way(Vae, ready, device),
+        "float32": Way(Vae, cut_by_index, device, bf16=False),
+        "random_tensors_float32": Way(Vae, ready, device, bf16=False),
     }
 
 
@@ -172,8 +179,26 @@ def bench(device: str, windows: int, steps: int, runs: int) -> dict[str, Any]:
     }
 
 
+def bench_neighbour(windows: int, steps: int, runs: int) -> dict[str, float]:
+    """Return how fast the CPU trains alone and beside a process that keeps one core busy, medians of turns."""
+    torch.set_num_threads(training_threads())
+    way = ways(noise(windows), "cpu")["as_it_is"]
+    way.images_a_second(3)
+    speeds: dict[str, list[float]] = {"alone": [], "beside_neighbour": []}
+    core = max(os.sched_getaffinity(0))
+    for _ in range(runs):
+        speeds["alone"].append(way.images_a_second(steps))
+        busy = [sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass"]
+        with subprocess.Popen(busy) as neighbour:
+            speeds["beside_neighbour"].append(way.images_a_second(steps))
+            neighbour.kill()
+    median = {f"{name}_images_per_s": statistics.median(values) for name, values in speeds.items()}
+    return median | {"times_alone": median["alone_images_per_s"] / median["beside_neighbour_images_per_s"]}
+
+
 GOALS: tuple[tuple[str, str, str, Callable[[float], bool]], ...] = (
     ("cpu", "ratio_to_plain", "≥ 1.5", lambda v: v >= 1.5),
+    ("neighbour", "times_alone", "≤ 3", lambda v: v <= 3),
     ("gpu", "ratio_to_random_tensors", "≥ 0.8", lambda v: v >= 0.8),
     ("gpu", "ratio_to_data_loader", "≥ 5", lambda v: v >= 5),
 )
@@ -193,29 +218,24 @@ def table(figures: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="JSON file to write (default: only the table is printed)")
-    parser.add_argument("--windows", type=int, default=20_000, help="windows to draw from (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=16, help="steps a run on a CPU (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=7, help="runs of each way (default: %(default)s)")
-    options = parser.parse_args(arguments)
+def main(
+    out: Out = None,
+    windows: Annotated[int, typer.Option(help="windows to draw from")] = 20_000,
+    steps: Annotated[int, typer.Option(help="steps a run on a CPU")] = 16,
+    runs: Annotated[int, typer.Option(help="runs of each way")] = 7,
+) -> None:
+    """Run the benchmark."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    figures = {"cpu": bench("cpu", options.windows, options.steps, options.runs)}
+    figures = {"cpu": bench("cpu", windows, steps, runs)}
+    figures["neighbour"] = bench_neighbour(windows, steps, runs)
     there = torch.cuda.is_available()
     if there:
-        figures["gpu"] = bench("cuda", options.windows, 10 * options.steps, options.runs)
+        figures["gpu"] = bench("cuda", windows, 10 * steps, runs)
     write_figures(
-        options.out,
+        out,
         figures,
         bf16={kind: knows_bf16(kind) for kind in ("cpu", "cuda")[: 1 + there]},
         gpu=torch.cuda.get_device_name() if there else None,
         torch=torch.__version__,
     )
     print(table(figures))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,7 @@ import pyarrow as pa
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import cohen_kappa_score
 
-from dasanom_assets.comparison.contractor import threat
+from dasanom_assets.comparison.contractor import alarmed, row_lengths
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, empty
@@ -102,7 +102,33 @@ def agreement_summary(matches: pa.Table, hours: float, km: float | None = None) 
     return out
 
 
-def who_flagged(scores: pa.Table, contractor: pa.Table, settings: ComparisonSettings) -> np.ndarray:
+class TheirAlarms:
+    """When the contractor alarms, by channel.
+
+    Parameters
+    ----------
+    contractor : pyarrow.Table
+        Rows of `contractor_scores`, or those of them that are alarms.
+    settings : ComparisonSettings
+    """
+
+    def __init__(self, contractor: pa.Table, settings: ComparisonSettings) -> None:
+        rows = alarmed([contractor], settings)
+        self._lengths = row_lengths(rows)
+        self._times = {key: np.sort(times) for key, (times, _) in by_channel(rows, "start").items()}
+
+    def within(self, fibre: str, channel: int, start_ns: np.ndarray, end_ns: np.ndarray) -> np.ndarray:
+        """Return whether a row alarms within the central second of each window, bool, shape (n_windows,)."""
+        times = self._times.get((fibre, channel))
+        if times is None:
+            return np.zeros(len(start_ns), bool)
+        half, row_ns = SECOND_NS // 2, self._lengths[fibre]
+        middle = (start_ns + end_ns) // 2
+        after = np.searchsorted(times, middle - half - row_ns, side="right")
+        return np.searchsorted(times, middle + half, side="left") > after
+
+
+def who_flagged(scores: pa.Table, theirs: TheirAlarms) -> np.ndarray:
     """Return for each window whether neither, both, only we or only the contractor flagged it.
 
     The contractor flags a window where one of its rows on that channel alarms within the window's central second.
@@ -111,9 +137,7 @@ def who_flagged(scores: pa.Table, contractor: pa.Table, settings: ComparisonSett
     ----------
     scores : pyarrow.Table
         Rows of `anomaly_scores`.
-    contractor : pyarrow.Table
-        Rows of `contractor_scores`.
-    settings : ComparisonSettings
+    theirs : TheirAlarms
 
     Returns
     -------
@@ -121,29 +145,14 @@ def who_flagged(scores: pa.Table, contractor: pa.Table, settings: ComparisonSett
         int8, shape (n_windows,): `NEITHER`, `BOTH`, `ONLY_US` or `ONLY_CONTRACTOR`.
     """
     ours = scores["is_anomaly"].to_numpy(zero_copy_only=False).astype(bool)
-    theirs = np.zeros(len(ours), bool)
-    if contractor.num_rows:
-        alarmed = contractor.filter(
-            pa.array(np.nan_to_num(threat(contractor), nan=0.0) >= settings.contractor_probability)
-        )
-        flagged: dict[tuple[str, int], np.ndarray] = {
-            key: np.sort(times) for key, (times, _) in _by_channel(alarmed, "start").items()
-        }
-        half = SECOND_NS // 2
-        ends = scores["end"].cast(pa.int64()).to_numpy()
-        for key, (start, rows) in _by_channel(scores, "start").items():
-            times = flagged.get(key)
-            if times is None:
-                continue
-            row_ns = round(SECOND_NS / settings.rows_per_second_of(key[0]))
-            middle = (start + ends[rows]) // 2
-            after = np.searchsorted(times, middle - half - row_ns, side="right")
-            before = np.searchsorted(times, middle + half, side="left")
-            theirs[rows] = before > after
-    return np.select([ours & theirs, ours, theirs], [BOTH, ONLY_US, ONLY_CONTRACTOR], NEITHER).astype(np.int8)
+    flagged = np.zeros(len(ours), bool)
+    ends = scores["end"].cast(pa.int64()).to_numpy()
+    for key, (start, rows) in by_channel(scores, "start").items():
+        flagged[rows] = theirs.within(*key, start, ends[rows])
+    return np.select([ours & flagged, ours, flagged], [BOTH, ONLY_US, ONLY_CONTRACTOR], NEITHER).astype(np.int8)
 
 
-def _by_channel(table: pa.Table, time: str) -> dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]:
+def by_channel(table: pa.Table, time: str) -> dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]:
     """Return times (int64, ns) and row numbers of each fibre and channel."""
     if not table.num_rows:
         return {}
@@ -156,13 +165,13 @@ def _by_channel(table: pa.Table, time: str) -> dict[tuple[str, int], tuple[np.nd
     return {(names[codes[rows[0]]], int(channel[rows[0]])): (times[rows], rows) for rows in groups}
 
 
-def window_agreement(who: np.ndarray) -> dict[str, float | int | None]:
+def window_agreement(counts: np.ndarray) -> dict[str, float | int | None]:
     """Return counts of windows and chance-corrected agreement of the two sides.
 
     Parameters
     ----------
-    who : numpy.ndarray
-        int8, shape (n,): see `who_flagged`.
+    counts : numpy.ndarray
+        int64, shape (4,): windows of each kind that `who_flagged` tells apart.
 
     Returns
     -------
@@ -170,8 +179,8 @@ def window_agreement(who: np.ndarray) -> dict[str, float | int | None]:
         ``both``, ``only_us``, ``only_contractor``, ``neither``; ``positive_agreement``; ``kappa`` (Cohen 1960) and
         ``ac1`` (Gwet 2008), which stays meaningful where alarms are rare; None where not defined.
     """
-    n = len(who)
-    both, us, them = (int((who == code).sum()) for code in (BOTH, ONLY_US, ONLY_CONTRACTOR))
+    n = int(counts.sum())
+    both, us, them = (int(counts[code]) for code in (BOTH, ONLY_US, ONLY_CONTRACTOR))
     out: dict[str, float | int | None] = {
         "both": both,
         "only_us": us,
@@ -182,8 +191,8 @@ def window_agreement(who: np.ndarray) -> dict[str, float | int | None]:
         "ac1": None,
     }
     if them or us or 0 < both < n:  # with one answer alone, chance explains all and κ is not defined
-        counts = [both, us, them, n - both - us - them]
-        out["kappa"] = float(cohen_kappa_score([1, 1, 0, 0], [1, 0, 1, 0], sample_weight=counts))
+        weights = [both, us, them, n - both - us - them]
+        out["kappa"] = float(cohen_kappa_score([1, 1, 0, 0], [1, 0, 1, 0], sample_weight=weights))
     if n:
         observed = (n - us - them) / n
         mean = ((both + us) / n + (both + them) / n) / 2

@@ -56,7 +56,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
             days,
             group=GROUP,
             deps=[
-                *("recordings", "anomaly_scores", "cluster_labels", "event_matches", "embedding_map"),
+                *("recordings", "fibres", "anomaly_scores", "cluster_labels", "event_matches", "embedding_map"),
                 "live_model",
             ],
             kinds=pictures,

@@ -1,6 +1,7 @@
 """The contractor's files as tables, and its alarms as events."""
 
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,16 @@ from dasanom_assets.comparison.contractor_files import (
     require_fit,
 )
 from dasanom_assets.detection.events.components import STEPS_APART, components, members
-from dasanom_assets.detection.events.outlines import KEY, ORDER, THREATS, event_id
+from dasanom_assets.detection.events.outlines import ORDER, THREATS, event_id
 from dasanom_assets.recordings.bundle import contractor_files
+from dasanom_assets.recordings.identity import below_day
 from dasanom_assets.recordings.listing import closed, entries, why_closed
+from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.recordings.places import parsed
 from dasanom_assets.recordings.reasons import reason_of
 from dasanom_assets.recordings.sidecar import BundleError, Sidecar
 from dasanom_assets.recordings.signal import stored_sidecar
+from dasanom_assets.recordings.site_rules import read_sites, rule_for
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty
@@ -30,6 +34,8 @@ from dasanom_assets.tables.store import Store
 CLASSES = (*THREATS, "noise")
 """Digging, walking, cutting, machine, noise: `kazma`, `yurume`, `kesici`, `makine`, `gurultu` in the files."""
 SUM_TOLERANCE = 0.01
+ROWS_AT_ONCE = 500_000
+"""Rows of the contractor that are in memory at a time, at least those of one channel."""
 
 
 def contractor_scores(
@@ -38,11 +44,13 @@ def contractor_scores(
     settings: ComparisonSettings,
     model: int | None = None,
     day: str | None = None,
-) -> tuple[pa.Table, dict[str, Any]]:
+) -> tuple[Iterator[pa.Table], dict[str, Any]]:
     """Return what the contractor's files say of a day.
 
+    Each file is read whole once, to see whether it fits; then its channels are, a few at a time.
+
     Row ``i`` of the probabilities belongs to row ``i + contractor_lag_rows`` of the power, and that covers
-    ``[i, i + 1) / rows_per_second`` of the recording; `ComparisonSettings.sites` has other numbers for a fibre. A
+    ``[i, i + 1) / rows_per_second`` of the recording; the rule of the site that fits it may have other numbers. A
     row has null where one of the two files has none, or does not fit the recording: see `contractor_files`.
 
     Parameters
@@ -58,18 +66,20 @@ def contractor_scores(
 
     Returns
     -------
-    table : pyarrow.Table
-        Rows of `contractor_scores`, by fibre, channel and start; none where the day has no contractor files.
+    tables : iterator of pyarrow.Table
+        Rows of `contractor_scores`, by fibre, channel and start, one table a channel after an empty one.
         Where recordings overlap, the one that started earlier counts.
     notes : dict
         ``files`` read, ``left_out`` with reasons, ``rows_sum_to_one``: whether every row of probabilities does,
         and ``share_summing_to_one``; None without any.
     """
-    parts: list[pa.Table] = []
     notes: dict[str, Any] = {"files": [], "left_out": [], "rows_sum_to_one": None, "share_summing_to_one": None}
     listings: dict[str, dict[str, dict[str, Any]]] = {}
+    rules = read_sites(store)
     rows = recordings.sort_by([("start", "ascending"), ("path", "ascending")])
     rows = rows.set_column(rows.column_names.index("start"), "start", rows["start"].cast(pa.int64()))
+    delivered: list[_Delivered] = []
+    sums = np.zeros(2, np.int64)  # rows with all classes, and those of them that sum to one
     for recording in rows.to_pylist():
         path, fibre = recording["path"], recording["fibre"]
         if not path.endswith(".bin"):
@@ -85,85 +95,133 @@ def contractor_scores(
         except (OSError, BundleError) as error:
             notes["left_out"].append(f"{path}: {reason_of(error)}")
             continue
+        _, rule = rule_for(rules, below_day(path), vars(sidecar) | sidecar.extra)
+        rate, lag = settings.rows_per_second, settings.contractor_lag_rows
+        if rule is not None:
+            rate = rate if rule.rows_per_second is None else rule.rows_per_second
+            lag = lag if rule.lag_rows is None else rule.lag_rows
         # Whose channels they are, and when, may be a rule of the site: see `recordings.identity`.
         channels = parsed(recording["channels"])
         sidecar = replace(sidecar, fibre=fibre, start_ns=recording["start"], channels=channels)
         _, prob_path, power_path = models[0]
-        n_channels, rows_per_second, lag = (
-            len(sidecar.channels),
-            settings.rows_per_second_of(fibre),
-            settings.lag_rows_of(fibre),
-        )
         # The margin keeps rounding from adding a row of no length.
-        n_rows = int(np.ceil(sidecar.n_samples / sidecar.sampling_rate_hz * rows_per_second - 1e-6))
-        power = np.full((n_rows, n_channels), np.nan, np.float32)
-        prob = np.full((n_rows, n_channels, len(CLASSES)), np.nan, np.float32)
-        for name, target in ((power_path, power), (prob_path, prob[lag:])):
+        n_rows = int(np.ceil(sidecar.n_samples / sidecar.sampling_rate_hz * rate - 1e-6))
+        shape = n_rows, len(channels), len(CLASSES)
+        fits: dict[str, str | None] = {"power": None, "prob": None}
+        for kind, name in (("power", power_path), ("prob", prob_path)):
             if name is None:
                 continue
             try:
                 if problem := listings[folder][name]["problem"] or closed(store, name):
                     raise MisfitError(problem)
                 # Before it is read: it may be of any size.
-                wide, behind = (POWERS, 0) if name == power_path else (len(CLASSES), lag)
-                require_fit(listings[folder][name]["size"], wide, prob.shape, rows_per_second, behind)
+                wide, behind = (POWERS, 0) if kind == "power" else (len(CLASSES), lag)
+                require_fit(listings[folder][name]["size"], wide, shape, rate, behind)
                 content = store.read_bytes(name)
-                if name == power_path:
-                    values, remark = read_power(content, (n_rows, n_channels), rows_per_second)
+                if kind == "power":
+                    _, remark = read_power(content, shape[:2], rate)
                 else:
-                    values, remark = read_probabilities(content, prob.shape, rows_per_second, lag)
+                    values, remark = read_probabilities(content, shape, rate, lag)
+                    total = values.sum(axis=2)
+                    total = total[np.isfinite(total)]
+                    sums += len(total), (np.abs(total - 1) <= SUM_TOLERANCE).sum()
             except (OSError, MisfitError) as error:
                 reason = why_closed(error) if isinstance(error, OSError) else str(error)
                 notes["left_out"].append(f"{name}: {reason}")
                 continue
             if remark:
                 notes["left_out"].append(f"{name}: {remark}")
-            n = min(len(values), len(target))
-            target[:n] = values[:n]
             notes["files"].append(name)
-        parts.append(_rows(fibre, sidecar, power, prob, rows_per_second))
-    table = _sorted_once(pa.concat_tables(parts), day) if parts else empty("contractor_scores")
-    sums = _classes(table).sum(axis=1)
-    if len(sums := sums[np.isfinite(sums)]):
-        to_one = np.abs(sums - 1) <= SUM_TOLERANCE
-        notes |= {"rows_sum_to_one": bool(to_one.all()), "share_summing_to_one": round(float(to_one.mean()), 6)}
-    return table, notes
+            fits[kind] = name
+        delivered.append(_Delivered(fibre, sidecar, rate, lag, n_rows, **fits))
+    if sums[0]:
+        share = round(float(sums[1] / sums[0]), 6)
+        notes |= {"rows_sum_to_one": bool(sums[0] == sums[1]), "share_summing_to_one": share}
+    return _tables(store, delivered, day), notes
 
 
-def _sorted_once(table: pa.Table, day: str | None) -> pa.Table:
-    """Sort rows, leave out those of other days, and of rows with the same key keep the first."""
-    if day is not None:
-        on_day = table["start"].cast(pa.timestamp("ns")).to_numpy().astype("datetime64[D]") == np.datetime64(day)
-        table = table.filter(pa.array(on_day))
-    table = table.take(pc.sort_indices(table, [(name, "ascending") for name in KEY]))
-    keys = [table[name].to_numpy(zero_copy_only=False) for name in KEY]
-    again = np.all([column[1:] == column[:-1] for column in keys], axis=0)
-    return table.filter(pa.array(np.concatenate([np.ones(min(len(table), 1), bool), ~again])))
+@dataclass(frozen=True)
+class _Delivered:
+    """A recording, and the contractor's files that fit it."""
+
+    fibre: str
+    sidecar: Sidecar
+    rows_per_second: float
+    lag: int
+    n_rows: int
+    power: str | None
+    prob: str | None
+
+    def values(self, store: Store, channels: np.ndarray) -> np.ndarray:
+        """Return power and classes, float32, shape (channels, rows, 1 + classes), NaN where there is none."""
+        own = self.sidecar.channels
+        place = np.flatnonzero(np.isin(own, channels))
+        out = np.full((len(channels), self.n_rows, 1 + len(CLASSES)), np.nan, np.float32)
+        target = np.searchsorted(channels, own[place])
+        if self.power is not None:
+            with store.local(self.power) as path:
+                real = np.memmap(path, "<f4", "r").reshape(POWERS, -1, len(own))[0]
+                power = np.array(real[: self.n_rows, place])
+            power[~np.isfinite(power)] = np.nan
+            out[target, : len(power), 0] = power.T
+        if self.prob is not None:
+            with store.local(self.prob) as path:
+                every = np.memmap(path, "<f4", "r").reshape(-1, len(own), len(CLASSES))
+                prob = np.array(every[: max(0, self.n_rows - self.lag), place])
+            prob[~np.isfinite(prob).all(axis=2)] = np.nan
+            np.clip(prob, 0, 1, out=prob)
+            out[target, self.lag : self.lag + len(prob), 1:] = prob.swapaxes(0, 1)
+        return out
+
+    def edges(self) -> np.ndarray:
+        """Return where rows begin and end, int64, shape (n_rows + 1,), ns since 1970."""
+        edge = np.rint(np.arange(self.n_rows + 1) * (SECOND_NS / self.rows_per_second)).astype(np.int64)
+        end_ns = round(self.sidecar.n_samples / self.sidecar.sampling_rate_hz * SECOND_NS)
+        return self.sidecar.start_ns + np.minimum(edge, end_ns)
+
+
+def _tables(store: Store, delivered: Sequence[_Delivered], day: str | None) -> Iterator[pa.Table]:
+    """Yield the rows of each channel, sorted; without those of other days, and of the same start the first."""
+    yield empty("contractor_scores")
+    first, last = (-(2**63), 2**63 - 1) if day is None else extent(day)
+    for fibre in sorted({one.fibre for one in delivered}):
+        of_fibre = [one for one in delivered if one.fibre == fibre]
+        channels = np.unique(np.concatenate([one.sidecar.channels for one in of_fibre]))
+        at_once = max(1, ROWS_AT_ONCE // sum(one.n_rows for one in of_fibre))
+        edges = [one.edges() for one in of_fibre]
+        start, end = (np.concatenate(side) for side in ([e[:-1] for e in edges], [e[1:] for e in edges]))
+        on_day = (start >= first) & (start < last)
+        for block in np.split(channels, range(at_once, len(channels), at_once)):
+            values = np.concatenate([one.values(store, block) for one in of_fibre], axis=1)
+            for channel, own in zip(block, values, strict=True):
+                # Rows without any value are left out.
+                known = np.flatnonzero(on_day & (np.isfinite(own[:, 0]) | np.isfinite(own[:, 1])))
+                starts, index = np.unique(start[known], return_index=True)
+                if len(starts):
+                    rows = known[index]
+                    yield _rows(fibre, int(channel), starts, end[rows], own[rows])
+
+
+def _rows(fibre: str, channel: int, start_ns: np.ndarray, end_ns: np.ndarray, values: np.ndarray) -> pa.Table:
+    """Return the rows of one channel; `values` has the shape (n, 1 + classes)."""
+    n = len(start_ns)
+    names = ("power", *(f"p_{name}" for name in CLASSES))
+    columns = {
+        "fibre": pa.repeat(fibre, n),
+        "channel": pa.repeat(pa.scalar(channel, pa.int32()), n),
+        "start": pa.array(start_ns, pa.int64()).cast(TIME),
+        "end": pa.array(end_ns, pa.int64()).cast(TIME),
+    }
+    columns |= {
+        name: pa.array(np.ascontiguousarray(column), pa.float32(), from_pandas=True)
+        for name, column in zip(names, values.T, strict=True)
+    }
+    return pa.table(columns).select(SCHEMAS["contractor_scores"].names)
 
 
 def _classes(scores: pa.Table) -> np.ndarray:
     """Return the probabilities of all classes, float32, shape (n_rows, 5), NaN where null."""
     return np.stack([scores[f"p_{name}"].to_numpy().astype(np.float32) for name in CLASSES], axis=1)
-
-
-def _rows(fibre: str, sidecar: Sidecar, power: np.ndarray, prob: np.ndarray, rows_per_second: float) -> pa.Table:
-    """Return the rows of one recording, by channel and time; rows without any value are left out."""
-    n_rows = len(power)
-    edge = np.rint(np.arange(n_rows + 1) * (SECOND_NS / rows_per_second)).astype(np.int64)
-    end_ns = round(sidecar.n_samples / sidecar.sampling_rate_hz * SECOND_NS)
-    edge = sidecar.start_ns + np.minimum(edge, end_ns)
-    known = np.isfinite(power.T) | np.isfinite(prob[:, :, 0].T)
-    channel, row = np.nonzero(known)
-    columns = {
-        "fibre": pa.array(np.full(len(row), fibre, object), pa.string()),
-        "channel": pa.array(sidecar.channels[channel]),
-        "start": pa.array(edge[row], pa.int64()).cast(TIME),
-        "end": pa.array(edge[row + 1], pa.int64()).cast(TIME),
-        "power": pa.array(power[row, channel], pa.float32(), from_pandas=True),
-    }
-    for k, name in enumerate(CLASSES):
-        columns[f"p_{name}"] = pa.array(prob[row, channel, k], pa.float32(), from_pandas=True)
-    return pa.table(columns).select(SCHEMAS["contractor_scores"].names)
 
 
 def threat(scores: pa.Table) -> np.ndarray:
@@ -177,6 +235,27 @@ def threat(scores: pa.Table) -> np.ndarray:
     return np.where(np.abs(total - 1) <= SUM_TOLERANCE, 1 - p[:, -1], p[:, :-1].max(axis=1))
 
 
+def row_lengths(scores: pa.Table) -> dict[str, int]:
+    """Return how long a row of each fibre is, ns: the last of a recording may be shorter.
+
+    Parameters
+    ----------
+    scores : pyarrow.Table
+        Rows of `contractor_scores`.
+    """
+    start, end = (scores[name].cast(pa.int64()) for name in ("start", "end"))
+    lengths = pa.table({"fibre": scores["fibre"], "ns": pc.subtract(end, start)})
+    longest = lengths.group_by("fibre").aggregate([("ns", "max")])
+    return dict(zip(longest["fibre"].to_pylist(), longest["ns_max"].to_pylist(), strict=True))
+
+
+def alarmed(tables: Iterable[pa.Table], settings: ComparisonSettings) -> pa.Table:
+    """Return the rows of `contractor_scores`, given in parts, by which the contractor alarms; NaN is no alarm."""
+    parts = [empty("contractor_scores")]
+    parts += [rows.filter(pa.array(threat(rows) >= settings.contractor_probability)) for rows in tables]
+    return pa.concat_tables(part.replace_schema_metadata() for part in parts)
+
+
 def contractor_events(scores: pa.Table, settings: ComparisonSettings) -> pa.Table:
     """Return the rows of `contractor_events`: alarmed rows that touch in time or channel.
 
@@ -185,18 +264,17 @@ def contractor_events(scores: pa.Table, settings: ComparisonSettings) -> pa.Tabl
     Parameters
     ----------
     scores : pyarrow.Table
-        Rows of `contractor_scores`.
+        Rows of `contractor_scores`, or those of them that are `alarmed`.
     settings : ComparisonSettings
     """
-    probability = threat(scores)
-    alarmed = np.flatnonzero(probability >= settings.contractor_probability)  # NaN is no alarm
-    taken, probability = scores.take(alarmed), probability[alarmed]
+    taken = alarmed([scores], settings)
+    probability = threat(taken)
     fibre, channel = taken["fibre"].to_numpy(zero_copy_only=False), taken["channel"].to_numpy()
     start, end = (taken[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
     by_class = np.stack([taken[f"p_{name}"].to_numpy() for name in THREATS], axis=1)
-    rows = []
+    rows, lengths = [], row_lengths(taken)
     for name in np.unique(fibre):
-        reach = int((settings.join_seconds + STEPS_APART / settings.rows_per_second_of(name)) * SECOND_NS)
+        reach = int(settings.join_seconds * SECOND_NS + STEPS_APART * lengths[name])
         of_fibre = np.flatnonzero(fibre == name)
         for event in (of_fibre[rows_of] for rows_of in members(components(taken.take(of_fibre), reach))):
             begin = int(start[event].min())

@@ -106,6 +106,8 @@ def require_fit(size: int, per_channel: int, shape: tuple[int, ...], rows_per_se
     rows, rest = divmod(size, row_bytes)
     if rest or not size:
         raise MisfitError(f"{size} bytes are not whole rows of {row_bytes}, as {n_channels} channels have")
+    if lag >= n_rows:
+        raise MisfitError(f"its recording has {n_rows} rows, all of which lie within the lag of {lag}")
     fewest = n_rows - lag - int(min(np.ceil(rows_per_second), MOST_MISSING * n_rows))
     wanted = f"{n_rows} rows, at {rows_per_second:g} a second" + (
         f", or {n_rows - lag} with the lag" if lag else ""

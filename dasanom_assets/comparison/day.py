@@ -1,28 +1,33 @@
 """A day's tables gathered for its map and its report."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.comparison import agreement, waterfall
-from dasanom_assets.comparison.contractor import threat
+from dasanom_assets.comparison.agreement import TheirAlarms
+from dasanom_assets.comparison.contractor import alarmed
 from dasanom_assets.comparison.figures import EmbeddingMap
 from dasanom_assets.comparison.maps import MIN_POINTS, fit_map, place
 from dasanom_assets.comparison.report import Findings
-from dasanom_assets.comparison.waterfall import Panels
 from dasanom_assets.detection.calibration.rates import Rates
 from dasanom_assets.detection.detectors.clustering import QUALITY_WINDOWS, cluster_quality
 from dasanom_assets.detection.reference.drift import unknown_fibres
 from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.detection.reference.promise import promise
 from dasanom_assets.models import checkpoints
+from dasanom_assets.recordings.fibres import places_of
 from dasanom_assets.recordings.of_day import recorded_hours
 from dasanom_assets.settings import ComparisonSettings, Settings
 from dasanom_assets.tables.schemas import stack, with_score
 from dasanom_assets.tables.store import Store
 
 MAP_NAME = "embedding_map"
+SHOWN_WINDOWS = 1_000_000
+"""Windows that the report's histogram and clusters are made of, evenly spread over a day that has more."""
+PLACE = ["fibre", "channel"]
+SHOWN = ("score", "is_anomaly", "label", "outlier_score", "mu")
 MAP_REFERENCE = 2000
 """Reference windows on the map: enough for its shape, few enough to fit it in seconds."""
 
@@ -60,26 +65,62 @@ def day_map(store: Store, day: str, reference: Reference, settings: ComparisonSe
 
     Half the places are kept for windows that a side flags; the rest are drawn from all, always the same ones.
     """
-    scores = with_score(store.read_day("anomaly_scores", day))
-    points, coordinates = reference_map(store, reference) if scores.num_rows else (np.empty((0, 0)), {})
-    if reference.latent is None or len(points) < MIN_POINTS:
+    if reference.latent is None:
         return None
-    who = agreement.who_flagged(scores, store.read_day("contractor_scores", day), settings)
-    rng = np.random.default_rng(0)
-    flagged = rng.permutation(np.flatnonzero(who != agreement.NEITHER))[: settings.map_windows // 2]
-    others = rng.permutation(np.flatnonzero(who == agreement.NEITHER))[: settings.map_windows - len(flagged)]
-    drawn = np.sort(np.concatenate([flagged, others]))
-    mu = stack(store.read_day("embeddings", day, ["mu"])["mu"])[drawn]
-    new = reference.latent.clusters.scaled(mu)
-    rows = scores.take(drawn)
+    points, coordinates = reference_map(store, reference)
+    if len(points) < MIN_POINTS:
+        return None
+    theirs = TheirAlarms(alarmed(store.iter_day("contractor_scores", day), settings), settings)
+    drawn = _Drawn(settings.map_windows)
+    encoded = (rows for rows in store.iter_day("embeddings", day, ["mu"]) if rows.num_rows)
+    columns = ["fibre", "channel", "start", "end", "is_anomaly", "invalid"]
+    for rows in store.iter_day("anomaly_scores", day, columns):
+        if (rows := with_score(rows)).num_rows:
+            drawn.add(rows.append_column("mu", next(encoded)["mu"]), agreement.who_flagged(rows, theirs))
+    rows = drawn.rows()
+    if rows is None:
+        return None
+    new = reference.latent.clusters.scaled(stack(rows["mu"]))
     return EmbeddingMap(
         reference=coordinates,
         placed={k: place(new, points, coordinates[k]) for k in coordinates},
         fibre=rows["fibre"].to_numpy(zero_copy_only=False),
         channel=rows["channel"].to_numpy(),
         start_ns=rows["start"].cast(pa.int64()).to_numpy(),
-        who=who[drawn],
+        who=rows["who"].to_numpy(),
     )
+
+
+class _Drawn:
+    """Windows drawn from all of a day as they pass: half of the places are kept for those that a side flags.
+
+    Each window draws a lot; of those that are flagged, and of the others, the lowest are kept.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places, self._rng = places, np.random.default_rng(0)
+        self._kept: dict[bool, list[pa.Table]] = {True: [], False: []}
+
+    def add(self, rows: pa.Table, who: np.ndarray) -> None:
+        """Let the windows of a channel take part."""
+        rows = rows.append_column("who", pa.array(who)).append_column("lot", pa.array(self._rng.random(len(who))))
+        for flagged, kept in self._kept.items():
+            own = rows.filter(pa.array((who != agreement.NEITHER) == flagged))
+            kept.append(own.take(np.argsort(own["lot"].to_numpy(), kind="stable")[: self._places]))
+            if sum(map(len, kept)) > 2 * self._places:
+                kept[:] = [self._lowest(kept)]
+
+    def _lowest(self, kept: list[pa.Table]) -> pa.Table:
+        return pa.concat_tables(kept).sort_by("lot").slice(0, self._places)
+
+    def rows(self) -> pa.Table | None:
+        """Return the windows that are drawn, in their order; None where there are none."""
+        if not self._kept[True]:
+            return None
+        flagged = self._lowest(self._kept[True]).slice(0, self._places // 2)
+        others = self._lowest(self._kept[False]).slice(0, self._places - len(flagged))
+        both = pa.concat_tables([flagged, others])
+        return both.sort_by([(name, "ascending") for name in ("fibre", "channel", "start")])
 
 
 def map_table(points: EmbeddingMap) -> pa.Table:
@@ -112,22 +153,6 @@ def map_of(table: pa.Table, coordinates: dict[int, np.ndarray]) -> EmbeddingMap:
     )
 
 
-def day_panels(store: Store, day: str, settings: Settings) -> list[Panels]:
-    """Return the three waterfalls of each fibre of a day, small enough to draw."""
-    scores, theirs = (store.read_day(name, day) for name in ("anomaly_scores", "contractor_scores"))
-    ours = waterfall.centred(scores.filter(scores["is_anomaly"]), settings.window.shift_seconds)
-    alarmed = np.nan_to_num(threat(theirs), nan=0.0) >= settings.comparison.contractor_probability
-    theirs_alarmed = theirs.filter(pa.array(alarmed))
-    return [
-        Panels(
-            power=waterfall.shrink(power),
-            us=waterfall.shrink(waterfall.masked(power, ours)),
-            contractor=waterfall.shrink(waterfall.masked(power, theirs_alarmed)) if theirs.num_rows else None,
-        )
-        for power in waterfall.power_waterfall(store, day).values()
-    ]
-
-
 def usual_threshold(rates: Rates, budget: float, scores: pa.Table) -> float:
     """Return the median over channels and hours of the thresholds of a budget; NaN without rows of `scores`."""
     places = scores.group_by(["fibre", "channel"]).aggregate([]).to_pylist()
@@ -147,22 +172,18 @@ def day_findings(
     """
     table = {
         name: store.read_day(name, day)
-        for name in (
-            "recordings", "anomaly_scores", "anomaly_events",
-            "contractor_scores", "contractor_events", "event_matches",
-        )
-    }  # fmt: skip
-    scores = with_score(table["anomaly_scores"])
+        for name in ("recordings", "anomaly_events", "contractor_events", "event_matches")
+    }
+    theirs = alarmed(store.iter_day("contractor_scores", day), settings.comparison)
+    with store.open_day("contractor_scores", day) as file:
+        both_sides = file.metadata.num_rows > 0
+    windows = _windows(store, day, TheirAlarms(theirs, settings.comparison))
     note: dict[str, Any] = store.metadata("anomaly_events", day)
-    labels = store.read_day("cluster_labels", day, ["label", "outlier_score"])
-    label = labels["label"].to_numpy()
-    mu = stack(store.read_day("embeddings", day, ["mu"])["mu"])
+    label, mu = windows.shown["label"].to_numpy(), stack(windows.shown["mu"])
     judged = np.linspace(0, len(label) - 1, min(len(label), QUALITY_WINDOWS)).astype(int)
     placed = mu[judged] if reference.latent is None else reference.latent.clusters.scaled(mu[judged])
     hours = recorded_hours(table["recordings"], day)
-    contractor = table["contractor_scores"]
-    both_sides = contractor.num_rows > 0
-    who = agreement.who_flagged(scores, contractor, settings.comparison)
+    ours = waterfall.centred(windows.flagged, settings.window.shift_seconds)
     return Findings(
         day=day,
         hours=hours,
@@ -170,24 +191,91 @@ def day_findings(
         events=table["anomaly_events"],
         contractor_events=table["contractor_events"] if both_sides else None,
         matches=table["event_matches"],
-        panels=day_panels(store, day, settings),
-        scores=scores["score"].to_numpy(),
-        flagged=scores["is_anomaly"].to_numpy(zero_copy_only=False),
-        threshold=usual_threshold(reference.rates, note["budget"], scores),
+        panels=waterfall.day_panels(store, day, ours, theirs if both_sides else None),
+        scores=windows.shown["score"].to_numpy(),
+        flagged=windows.shown["is_anomaly"].to_numpy(zero_copy_only=False),
+        n_windows=int(windows.who.sum()),
+        n_flagged=int(windows.who[[agreement.BOTH, agreement.ONLY_US]].sum()),
+        threshold=usual_threshold(reference.rates, note["budget"], windows.scored),
         budget=note["budget"],
         promise=promise(reference, note["budget"]).sentence,
         counts=note["counts"],
         km_days=reference.rates.km_days,
         labels=label,
-        outlier_scores=labels["outlier_score"].to_numpy(),
+        outlier_scores=windows.shown["outlier_score"].to_numpy(),
         quality=cluster_quality(placed, label[judged]),
         points=points,
         event_agreement=agreement.agreement_summary(table["event_matches"], hours) if both_sides else None,
-        window_agreement=agreement.window_agreement(who) if both_sides else None,
-        unknown=unknown_fibres(
-            table["anomaly_scores"].group_by(["fibre", "channel"]).aggregate([]), reference.usual
-        ),
+        window_agreement=agreement.window_agreement(windows.who) if both_sides else None,
+        unknown=unknown_fibres(windows.places, reference.usual),
         model_version=reference.version,
         vae_version=reference.vae_version,
         left_out=store.metadata("contractor_scores", day)["left_out"],
+        places=places_of(store, [day]),
     )
+
+
+class _Windows(NamedTuple):
+    """What a report shows of the windows of a day.
+
+    Attributes
+    ----------
+    who : numpy.ndarray
+        int64, shape (4,): how many of those with a score each side flagged; see `agreement.who_flagged`.
+    shown : pyarrow.Table
+        Those that are shown one by one: the columns `SHOWN`.
+    flagged : pyarrow.Table
+        Those that we flagged.
+    places, scored : pyarrow.Table
+        The channels that there are, and those that have a score.
+    """
+
+    who: np.ndarray
+    shown: pa.Table
+    flagged: pa.Table
+    places: pa.Table
+    scored: pa.Table
+
+
+def _windows(store: Store, day: str, theirs: TheirAlarms) -> _Windows:
+    """Look at the windows of a day, one channel at a time."""
+    with store.open_day("cluster_labels", day) as file:
+        n = file.metadata.num_rows
+    wanted = np.linspace(0, n - 1, min(n, SHOWN_WINDOWS)).astype(int)
+    who, seen = np.zeros(4, np.int64), 0
+    tables: tuple[list[pa.Table], ...] = ([], [], [], [])
+    shown, flagged, places, scored = tables
+    beside = (
+        rows.append_column("mu", encoded["mu"])
+        for rows, encoded in zip(
+            store.iter_day("cluster_labels", day, ["label", "outlier_score"]),
+            store.iter_day("embeddings", day, ["mu"]),
+            strict=True,
+        )
+        if rows.num_rows
+    )
+    nothing = next(store.iter_day("embeddings", day, ["mu"]))
+    columns = [*PLACE, "start", "end", "score", "is_anomaly", "invalid"]
+    for every in store.iter_day("anomaly_scores", day, columns):
+        rows = with_score(every)
+        places.append(every.select(PLACE).slice(0, 1))
+        scored.append(rows.select(PLACE).slice(0, 1))
+        flagged.append(rows.filter(rows["is_anomaly"]))
+        if rows.num_rows:
+            who += np.bincount(agreement.who_flagged(rows, theirs), minlength=4)
+            here = wanted[slice(*np.searchsorted(wanted, [seen, seen + len(rows)]))] - seen
+            seen += len(rows)
+            own = next(beside)
+            shown.append(
+                pa.table({name: (own if name in own.column_names else rows)[name].take(here) for name in SHOWN})
+            )
+    if not shown:
+        kinds = {
+            "score": pa.float32(),
+            "is_anomaly": pa.bool_(),
+            "label": pa.int32(),
+            "outlier_score": pa.float32(),
+        }
+        empty_columns = {name: pa.array([], kind) for name, kind in kinds.items()}
+        shown.append(pa.table(empty_columns).append_column("mu", nothing["mu"].slice(0, 0)))
+    return _Windows(who, *map(pa.concat_tables, tables))

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from plotly.subplots import make_subplots
 
 from dasanom_assets.comparison.alarms import AGREEMENTS, Alarm, clock, cluster_name, of_side
+from dasanom_assets.comparison.metres import metres_axis
 from dasanom_assets.comparison.palette import (
     BLANK,
     COLOUR,
@@ -25,6 +26,7 @@ from dasanom_assets.comparison.palette import (
     WHO,
 )
 from dasanom_assets.comparison.waterfall import Panels, Waterfall
+from dasanom_assets.recordings.fibres import Places
 
 _SYMBOL = {"both": "diamond", "only_us": "circle", "only_contractor": "square", "neither": "circle"}
 _FONT = {
@@ -61,7 +63,7 @@ class EmbeddingMap:
 
 
 def waterfall_figure(
-    panels: Panels, alarms: Sequence[Alarm], levels: tuple[float, float], spacing_m: float | None = None
+    panels: Panels, alarms: Sequence[Alarm], levels: tuple[float, float], places: Places | None = None
 ) -> go.Figure:
     """Return the waterfalls of a fibre under each other; time, channel and colour scale are shared.
 
@@ -72,8 +74,8 @@ def waterfall_figure(
         Those of this fibre.
     levels : tuple of float
         Ends of the colour scale, dB.
-    spacing_m : float, optional
-        Distance between channels; adds an axis in metres on the right.
+    places : Places, optional
+        Where channels lie; adds an axis in metres on the right.
     """
     titled = panels.titled()
     n = len(titled)
@@ -86,6 +88,7 @@ def waterfall_figure(
         subplot_titles=[title for _, title, _ in titled],
     )
     first, last = extent(panels.power)
+    metres = metres_axis(places, panels.power.fibre, (first, last)) if places else None
     in_legend: set[str] = set()
     for row, (side, _, waterfall) in enumerate(titled, start=1):
         figure.add_trace(_heatmap(waterfall), row=row, col=1)
@@ -93,12 +96,11 @@ def waterfall_figure(
             figure.add_trace(trace, row=row, col=1)
         y = {"title": "channel", "range": [first, last], "showgrid": False, "zeroline": False}
         figure.update_yaxes(y | ({"matches": "y"} if row > 1 else {}), row=row, col=1, secondary_y=False)
-        if spacing_m:
-            scale, unit = (spacing_m / 1000, "km") if last * spacing_m > 5000 else (spacing_m, "m")
+        if metres:
             # An axis is drawn only where a trace uses it.
             empty = go.Scatter(x=[None], y=[None], showlegend=False, hoverinfo="skip")
             figure.add_trace(empty, row=row, col=1, secondary_y=True)
-            y |= {"title": f"distance ({unit})", "range": [first * scale, last * scale]}
+            y |= metres
             figure.update_yaxes(y | ({"matches": "y2"} if row > 1 else {}), row=row, col=1, secondary_y=True)
     times = panels.power.start_ns
     figure.update_xaxes(
@@ -120,7 +122,7 @@ def waterfall_figure(
             "colorbar": {
                 "title": {"text": "dB above usual", "side": "right"},
                 "thickness": 16,
-                "x": 1.07 if spacing_m else 1.02,
+                "x": 1.07 if metres else 1.02,
                 "len": 1.0,
                 "outlinewidth": 0,
             },

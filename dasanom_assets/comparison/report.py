@@ -18,9 +18,11 @@ from markupsafe import Markup
 from dasanom_assets.comparison import figures, pictures
 from dasanom_assets.comparison.alarms import Alarm, alarms_of, clock, cluster_name, of_side
 from dasanom_assets.comparison.figures import EmbeddingMap
+from dasanom_assets.comparison.metres import reach
 from dasanom_assets.comparison.page import count, number, plot, render, templates
 from dasanom_assets.comparison.palette import COLOUR, LABEL
 from dasanom_assets.comparison.waterfall import Panels, Waterfall, colour_range
+from dasanom_assets.recordings.fibres import Places
 
 MAX_LISTED = 1000
 """Events in the list, at most; the tables hold all."""
@@ -44,10 +46,12 @@ class Findings:
         Rows of `contractor_events`; None where the day has no contractor files.
     panels : sequence of Panels
         One a fibre.
+    n_windows, n_flagged : int
+        Windows that have a score, and those of them that are anomalies.
     scores : numpy.ndarray
-        Float array, shape (n_windows,): `score` of `anomaly_scores`; without rows where none was scored.
+        Float array, shape (n_shown,): `score` of windows that are evenly spread over the day.
     flagged : numpy.ndarray
-        bool, shape (n_windows,): `is_anomaly`.
+        bool, shape (n_shown,): `is_anomaly`.
     threshold : float
         Median over channels, in the unit of `scores`; infinite where the budget lets nothing pass.
     budget : float
@@ -59,7 +63,7 @@ class Findings:
     km_days : float
         Of the reference.
     labels, outlier_scores : numpy.ndarray
-        Shape (n_windows,): `label` and `outlier_score` of `cluster_labels`.
+        Shape (n_shown,): `label` and `outlier_score` of `cluster_labels`.
     quality : mapping
         `clustering.cluster_quality`: ``n_clusters``, ``noise_share``, ``silhouette``, ``calinski_harabasz``,
         ``davies_bouldin`` of the day's windows; the last three None where they are not defined.
@@ -74,6 +78,8 @@ class Findings:
         What scored the day.
     left_out : sequence of str
         Files of the contractor, or parts of them, that are not used, each with the reason.
+    places : Places or None
+        Where channels lie.
     """
 
     day: str
@@ -83,6 +89,8 @@ class Findings:
     contractor_events: pa.Table | None
     matches: pa.Table
     panels: Sequence[Panels]
+    n_windows: int
+    n_flagged: int
     scores: np.ndarray
     flagged: np.ndarray
     threshold: float
@@ -100,6 +108,7 @@ class Findings:
     model_version: str
     vae_version: str
     left_out: Sequence[str] = ()
+    places: Places | None = None
 
 
 @dataclass(frozen=True)
@@ -150,10 +159,11 @@ def day_report(findings: Findings) -> ReportFiles:
         findings=findings,
         both_sides=both_sides,
         sentence=sentence,
+        left_out=_by_reason(findings.left_out),
         fibres=_fibres(findings.recordings),
         cards=_cards(findings, alarms),
         waterfalls=_waterfalls(findings, alarms, levels),
-        events=[_event(event, both_sides) for event in events[:MAX_LISTED]],
+        events=[_event(event, both_sides, findings.places) for event in events[:MAX_LISTED]],
         n_events=len(events),
         map=None if findings.points is None else plot(figures.map_figure(findings.points), "map"),
         counts=[
@@ -191,6 +201,15 @@ def _sentence(findings: Findings, alarms: Sequence[Alarm]) -> str:
         return f"we raised {count(ours, 'alarm')}; {lacking or 'the day came without contractor files'}"
     both = sum(alarm.agreement == "both" for alarm in of_side(alarms, "us"))
     return f"we raised {count(ours, 'alarm')}, the contractor {theirs:,}; both sides agree on {both:,}"
+
+
+def _by_reason(left_out: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return reasons and the files they are of, the reason of most files first."""
+    reasons: dict[str, list[str]] = {}
+    for sentence in left_out:
+        path, _, reason = sentence.partition(": ")
+        reasons.setdefault(reason, []).append(path)
+    return sorted(reasons.items(), key=lambda item: -len(item[1]))
 
 
 def _fibres(recordings: pa.Table) -> list[list[str]]:
@@ -239,20 +258,22 @@ def _waterfalls(
     for i, panels in enumerate(findings.panels):
         fibre = panels.power.fibre
         events = [alarm for alarm in alarms if alarm.fibre == fibre]
-        figure = figures.waterfall_figure(panels, events, levels, _spacing(findings.recordings, fibre))
+        figure = figures.waterfall_figure(panels, events, levels, findings.places)
         plots.append((panels.power, plot(figure, f"waterfalls-{i}")))
     return plots
 
 
-def _event(event: Alarm, both_sides: bool) -> list[Any]:
+def _event(event: Alarm, both_sides: bool, places: Places | None) -> list[Any]:
     """Return the row of an event; of a pair, the second is what the column is sorted by."""
     says = event.contractor_class and f"{event.contractor_class} ({event.contractor_probability:.2f})"
+    first, last = event.first_channel, event.last_channel
+    metres = reach(places, event.fibre, first, last) if places else ""
     return [
         _code(event.event_id[:12]),
         event.fibre,
         (clock(event.start_ns), event.start_ns),
         _duration((event.end_ns - event.start_ns) / 1e9),
-        (_range(event.first_channel, event.last_channel), event.first_channel),
+        (_range(first, last) + (metres and f" ({metres})"), first),
         number(event.score),
         "–" if event.rate is None else (event.rate, event.rate_per_km_day),
         cluster_name(event.cluster),
@@ -304,13 +325,6 @@ def _files(recordings: pa.Table) -> list[list[str]]:
 
 
 # -- pieces -------------------------------------------------------------------------------------------------
-
-
-def _spacing(recordings: pa.Table, fibre: str) -> float | None:
-    """Return the channel spacing of a fibre, m, where its files agree on one."""
-    spacings = recordings.filter(pc.equal(recordings["fibre"], fibre))["channel_spacing_m"].to_numpy()
-    values = np.unique(spacings[spacings > 0])
-    return float(values[0]) if len(values) == 1 else None
 
 
 def _clock(time: pa.Scalar) -> str:

@@ -7,29 +7,31 @@ from dasanom_assets.detection.steps import live_model
 from dasanom_assets.recordings.steps import files_in_landing
 from dasanom_assets.tables.provenance import Day, step, warning
 
-CONTRACTOR = ("comparison.rows_per_second", "comparison.contractor_lag_rows", "comparison.sites")
-ALARM = ("comparison.contractor_probability", "comparison.rows_per_second", "comparison.sites")
-"""Settings that say when the contractor alarms, and how long a row of it lasts."""
+CONTRACTOR = ("comparison.rows_per_second", "comparison.contractor_lag_rows")
+ALARM = ("comparison.contractor_probability",)
+"""What says when the contractor alarms."""
 REPORTS = "reports/contractor_comparison"
 
 
-@step("contractor_scores", settings=CONTRACTOR, inputs=files_in_landing, code="2")
+@step("contractor_scores", settings=CONTRACTOR, inputs=files_in_landing, code="3")
 def contractor_scores(day: Day, warn: Callable[[str], object] = warning) -> None:
     """Power and class probabilities of the contractor's classifier; no rows where it delivered none."""
     from dasanom_assets.comparison.contractor import contractor_scores as compute
 
-    table, note = compute(day, day.read("recordings"), day.settings.comparison, day=day.iso)
+    rows, note = compute(day, day.read("recordings"), day.settings.comparison, day=day.iso)
     for reason in note["left_out"]:
         warn(f"left out: {reason}")
-    day.write("contractor_scores", table, note)
+    day.write("contractor_scores", rows, note)
 
 
 @step("contractor_events", settings=("comparison.join_seconds", *ALARM))
 def contractor_events(day: Day) -> None:
     """Alarms of the contractor that belong together in time and along the fibre."""
+    from dasanom_assets.comparison.contractor import alarmed
     from dasanom_assets.comparison.contractor import contractor_events as compute
 
-    day.write("contractor_events", compute(day.read("contractor_scores"), day.settings.comparison))
+    rows = alarmed(day.iter_day("contractor_scores", day.iso), day.settings.comparison)
+    day.write("contractor_events", compute(rows, day.settings.comparison))
 
 
 @step("event_matches")
@@ -40,7 +42,7 @@ def event_matches(day: Day) -> None:
     day.write("event_matches", match_events(day.read("anomaly_events"), day.read("contractor_events")))
 
 
-@step("embedding_map", settings=("comparison.map_windows", *ALARM), inputs=live_model)
+@step("embedding_map", settings=("comparison.map_windows", *ALARM), inputs=live_model, code="2")
 def embedding_map(day: Day) -> None:
     """Windows of the day on the t-SNE map of the reference, in 2-D and 3-D, by who flagged them."""
     import pyarrow.parquet as pq
@@ -66,7 +68,7 @@ def map_path(day: str) -> str:
     return f"reports/embedding_map/day={day}/embedding_map.parquet"
 
 
-@step("contractor_comparison", code="2", settings=("window.shift_seconds", *ALARM), inputs=live_model)
+@step("contractor_comparison", code="3", settings=("window.shift_seconds", *ALARM), inputs=live_model)
 def contractor_comparison(day: Day) -> None:
     """Report of the day: one HTML file that opens offline, and an overview as PNG."""
     import pyarrow.parquet as pq

@@ -4,16 +4,18 @@ What belongs here turns tables into matrices of channel × time. Tables meet by 
 without a row is NaN, and rows are never counted off against each other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dasanom_assets.comparison.agreement import by_channel
+from dasanom_assets.spectrograms.frames import DayFrames, day_frames
 from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.whitening import reference_rows
-from dasanom_assets.spectrograms.windows import SECOND_NS, day_frames
+from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import TIME, stack
 from dasanom_assets.tables.store import Store
 
@@ -53,7 +55,7 @@ class Waterfall:
 
 @dataclass(frozen=True)
 class Panels:
-    """The waterfalls of one fibre, on the same cells, small enough to draw (see `shrink`).
+    """The waterfalls of one fibre, on the same cells, small enough to draw (see `day_panels`).
 
     Attributes
     ----------
@@ -75,11 +77,11 @@ class Panels:
         return [*panels, ("us", "Where we raise an alarm", self.us)]
 
 
-def power_waterfall(store: Store, day: str) -> dict[str, Waterfall]:
-    """Return how far each second of each channel lies above its background.
+def power_levels(store: Store, day: str) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
+    """Yield how far each second of each channel lies above its background: fibre, channel, seconds and levels.
 
     The level of a second is the mean of ``power_db − median_db`` over its frames and bands, without the frames
-    that are missing. Spectrograms are read one channel at a time; the result takes 4 bytes a channel-second.
+    that are missing. A channel without a background is all NaN.
 
     Parameters
     ----------
@@ -87,12 +89,6 @@ def power_waterfall(store: Store, day: str) -> dict[str, Waterfall]:
         Must hold `spectrograms` and `background` of `day`.
     day : str
         ISO day.
-
-    Returns
-    -------
-    dict
-        Fibre to its `Waterfall`, one column a second from the fibre's first to its last. Rows are the channels
-        that have spectrograms; one without a background is all NaN. Empty where the day has no rows.
 
     Raises
     ------
@@ -104,7 +100,6 @@ def power_waterfall(store: Store, day: str) -> dict[str, Waterfall]:
     median_db = dict(zip(keys, stack(usual["median_db"]), strict=True))
     note, grids = store.metadata("background", day), DayGrids(store.metadata("spectrograms", day))
     classes, n_grids = note.get("hour_classes", 1), note.get("n_grids", 1)
-    levels: dict[str, list[tuple[int, np.ndarray, np.ndarray]]] = {}
     for frames in day_frames(store, day):
         usual_db = median_db.get((frames.fibre, frames.channel))
         if usual_db is None:
@@ -119,19 +114,84 @@ def power_waterfall(store: Store, day: str) -> dict[str, Waterfall]:
             total = np.where(finite, by_frame, 0.0).sum(axis=1, dtype=np.float32)
             count = finite.sum(axis=1, dtype=np.float32)
             level = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-        levels.setdefault(frames.fibre, []).append((frames.channel, frames.start_ns // SECOND_NS, level))
-    return {fibre: _assemble(fibre, rows) for fibre, rows in levels.items()}
+        yield frames.fibre, frames.channel, frames.start_ns // SECOND_NS, level
 
 
-def _assemble(fibre: str, rows: list[tuple[int, np.ndarray, np.ndarray]]) -> Waterfall:
-    rows = sorted(rows, key=lambda row: row[0])
-    first = min(int(second[0]) for _, second, _ in rows)
-    last = max(int(second[-1]) for _, second, _ in rows)
-    values = np.full((len(rows), last - first + 1), np.nan, np.float32)
-    for row, (_, second, level) in zip(values, rows, strict=True):
-        row[second - first] = level
-    channels = np.array([channel for channel, _, _ in rows], np.int32)
-    return Waterfall(fibre, channels, np.arange(first, last + 1) * SECOND_NS, values)
+def day_panels(
+    store: Store,
+    day: str,
+    ours: pa.Table,
+    theirs: pa.Table | None,
+    max_channels: int = MAX_CHANNELS,
+    max_seconds: int = MAX_SECONDS,
+) -> list[Panels]:
+    """Return the waterfalls of each fibre, small enough to draw; one channel at a time is in memory in full.
+
+    A fibre has columns from its first second to its last, and rows are evenly spaced in channel number. A cell
+    shows the loudest of what it covers: the maximum, unlike the mean, keeps a short alarm on few channels visible
+    in the picture of a whole day.
+
+    Parameters
+    ----------
+    store : Store
+        See `power_levels`.
+    day : str
+        ISO day.
+    ours, theirs : pyarrow.Table
+        `fibre`, `channel`, `start`, `end`: the stretches a side flags, half-open; None on a day without the
+        contractor's files.
+    max_channels, max_seconds : int
+        Rows and columns, at most.
+    """
+    sides = [_by_channel(side) for side in (ours, theirs) if side is not None]
+    extents = DayFrames(store, day).extents()
+    grids = {fibre: _Grid(fibre, *extent, 1 + len(sides), max_channels) for fibre, extent in extents.items()}
+    for fibre, channel, second, level in power_levels(store, day):
+        power = grids[fibre].row(channel, second, level)
+        flagged = (masked(power, side.get((fibre, channel), ours.slice(0, 0))) for side in sides)
+        grids[fibre].add([shrink(waterfall, 1, max_seconds) for waterfall in (power, *flagged)])
+    panels = (grid.waterfalls() for grid in grids.values())
+    return [Panels(power, us, next(iter(rest), None)) for power, us, *rest in panels]
+
+
+def _by_channel(rows: pa.Table) -> dict[tuple[str, int], pa.Table]:
+    return {key: rows.take(index) for key, (_, index) in by_channel(rows, "start").items()}
+
+
+class _Grid:
+    """The waterfalls of one fibre, filled channel by channel."""
+
+    def __init__(
+        self, fibre: str, channels: tuple[int, int], seconds: tuple[int, int], n: int, max_channels: int
+    ) -> None:
+        self._fibre, (self._first, last), (self._second, end) = fibre, channels, seconds
+        self._step = -(-(last - self._first + 1) // max_channels)
+        self._start_ns = np.arange(self._second, end) * SECOND_NS
+        self._values: np.ndarray | None = None
+        self._shape, self._shrunk = (n, (last - self._first) // self._step + 1), (self._start_ns, SECOND_NS)
+
+    def row(self, channel: int, second: np.ndarray, level: np.ndarray) -> Waterfall:
+        """Return one channel, a column for each second of the fibre."""
+        values = np.full((1, len(self._start_ns)), np.nan, np.float32)
+        values[0, second - self._second] = level
+        return Waterfall(self._fibre, np.array([channel], np.int32), self._start_ns, values)
+
+    def add(self, panels: list[Waterfall]) -> None:
+        """Add a channel's waterfalls, as narrow as they are drawn."""
+        power = panels[0]
+        if self._values is None:
+            self._values = np.full((*self._shape, len(power.start_ns)), np.nan, np.float32)
+            self._shrunk = power.start_ns, power.step_ns
+        place = (int(power.channels[0]) - self._first) // self._step
+        cells = np.stack([panel.values[0] for panel in panels])
+        self._values[:, place] = np.fmax(self._values[:, place], cells)
+
+    def waterfalls(self) -> list[Waterfall]:
+        """Return what was added, as one waterfall each."""
+        assert self._values is not None
+        start_ns, step_ns = self._shrunk
+        channels = (self._first + np.arange(self._values.shape[1]) * self._step).astype(np.int32)
+        return [Waterfall(self._fibre, channels, start_ns, v, self._step, step_ns) for v in self._values]
 
 
 def centred(windows: pa.Table, seconds: float) -> pa.Table:
@@ -161,7 +221,7 @@ def masked(waterfall: Waterfall, rows: pa.Table) -> Waterfall:
     Parameters
     ----------
     waterfall : Waterfall
-        As `power_waterfall` returns it.
+        One column a second.
     rows : pyarrow.Table
         `fibre`, `channel`, `start`, `end`: the stretches a side flags, half-open. Rows of other fibres, channels
         and times are left out.

@@ -13,6 +13,12 @@ from dasanom_assets.tables.metadata import image, png, thumbnail
 from dasanom_assets.tables.store import Store
 
 GROUP = "detection"
+SCORES = {
+    "embeddings": "Latent mean and variance, reconstruction error and KL of every window.",
+    "cluster_labels": "Nearest cluster of the reference, and GLOSH outlier score, of every window.",
+    "anomaly_scores": "Score and p-value of every window by each detector and by all together.",
+}
+"""What the tables that are made of windows are, in the Dagster UI."""
 EVENTS = {
     "anomaly_events": "Windows that belong together in time and along the fibre; the contractor's word.",
     "event_explanations": "Why each event is one: bands and seconds, nearest normal windows, its like.",
@@ -35,6 +41,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
     """
     asset_of, tables = partial(step_asset, days=days, group=GROUP), {"python", "parquet"}
     device = {"device": lambda context: context.resources.device}
+    dask = {"dask": lambda context: context.resources.dask}
     look_back = dg.TimeWindowPartitionMapping(
         start_offset=-look_back_days, end_offset=0, allow_nonexistent_upstream_partitions=True
     )
@@ -139,36 +146,28 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             steps.segment_models,
             deps=steps.INPUTS,
             kinds=tables,
-            resources={"keep_days": lambda context: context.resources.settings.temporal.keep_days},
+            resources=dask | {"keep_days": lambda context: context.resources.settings.temporal.keep_days},
         ),
         asset_of(
             steps.temporal_terms,
             deps=[dg.AssetDep("segment_models", partition_mapping=look_back)],
             kinds=tables,
             describe={"temporal_terms": _terms},
+            resources=dask,
         ),
         reference_model,
         live_model,
         asset_of(
-            steps.embeddings,
-            deps=[*steps.INPUTS, live_model],
-            kinds={"pytorch", "parquet"},
-            describe={"embeddings": lambda store, day, settings: store.metadata("embeddings", day)},
-            resources=device | {"progress": _windows_bar},
-            pool="gpu",
-        ),
-        asset_of(
-            steps.cluster_labels,
-            deps=["embeddings", live_model],
-            kinds={"hdbscan", "parquet"},
-            describe={"cluster_labels": _clusters},
-        ),
-        asset_of(
-            steps.anomaly_scores,
-            deps=[*steps.INPUTS, "temporal_terms", "embeddings", "cluster_labels", live_model],
-            kinds=tables,
-            describe={"anomaly_scores": _flagged},
-            resources=device,
+            steps.scores,
+            deps=[*steps.INPUTS, "temporal_terms", live_model],
+            kinds={"pytorch", "hdbscan", "parquet"},
+            describe={
+                "embeddings": lambda store, day, settings: store.metadata("embeddings", day),
+                "cluster_labels": _clusters,
+                "anomaly_scores": _flagged,
+            },
+            descriptions=SCORES,
+            resources=device | dask | {"progress": _windows_bar},
             pool="gpu",
         ),
         asset_of(
@@ -188,7 +187,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
 def _windows_bar(context: dg.AssetExecutionContext) -> Any:
     from tqdm import tqdm
 
-    return tqdm(unit="window", desc=f"embeddings {context.partition_key}", mininterval=2).update
+    return tqdm(unit="window", desc=f"scores {context.partition_key}", mininterval=2).update
 
 
 def _terms(store: Store, day: str, settings: Settings) -> dict[str, Any]:
@@ -204,31 +203,47 @@ def _terms(store: Store, day: str, settings: Settings) -> dict[str, Any]:
 
 def _clusters(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     import numpy as np
+    import pyarrow as pa
 
-    from dasanom_assets.detection.detectors.clustering import cluster_quality
+    from dasanom_assets.detection.detectors.clustering import QUALITY_WINDOWS, cluster_quality
     from dasanom_assets.tables.schemas import stack
 
-    labels = store.read_day("cluster_labels", day, ["label"])["label"].to_numpy()
-    points = stack(store.read_day("embeddings", day, ["mu"])["mu"])
-    evenly = np.linspace(0, len(labels) - 1, min(len(labels), 5000)).astype(int)
-    quality = cluster_quality(points[evenly], labels[evenly])
+    with store.open_day("cluster_labels", day) as file:
+        n = file.metadata.num_rows
+    wanted = np.linspace(0, n - 1, min(n, QUALITY_WINDOWS)).astype(int)
+    parts, seen = [], 0
+    for labels, encoded in zip(
+        store.iter_day("cluster_labels", day, ["label"]), store.iter_day("embeddings", day, ["mu"]), strict=True
+    ):
+        here = wanted[slice(*np.searchsorted(wanted, [seen, seen + len(labels)]))] - seen
+        seen += len(labels)
+        parts.append(labels.append_column("mu", encoded["mu"]).take(here))
+    judged = pa.concat_tables(parts)
+    quality = cluster_quality(stack(judged["mu"]), judged["label"].to_numpy())
     return store.metadata("cluster_labels", day) | {k: value for k, value in quality.items() if value is not None}
 
 
 def _flagged(store: Store, day: str, settings: Settings) -> dict[str, Any]:
+    from collections import Counter
+
     import pyarrow.compute as pc
 
-    windows = store.read_day("anomaly_scores", day, ["is_anomaly", "invalid"])
-    flagged = pc.sum(windows["is_anomaly"]).as_py() or 0
-    reasons = windows["invalid"].drop_null().value_counts().to_pylist()
+    windows = flagged = 0
+    reasons: Counter[str] = Counter()
+    for rows in store.iter_day("anomaly_scores", day, ["is_anomaly", "invalid"]):
+        windows += rows.num_rows
+        flagged += pc.sum(rows["is_anomaly"]).as_py() or 0
+        for row in rows["invalid"].drop_null().value_counts().to_pylist():
+            reasons[row["values"]] += row["counts"]
     return store.metadata("anomaly_scores", day) | {
         "flagged_windows": flagged,
-        "windows_without_score": {row["values"]: row["counts"] for row in reasons},
-        "flagged_share": flagged / max(windows.num_rows, 1),
+        "windows_without_score": dict(reasons),
+        "flagged_share": flagged / max(windows, 1),
     }
 
 
 def _strongest(store: Store, day: str, settings: Settings) -> dict[str, Any]:
+    from dasanom_assets.detection.events.so_far import changes
     from dasanom_assets.detection.reference.model import load_reference
     from dasanom_assets.detection.reference.promise import in_words
 
@@ -252,6 +267,7 @@ def _strongest(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     counts = note["counts"].items()
     return {
         "events": events.num_rows,
+        **{f"so_far_{name}": value for name, value in changes(store, day).items()},
         **{f"{kind}_at_{budget}": n for budget, numbers in counts for kind, n in numbers.items()},
         "strongest": dg.MetadataValue.table(strongest, columns),
     }

@@ -196,11 +196,11 @@ def _edges(row: dict[str, Any], channel: WhiteChannel, profile: np.ndarray) -> d
     """Return begin and end of the event on a channel, ns, by its number; nothing where its frames do not tell."""
     if not profile.any():
         return {}
-    around = slice(*np.searchsorted(channel.start_ns, [row["start"] - AROUND_NS, row["end"] + AROUND_NS]))
-    rows = channel.rows[around]
+    nearby = slice(*np.searchsorted(channel.start_ns, [row["start"] - AROUND_NS, row["end"] + AROUND_NS]))
+    rows = channel.rows[nearby]
     frames = rows.shape[1]
     along = (rows @ profile).ravel()
-    time = (channel.start_ns[around, None] + np.arange(frames) * SECOND_NS // frames).ravel()
+    time = (channel.start_ns[nearby, None] + np.arange(frames) * SECOND_NS // frames).ravel()
     far = (time < row["start"] - 2 * EDGE_SLACK_NS) | (time >= row["end"] + 2 * EDGE_SLACK_NS)
     noise = along[far & np.isfinite(along)]
     spread = stats.median_abs_deviation(noise, scale="normal") if len(noise) >= 10 * frames else 0

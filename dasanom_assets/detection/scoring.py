@@ -1,11 +1,11 @@
-"""Embeddings to clusters, scores and p-values, one channel at a time."""
+"""Windows of a day to embeddings, cluster labels, scores and p-values: their levels are whitened once for all."""
 
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from threadpoolctl import threadpool_limits
 
 from dasanom_assets.detection.calibration.conformal import fused
 from dasanom_assets.detection.detectors.base import Windows
@@ -15,139 +15,172 @@ from dasanom_assets.detection.events.support import ChannelScores, with_support
 from dasanom_assets.detection.reference.inputs import Inputs
 from dasanom_assets.detection.reference.model import Reference, require_fit
 from dasanom_assets.detection.rows import channel_rows
-from dasanom_assets.detection.streams import ahead
-from dasanom_assets.models.encoding import Encoded
+from dasanom_assets.detection.streams import blocks, spread
+from dasanom_assets.models.encoding import Encoded, encode_bank
 from dasanom_assets.models.training_set import WindowIndex
-from dasanom_assets.settings import Settings, SpectrogramSettings
-from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.models.vae import Vae
+from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank, window_rows
-from dasanom_assets.tables.schemas import SCHEMAS, stack, with_detectors
+from dasanom_assets.tables.schemas import SCHEMAS, with_detectors
 from dasanom_assets.tables.store import Store
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from distributed import Client
+
+TABLES = ("embeddings", "cluster_labels", "anomaly_scores")
 INTERVAL = ["fibre", "channel", "start", "end"]
 
 
-def cluster_labels(store: Store, day: str, reference: Reference) -> Iterator[pa.Table]:
-    """Yield the rows of `cluster_labels` of a day: nearest cluster of the reference, and GLOSH outlier score.
+class Judged(NamedTuple):
+    """What is said of the windows of one channel before its neighbours are heard."""
 
-    Without clusters (`latent` could not be fitted) all windows are noise, and have no outlier score.
+    encoded: Encoded
+    placed: dict[str, np.ndarray]
+    scores: dict[str, np.ndarray]
+    invalid: pa.Table
+    fusion: ChannelScores
+
+
+@dataclass(frozen=True)
+class Judge:
+    """All that it takes to score any channels of a day, on this machine or another.
+
+    Attributes
+    ----------
+    day : str
+        ISO day.
+    levels : WhiteDay
+    settings : Settings
+    reference : Reference
+    vae : Vae
+    inputs : Inputs
+    device : str
+        Torch device.
     """
-    for rows in store.iter_day("embeddings", day, [*INTERVAL, "mu"]):
-        n = rows.num_rows
+
+    day: str
+    levels: WhiteDay
+    settings: Settings
+    reference: Reference
+    vae: Vae
+    inputs: Inputs
+    device: str
+
+    def __call__(self, keys: list[tuple[str, int]]) -> list[Judged]:
+        """Return what is said of each of some channels."""
+        import torch
+
+        torch.set_num_threads(1)  # channels are scored side by side
+        return [self._judged(channel) for channel in self.levels.channels(keys)]
+
+    def _judged(self, channel: WhiteChannel) -> Judged:
+        reference, window = self.reference, self.settings.window
+        first = window_rows(channel.start_ns, channel.usable, window)
+        start, shift = channel.start_ns[first], window.shift_seconds * SECOND_NS
+        bank = make_bank(channel.rows, first, start, self.levels.spectrogram, window)
+        encoded = encode_bank(self.vae, bank, self.device)
+        n = len(first)
         placed = (np.full(n, -1, np.int32), np.zeros(n, np.float32), np.full(n, np.nan, np.float32))
         if reference.latent is not None:
-            placed = assign(reference.latent.clusters, stack(rows["mu"]))
-        columns = dict(zip(("label", "probability", "outlier_score"), placed, strict=True))
-        yield _extended(SCHEMAS["cluster_labels"], rows, columns)
+            placed = assign(reference.latent.clusters, encoded.mu)
+        index = WindowIndex.of_channel(channel.fibre, channel.channel, start, self.day)
+        windows = Windows(bank, encoded, placed[2], self.inputs.of(bank, index) if n else {})
+        scores = reference.score(windows, self.day, start) if n else dict.fromkeys(reference.names, np.empty(0))
+        fusion = fused({name: reference.conformal[name] for name in reference.fused}, scores)
+        return Judged(
+            encoded,
+            dict(zip(("label", "probability", "outlier_score"), placed, strict=True)),
+            scores,
+            _invalid(channel, first, self.settings, reference),
+            ChannelScores(channel.fibre, channel.channel, start, fusion, reference.recipe, shift),
+        )
 
 
-def anomaly_scores(
-    store: Store, day: str, reference: Reference, settings: Settings, inputs: Inputs
-) -> Iterator[pa.Table]:
-    """Yield the rows of `anomaly_scores` of a day, one table a channel.
+def score_day(
+    store: Store,
+    day: str,
+    vae: Vae,
+    reference: Reference,
+    settings: Settings,
+    inputs: Inputs,
+    device: str,
+    client: "Client | None" = None,
+    progress: Callable[[int], Any] | None = None,
+) -> Iterator[dict[str, pa.Table]]:
+    """Yield the rows of `TABLES` of a day, by name, one channel at a time.
+
+    Dead and saturated channels, seconds with missing frames and silent seconds have no window in `embeddings` and
+    `cluster_labels`: a row that is not there is not normal, it is unknown. Without clusters (`latent` could not be
+    fitted) all windows are noise, and have no outlier score.
 
     ``score`` is that of all detectors and a window's surroundings, in standard deviations above what is usual on
     the reference. ``is_anomaly`` says whether reference ground, there and at that hour, has an event as strong no
     more often than ``detection.budget``. Windows that a part of which is missing or not to be trusted have no
     score; `invalid` says why.
 
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day.
+    vae : Vae
+    reference : Reference
+    settings : Settings
+    inputs : Inputs
+    device : str
+        Torch device.
+    client : distributed.Client, optional
+        Scores blocks of channels on its workers, which must reach the store; threads of this process by default.
+        The rows are the same.
+    progress : callable, optional
+        Called with the windows finished since its last call.
+
     Raises
     ------
     IncompatibleModelError
         Where the reference model is not for the day's spectrograms or the settings in force.
-    ValueError
-        Where `cluster_labels` or `spectrograms` belong to other windows than `embeddings`.
     """
-    require_fit(reference, store.metadata("spectrograms", day), settings, day)
-    step = reference.settings["spectrogram"]["group_channels"]
-    names = reference.names
-    schema = with_detectors(names)
-    yield schema.empty_table()
-    scored = ahead(_one_blas_thread(_scored(store, day, reference, settings, inputs)))
-    waiting: dict[tuple[str, int], tuple[pa.Table, np.ndarray, pa.Table]] = {}
+    levels = WhiteDay(store, day, settings.background, settings.window, bad=True)
+    require_fit(reference, levels.frames.note, settings, day)
+    schemas = {table: SCHEMAS[table] for table in TABLES[:2]} | {TABLES[2]: with_detectors(reference.names)}
+    nothing = vars(Encoded.empty(vae.settings.latent))
+    none = {"embeddings": channel_rows(schemas["embeddings"], "", 0, np.empty(0, np.int64), 0, nothing)}
+    yield {table: schema.empty_table() for table, schema in schemas.items()} | none
+    judge = Judge(day, levels, settings, reference, vae, inputs, device)
+    waiting: dict[tuple[str, int], Judged] = {}
 
     def channels() -> Iterator[ChannelScores]:
-        for rows, scores, invalid, channel in scored:
-            waiting[channel.fibre, channel.channel] = rows, scores, invalid
-            yield channel
+        for judged in spread(judge, blocks(levels.keys, levels.frames.seconds), client):
+            waiting[judged.fusion.fibre, judged.fusion.channel] = judged
+            yield judged.fusion
 
-    for channel, strength in with_support(channels(), reference.recipe, step):
-        rows, scores, invalid = waiting.pop((channel.fibre, channel.channel))
-        strength = strength.astype(np.float32)
-        limit = reference.rates.thresholds(settings.detection.budget, channel.fibre, channel.channel)
-        columns: dict[str, Any] = {f"score_{name}": scores[:, i] for i, name in enumerate(names)}
-        columns |= {f"p_{name}": reference.conformal[name].p_values(scores[:, i]) for i, name in enumerate(names)}
-        columns |= {"score": strength, "p_value": reference.conformal["fused"].p_values(strength)}
-        columns["is_anomaly"] = strength >= limit[hour_of(channel.start_ns)]
-        columns["model_version"] = np.full(len(strength), reference.version, object)
-        columns["invalid"] = np.full(len(strength), None, object)
-        columns["invalid"][~np.isfinite(strength)] = "not scored"
-        table = _extended(schema, rows, columns)
-        yield pa.concat_tables([table, invalid]).sort_by("start") if invalid.num_rows else table
+    for channel, strength in with_support(channels(), reference.recipe, levels.spectrogram.group_channels):
+        judged = waiting.pop((channel.fibre, channel.channel))
+        yield _tables(judged, strength.astype(np.float32), reference, settings, schemas)
+        if progress:
+            progress(len(strength))
 
 
-def _one_blas_thread(items: Iterator[T]) -> Iterator[T]:
-    """Yield items that are made while NumPy's matrix products keep to one thread.
-
-    Its other threads go on turning for a while after a product, on the cores that torch's networks then lack.
-    The limit is that of the whole process, and is lifted after each item.
-    """
-    end = object()
-    take = threadpool_limits.wrap(limits=1, user_api="blas")(lambda: next(items, end))
-    while (item := take()) is not end:
-        yield item
-
-
-def _scored(
-    store: Store, day: str, reference: Reference, settings: Settings, inputs: Inputs
-) -> Iterator[tuple[pa.Table, np.ndarray, pa.Table, ChannelScores]]:
-    """Yield the rows of a channel, its scores by detector, its rows without a score, and the fusion."""
-    spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
-    names, shift = reference.names, settings.window.shift_seconds * SECOND_NS
-    recipe, of_fusion = reference.recipe, {name: reference.conformal[name] for name in reference.fused}
-    labelled = store.iter_day("cluster_labels", day, [*INTERVAL[:3], "outlier_score"])
-    encoded = (
-        rows.append_column("outlier", labels["outlier_score"])
-        for rows, labels in zip(store.iter_day("embeddings", day), labelled, strict=True)
-        if _same(rows, labels, day) and rows.num_rows
-    )
-    rows = next(encoded, None)
-    for channel in ahead(white_day(store, day, settings.background, settings.window, bad=True)):
-        first = window_rows(channel.start_ns, channel.usable, settings.window)
-        invalid = _invalid(channel, first, settings, reference)
-        if not len(first):
-            key = channel.fibre, channel.channel
-            none = ChannelScores(*key, channel.start_ns[first], np.empty(0), recipe, shift)
-            yield with_detectors(names).empty_table().select(INTERVAL), np.empty((0, len(names))), invalid, none
-            continue
-        start = channel.start_ns[first]
-        if (
-            rows is None
-            or (rows["fibre"][0].as_py(), rows["channel"][0].as_py()) != (channel.fibre, channel.channel)
-            or not np.array_equal(rows["start"].cast(pa.int64()).to_numpy(), start)
-        ):
-            raise ValueError(f"embeddings of {day} are of other spectrograms: materialize embeddings again")
-        bank = make_bank(channel.rows, first, start, spectrogram, settings.window)
-        numbers = (rows["reconstruction_error"].to_numpy(), rows["kl"].to_numpy())
-        latent = Encoded(stack(rows["mu"]), stack(rows["logvar"]), *numbers)
-        index = WindowIndex.of_channel(channel.fibre, channel.channel, start, day)
-        windows = Windows(bank, latent, rows["outlier"].to_numpy(), inputs.of(bank, index))
-        by_name = reference.score(windows, day, start)
-        scores = np.stack(list(by_name.values()), axis=1)
-        fusion = fused(of_fusion, by_name)
-        yield rows, scores, invalid, ChannelScores(channel.fibre, channel.channel, start, fusion, recipe, shift)
-        rows = next(encoded, None)
-    if rows is not None:
-        raise ValueError(f"embeddings of {day} are of other spectrograms: materialize embeddings again")
-
-
-def _same(rows: pa.Table, labels: pa.Table, day: str) -> bool:
-    if not rows.select(INTERVAL[:3]).equals(labels.select(INTERVAL[:3])):
-        raise ValueError(
-            f"cluster_labels of {day} are older than its embeddings: materialize cluster_labels again"
-        )
-    return True
+def _tables(
+    judged: Judged, strength: np.ndarray, reference: Reference, settings: Settings, schemas: dict[str, pa.Schema]
+) -> dict[str, pa.Table]:
+    """Return the rows of one channel; `strength` is float32, shape (n_windows,)."""
+    fibre, channel, start = judged.fusion.fibre, judged.fusion.channel, judged.fusion.start_ns
+    limit = reference.rates.thresholds(settings.detection.budget, fibre, channel)
+    columns: dict[str, Any] = {f"score_{name}": scores for name, scores in judged.scores.items()}
+    columns |= {f"p_{name}": reference.conformal[name].p_values(s) for name, s in judged.scores.items()}
+    columns |= {"score": strength, "p_value": reference.conformal["fused"].p_values(strength)}
+    columns["is_anomaly"] = strength >= limit[hour_of(start)]
+    columns["model_version"] = np.full(len(strength), reference.version, object)
+    columns["invalid"] = np.full(len(strength), None, object)
+    columns["invalid"][~np.isfinite(strength)] = "not scored"
+    of_tables = dict(zip(TABLES, (vars(judged.encoded), judged.placed, columns), strict=True))
+    place = fibre, channel, start, settings.window.seconds
+    tables = {table: channel_rows(schemas[table], *place, values) for table, values in of_tables.items()}
+    if judged.invalid.num_rows:
+        tables[TABLES[2]] = pa.concat_tables([tables[TABLES[2]], judged.invalid]).sort_by("start")
+    return tables
 
 
 def _invalid(channel: WhiteChannel, first: np.ndarray, settings: Settings, reference: Reference) -> pa.Table:
@@ -172,10 +205,3 @@ def _invalid(channel: WhiteChannel, first: np.ndarray, settings: Settings, refer
     }
     place = (channel.fibre, channel.channel, channel.start_ns[rows])
     return channel_rows(with_detectors(reference.names), *place, n, columns)
-
-
-def _extended(schema: pa.Schema, rows: pa.Table, columns: dict[str, np.ndarray]) -> pa.Table:
-    out = rows.select(INTERVAL)
-    for name, values in columns.items():
-        out = out.append_column(name, pa.array(values, schema.field(name).type))
-    return out.select(schema.names)

@@ -32,7 +32,7 @@ def live_model(store: Store, models: Store, day: str) -> dict[str, str | None]:
 
 
 @step("segment_models", settings=(*WHITENING, *SEGMENTS), code="2", keeps="temporal.keep_days")
-def segment_models(day: Day, keep_days: int | None = None) -> None:
+def segment_models(day: Day, keep_days: int | None = None, dask: Any = None) -> None:
     """One Gaussian for each minute of each channel, and how unlike it is to the channels around.
 
     Days that lie more than `keep_days` back are dropped; none by default.
@@ -41,13 +41,13 @@ def segment_models(day: Day, keep_days: int | None = None) -> None:
     from dasanom_assets.detection.minutes.segments import segment_models as compute
 
     note = segments_note(day, day.iso, day.settings)
-    day.write("segment_models", compute(day, day.iso, day.settings), note)
+    day.write("segment_models", compute(day, day.iso, day.settings, dask), note)
     if keep_days is not None:
         drop_old_models(day, day.iso, keep_days)
 
 
 @step("temporal_terms", settings=TERMS, code="2", feedback=("anomaly_events",))
-def temporal_terms(day: Day) -> None:
+def temporal_terms(day: Day, dask: Any = None) -> None:
     """How unlike a segment is to the one before, the same time of earlier days and weeks, and its neighbours.
 
     What raised an alarm on earlier days is not held against.
@@ -57,68 +57,58 @@ def temporal_terms(day: Day) -> None:
 
     settings = day.settings.temporal
     note = {"reference_days": needed_days(day, day.iso, settings)}
-    day.write("temporal_terms", compute(day, day.iso, settings), note)
+    day.write("temporal_terms", compute(day, day.iso, settings, dask), note)
 
 
-@step("embeddings", settings=("window", "background"), inputs=live_model)
-def embeddings(day: Day, device: str, progress: Callable[[int], Any] | None = None) -> None:
-    """Latent mean and variance, reconstruction error and KL of every window."""
-    from dasanom_assets.detection.embedding import embeddings as compute
-    from dasanom_assets.detection.reference.model import WINDOWS, require_fit
+@step(
+    *("embeddings", "cluster_labels", "anomaly_scores"),
+    settings=("window", "background", "reference", "detection.budget"),
+    inputs=live_model,
+    code="2",
+)
+def scores(day: Day, device: str, dask: Any = None, progress: Callable[[int], Any] | None = None) -> None:
+    """What the VAE makes of every window, its nearest cluster, and its score by each detector and by all together.
+
+    One pass over the whitened levels; blocks of channels go to the workers of `dask`, or to threads.
+    """
+    from dasanom_assets.detection.scoring import score_day
     from dasanom_assets.models.device import resolve_device
     from dasanom_assets.models.training import load_vae
 
     day.require_fresh(*INPUTS)
-    reference = _reference(day)
-    require_fit(reference, day.note("spectrograms"), day.settings, day.iso, WINDOWS)
+    reference, device = _reference(day), resolve_device(device)
     vae = load_vae(day.models, reference.vae_version)
-    tables = compute(day, day.iso, vae, day.settings, resolve_device(device), progress)
-    day.write("embeddings", tables, _versions(reference))
+    inputs = reference.inputs(day, day.models, device)
+    rows = score_day(day, day.iso, vae, reference, day.settings, inputs, device, dask, progress)
+    note = _versions(reference)
+    of_scores = {"anomaly_scores": note | {"budget": day.settings.detection.budget}}
+    day.write_days(day.iso, rows, dict.fromkeys(scores.tables, note) | of_scores)
 
 
-@step("cluster_labels", inputs=live_model)
-def cluster_labels(day: Day) -> None:
-    """Nearest cluster of the reference, and GLOSH outlier score, of every window."""
-    from dasanom_assets.detection.scoring import cluster_labels as compute
-
-    day.require_fresh("embeddings")
-    reference = _reference(day)
-    day.write("cluster_labels", compute(day, day.iso, reference), _versions(reference))
-
-
-@step("anomaly_scores", settings=("window", "background", "reference", "detection.budget"), inputs=live_model)
-def anomaly_scores(day: Day, device: str) -> None:
-    """Score and p-value of every window by each detector and by all together."""
-    from dasanom_assets.detection.scoring import anomaly_scores as compute
-    from dasanom_assets.models.device import resolve_device
-
-    day.require_fresh(*INPUTS, "embeddings", "cluster_labels")
-    reference = _reference(day)
-    inputs = reference.inputs(day, day.models, resolve_device(device))
-    note = _versions(reference) | {"budget": day.settings.detection.budget}
-    day.write("anomaly_scores", compute(day, day.iso, reference, day.settings, inputs), note)
-
-
-@step("anomaly_events", "event_explanations", code="2", settings=("window", *WHITENING), inputs=live_model)
+@step("anomaly_events", "event_explanations", code="3", settings=("window", *WHITENING), inputs=live_model)
 def anomaly_events(day: Day) -> None:
     """Windows that belong together in time and along the fibre, and why each event is one."""
-    from dasanom_assets.detection.events.outlines import end_of_day_before, find_events, taking_part
+    from dasanom_assets.detection.events.outlines import (
+        ContractorsView,
+        end_of_day_before,
+        find_events,
+        taking_part,
+    )
     from dasanom_assets.detection.explain import explain
     from dasanom_assets.detection.reference.promise import expected_and_realised
-    from dasanom_assets.recordings.fibres import with_metres
+    from dasanom_assets.recordings.fibres import places_of, with_metres
 
     day.require_fresh("anomaly_scores", "cluster_labels")
     reference = _reference(day)
     note = day.note("anomaly_scores")
-    contractor = day.read("contractor_scores") if day.has_day("contractor_scores", day.iso) else None
-    rates, level = reference.rates, reference.level
-    scores, labels = taking_part(day, day.iso, level)
-    before = end_of_day_before(day, day.iso, note, level)
+    contractor = ContractorsView(day, day.iso)
+    rates, least_score = reference.rates, reference.least_score
+    scores, labels = taking_part(day, day.iso, least_score)
+    before = end_of_day_before(day, day.iso, note, least_score)
     group = reference.settings["spectrogram"]["group_channels"]
-    events = find_events(scores, labels, contractor, rates, level, day.settings.window, group, before)
+    events = find_events(scores, labels, contractor, rates, least_score, day.settings.window, group, before)
     events, explanations = explain(day, day.iso, events, scores, reference, day.settings)
-    if day.has_day("fibres", day.iso):
-        events = with_metres(events, day.read("fibres"))
+    events = with_metres(events, places_of(day, [day.iso]))
     counts = expected_and_realised(day, day.iso, reference)
     note |= {"counts": {f"{budget:g}": numbers for budget, numbers in counts.items()}}
     day.write("event_explanations", explanations, note)

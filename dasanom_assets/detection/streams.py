@@ -2,11 +2,17 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from threadpoolctl import threadpool_limits
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Key = tuple[str, int]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -24,15 +30,63 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[
             yield under_way.popleft().result()
 
 
-def ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """Yield items in order, the next of which is made in a thread while one is used."""
-    end = object()
+BLOCK_SECONDS = 14_400
+"""Channel-seconds of a block, about; a block is at least one channel, and what is in memory grows with it."""
+
+
+def blocks(keys: Sequence[Key], seconds: Callable[[Key], int]) -> Iterator[list[Key]]:
+    """Cut channels into blocks of about `BLOCK_SECONDS`, by the rows that each has."""
+    block: list[Key] = []
+    total = 0
+    for key in keys:
+        block.append(key)
+        total += seconds(key)
+        if total >= BLOCK_SECONDS:
+            yield block
+            block, total = [], 0
+    if block:
+        yield block
+
+
+def spread(
+    work: Callable[[Item], Iterable[Result]], items: Iterable[Item], client: "Client | None" = None
+) -> Iterator[Result]:
+    """Yield the results of `work` on each item, in order, while those that follow are at work; few wait.
+
+    Parameters
+    ----------
+    work : callable
+        Returns the results of an item. It reaches each worker once, so that it may hold what all items need.
+    items : iterable
+    client : distributed.Client, optional
+        Does the work on its workers: what is lost with one is done again by another. Threads of this process by
+        default.
+    """
+    # Threads side by side; those that matrix products have of their own would fight over the same cores.
+    with threadpool_limits(limits=1, user_api="blas"):
+        for results in in_order(work, items) if client is None else _on_workers(work, items, client):
+            yield from results
+
+
+def _on_workers(
+    work: Callable[[Item], Iterable[Result]], items: Iterable[Item], client: "Client"
+) -> Iterator[Iterable[Result]]:
+    [held] = client.scatter([work], broadcast=True, hash=False)
+    waiting: deque[Any] = deque()
     upcoming = iter(items)
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, upcoming, end)
-        while (item := following.result()) is not end:
-            following = pool.submit(next, upcoming, end)
-            yield item  # type: ignore[misc]
+    threads = max(1, sum(client.nthreads().values()))
+    while True:
+        # More than threads, so that none waits for work; not many more, or results would pile up.
+        for item in islice(upcoming, threads + max(1, threads // 2) - len(waiting)):
+            waiting.append(client.submit(_apply, held, item, pure=False))
+        if not waiting:
+            return
+        yield waiting.popleft().result()
+
+
+def _apply(work: Callable[[Item], Iterable[Result]], item: Item) -> list[Result]:
+    threadpool_limits(limits=1, user_api="blas")
+    return list(work(item))
 
 
 def with_neighbours(items: Iterable[Item], n: int) -> Iterator[tuple[Item, list[Item]]]:

@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 from dasanom_assets.comparison.agreement import (
     BOTH,
     ONLY_CONTRACTOR,
+    TheirAlarms,
     agreement_summary,
     match_events,
     who_flagged,
@@ -156,12 +157,12 @@ def _against_contractor(
     )
     events = events.filter(reached)
     hours = len(scores) * settings.window.shift_seconds / len(channels) / 3600
-    out = []
+    theirs, out = TheirAlarms(rows, settings.comparison), []
     for name in names:
         p = p_of(scores, name)
         flagged = p <= FLAGGED_SHARE
         column = scores.column_names.index("is_anomaly")
-        who = who_flagged(scores.set_column(column, "is_anomaly", pa.array(flagged)), rows, settings.comparison)
+        who = who_flagged(scores.set_column(column, "is_anomaly", pa.array(flagged)), theirs)
         our_events = flagged_events(scores, flagged, settings)
         out.append(
             {
@@ -189,7 +190,7 @@ def _summed(per_day: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         row["events_an_hour"] = our_events / hours
         row |= {f"events_{k}": v for k, v in agreement_summary(_joined(both_sides), 0).items()}
         who = np.concatenate([day["who"] for day in both_sides]) if both_sides else np.empty(0, np.int8)
-        row |= {f"windows_{key}": value for key, value in window_agreement(who).items()}
+        row |= {f"windows_{key}": value for key, value in window_agreement(np.bincount(who, minlength=4)).items()}
         theirs = np.isin(who, (BOTH, ONLY_CONTRACTOR))
         row["auc_against_contractor"] = None
         if theirs.any() and not theirs.all():

@@ -27,13 +27,13 @@ def clip_models(
         int64, of the same length: positions of their clips.
     """
     white = [whiten(clip, usual.median_db, usual.mad_db, background) for clip in levels]
-    lanes = [lane.reshape(-1, lane.shape[-1]) for clip in white for lane in clip]
+    channels = [channel.reshape(-1, channel.shape[-1]) for clip in white for channel in clip]
     of_clip = np.repeat(np.arange(len(levels)), [len(clip) for clip in levels])
-    learned = np.concatenate([lanes[i] for i in np.flatnonzero(np.isin(of_clip, train))])
+    learned = np.concatenate([channels[i] for i in np.flatnonzero(np.isin(of_clip, train))])
     pca = PCA(min(DIMENSIONS, learned.shape[1]), svd_solver="covariance_eigh").fit(learned)
-    frames = np.full((len(lanes), max(map(len, lanes)), pca.n_components_), np.nan, np.float32)
-    for row, lane in zip(frames, lanes, strict=True):
-        row[: len(lane)] = pca.transform(lane)
+    frames = np.full((len(channels), max(map(len, channels)), pca.n_components_), np.nan, np.float32)
+    for row, channel in zip(frames, channels, strict=True):
+        row[: len(channel)] = pca.transform(channel)
     return fit_gaussians(frames), of_clip
 
 

@@ -238,8 +238,8 @@ def _baseline(
 
     def of(position: int) -> np.ndarray:
         clip = levels[position]
-        lanes = clip.reshape(len(clip), -1, clip.shape[-1])
-        return np.concatenate([vectors(lane) for lane in lanes])
+        microphones = clip.reshape(len(clip), -1, clip.shape[-1])
+        return np.concatenate([vectors(microphone) for microphone in microphones])
 
     began = time.perf_counter()
     network = Autoencoder.fit(np.concatenate([of(i) for i in parts.train]), seed, device)

@@ -19,10 +19,14 @@ from dasanom_assets.tables.store import Store
 VERSION_DIGITS = 16
 LIVE = "models/live.json"
 """The one pointer to what scores."""
+CODE = {"training_set": "1", "vae": "1", "infogan": "1", "reference_model": "2"}
+"""Version of the code that makes each kind of model; raised when the same inputs would give another one."""
+ASSETS = {"vae": "vae_checkpoint", "infogan": "infogan_checkpoint"}
+"""The assets that make kinds of models, where their names differ."""
 
 
 class CheckpointError(RuntimeError):
-    """A model that is not there, or is not what was written."""
+    """A model that is not there, is not what was written, or was made by other code than would make it now."""
 
 
 def save(store: Store, name: str, tensors: dict[str, Any], description: dict[str, Any]) -> str:
@@ -43,7 +47,7 @@ def save(store: Store, name: str, tensors: dict[str, Any], description: dict[str
     Returns
     -------
     str
-        The first digits of the SHA-256 over the tensors' file and the description.
+        The first digits of the SHA-256 over the tensors' file, the description and the version of the code.
 
     Raises
     ------
@@ -52,10 +56,12 @@ def save(store: Store, name: str, tensors: dict[str, Any], description: dict[str
     """
     description = json.loads(json.dumps(description))  # as it will be read back
     content = serialize_tensors({key: np.asarray(value, order="C") for key, value in tensors.items()})
-    full = _digest(content, description)
+    code = CODE.get(name)
+    full = _digest(content, description, code)
     version = full[:VERSION_DIGITS]
     store.write_bytes(f"{_folder(name, version)}/model.safetensors", content)
-    note = {"digest": full, "tensors_sha256": hashlib.sha256(content).hexdigest(), "description": description}
+    tensors_sha256 = hashlib.sha256(content).hexdigest()
+    note = {"digest": full, "tensors_sha256": tensors_sha256, "code": code, "description": description}
     store.write_json(f"{_folder(name, version)}/model.json", note)
     return version
 
@@ -66,15 +72,20 @@ def load(store: Store, name: str, version: str) -> tuple[dict[str, np.ndarray], 
     Raises
     ------
     CheckpointError
-        Where it does not exist, or either file is not what was written.
+        Where it does not exist, either file is not what was written, or other code made it: what it holds must not
+        be mixed with what this code makes.
     """
     note = _note(store, name, version)
+    code, now = note.get("code"), CODE.get(name)
+    if code != now:
+        remedy = f"materialize {ASSETS.get(name, name)} again, or run the job train"
+        raise CheckpointError(f"{name} {version} was made by code {code or 0}, which is {now} now: {remedy}")
     path = f"{_folder(name, version)}/model.safetensors"
     try:
         content = store.read_bytes(path)
         if hashlib.sha256(content).hexdigest() != note["tensors_sha256"]:
             raise CheckpointError(f"{store.url(path)} is damaged: its SHA-256 is not that in model.json")
-        if _digest(content, note["description"]) != note["digest"] or not note["digest"].startswith(version):
+        if _digest(content, note["description"], code) != note["digest"] or not note["digest"].startswith(version):
             raise CheckpointError(f"{name} {version} is damaged: model.json is not what was written")
         return parse_tensors(content), note["description"]
     except (FileNotFoundError, KeyError, SafetensorError) as error:
@@ -203,8 +214,8 @@ def _note(store: Store, name: str, version: str) -> dict[str, Any]:
         raise CheckpointError(f"{store.url(path)} is damaged: {error}") from error
 
 
-def _digest(content: bytes, description: dict[str, Any]) -> str:
-    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"))
+def _digest(content: bytes, description: dict[str, Any], code: str | None) -> str:
+    canonical = json.dumps([description, code], sort_keys=True, separators=(",", ":"))
     full = hashlib.sha256(content)
     full.update(canonical.encode())
     return full.hexdigest()

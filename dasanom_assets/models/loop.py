@@ -5,7 +5,6 @@ Rows of frames go to the device once, and windows are cut there by index.
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.models.cores import training_threads
 from dasanom_assets.models.unfinished import Interrupted, Unfinished, optimizer_tensors, restore_optimizer
 from dasanom_assets.spectrograms.windows import TOP_DB, WindowBank
 from dasanom_assets.tables.store import Store
@@ -168,7 +168,7 @@ class State:
 
 
 def prepare(train: WindowBank, validation: WindowBank, validation_windows: int) -> WindowBank:
-    """Return the windows that an epoch is judged by, spread evenly over `validation`, and take half of the cores.
+    """Return the windows that an epoch is judged by, spread over `validation`, and take a training's threads.
 
     Raises
     ------
@@ -183,9 +183,7 @@ def prepare(train: WindowBank, validation: WindowBank, validation_windows: int) 
     if train.window_shape != validation.window_shape:
         raise ValueError(f"windows of {train.window_shape} and of {validation.window_shape} do not go together")
 
-    # Half of the cores, whatever OMP_NUM_THREADS says of runs that share the machine. The threads of a step wait
-    # for each other, so one that has to share its core holds up all of them.
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
+    torch.set_num_threads(training_threads())  # whatever OMP_NUM_THREADS says of runs that share the machine
     evenly = np.linspace(0, len(validation) - 1, min(len(validation), validation_windows)).astype(int)
     return validation.subset(evenly)
 

@@ -5,7 +5,6 @@ what came of it. Pictures are drawn anew as epochs end, below ``reports/training
 with status 75, its state kept, and the same command goes on from there; after a kill, from the last epoch.
 """
 
-import argparse
 import base64
 import contextlib
 import importlib.metadata
@@ -16,8 +15,9 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
+import typer
 from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.models.cores import share_of_cores
 from dasanom_assets.models.device import resolve_device
 from dasanom_assets.models.figures import vae_figures
 from dasanom_assets.models.infogan_figures import infogan_figures
@@ -91,6 +92,7 @@ class Network:
     figures: Callable[[Any, WindowBank], dict[str, Figure]]
 
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 NETWORKS = {
     "vae": Network(VaeSettings, train_vae, save_vae, vae_figures),
     "infogan": Network(InfoGanSettings, train_infogan, save_infogan, infogan_figures),
@@ -147,7 +149,7 @@ def train_network(
             "training_set": training_set,
             "settings": settings.model_dump(mode="json"),
             "device": device,
-            "code": importlib.metadata.version("dasanom"),
+            "code": [importlib.metadata.version("dasanom"), checkpoints.CODE[name]],
         },
     )
     if unfinished.load():
@@ -165,10 +167,13 @@ def train_network(
             ended = time.monotonic()
             draw_from = ended + (ended - began) / DRAWING_SHARE
 
+    # On a GPU, Dagster's pool and the one who starts a training by hand see to it that one has it alone.
+    cores = share_of_cores(say, stop) if device == "cpu" else contextlib.nullcontext()
     try:
-        trained = network.train(
-            train, validation, settings, device, on_epoch, progress=True, unfinished=unfinished, stop=stop
-        )
+        with cores:
+            trained = network.train(
+                train, validation, settings, device, on_epoch, progress=True, unfinished=unfinished, stop=stop
+            )
     except Interrupted:
         _mark_interrupted(store, page)
         raise
@@ -192,33 +197,43 @@ def train_network(
     return outcome
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Train a network and return the exit status: 0, or `INTERRUPTED`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=NETWORKS)
-    parser.add_argument("--data", help="data root (default: DASANOM_DATA)")
-    parser.add_argument("--training-set", default="latest", help="its version (default: the latest)")
-    parser.add_argument("--device", help="auto, cpu, cuda or cuda:<n> (default: DASANOM_DEVICE)")
-    parser.add_argument(
-        "--settings", type=json.loads, default={}, help="what differs, as in '{\"max_epochs\": 20}'"
-    )
-    options = parser.parse_args(arguments)
+@app.command(help=__doc__)
+def main(
+    network: Annotated[Literal["vae", "infogan"], typer.Argument()],
+    data: Annotated[str | None, typer.Option(help="data root, by default DASANOM_DATA")] = None,
+    training_set: Annotated[str, typer.Option(help="its version")] = "latest",
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda or cuda:<n>, by default DASANOM_DEVICE")
+    ] = None,
+    settings: Annotated[str, typer.Option(help="what differs, as '{\"max_epochs\": 20}'")] = "{}",
+) -> None:
+    """Train a network; the exit status is 0, or `INTERRUPTED`."""
+    raise typer.Exit(train_here(network, data, training_set, device, json.loads(settings)))
+
+
+def train_here(
+    network: str,
+    data: str | None = None,
+    training_set: str = "latest",
+    device: str | None = None,
+    changes: dict[str, Any] | None = None,
+) -> int:
+    """Train a network in this process and return the exit status; arguments are the options of the command."""
     defaults = Settings()
-    store = Store(options.data or defaults.data)
-    section = getattr(defaults, options.network).model_dump() | options.settings
+    store = Store(data or defaults.data)
+    section = getattr(defaults, network).model_dump() | (changes or {})
     with stop_on_signals() as signalled, _dagster() as pipes:
         say = pipes.log.info if pipes else print
         parent = os.getppid()
         try:
-            training_set = options.training_set
             if training_set == "latest":
                 training_set = checkpoints.require_latest(store, "training_set", "materialize training_set first")
             outcome = train_network(
                 store,
-                options.network,
+                network,
                 training_set,
-                NETWORKS[options.network].settings(**section),
-                options.device or defaults.device,
+                NETWORKS[network].settings(**section),
+                device or defaults.device,
                 say,
                 # A step of Dagster that was killed takes nothing that its orphan would go on to make.
                 lambda: signalled() or (pipes is not None and os.getppid() != parent),
@@ -231,7 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
                 pipes.log.error(f"{type(error).__name__}: {error}")
             raise
         if not pipes:
-            print(f"{options.network} {outcome['version']}")
+            print(f"{network} {outcome['version']}")
     return 0
 
 
@@ -277,7 +292,9 @@ def _mark_interrupted(store: Store, path: str) -> None:
 
 if __name__ == "__main__":
     try:
-        status = main()
+        status = app()
+    except SystemExit as ended:
+        status = ended.code or 0
     except Exception:
         traceback.print_exc()
         status = 1

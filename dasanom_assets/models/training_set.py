@@ -18,7 +18,8 @@ from dasanom_assets.settings import (
     TrainingSetSettings,
     WindowSettings,
 )
-from dasanom_assets.spectrograms.whitening import Usual, healthy_rows, white_day
+from dasanom_assets.spectrograms.usual import Usual
+from dasanom_assets.spectrograms.whitening import healthy_rows, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank, window_rows
 from dasanom_assets.tables.store import Store
 

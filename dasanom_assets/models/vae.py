@@ -12,6 +12,9 @@ from dasanom_assets.settings import VaeSettings
 LOGVAR_LIMIT = 5.0
 """The likelihood's log variance stays within plus and minus this: a spread between 0.08 and 12 whitened units."""
 
+PATCH = 4
+"""Frames and bands that the first convolution sees at a time."""
+
 LOG_2_PI = math.log(2 * math.pi)
 
 
@@ -20,7 +23,7 @@ class Vae(nn.Module):
 
     The first convolution sees patches of 4 × 4, which costs half of a stride of 2 at the same likelihood; each
     further one halves both axes. The decoder mirrors the encoder; it enlarges by convolutions to several pixels at
-    once (Shi et al. 2016), which costs less than transposed ones. Inside, windows are padded with zeros (the usual
+    once (see `Enlarge`), which costs less than transposed ones. Inside, windows are padded with zeros (the usual
     level) up to a whole number of patches. The likelihood is Gaussian, with one learned variance a band, or
     Bernoulli.
 
@@ -39,12 +42,12 @@ class Vae(nn.Module):
         super().__init__()
         self.frames, self.bands, self.settings = frames, bands, settings
         widths = settings.widths
-        stride = 4 * 2 ** (len(widths) - 1)
+        stride = PATCH * 2 ** (len(widths) - 1)
         grid = (widths[-1], -(-frames // stride), -(-bands // stride))
         self._padding = (0, grid[2] * stride - bands, 0, grid[1] * stride - frames)
 
-        encoder: list[nn.Module] = [nn.Conv2d(1, widths[0], 4, stride=4), nn.LeakyReLU(inplace=True)]
-        decoder: list[nn.Module] = [Enlarge(widths[0], 1, 4)]
+        encoder: list[nn.Module] = [nn.Conv2d(1, widths[0], PATCH, stride=PATCH), nn.LeakyReLU(inplace=True)]
+        decoder: list[nn.Module] = [Enlarge(widths[0], 1, PATCH)]
         for narrow, wide in itertools.pairwise(widths):
             encoder += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.LeakyReLU(inplace=True)]
             decoder = [Enlarge(wide, narrow, 2), nn.LeakyReLU(inplace=True), *decoder]
@@ -89,8 +92,20 @@ class Vae(nn.Module):
         mu, logvar : torch.Tensor
             float, shape (n, latent).
         """
-        padded = functional.pad(x, self._padding)
-        mu, logvar = self.posterior(self.encoder(padded)).chunk(2, dim=1)
+        return self.encode_patches(self.patches(functional.pad(x, self._padding)))
+
+    @property
+    def shares_patches(self) -> bool:
+        """Whether windows are a whole number of patches, so that those that overlap can share them."""
+        return not any(self._padding)
+
+    def patches(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the first layer makes of frames, shape (n, channels, frames / 4, bands / 4)."""
+        return self.encoder[:2](x)
+
+    def encode_patches(self, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `encode` does, from what `patches` made of windows."""
+        mu, logvar = self.posterior(self.encoder[2:](patches)).chunk(2, dim=1)
         if self.normalize is not None:
             mu = self.spread * self.normalize(mu.float())
         return mu, logvar
@@ -108,8 +123,11 @@ class Vae(nn.Module):
         torch.Tensor
             float, shape (n, 1, frames, bands): means of the Gaussians, or logits of the Bernoulli distributions.
         """
-        grid = self.lift(z).contiguous(memory_format=torch.channels_last)
-        return self.decoder(grid)[:, :, : self.frames, : self.bands]
+        return in_place(self.decode_points(z))[:, :, : self.frames, : self.bands]
+
+    def decode_points(self, z: torch.Tensor) -> torch.Tensor:
+        """Return what `decode` does before pixels, padding too, are brought to their places; see `in_place`."""
+        return self.decoder(self.lift(z).permute(0, 2, 3, 1).contiguous())
 
     def mean(self, decoded: torch.Tensor) -> torch.Tensor:
         """Return the mean of the likelihood, in the unit of windows, from what `decode` returned."""
@@ -123,11 +141,11 @@ class Vae(nn.Module):
 
 
 class Enlarge(nn.Conv2d):
-    """Images larger by a factor along both axes, by a convolution to several pixels at once (Shi et al. 2016).
+    """Each point to several, by a convolution of one point (Shi et al. 2016).
 
-    Its outputs are by row in the point, column in the point, and channel: what belongs to a pixel lies side by
-    side, and moves as one in channels-last layout. Torch's pixel shuffle, which is by channel first, takes more
-    than twice as long on a CPU in bfloat16.
+    Since no point looks at another, they need not lie in their places until the last layer is through: what is
+    made of a point stays beside it, by row in the point, column in the point, and channel, and no layer moves
+    anything.
 
     Parameters
     ----------
@@ -141,11 +159,23 @@ class Enlarge(nn.Conv2d):
         self.factor = factor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return images (n, narrow, factor · rows, factor · columns) of images (n, wide, rows, columns)."""
-        n, _, rows, columns = x.shape
-        points = super().forward(x).permute(0, 2, 3, 1)
-        pixels = points.reshape(n, rows, columns, self.factor, self.factor, -1).transpose(2, 3)
-        return pixels.reshape(n, self.factor * rows, self.factor * columns, -1).permute(0, 3, 1, 2)
+        """Return points (..., factor, factor, narrow) of points (..., wide)."""
+        points = functional.linear(x, self.weight.flatten(1), self.bias)
+        return points.unflatten(-1, (self.factor, self.factor, -1))
+
+
+def in_place(points: torch.Tensor) -> torch.Tensor:
+    """Return images (n, 1, frames, bands) of pixels as layers of `Enlarge` leave them.
+
+    Parameters
+    ----------
+    points : torch.Tensor
+        Shape (n, rows, columns, rows in each of these, columns in each of these, ..., 1).
+    """
+    n, *grids, _ = points.shape
+    rows, columns = range(1, len(grids) + 1, 2), range(2, len(grids) + 1, 2)
+    image = points.squeeze(-1).permute(0, *rows, *columns)
+    return image.reshape(n, 1, math.prod(grids[::2]), math.prod(grids[1::2]))
 
 
 def negative_log_bernoulli(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

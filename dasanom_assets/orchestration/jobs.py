@@ -24,7 +24,11 @@ def build_jobs() -> list[Any]:
     def job(name: str, assets: tuple[str, ...], description: str, tags: dict[str, Any] | None = None) -> Any:
         selection = dg.AssetSelection.assets(*assets)
         return dg.define_asset_job(
-            name, selection, description=description, executor_def=dg.in_process_executor, tags=tags
+            name,
+            selection,
+            description=description,
+            tags={"dasanom/long": "true", **(tags or {})},
+            executor_def=dg.in_process_executor,
         )
 
     return [

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from dasanom_assets import chain
+from dasanom_assets import chain, today
 from dasanom_assets.orchestration import watch
 from dasanom_assets.orchestration.attempts import MARK, Attempts, attempts, ingest_mark, tags
 from dasanom_assets.orchestration.checks import expected_days_evaluation
@@ -98,7 +98,9 @@ def deliveries_to_ingest(
 def look(store: Store, settings: Settings, first_day: date, now: float) -> tuple[list[Delivery], list[str]]:
     """Return the days of `landing/`, and in words what lies there and is none, or has times of the future."""
     notes = recordings_notes(store, store.days("recordings")[-DAYS_WATCHED:])
-    watched = delivered_days(store, notes, first_day)[-DAYS_WATCHED:]
+    # A day that is not over is not ingested again with each of its files: `closed_files` asks for what is new.
+    over = datetime.fromtimestamp(today.clock(), UTC).date().isoformat()
+    watched = [day for day in delivered_days(store, notes, first_day) if day < over][-DAYS_WATCHED:]
     remarks = [f"{thing.problem}: {thing.remedy}." for thing in misplaced(store, first_day)]
     deliveries, fresh = [], Freshness(store, settings)
     for day in watched:

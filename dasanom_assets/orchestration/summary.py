@@ -1,8 +1,7 @@
 """What was found, in a few lines of text."""
 
-import pyarrow.compute as pc
-
 from dasanom_assets.comparison.steps import REPORTS
+from dasanom_assets.orchestration.checks import flagged_windows
 from dasanom_assets.tables.store import Store
 
 COLUMNS = ("day", "windows", "flagged", "our events", "contractor's", "both", "only us", "only contractor")
@@ -13,12 +12,12 @@ def summary(store: Store) -> str:
     rows: list[tuple[str, ...]] = [COLUMNS]
     reports = []
     for day in store.days("event_matches"):
-        flagged = store.read_day("anomaly_scores", day, ["is_anomaly"])["is_anomaly"]
+        windows = flagged_windows(store, day)
         counts = store.read_day("event_matches", day, ["agreement"])["agreement"].to_pylist()
         sides = [
             store.read_day(name, day, ["event_id"]).num_rows for name in ("anomaly_events", "contractor_events")
         ]
-        numbers = [len(flagged), pc.sum(flagged).as_py() or 0, *sides]
+        numbers = [*windows, *sides]
         numbers += [counts.count(name) for name in ("both", "only_us", "only_contractor")]
         rows.append((day, *(f"{n:,}" for n in numbers)))
         reports += [f["path"] for f in store.listing(f"{REPORTS}/day={day}") if ".html" in f["path"]]

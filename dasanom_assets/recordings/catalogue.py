@@ -1,8 +1,9 @@
 """What is readable of a day's delivery, and what is refused with which reason."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -15,6 +16,7 @@ from dasanom_assets.recordings.fibres import fibres_before, fibres_table, spacin
 from dasanom_assets.recordings.file_checks import LIMITS
 from dasanom_assets.recordings.identity import part_fibres
 from dasanom_assets.recordings.landing import landing_files, recordings_notes, shifted
+from dasanom_assets.recordings.limits import beyond
 from dasanom_assets.recordings.listing import closed, why_closed
 from dasanom_assets.recordings.measured import changes, rounding_ns
 from dasanom_assets.recordings.overlaps import FINER_SHARE, resolve
@@ -31,6 +33,7 @@ UNFINISHED = (".partial", ".tmp", ".part")
 """Endings of files that are still being written; they are neither read nor refused."""
 DIGEST_THREADS = 4
 """Files that are digested at once, from disk or over a network."""
+_NEVER = np.iinfo(np.int64).min + 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def catalogue_day(store: Store, day: str, limits: LimitSettings = LIMITS) -> Cat
     tail: list[dict[str, Any]] = []
     for before, problems in _before(store, day).items():
         tail += _look(store, problems, before, limits, _extent(day, 0))[0]
-    return _catalogue(store, tail + rows, reasons, fibres_before(store, day), {row["path"] for row in tail})
+    of_days_before = {row["path"] for row in tail}
+    return _catalogue(store, tail + rows, reasons, fibres_before(store, day), limits, of_days_before)
 
 
 def past_midnight(recordings: pa.Table, day: str) -> list[str]:
@@ -107,8 +111,8 @@ def adjoining(store: Store, day: str, limits: LimitSettings = LIMITS) -> pa.Tabl
         rows += near_midnight
     start, end = _extent(day, 0)
     outside = [{**row, "sha256": None} for row in rows if row["end"] <= start or row["start"] >= end]
-    known_m = spacings_of(store.read_day("fibres", day)) if store.has_day("fibres", day) else {}
-    settled, _ = _settled(outside, known_m, lambda path: _digest(store, path)[0])
+    known = store.read_day("fibres", day) if store.has_day("fibres", day) else empty("fibres")
+    settled, _ = _settled(outside, known, lambda path: _digest(store, path)[0], limits)
     return _table(sorted(settled, key=lambda row: row["path"]))
 
 
@@ -133,7 +137,7 @@ def catalogue_files(
     Catalogue
         Rows by fibre and start.
     """
-    return _catalogue(store, *_look(store, dict.fromkeys(paths, ""), day, limits), empty("fibres"))
+    return _catalogue(store, *_look(store, dict.fromkeys(paths, ""), day, limits), empty("fibres"), limits)
 
 
 def _problems(store: Store, day: str) -> dict[str, str]:
@@ -189,6 +193,7 @@ def _catalogue(
     rows: list[dict[str, Any]],
     reasons: dict[str, str],
     before: pa.Table,
+    limits: LimitSettings,
     of_days_before: Collection[str] = (),
 ) -> Catalogue:
     with ThreadPoolExecutor(DIGEST_THREADS) as pool:
@@ -200,30 +205,36 @@ def _catalogue(
         if not digests[row["path"]][0]
     }
     rows = [row | {"sha256": digests[row["path"]][0]} for row in rows if row["path"] not in lost]
-    rows, copies = _settled(rows, spacings_of(before), lambda path: digests[path][0])
-    copies = {path: reason for path, reason in copies.items() if path not in of_days_before}
+    rows, unused = _settled(rows, before, lambda path: digests[path][0], limits)
+    unused = {path: reason for path, reason in unused.items() if path not in of_days_before}
     return Catalogue(
         _table(rows),
         [
             Refusal(path, digests[path][0], _size(store, path), reason)
-            for path, reason in sorted({**reasons, **lost, **copies}.items())
+            for path, reason in sorted({**reasons, **lost, **unused}.items())
         ],
         fibres_table(rows, before),
     )
 
 
 def _settled(
-    rows: list[dict[str, Any]], known_m: Mapping[str, float], digest: Callable[[str], str]
+    rows: list[dict[str, Any]], known: pa.Table, digest: Callable[[str], str], limits: LimitSettings
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Decide what takes all files together; return rows by fibre and start, and why others are copies."""
+    """Decide what takes all files together; return rows by fibre and start, and why others are not used.
+
+    `known` are rows of `fibres` that stay as they are.
+    """
+    known_m = spacings_of(known)
     number_channels(rows, known_m)
-    part_fibres(rows, digest)
-    copies = part_spacings(rows, known_m)
-    rows = [row for row in rows if row["path"] not in copies]
+    unused = {row["path"]: why for row in rows if (why := beyond(limits, row["fibre"], row["channel_spacing_m"]))}
+    rows = [row for row in rows if row["path"] not in unused]
+    part_fibres(rows, digest, set(known["fibre"].to_pylist()))
+    unused |= part_spacings(rows, known_m)
+    rows = [row for row in rows if row["path"] not in unused]
     rows.sort(key=lambda row: (row["fibre"], row["start"], row["path"]))
     _note_gaps(rows)
     _note_overlaps(rows)
-    return rows, copies
+    return rows, unused
 
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:
@@ -278,27 +289,29 @@ def _note_gaps(rows: list[dict[str, Any]]) -> None:
 
     Changes `rows`, which are sorted by fibre and start.
     """
-    latest: dict[
-        str, dict[bytes, tuple[int, int, dict[str, Any]]]
-    ] = {}  # the one that ends last, by fibre, channels
-    for row in rows:
-        channels, of_fibre = row["channels"], latest.setdefault(row["fibre"], {})
-        key, lowest, highest = channels.tobytes(), int(channels.min()), int(channels.max())
-        earlier = [
-            other
-            for known, (first, last, other) in of_fibre.items()
-            if known == key or (first <= highest and last >= lowest and np.isin(channels, other["channels"]).any())
-        ]
-        if earlier:
-            before = max(earlier, key=lambda other: other["end"])
-            slack = 0.5 + rounding_ns(before["format"], before["n_samples"]) * before["sampling_rate_hz"] / 1e9
-            late = (row["start"] - before["end"]) / 1e9
-            if late * row["sampling_rate_hz"] >= -slack:  # else they tell of the same time
-                row["issues"] += changes(row, before)
-            if late * row["sampling_rate_hz"] > slack:
-                row["issues"].append(f"{late:.3f} s are missing after {PurePosixPath(before['path']).name}")
-        if key not in of_fibre or of_fibre[key][2]["end"] < row["end"]:
-            of_fibre[key] = lowest, highest, row
+    for _, group in groupby(rows, key=lambda row: row["fibre"]):
+        of_fibre = list(group)
+        keys: dict[bytes, int] = {}
+        numbers = [keys.setdefault(row["channels"].tobytes(), len(keys)) for row in of_fibre]
+        lowest, highest, ended = (np.full(len(keys), _NEVER) for _ in range(3))  # where each channel is a file
+        latest: dict[int, dict[str, Any]] = {}  # the one that ends last, by number
+        for number, row in zip(numbers, of_fibre, strict=True):
+            channels = row["channels"]
+            lowest[number], highest[number] = channels.min(), channels.max()
+            near = np.flatnonzero((ended > _NEVER) & (lowest <= highest[number]) & (highest >= lowest[number]))
+            earlier = (int(n) for n in near[np.argsort(-ended[near], kind="stable")])
+            before = next(
+                (latest[n] for n in earlier if n == number or np.isin(channels, latest[n]["channels"]).any()), None
+            )
+            if before is not None:
+                slack = 0.5 + rounding_ns(before["format"], before["n_samples"]) * before["sampling_rate_hz"] / 1e9
+                late = (row["start"] - before["end"]) / 1e9
+                if late * row["sampling_rate_hz"] >= -slack:  # else they tell of the same time
+                    row["issues"] += changes(row, before)
+                if late * row["sampling_rate_hz"] > slack:
+                    row["issues"].append(f"{late:.3f} s are missing after {PurePosixPath(before['path']).name}")
+            if ended[number] < row["end"]:
+                ended[number], latest[number] = row["end"], row
 
 
 def _note_overlaps(rows: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.tables.schemas import SCHEMAS, empty
@@ -88,7 +89,81 @@ def _same_place(known: float | None, distance: float) -> bool:
     return abs(known - distance) <= SAME_PLACE_M
 
 
-def with_metres(events: pa.Table, fibres: pa.Table) -> pa.Table:
+class Places:
+    """Where channels of fibres lie: all that asks for metres asks here.
+
+    Parameters
+    ----------
+    fibres : pyarrow.Table
+        Rows of `fibres`, of one day or of several.
+    unsaid_m : float, optional
+        Distance of neighbouring channels of a fibre of which no file says any; None: nothing is known of it.
+    """
+
+    def __init__(self, fibres: pa.Table, unsaid_m: float | None = None) -> None:
+        self._unsaid_m = unsaid_m
+        rows = fibres.sort_by([(name, "ascending") for name in ("fibre", "channel", "valid_from")])
+        rows = rows.filter(pc.is_valid(rows["distance_m"]))
+        channel, valid = (rows[name].cast(pa.int64()).to_numpy() for name in ("channel", "valid_from"))
+        metres, spacing = (rows[name].to_numpy() for name in ("distance_m", "spacing_m"))
+        names = np.array(rows["fibre"].to_pylist(), object)
+        self._rows = {
+            name: tuple(column[names == name] for column in (channel, valid, metres, spacing))
+            for name in np.unique(names)
+        }
+
+    def layout(self, fibre: str, time_ns: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the channels of a fibre whose place is said, ascending, and their distances, m.
+
+        Parameters
+        ----------
+        fibre : str
+        time_ns : int, optional
+            When they lay there, ns since 1970; by default at last. Before all that is said, at first.
+
+        Returns
+        -------
+        channels : numpy.ndarray
+            int64, shape (n_channels,).
+        metres : numpy.ndarray
+            float64, of the same shape.
+        """
+        if fibre not in self._rows:
+            return np.empty(0, np.int64), np.empty(0)
+        channel, valid, metres, _ = self._rows[fibre]
+        channels, first, n = np.unique(channel, return_index=True, return_counts=True)
+        known = n if time_ns is None else np.add.reduceat((valid <= time_ns).astype(int), first)
+        return channels, metres[first + np.maximum(known - 1, 0)]
+
+    def metres(self, fibre: str, channels: np.ndarray) -> np.ndarray:
+        """Return the distances of channels, m, float64, shape (n,); NaN where nothing is known of the fibre.
+
+        A number between two channels that are said lies between them, one beyond all of them as far beyond.
+        """
+        known, metres = self.layout(fibre)
+        spacing = self.spacing_m(fibre)
+        if not len(known):
+            return np.asarray(channels) * (spacing or np.nan)
+        beyond = np.asarray(channels) - np.clip(channels, known[0], known[-1])
+        sign = 1.0 if metres[-1] >= metres[0] else -1.0
+        return np.interp(channels, known, metres) + sign * beyond * (spacing or 0.0)
+
+    def spacing_m(self, fibre: str) -> float | None:
+        """Return how far neighbouring channels of a fibre lie apart, m: the median over those that are said."""
+        channels, metres = self.layout(fibre)
+        if len(channels) > 1:
+            return float(np.median(np.abs(np.diff(metres)) / np.diff(channels))) or self._unsaid_m
+        said = self._rows[fibre][3] if fibre in self._rows else np.empty(0)
+        return float(said[-1]) if len(said) and np.isfinite(said[-1]) else self._unsaid_m
+
+
+def places_of(store: Store, days: Iterable[str], unsaid_m: float | None = None) -> Places:
+    """Return where channels lie, as `fibres` of some days tell; see `Places`."""
+    tables = [store.read_day("fibres", day) for day in days if store.has_day("fibres", day)]
+    return Places(pa.concat_tables([empty("fibres"), *tables]), unsaid_m)
+
+
+def with_metres(events: pa.Table, places: Places) -> pa.Table:
     """Fill `first_m` and `last_m` of rows of `anomaly_events`: the least and greatest distance of their channels.
 
     They are null where no file says where channels lie.
@@ -96,26 +171,18 @@ def with_metres(events: pa.Table, fibres: pa.Table) -> pa.Table:
     Parameters
     ----------
     events : pyarrow.Table
-    fibres : pyarrow.Table
-        Rows of `fibres` of the day.
+    places : Places
+        Those of the day.
     """
-    channel, valid = (fibres[name].cast(pa.int64()).to_numpy() for name in ("channel", "valid_from"))
-    distance, fibre = fibres["distance_m"].to_numpy(), np.array(fibres["fibre"].to_pylist(), object)
     columns: tuple[list[float | None], ...] = [], []
-    for row in events.select(["fibre", "first_channel", "last_channel"]).to_pylist():
-        begin = events["start"].cast(pa.int64())[len(columns[0])].as_py()
-        inside = (fibre == row["fibre"]) & (channel >= row["first_channel"]) & (channel <= row["last_channel"])
-        of_time = inside & (valid <= begin)
-        metres = _latest(channel, valid, distance, np.flatnonzero(of_time if of_time.any() else inside))
+    begins = events["start"].cast(pa.int64()).to_pylist()
+    for begin, row in zip(
+        begins, events.select(["fibre", "first_channel", "last_channel"]).to_pylist(), strict=True
+    ):
+        channels, metres = places.layout(row["fibre"], begin)
+        inside = metres[(channels >= row["first_channel"]) & (channels <= row["last_channel"])]
         for column, pick in zip(columns, (np.min, np.max), strict=True):
-            column.append(float(pick(metres)) if len(metres) else None)
+            column.append(float(pick(inside)) if len(inside) else None)
     for name, column in zip(("first_m", "last_m"), columns, strict=True):
         events = events.set_column(events.schema.get_field_index(name), name, pa.array(column, pa.float64()))
     return events
-
-
-def _latest(channel: np.ndarray, valid: np.ndarray, distance: np.ndarray, rows: Iterable[int]) -> np.ndarray:
-    """Return where each channel of some rows lies by the last of them, m, without those that are not known."""
-    last = {int(channel[i]): float(distance[i]) for i in sorted(rows, key=lambda i: valid[i])}
-    metres = np.array(list(last.values()))
-    return metres[np.isfinite(metres)]

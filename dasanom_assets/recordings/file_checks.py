@@ -15,10 +15,10 @@ from dasanom_assets.recordings.limits import require_room, require_within
 from dasanom_assets.recordings.measured import MOST, NOT_NUMBERS, TOO_LARGE, no_sound, rate_of_step, rate_of_times
 from dasanom_assets.recordings.patches import time_first
 from dasanom_assets.recordings.places import told_places
-from dasanom_assets.recordings.reasons import HEAD_BYTES, NO_DATE, RefusedError, foreign, misnamed, uneven
+from dasanom_assets.recordings.reasons import HEAD_BYTES, NO_DATE, RefusedError, foreign, misnamed, misread, uneven
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
 from dasanom_assets.recordings.signal import BundleSamples, stored_sidecar
-from dasanom_assets.recordings.site_rules import Site, in_utc
+from dasanom_assets.recordings.site_rules import Site, in_utc, unsure
 from dasanom_assets.settings import LimitSettings
 from dasanom_assets.tables.store import Store
 
@@ -77,6 +77,7 @@ def file_row(
                 step = np.timedelta64(0, "ns") if time.step is None else time.step
                 _require_extent(_ns(time.min), _ns(time.max + step), extent)
         patches = dc.read(local, file_format=kind, file_version=version)
+        head = local.read_bytes()[:HEAD_BYTES] if kind.lower() == "sentek" else b""
     for patch in patches:
         units = None if patch.attrs.data_units is None else str(patch.attrs.data_units)
         if reason := no_sound(units, dict(patch.attrs)):
@@ -93,6 +94,8 @@ def file_row(
     rate = _rate(time) if np.issubdtype(time.dtype, np.datetime64) and len(time) > 1 else None
     if rate is None:
         raise RefusedError(uneven(time.values))
+    if head and (problem := misread(kind, head, 1e9 / rate)):
+        raise RefusedError(problem)
     if patch.data.dtype.kind not in "iuf":
         raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
     start_ns, (n_samples, n_channels) = _ns(time.min()), patch.shape
@@ -156,12 +159,15 @@ def _bundle_row(
     sidecar = stored_sidecar(store, path)
     if reason := no_sound(sidecar.units, sidecar.extra):
         raise RefusedError(reason)
-    require_within(limits, sidecar.start_ns, sidecar.n_samples, sidecar.sampling_rate_hz, len(sidecar.channels))
+    n_channels, rate = len(sidecar.channels), sidecar.sampling_rate_hz
+    require_within(limits, sidecar.start_ns, sidecar.n_samples, rate, n_channels, of_sidecar=True)
     fibre, decided, site = identify(path, rules, vars(sidecar) | sidecar.extra, sidecar.fibre)
     start_ns = sidecar.start_ns
     issues = list(sidecar.assumed)
     if sidecar.start_of_name and site is not None and site.time_zone != "UTC":
+        doubt = unsure(start_ns, site.time_zone)
         start_ns = in_utc(start_ns, site.time_zone)
+        issues = [*([doubt] if doubt else []), *issues]
         issues = [issue.replace("as UTC", f"in {site.time_zone}") for issue in issues]
     end_ns = start_ns + round(sidecar.n_samples * 1e9 / sidecar.sampling_rate_hz)
     _require_extent(start_ns, end_ns, extent)

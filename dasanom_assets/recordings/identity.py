@@ -9,7 +9,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -142,13 +142,14 @@ def _stripped(text: str, what: re.Pattern[str]) -> str:
     return text
 
 
-def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) -> None:
+def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str], known: Collection[str] = ()) -> None:
     """Keep apart files that have one name of a fibre by chance, and say so in ``issues``.
 
     Files of exactly the same channels, time and rate, and yet of other content, cannot be one signal. Where
     format, folder or name gave them one fibre, and folders or names tell them apart, these are added to the name,
-    for all of the fibre. What a rule or a sidecar names is left as it is. A copy in a folder, of a file of the
-    same name outside, has the fibre of that. Changes ``fibre`` and ``fibre_from``.
+    for all of the fibre. What was kept apart on earlier days still is, also where a day has files of one folder or
+    name only. What a rule or a sidecar names is left as it is. A copy in a folder, of a file of the same name
+    outside, has the fibre of that. Changes ``fibre`` and ``fibre_from``.
 
     Parameters
     ----------
@@ -156,6 +157,8 @@ def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) ->
         Those of the catalogue, with ``channels`` and ``sha256``.
     digest : callable
         Returns that of a file, by its path; asked of few.
+    known : collection of str
+        Fibres of earlier days.
     """
     originals = _know_copies(rows, digest)
     tellers: tuple[tuple[str, Callable[[str], str], float], ...] = (
@@ -170,14 +173,22 @@ def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) ->
                 groups[row["fibre"]].append(row)
         for fibre, of_fibre in groups.items():
             names = {row["path"]: teller(below_day(originals.get(row["path"], row["path"]))) for row in of_fibre}
-            if len(set(names.values())) < 2 or not _contradict(of_fibre, names, digest, share):
+            apart = {
+                path: name if name.startswith(fibre) else f"{fibre}-{name}"
+                for path, name in names.items()
+                if name and name != fibre
+            }
+            remembered = sum(name in known for name in apart.values()) > share * len(of_fibre)
+            several = len(set(names.values())) > 1
+            if not remembered and not (several and _contradict(of_fibre, names, digest, share)):
                 continue
+            when = "had on earlier days" if remembered else "have"
             for row in of_fibre:
-                if (name := names[row["path"]]) and name != fibre:
-                    row["fibre"] = name if name.startswith(fibre) else f"{fibre}-{name}"
+                if row["path"] in apart:
+                    row["fibre"] = apart[row["path"]]
                     row["fibre_from"] += f", and the {what}"
                 row["issues"].append(
-                    f"files of other {what}s have the same channels at the same time, so that {fibre} "
+                    f"files of other {what}s {when} the same channels at the same time, so that {fibre} "
                     "was taken for several fibres; name them in sites.toml"
                 )
 

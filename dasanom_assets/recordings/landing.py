@@ -37,7 +37,8 @@ def landing_days(store: Store) -> list[str]:
 def landing_files(store: Store, day: str) -> list[dict[str, Any]]:
     """Return what lies in a day's folder as `listing.entries` does, without what is hidden."""
     entries = listing.entries(store, f"landing/{day}")
-    return [f for f in entries if not any(part.startswith(".") for part in f["path"].split("/"))]
+    hidden = [any(part.startswith(".") for part in f["path"].split("/")) for f in entries]
+    return [f for f, skip in zip(entries, hidden, strict=True) if not skip and store.selects(f["path"])]
 
 
 def landing_digest(files: list[dict[str, Any]]) -> str:

@@ -20,7 +20,13 @@ class LimitError(ValueError):
 
 
 def require_within(
-    limits: LimitSettings, start_ns: float, n_samples: int, rate_hz: float, n_channels: int
+    limits: LimitSettings,
+    start_ns: float,
+    n_samples: int,
+    rate_hz: float,
+    n_channels: int,
+    *,
+    of_sidecar: bool = False,
 ) -> None:
     """Refuse a recording that no interrogator makes.
 
@@ -31,13 +37,15 @@ def require_within(
         Time of the first sample, ns since 1970 UTC.
     n_samples, n_channels : int
     rate_hz : float
+    of_sidecar : bool
+        Whether somebody wrote the rate into a sidecar.
 
     Raises
     ------
     LimitError
         Naming the number, and the setting that bounds it.
     """
-    require_rate(limits, rate_hz)
+    require_rate(limits, rate_hz, of_sidecar=of_sidecar)
     if n_channels > limits.most_channels:
         raise LimitError(
             f"it has {n_channels} channels, more than limits.most_channels = {limits.most_channels}; "
@@ -54,11 +62,15 @@ def require_within(
         )
 
 
-def require_rate(limits: LimitSettings, rate_hz: float) -> None:
-    """Refuse a sampling rate that is no rate of sound; raises `LimitError`."""
+def require_rate(limits: LimitSettings, rate_hz: float, *, of_sidecar: bool = False) -> None:
+    """Refuse a sampling rate that is no rate of sound; raises `LimitError`.
+
+    `of_sidecar`: whether somebody wrote it into a sidecar.
+    """
     if not rate_hz >= limits.lowest_rate_hz:
         advice = ""
-        if rate_hz > 0 and limits.lowest_rate_hz <= 1 / rate_hz <= limits.highest_rate_hz:
+        # Only a person who writes a sidecar takes the one for the other.
+        if of_sidecar and rate_hz > 0 and limits.lowest_rate_hz <= 1 / rate_hz <= limits.highest_rate_hz:
             advice = f", or write {1 / rate_hz:g} where an interval of {rate_hz:g} s was given for the rate"
         raise LimitError(
             f"its sampling rate is {rate_hz:g} Hz, below limits.lowest_rate_hz = {limits.lowest_rate_hz:g}: too "
@@ -69,6 +81,22 @@ def require_rate(limits: LimitSettings, rate_hz: float) -> None:
             f"its sampling rate is {rate_hz:g} Hz, above limits.highest_rate_hz = {limits.highest_rate_hz:g}; "
             "correct the rate, or raise the limit"
         )
+
+
+def beyond(limits: LimitSettings, fibre: str, spacing_m: float | None) -> str | None:
+    """Say why a recording is refused for its fibre's name, or for how far its channels lie apart; else None."""
+    if len(fibre) > limits.longest_name:
+        return (
+            f"the name of its fibre has {len(fibre)} characters, more than limits.longest_name = "
+            f"{limits.longest_name}; give the fibre a shorter one in sites.toml"
+        )
+    if spacing_m is not None and not limits.least_spacing_m <= spacing_m <= limits.most_spacing_m:
+        return (
+            f"its channels lie {spacing_m:g} m apart, and limits.least_spacing_m = {limits.least_spacing_m:g} and "
+            f"limits.most_spacing_m = {limits.most_spacing_m:g} bound that; give spacing_m or distance_unit in "
+            "sites.toml, or change the limit"
+        )
+    return None
 
 
 def require_room(limits: LimitSettings, local: Path) -> None:

@@ -16,6 +16,10 @@ MOST = 1e15
 NOT_NUMBERS, TOO_LARGE = "samples are not finite", f"samples are larger than {MOST:g}"
 UNEVEN = 0.1
 """Samples that lie farther from their place than this share of a step are not evenly spaced."""
+FLOAT_SECONDS = ("DASHDF5", "H5Simple", "Uptech_H5")
+"""Formats that tell times as seconds since 1970 in float64, of which DASCore takes one step for all."""
+HALF_A_TICK_NS = 120
+"""Of such a time: they lie 238 ns apart."""
 SAME_RATE = 1e-4
 """Rates that differ by a smaller share are one rate, measured anew."""
 
@@ -39,7 +43,9 @@ def no_sound(units: str | None, attributes: Mapping[str, Any]) -> str | None:
     """
     category, kind = (str(attributes.get(name) or "").strip() for name in ("data_category", "data_type"))
     what = NO_SOUND.get(category.upper())
-    if "temperature" in kind.lower() or _is_temperature(units):
+    if kind.lower() == "otdr":
+        what = "the light that the fibre gives back, once"
+    elif "temperature" in kind.lower() or _is_temperature(units):
         what = "temperature"
     elif units and FREQUENCY.fullmatch(_named(units)):
         what = "the frequency of Brillouin scattering"
@@ -164,7 +170,9 @@ def rate_of_times(time_ns: np.ndarray) -> float | None:
 
 def rounding_ns(format: str, n_samples: int) -> float:
     """Return by how much the end of a file may be off, ns: DASCore rounds the step from sample to sample."""
-    return 0.0 if format.startswith("DASANOM_BUNDLE") else n_samples / 2
+    if format.startswith("DASANOM_BUNDLE"):
+        return 0.0
+    return n_samples * (HALF_A_TICK_NS if format.startswith(FLOAT_SECONDS) else 0.5)
 
 
 def nominal_rate(rate_hz: float) -> float:

@@ -73,9 +73,12 @@ def resolve(rows: Sequence[dict[str, Any]]) -> tuple[list[Part], dict[str, list[
     """
     parts: list[Part] = []
     overlaps: dict[str, list[Overlap]] = {}
-    for fibre in sorted({row["fibre"] for row in rows}):
+    fibres: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        fibres.setdefault(row["fibre"], []).append(row)
+    for _, of_fibre in sorted(fibres.items()):
         finer: list[_Class] = []
-        for of_class in _rate_classes([row for row in rows if row["fibre"] == fibre]):
+        for of_class in _rate_classes(of_fibre):
             for number, file in enumerate(of_class.files):
                 before = [*(other for done in finer for other in done.near(file)), *of_class.near(file, number)]
                 free, covering = _free(file, [other for other in before if file.meets(other)])

@@ -241,7 +241,10 @@ def part_spacings(rows: Sequence[dict[str, Any]], known_m: Mapping[str, float]) 
             usual = 0.0
         if usual and all(same_spacing(row["channel_spacing_m"], usual) for row in of_fibre):
             continue
+        finest = min(row["channel_spacing_m"] for row in of_fibre)
         for row in of_fibre:
+            if same_spacing(row["channel_spacing_m"], finest):
+                continue
             if finer := next((other for other in of_fibre if _is_copy(row, other)), None):
                 copies[row["path"]] = (
                     f"a copy of {finer['path']} with a channel every {row['channel_spacing_m']:g} m instead of "

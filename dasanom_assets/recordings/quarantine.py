@@ -57,7 +57,7 @@ def write_quarantine(store: Store, day: str, refused: list[Refusal]) -> list[str
             ours = old["day"] == day and isinstance(old["path"], str)
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             continue
-        if ours and old["path"] not in still:
+        if ours and old["path"] not in still and store.selects(old["path"]):
             store.remove(entry["path"])
     unwritten = []
     for refusal in refused:

@@ -64,6 +64,10 @@ def reason_of(error: Exception) -> str:
         )
     if isinstance(error, UnknownFiberFormatError):
         return "not a recording of any known format: deliver what the interrogator wrote, or remove it"
+    if isinstance(error, NotImplementedError):
+        return (
+            f"its format is known, but DASCore has no reader of it yet: deliver the signal itself ({_told(error)})"
+        )
     if isinstance(error, MemoryError):
         return "it takes more memory to read than there is: split it into shorter files"
     if isinstance(error, OSError) and error.errno is not None:
@@ -99,21 +103,40 @@ def misnamed(path: str) -> str | None:
 
 def foreign(head: bytes, name: str = "") -> str | None:
     """Say what a file of no known format is, from its first `HEAD_BYTES` and its name; None: they do not tell."""
-    for name, magic in COMPRESSED.items():
+    for packer, magic in COMPRESSED.items():
         if head.startswith(magic):
-            return f"it is compressed ({name}): unpack it, and deliver what is in it"
+            return f"it is compressed ({packer}): unpack it, and deliver what is in it"
     if head[257:262] == b"ustar":
         return "it is an archive (tar): unpack it, and deliver what is in it"
     if head.startswith(b"CDF") and head[3:4] in b"\x01\x02\x05":
         return f"it is netCDF: {UNREAD}"
     if (head[:6].isdigit() and head[6:7] in b"DRQM" and head[7:8] in b" \0") or head.startswith(b"MS\x03"):
         return f"it is miniSEED: {UNREAD}"
+    if head.startswith(b"PBUFMETA"):
+        return f"it is protobuf of Sintela: {UNREAD}"
     if head[:15].lower().startswith((b"<!doctype html", b"<html")):
         return "it is a web page, perhaps the error of a download: fetch the recording again"
     if head and not head.strip(b"\0"):
         return "it begins with nothing but zeros: space was kept for it, and not written; deliver it again"
     ending = PurePosixPath(name.lower()).suffix
     return f"it is {UNREAD_ENDINGS[ending]}: {UNREAD}" if ending in UNREAD_ENDINGS else None
+
+
+def misread(kind: str, head: bytes, step_ns: float) -> str | None:
+    """Say where DASCore takes another step of time than the head of a file tells, or None.
+
+    DASCore 0.1.24 looks for the times of a Sentek file in the wrong place. The head tells the step as the third
+    of its float32 numbers, in ns.
+    """
+    if kind.lower() != "sentek" or len(head) < 12:
+        return None
+    told_ns = float(np.frombuffer(head[8:12], "<f4")[0])
+    if abs(step_ns - told_ns) <= 0.01 * told_ns:
+        return None
+    return (
+        f"it is of Sentek, and DASCore misreads its times: a step of {step_ns / 1e9:.4g} s, where its head tells "
+        f"{told_ns / 1e9:.4g} s; have it written as HDF5, TDMS or SEG-Y"
+    )
 
 
 def uneven(times: np.ndarray) -> str:

@@ -308,7 +308,8 @@ def _start(value: Any, name: str) -> tuple[int, bool]:
     try:
         moment = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError as error:
-        raise BundleError(f"{match[1]} in the name is not a time: rename it") from error
+        what = "a leap second, which is not counted here" if match[1].endswith("5960") else "not a time"
+        raise BundleError(f"{match[1]} in the name is {what}: rename it") from error
     return _ns(moment), True
 
 

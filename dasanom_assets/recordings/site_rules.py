@@ -18,6 +18,9 @@ from dasanom_assets.tables.store import Store
 SITES = "sites.toml"
 """In the data root; each of its tables ``[[site]]`` is a rule, and the first that fits a file counts."""
 
+MOST_ROWS_PER_SECOND = 1000.0
+"""Of the contractor's files; more would be a slip."""
+
 
 class SitesError(ValueError):
     """`sites.toml` cannot be understood; the message says which rule, and what is wrong with it."""
@@ -42,6 +45,10 @@ class Site(BaseModel):
     distance_unit: Literal["m", "km", "ft"] | None = Field(None, description="in which a file's distances are")
     time_zone: str = Field("UTC", description="of times in the names of bundles")
     unit: str | None = Field(None, description="of the samples")
+    rows_per_second: float | None = Field(
+        None, gt=0, le=MOST_ROWS_PER_SECOND, description="in the contractor's files beside it"
+    )
+    lag_rows: int | None = Field(None, ge=0, description="by which the contractor's probabilities lag its power")
 
     @field_validator("fibre")
     @classmethod
@@ -147,9 +154,11 @@ def rule_for(
 def composed(text: str) -> str:
     """Return a name with its letters composed (Unicode NFC), trimmed, and each run of spaces as one.
 
-    Names that look alike are one: `é` may be one character, or an `e` and its accent.
+    Names that look alike are one: `é` may be one character, or an `e` and its accent. What is not seen, as a
+    control character, is no part of a name.
     """
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    words = " ".join(unicodedata.normalize("NFC", text).split())
+    return words if words.isprintable() else "".join(c for c in words if c.isprintable()).strip()
 
 
 def in_utc(local_ns: int, time_zone: str) -> int:
@@ -157,3 +166,15 @@ def in_utc(local_ns: int, time_zone: str) -> int:
     seconds, ns = divmod(local_ns, 1_000_000_000)
     shown = datetime(1970, 1, 1) + timedelta(seconds=seconds)
     return int(shown.replace(tzinfo=ZoneInfo(time_zone)).timestamp()) * 1_000_000_000 + ns
+
+
+def unsure(local_ns: int, time_zone: str) -> str | None:
+    """Say where clocks of a zone show a time twice, or never, since they are set on or back; else None."""
+    shown = datetime(1970, 1, 1) + timedelta(seconds=local_ns // 1_000_000_000)
+    before, after = (
+        shown.replace(tzinfo=ZoneInfo(time_zone), fold=fold).utcoffset() or timedelta() for fold in (0, 1)
+    )
+    if before == after:
+        return None
+    how = "twice, and the first is taken" if before > after else "never, and that before they were set on is taken"
+    return f"clocks of {time_zone} show {shown:%Y-%m-%d %H:%M:%S} {how}: give start_time in the sidecar"

@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings
+from dasanom_assets.spectrograms.frames import ChannelFrames, day_frames
 from dasanom_assets.spectrograms.grids import DayGrids
-from dasanom_assets.spectrograms.windows import SECOND_NS, ChannelFrames, day_frames
+from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, vector
 from dasanom_assets.tables.store import Store
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 from scipy import ndimage
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
-from dasanom_assets.spectrograms.whitening import Usual, WhiteChannel, white_day
+from dasanom_assets.spectrograms.usual import Usual
+from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import Store

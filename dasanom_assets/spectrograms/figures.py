@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dasanom_assets.spectrograms.windows import SECOND_NS, channel_rows
+from dasanom_assets.spectrograms.frames import channel_rows
+from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.metadata import thumbnail
 from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import stack
@@ -44,7 +45,7 @@ def day_thumbnail(store: Store, day: str) -> bytes | None:
     _frequency_axis(axes.yaxis, metadata, channel.fibre, image.shape[1])
     start = np.datetime64(int(channel.start_ns[0]), "ns").astype("datetime64[s]")
     axes.set_xlabel(f"minutes after {str(start).replace('T', ' ')} UTC")
-    axes.set_title(f"{channel.fibre}, channel {channel.channel}", fontsize=10)
+    axes.set_title(f"{channel.fibre}, channel {channel.channel}", fontsize=10, parse_math=False)
     figure.colorbar(drawn, ax=axes, label="dB re unit²/Hz")
     return thumbnail(figure)
 
@@ -76,7 +77,7 @@ def background_thumbnail(store: Store, day: str) -> bytes | None:
     ticks = np.unique(np.linspace(0, len(channels) - 1, 7).astype(int))
     axes.set_xticks(ticks, [str(channels[i]) for i in ticks])
     axes.set_xlabel("channel")
-    axes.set_title(f"{fibre}: usual level, from {len(metadata['days'])} day(s)", fontsize=10)
+    axes.set_title(f"{fibre}: usual level, from {len(metadata['days'])} day(s)", fontsize=10, parse_math=False)
     figure.colorbar(drawn, ax=axes, label="dB re unit²/Hz")
     return thumbnail(figure)
 

@@ -12,7 +12,8 @@ A day in a notebook, from recordings that are simulated here to whitened windows
 >>> from dasanom_assets.spectrograms import steps
 >>> from dasanom_assets.spectrograms.cluster import open_client
 >>> from dasanom_assets.spectrograms.whitening import white_day
->>> from dasanom_assets.spectrograms.windows import day_frames, make_bank, window_rows
+>>> from dasanom_assets.spectrograms.frames import day_frames
+>>> from dasanom_assets.spectrograms.windows import make_bank, window_rows
 >>> from dasanom_assets.tables.store import Store
 >>> folder, day, settings = TemporaryDirectory(), "2026-01-05", Settings()
 >>> line = Line(zones=((100, 103),), minutes=1, sampling_rate_hz=500)
@@ -53,15 +54,15 @@ def spectrograms(
     from dasanom_assets.recordings.catalogue import adjoining
     from dasanom_assets.recordings.of_day import while_there
 
-    around = adjoining(day, day.iso, day.settings.limits)
-    recordings = pa.concat_tables([day.read("recordings"), around])
-    while_there(day, recordings, lambda there: _write_levels(day, there, around, dask, warn, say), warn)
+    adjacent = adjoining(day, day.iso, day.settings.limits)
+    recordings = pa.concat_tables([day.read("recordings"), adjacent])
+    while_there(day, recordings, lambda there: _write_levels(day, there, adjacent, dask, warn, say), warn)
 
 
 def _write_levels(
     day: Day,
     recordings: Any,
-    around: Any,
+    adjacent: Any,
     dask: Any,
     warn: Callable[[str], object],
     say: Callable[[str], object],
@@ -77,7 +78,7 @@ def _write_levels(
     for reason in left_out:
         warn(f"left out: {reason}")
     signals = [signal for signal in signals if not unfit(signal, settings)]
-    note = settings_note(signals, settings) | {"left_out": left_out, "adjoining": around["path"].to_pylist()}
+    note = settings_note(signals, settings) | {"left_out": left_out, "adjoining": adjacent["path"].to_pylist()}
     total = rows_expected(signals, settings, day.iso)
     say(f"{len(dask.nthreads())} workers; their dashboard: {dask.dashboard_link}")
     with LoggedProgress(say, total, "channel-seconds") as progress:

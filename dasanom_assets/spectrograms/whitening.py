@@ -1,17 +1,16 @@
-"""The whitening that makes channels comparable, and which of their seconds can be used.
+"""The whitening that makes channels comparable, and which of their seconds can be used."""
 
-It is one file of more than 350 lines: both are told from the same rows in one pass over a channel.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
+from dasanom_assets.spectrograms.frames import DayFrames
 from dasanom_assets.spectrograms.grids import DayGrids
-from dasanom_assets.spectrograms.windows import SECOND_NS, day_frames, frames_there
+from dasanom_assets.spectrograms.usual import CommonLevels, Usual, stretches_of
+from dasanom_assets.spectrograms.windows import SECOND_NS, frames_there
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
@@ -169,88 +168,6 @@ class WhiteChannel:
     unusable: dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Usual:
-    """What a day is measured against, in place of what its tables say.
-
-    Attributes
-    ----------
-    levels : pyarrow.Table
-        Rows of `background`.
-    hour_classes : int
-        Parts of the day that these have.
-    n_grids : int
-        Grids of bands that these have.
-    common : sequence of pyarrow.Table
-        Rows of `common_levels`, one table a stretch.
-    """
-
-    levels: pa.Table
-    hour_classes: int
-    common: Sequence[pa.Table] = ()
-    n_grids: int = 1
-
-
-class CommonLevels:
-    """What the channels of a stretch share on a day, one stretch in memory at a time.
-
-    Parameters
-    ----------
-    store : Store
-        Must hold `common_levels` of the day, unless it is told otherwise.
-    day : str
-        ISO day.
-    against : Usual, optional
-        Holds the levels instead.
-    """
-
-    def __init__(self, store: Store, day: str, against: Usual | None = None) -> None:
-        self._store, self._day, self._against = store, day, against
-        self._last: tuple[str, int, int] | None = None
-        columns = ["fibre", "first_channel", "last_channel"]
-        tables = store.iter_day("common_levels", day, columns) if against is None else against.common
-        self._stretches = [
-            (group, rows.select(columns).slice(0, 1).to_pylist()[0].values())
-            for group, rows in enumerate(tables)
-            if rows.num_rows
-        ]
-
-    def _rows(self, group: int) -> pa.Table:
-        if self._against is not None:
-            return self._against.common[group]
-        with self._store.open_day("common_levels", self._day) as file:
-            return file.read_row_group(group, ["start", "level"])
-
-    def of(self, fibre: str, channel: int, start_ns: np.ndarray) -> np.ndarray:
-        """Return the level of the stretch that a channel lies in, 0 where it has none.
-
-        Parameters
-        ----------
-        fibre : str
-        channel : int
-        start_ns : numpy.ndarray
-            int64, shape (n_rows,), ns since 1970 UTC: whole seconds.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32, shape (n_rows, 1, bands), or (1, 1, 1) where there is nothing to take off.
-        """
-        for group, (name, first, last) in self._stretches:
-            if name == fibre and first <= channel <= last:
-                if self._last != (name, first, last):
-                    rows = self._rows(group)
-                    self._start = rows["start"].cast(pa.int64()).to_numpy()
-                    self._level = stack(rows["level"])
-                    self._last = (name, first, last)
-                out = np.zeros((len(start_ns), 1, self._level.shape[1]), np.float32)
-                row = np.minimum(np.searchsorted(self._start, start_ns), len(self._start) - 1)
-                there = self._start[row] == start_ns
-                out[there, 0] = self._level[row[there]]
-                return out
-        return np.zeros((1, 1, 1), np.float32)
-
-
 def white_day(
     store: Store,
     day: str,
@@ -258,14 +175,22 @@ def white_day(
     window: WindowSettings,
     select: Callable[[str, int], bool] | None = None,
     *,
-    bad: bool = False,
     against: Usual | None = None,
 ) -> Iterator[WhiteChannel]:
     """Yield the channels of a day that `channel_health` does not call dead or saturated, whitened.
 
-    A group of channels takes part as long as one of them is neither. Seconds that `clipped_seconds` names cannot
-    be used. With min–max scaling, levels stay as they
-    are.
+    Parameters and exceptions are those of `WhiteDay`; `select` says of a fibre and channel whether it is read, and
+    all are by default.
+    """
+    plan = WhiteDay(store, day, settings, window, against=against)
+    yield from plan.channels([key for key in plan.keys if select is None or select(*key)])
+
+
+class WhiteDay:
+    """What the channels of a day are whitened by: read once, to whiten any of them, here or on another machine.
+
+    A group of channels takes part as long as one of them is neither dead nor saturated. Seconds that
+    `clipped_seconds` names cannot be used. With min–max scaling, levels stay as they are.
 
     Parameters
     ----------
@@ -274,10 +199,8 @@ def white_day(
         ISO day.
     settings : BackgroundSettings
     window : WindowSettings
-    select : callable, optional
-        Says of a fibre and channel whether it is read; all are by default.
     bad : bool
-        Whether to yield the others too, without a usable row.
+        Whether dead and saturated channels take part, too, without a usable row.
     against : Usual, optional
         Instead of the day's `background` and `common_levels`.
 
@@ -287,42 +210,64 @@ def white_day(
         Where `spectrograms`, `background`, `channel_health` or, unless ``common_channels`` is 0,
         `common_levels` lack the day.
     """
-    metadata = store.metadata("spectrograms", day)
-    spectrogram, grids = SpectrogramSettings(**metadata["settings"]), DayGrids(metadata)
-    states = row_states(store, day, spectrogram)
-    healthy = {key for key, state in states.items() if state not in BAD_STATES}
-    clipped = _ClippedSeconds(store, day, spectrogram.group_channels)
-    if against is None:
-        usual = store.read_day("background", day)
-        note = store.metadata("background", day)
-        classes, n_grids = note.get("hour_classes", 1), note.get("n_grids", 1)
-    else:
-        usual, classes, n_grids = against.levels, against.hour_classes, against.n_grids
-    takes_off = settings.common_channels and window.scaling == "background"
-    common = CommonLevels(store, day, against) if takes_off else None
-    keys = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
-    levels = dict(zip(keys, zip(stack(usual["median_db"]), stack(usual["mad_db"]), strict=True), strict=True))
 
-    def taken(fibre: str, channel: int) -> bool:
-        key = (fibre, channel)
-        return (bad or key in healthy) and key in levels and (select is None or select(*key))
+    def __init__(
+        self,
+        store: Store,
+        day: str,
+        settings: BackgroundSettings,
+        window: WindowSettings,
+        *,
+        bad: bool = False,
+        against: Usual | None = None,
+    ) -> None:
+        self._store, self._day, self._settings, self._window, self._against = store, day, settings, window, against
+        self.frames = DayFrames(store, day)
+        self.spectrogram, self._grids = self.frames.spectrogram, DayGrids(self.frames.note)
+        self._states = row_states(store, day, self.spectrogram)
+        self._clipped = _ClippedSeconds(store, day, self.spectrogram.group_channels)
+        if against is None:
+            usual = store.read_day("background", day)
+            note = store.metadata("background", day)
+            self._parts = note.get("hour_classes", 1), note.get("n_grids", 1)
+        else:
+            usual, self._parts = against.levels, (against.hour_classes, against.n_grids)
+        takes_off = settings.common_channels and window.scaling == "background"
+        self._stretches = stretches_of(store, day, against) if takes_off else None
+        keys = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
+        vectors = zip(stack(usual["median_db"]), stack(usual["mad_db"]), strict=True)
+        self._levels = dict(zip(keys, vectors, strict=True))
+        self.keys = [key for key in self.frames.keys if key in self._levels and (bad or self._healthy(key))]
+        """Fibre and channel of those that take part, sorted."""
 
-    for frames in day_frames(store, day, taken):
-        key, start, rows = (frames.fibre, frames.channel), frames.start_ns, frames.power_db
-        unusable = unusable_rows(rows, frames_there(start, spectrogram))
-        unusable |= clipped.of(*key, start)
-        grid = grids.of_rows(*key, start) if grids.most > 1 else None
-        if grid is not None:  # no window holds bands of two grids
-            unusable["incomplete"] |= np.diff(grid, prepend=grid[:1]) != 0
-        if key not in healthy:
-            unusable = {states.get(key, BAD_STATES[0]): np.ones(len(start), bool)}
-        usable = ~np.any(list(unusable.values()), axis=0)
-        if window.scaling == "background":
-            median, mad = (reference_rows(values, classes, start, n_grids, grid) for values in levels[key])
-            rows = whiten(rows, median, mad, settings, common.of(*key, start) if common else None, out=rows)
-            if settings.own_spread and usable.any():
-                rows *= 1 / own_spread(rows, usable)
-        yield WhiteChannel(*key, start, rows, usable, unusable)
+    def _healthy(self, key: tuple[str, int]) -> bool:
+        return self._states.get(key, BAD_STATES[0]) not in BAD_STATES
+
+    def channels(self, keys: Iterable[tuple[str, int]]) -> Iterator[WhiteChannel]:
+        """Yield some of the channels in `keys`, one in memory at a time."""
+        common = None
+        if self._stretches is not None:
+            common = CommonLevels(self._store, self._day, self._stretches, self._against)
+        settings = self._settings
+        for frames in self.frames.channels(keys):
+            key, start, rows = (frames.fibre, frames.channel), frames.start_ns, frames.power_db
+            unusable = unusable_rows(rows, frames_there(start, self.spectrogram))
+            unusable |= self._clipped.of(*key, start)
+            grid = self._grids.of_rows(*key, start) if self._grids.most > 1 else None
+            if grid is not None:  # no window holds bands of two grids
+                unusable["incomplete"] |= np.diff(grid, prepend=grid[:1]) != 0
+            if not self._healthy(key):
+                unusable = {self._states.get(key, BAD_STATES[0]): np.ones(len(start), bool)}
+            usable = ~np.any(list(unusable.values()), axis=0)
+            if self._window.scaling == "background":
+                classes, n_grids = self._parts
+                median, mad = (
+                    reference_rows(values, classes, start, n_grids, grid) for values in self._levels[key]
+                )
+                rows = whiten(rows, median, mad, settings, common.of(*key, start) if common else None, out=rows)
+                if settings.own_spread and usable.any():
+                    rows *= 1 / own_spread(rows, usable)
+            yield WhiteChannel(*key, start, rows, usable, unusable)
 
 
 def healthy_rows(store: Store, day: str, spectrogram: SpectrogramSettings) -> set[tuple[str, int]]:

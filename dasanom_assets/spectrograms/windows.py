@@ -6,14 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dasanom_assets.settings import SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.resampling import area_shares
-from dasanom_assets.tables.parquet import group_keys
-from dasanom_assets.tables.schemas import stack
-from dasanom_assets.tables.store import Store
 
 SECOND_NS = 1_000_000_000
 
@@ -22,27 +17,6 @@ WINDOWS_AT_ONCE = 1024
 
 TOP_DB = 80.0
 """With min–max scaling, levels further below the greatest of a window are raised to this: librosa's `top_db`."""
-
-
-@dataclass(frozen=True)
-class ChannelFrames:
-    """The frames of one channel on one day.
-
-    Attributes
-    ----------
-    fibre : str
-    channel : int
-        Absolute channel number.
-    start_ns : numpy.ndarray
-        int64, shape (n_rows,): start of each one-second row, ns since 1970 UTC, ascending.
-    power_db : numpy.ndarray
-        float32, shape (n_rows, frames a second, bands); NaN where a frame is missing.
-    """
-
-    fibre: str
-    channel: int
-    start_ns: np.ndarray
-    power_db: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -236,69 +210,6 @@ def frames_there(start_ns: np.ndarray, settings: SpectrogramSettings) -> np.ndar
     second = start_ns // SECOND_NS
     frames = first_frame(second + 1, settings.hop_ns) - first_frame(second, settings.hop_ns)
     return np.arange(settings.row_shape[0]) < frames[:, None]
-
-
-def day_frames(
-    store: Store, day: str, select: Callable[[str, int], bool] | None = None
-) -> Iterator[ChannelFrames]:
-    """Yield the channels of a day of `spectrograms`, one at a time, in bounded memory.
-
-    Rows of one channel may lie in several row groups; rows of one row group belong to one channel.
-
-    Parameters
-    ----------
-    store : Store
-    day : str
-        ISO day.
-    select : callable, optional
-        Says of a fibre and channel whether it is read; all are by default.
-
-    Raises
-    ------
-    MissingDayError
-        Where the day has no spectrograms.
-    """
-    with store.open_day("spectrograms", day) as file:
-        metadata = store.metadata_of(file)
-        groups: dict[tuple[str, int], list[int]] = {}
-        for group, key in enumerate(group_keys(file.metadata)):
-            if key is not None and (select is None or select(*key)):
-                groups.setdefault(key, []).append(group)
-        shape = SpectrogramSettings(**metadata["settings"]).row_shape
-        for key in sorted(groups):
-            yield ChannelFrames(*key, *_rows_of(file, groups[key], shape))
-
-
-def _rows_of(file: pq.ParquetFile, groups: list[int], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return start and levels of the rows of some row groups, in order of time; a day of them is there once."""
-    n = sum(file.metadata.row_group(group).num_rows for group in groups)
-    start, power = np.empty(n, np.int64), np.empty((n, *shape), np.float32)
-    end = 0
-    for group in groups:
-        rows = file.read_row_group(group, ["start", "power_db"])
-        here = slice(end, end + rows.num_rows)
-        start[here] = rows["start"].cast(pa.int64()).to_numpy()
-        power[here] = stack(rows["power_db"]).reshape(-1, *shape)
-        end = here.stop
-    if (np.diff(start) <= 0).any():
-        order = np.argsort(start, kind="stable")
-        start, power = start[order], power[order]
-    return start, power
-
-
-def channel_rows(store: Store, day: str, fibre: str, channel: int) -> ChannelFrames:
-    """Return the frames of one channel; an hour of them is one contiguous read.
-
-    Raises
-    ------
-    MissingDayError
-        Where the day has no spectrograms.
-    LookupError
-        Where it lacks the channel.
-    """
-    for frames in day_frames(store, day, lambda *key: key == (fibre, channel)):
-        return frames
-    raise LookupError(f"spectrograms of {day} have no channel {channel} of fibre {fibre}")
 
 
 def window_rows(start_ns: np.ndarray, complete: np.ndarray, settings: WindowSettings) -> np.ndarray:

@@ -132,6 +132,10 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
 }
 """Of the others, by table."""
+COLUMNS["events_so_far"] = COLUMNS["anomaly_events"] | {
+    "event_id": "of the event as it was first seen; it stays while the event grows",
+    "first_seen": "when the event was first in the table, UTC",
+}
 
 
 def description(table: str, column: str) -> str:

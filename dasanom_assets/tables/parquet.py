@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numba import njit
 
 from dasanom_assets.tables.footer import (
     FORMAT,
@@ -181,7 +180,11 @@ def _vector_page(column: pa.FixedSizeListArray, definition: int) -> _Page:
     head = b"".join(len(part).to_bytes(4, "little") + part for part in (starts, present))
     page = np.empty(len(head) + 4 * n, np.uint8)
     page[: len(head)] = np.frombuffer(head, np.uint8)
-    _split_bytes(column.flatten().to_numpy().view(np.uint32), page[len(head) :])
+    from dasanom_assets.tables.byte_split import (
+        split_bytes,
+    )  # its compiler is slow to load, and few tables need it
+
+    split_bytes(column.flatten().to_numpy().view(np.uint32), page[len(head) :])
     packed = pa.Codec("zstd", ZSTD_LEVEL).compress(page, asbytes=True)
     data = FORMAT.DataPageHeader(
         num_values=n,
@@ -202,15 +205,6 @@ def _vector_page(column: pa.FixedSizeListArray, definition: int) -> _Page:
 def _run(n: int, value: int) -> bytes:
     """Return a run of one level in the format's run-length encoding."""
     return varint(n << 1) + bytes([value])
-
-
-@njit(nogil=True, cache=True)
-def _split_bytes(values: np.ndarray, out: np.ndarray) -> None:
-    """Write the lowest byte of each value, then the next of each (byte stream split)."""
-    for byte in range(4):
-        stream = out[byte * len(values) : (byte + 1) * len(values)]
-        for i in range(len(values)):
-            stream[i] = values[i] >> np.uint32(8 * byte)
 
 
 @functools.lru_cache(maxsize=8)
@@ -313,23 +307,30 @@ def _require_same(schema: pa.Schema, other: pa.Schema, number: int) -> None:
 
 
 def group_keys(metadata: pq.FileMetaData) -> list[tuple[str, int] | None]:
-    """Return fibre and channel of each row group, from statistics; None for an empty one.
+    """Return fibre and channel of each row group; see `group_values`."""
+    return group_values(metadata, "fibre", "channel")
+
+
+def group_values(metadata: pq.FileMetaData, *names: str) -> list[Any]:
+    """Return the values of some columns that all rows of a row group share, by row group, from statistics.
+
+    Each is a tuple, or None for an empty row group.
 
     Raises
     ------
     ValueError
-        Where a row group holds several channels.
+        Where rows of a row group differ in one.
     """
-    names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
-    fibre, channel = names.index("fibre"), names.index("channel")
-    keys: list[tuple[str, int] | None] = []
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    columns = [paths.index(name) for name in names]
+    values: list[Any] = []
     for i in range(metadata.num_row_groups):
         group = metadata.row_group(i)
         if not group.num_rows:
-            keys.append(None)
+            values.append(None)
             continue
-        names_of, channels = group.column(fibre).statistics, group.column(channel).statistics
-        if (names_of.min_raw, channels.min_raw) != (names_of.max_raw, channels.max_raw):
+        statistics = [group.column(column).statistics for column in columns]
+        if any(s.min_raw != s.max_raw for s in statistics):
             raise ValueError(f"row group {i} holds several channels: materialize the day again")
-        keys.append((names_of.min, channels.min))
-    return keys
+        values.append(tuple(s.min for s in statistics))
+    return values

@@ -199,9 +199,9 @@ class Day(Store):
 
     # -- what Store does, noted -------------------------------------------------------------------------
 
-    def open_day(self, table: str, day: str) -> pq.ParquetFile:  # noqa: D102
+    def open_day(self, table: str, day: str, known: pq.FileMetaData | None = None) -> pq.ParquetFile:  # noqa: D102
         try:
-            file = super().open_day(table, day)
+            file = super().open_day(table, day, known)
         except MissingDayError:
             self._note(table, day, None)
             raise

@@ -153,6 +153,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
 }
+SCHEMAS["events_so_far"] = SCHEMAS["anomaly_events"].append(pa.field("first_seen", TIME))
 
 KEYS: dict[str, tuple[str, ...]] = {
     "recordings": ("path",),
@@ -173,6 +174,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "event_explanations": ("event_id",),
     "contractor_events": ("event_id",),
     "event_matches": ("event_id", "contractor_event_id"),
+    "events_so_far": ("event_id",),
 }
 """The columns that name a row of each table: no two rows share them."""
 

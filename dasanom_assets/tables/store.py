@@ -4,10 +4,11 @@ One day of a table is one Parquet file. Replacing one file is atomic on a local 
 stores (a put is all or nothing), so a reader sees the old rows or the new rows and a killed writer leaves the
 old ones. A file that is being written carries a name that no reader looks for.
 
-It is one file of 400 lines, since reading, replacing and locking a path are one promise on two kinds of storage.
+It is one file of more than 350 lines: reading, replacing and locking a path are one promise on two storages.
 """
 
 import contextlib
+import copy
 import errno
 import fcntl
 import fnmatch
@@ -19,7 +20,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -30,6 +31,7 @@ import pyarrow.parquet as pq
 
 from dasanom_assets.tables import parquet
 from dasanom_assets.tables.columns import described
+from dasanom_assets.tables.contract import Contract
 from dasanom_assets.tables.parquet import METADATA_KEY
 from dasanom_assets.tables.schemas import mismatch
 
@@ -68,6 +70,8 @@ class Store:
             self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,)
         )
         self._base = self._base.rstrip("/")
+        self._apart: tuple[str, str] | None = None
+        self._selected: frozenset[str] | None = None
 
     # -- paths ------------------------------------------------------------------------------------------
 
@@ -222,15 +226,40 @@ class Store:
 
     # -- tables -----------------------------------------------------------------------------------------
 
-    @staticmethod
-    def day_path(table: str, day: str) -> str:
+    def part_of_day(self, day: str, folder: str, files: Collection[str]) -> "Store":
+        """Return this store as one in which a day is made of some of its files, and has its tables elsewhere.
+
+        Other days, models and reports are those of this store.
+
+        Parameters
+        ----------
+        day : str
+            ISO day.
+        folder : str
+            Relative to the root: where the tables of the day are, one file each.
+        files : collection of str
+            Paths in `landing/`; others, those of other days too, are passed over.
+        """
+        part = copy.copy(self)
+        part._apart, part._selected = (day, folder), frozenset(files)
+        return part
+
+    def selects(self, path: str) -> bool:
+        """Whether a file in `landing/` is one that days are made of: all are, but in a `part_of_day`."""
+        return self._selected is None or path in self._selected
+
+    def day_path(self, table: str, day: str) -> str:
         """Return the path of a day of a table, relative to the root."""
+        if self._apart and day == self._apart[0]:
+            return f"{self._apart[1]}/{table}.parquet"
         return f"tables/{table}/day={day}/{table}.parquet"
 
     def days(self, table: str, first: str = "", last: str = "9999") -> list[str]:
         """Return the days that a table has, sorted, from `first` to `last`."""
         names = self.folders(f"tables/{table}")
         days = [name.removeprefix("day=") for name in names if name.startswith("day=")]
+        if self._apart:
+            days = sorted({*days, self._apart[0]})
         return [day for day in days if first <= day <= last and self.exists(self.day_path(table, day))]
 
     def has_day(self, table: str, day: str) -> bool:
@@ -266,24 +295,62 @@ class Store:
         ValueError
             Where the columns are not those of the contract; the old day stays.
         """
-        batches = iter([rows] if isinstance(rows, pa.Table) else rows)
-        first = next(batches)
-        if wrong := mismatch(table, first.schema):
-            raise ValueError(wrong)
-        schema = described(table, parquet.with_note(first.schema, metadata))
-        n_rows = 0
+        with self._writing(table, day, metadata) as write:
+            return sum(map(write, [rows] if isinstance(rows, pa.Table) else rows))
+
+    def write_days(
+        self, day: str, rows: Iterable[Mapping[str, pa.Table]], metadata: Mapping[str, dict[str, Any]]
+    ) -> None:
+        """Replace a day of several tables whole, once all rows are there.
+
+        Parameters
+        ----------
+        day : str
+            ISO day.
+        rows : iterable of mapping
+            From the table's name to its next row group; the first has all tables.
+        metadata : mapping of str to dict
+            The notes of the tables; see `write_day`.
+        """
+        with contextlib.ExitStack() as stack:
+            writers = {
+                table: stack.enter_context(self._writing(table, day, note)) for table, note in metadata.items()
+            }
+            for number, tables in enumerate(rows):
+                for table, group in tables.items():
+                    if group.num_rows or not number:
+                        writers[table](group)
+
+    @contextmanager
+    def _writing(
+        self, table: str, day: str, metadata: dict[str, Any] | None
+    ) -> Iterator[Callable[[pa.Table], int]]:
+        """Give what writes rows and returns their number; the day is replaced when the context is left."""
         with self._replacing(self.day_path(table, day)) as file:
             sink = parquet.HashingSink(file)
-            with pq.ParquetWriter(sink, schema, **parquet.writer_options(schema)) as writer:
-                while first is not None:
-                    rows_of_schema = first.replace_schema_metadata(schema.metadata)
-                    writer.write_table(rows_of_schema, row_group_size=parquet.ROW_GROUP_ROWS)
-                    n_rows += first.num_rows
-                    first = next(batches, None)
-                writer.add_key_value_metadata(
-                    {parquet.DIGEST_KEY: sink.digest(schema.metadata[METADATA_KEY])} | self._record(table, day)
-                )
-        return n_rows
+            writer: pq.ParquetWriter | None = None
+            schema, contract = pa.schema([]), Contract(table, day)
+
+            def write(rows: pa.Table) -> int:
+                nonlocal writer, schema
+                if writer is None:
+                    if wrong := mismatch(table, rows.schema):
+                        raise ValueError(wrong)
+                    schema = described(table, parquet.with_note(rows.schema, metadata))
+                    writer = pq.ParquetWriter(sink, schema, **parquet.writer_options(schema))
+                contract.add(rows)
+                rows = rows.replace_schema_metadata(schema.metadata)
+                writer.write_table(rows, row_group_size=parquet.ROW_GROUP_ROWS)
+                return rows.num_rows
+
+            try:
+                yield write
+                assert writer is not None, "a day needs at least one table, which may be empty"
+                keys = {parquet.DIGEST_KEY: sink.digest(schema.metadata[METADATA_KEY])} | contract.footer()
+                writer.add_key_value_metadata(keys | self._record(table, day))
+            finally:
+                if writer is not None:
+                    writer.close()
 
     def write_day_parts(
         self, table: str, day: str, parts: Iterable[bytes], metadata: dict[str, Any] | None = None
@@ -309,14 +376,18 @@ class Store:
         ValueError
             Where the columns are not those of the contract; the old day stays.
         """
-        parts = iter(parts)
+        contract, parts = Contract(table, day), iter(parts)
         first = next(parts)
         if wrong := mismatch(table, pq.read_schema(pa.BufferReader(first))):
             raise ValueError(wrong)
         with self._replacing(self.day_path(table, day)) as sink:
-            parts = itertools.chain([first], parts)
+            parts = contract.looked_at(itertools.chain([first], parts))
             return parquet.join(
-                sink, parts, metadata, lambda: self._record(table, day), lambda schema: described(table, schema)
+                sink,
+                parts,
+                metadata,
+                lambda: contract.footer() | self._record(table, day),
+                lambda schema: described(table, schema),
             )
 
     def _record(self, table: str, day: str) -> dict[bytes, bytes]:
@@ -328,8 +399,8 @@ class Store:
         if self.has_day(table, day):
             self.fs.rm_file(self.full(self.day_path(table, day)))
 
-    def open_day(self, table: str, day: str) -> pq.ParquetFile:
-        """Open a day of a table, to read it by row group.
+    def open_day(self, table: str, day: str, known: pq.FileMetaData | None = None) -> pq.ParquetFile:
+        """Open a day of a table, to read it by row group; `known` is the footer of an earlier opening.
 
         Raises
         ------
@@ -340,7 +411,8 @@ class Store:
         if not self.exists(path):
             raise MissingDayError(f"{table} has no day {day} yet: materialize {table} for {day} first")
         source = self.fs.open(self.full(path), "rb", block_size=READ_AHEAD)
-        return pq.ParquetFile(source, pre_buffer=True)  # the columns of a row group by one request
+        # The columns of a row group come by one request.
+        return pq.ParquetFile(source, metadata=known, pre_buffer=True)
 
     def read_day(self, table: str, day: str, columns: list[str] | None = None) -> pa.Table:
         """Return a day of a table; raises as `open_day`."""

@@ -1,6 +1,5 @@
 """The benchmark of detection plants what it says, judges what it should, and writes tables from its figures."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dasanom_assets.benchmarks import detection
+from dasanom_assets.benchmarks import detection, grounds
 from dasanom_assets.benchmarks.detection import events_within, main, off_nuisances, rank_all, strength_of
 from dasanom_assets.benchmarks.detection_tables import interval, summary
 from dasanom_assets.benchmarks.grounds import FAINT_DB, LEARNED, USUAL_DB, change_level, day, simulated_ground
@@ -94,8 +93,8 @@ def test_windows_with_a_nuisance_are_left_out_unless_they_hold_a_threat() -> Non
 
 def test_the_fusion_of_the_benchmark_is_the_score_of_the_product(ground: Ground) -> None:
     scores = with_score(ground.store.read_day("anomaly_scores", EVENTFUL))
-    told = strength_of(scores, ground.reference, list(ground.reference.fused))
-    np.testing.assert_allclose(told, scores["score"].to_numpy(), rtol=1e-4, atol=1e-4)
+    reported = strength_of(scores, ground.reference, list(ground.reference.fused))
+    np.testing.assert_allclose(reported, scores["score"].to_numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_every_detector_stands_alone_and_the_fusion_less_each_is_told(ground: Ground) -> None:
@@ -106,10 +105,10 @@ def test_every_detector_stands_alone_and_the_fusion_less_each_is_told(ground: Gr
         {"fibre": first["fibre"], "channel": first["channel"], "start": start + s * SECOND, "kind": "walking"}
         for s in range(30)
     ]
-    told = rank_all(scores, pa.Table.from_pylist(threat, ACTIVITY), ground.reference, ground.settings)
+    reported = rank_all(scores, pa.Table.from_pylist(threat, ACTIVITY), ground.reference, ground.settings)
     fused = ground.reference.fused
-    assert {*ground.reference.names, "fusion", *(f"fusion less {name}" for name in fused)} <= set(told)
-    assert all(0 <= of["auc"] <= 1 for of in told.values())
+    assert {*ground.reference.names, "fusion", *(f"fusion less {name}" for name in fused)} <= set(reported)
+    assert all(0 <= parts["auc"] <= 1 for parts in reported.values())
 
 
 def test_events_within_the_budget_in_force_are_those_of_the_day_and_a_larger_one_lets_more_through(
@@ -176,7 +175,7 @@ def test_grounds_that_are_measured_already_are_kept(tmp_path: Path, capsys: pyte
     figures = {"ground": "made machines 7", "ranking": {"made sound": {"plain": {"auc": 0.9, "partial_auc": 0.8}}}}
     out = tmp_path / "detection.json"
     out.write_text(json.dumps({"grounds": [figures]}))
-    assert main(["--families", "--sound", "7", "--resume", "--out", str(out)]) == 0
+    main(out, resume=True, families="", sound="7")
     assert "| plain | 1 | 0.900 (0.900–0.900) | – | 0.800 (0.800–0.800) |" in capsys.readouterr().out
 
 
@@ -184,11 +183,10 @@ def test_each_ground_has_a_name_of_its_own_and_the_street_counts_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[dict[str, object]] = []
-    monkeypatch.setattr(detection, "street_ground", lambda folder, root, **how: made.append(how))
+    monkeypatch.setattr(grounds, "street_ground", lambda folder, root, **how: made.append(how))
     monkeypatch.setattr(detection, "run", lambda ground, settings, client: {})
-    options = argparse.Namespace(families=["field"], seeds=[1, 2], minutes=1, channels=8, street=tmp_path)
-    options = argparse.Namespace(**vars(options), develop=False, original=True, sound=[3])
-    measured = dict(detection.measurements(options, SETTINGS))
+    makers = grounds.grounds_of(["field"], [1, 2], minutes=1, channels=8, street=tmp_path, develop=False)
+    measured = dict(detection.measurements(makers, SETTINGS, [3], original=True))
     streets = [f"street, recorded, planting {seed}" for seed in (1, 2)]
     sites = ["field-1", "field-2"]
     assert list(measured) == [*sites, *streets, *(f"{name}, 2021" for name in sites + streets), "made machines 3"]

@@ -57,7 +57,7 @@ def test_the_benchmark_runs_through_and_writes_what_it_prints(
     small = {"batch": 20, "widths": (4, 8), "features": 8}
     monkeypatch.setattr(mnist, "SETTINGS", mnist.SETTINGS.model_copy(update=small))
     out = tmp_path / "mnist.json"
-    assert mnist.main(["--samples", str(tmp_path), "--out", str(out), "--epochs", "3", "--seeds", "4"]) == 0
+    mnist.main(tmp_path, out, epochs=3, seeds="4")
     (run,) = json.loads(out.read_text())["runs"]
     assert f"seed 4: accuracy {run['accuracy']:.3f} on 12 held-out images" in capsys.readouterr().out
     assert run["trained_on"] == 88

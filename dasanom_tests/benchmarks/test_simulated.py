@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -131,9 +132,9 @@ def test_a_perfect_score_ranks_perfectly_and_a_blind_one_does_not() -> None:
 
 def test_figures_without_threats_are_not_numbers() -> None:
     table = windows(np.arange(100, 102), np.arange(10)).append_column("score", pa.array(np.arange(20.0)))
-    found = evaluate_windows(table, ACTIVITY.empty_table())
-    assert math.isnan(found["auc"])
-    assert (found["n_positive"], found["n_negative"], found["auc_by_kind"]) == (0, 20, {})
+    result = evaluate_windows(table, ACTIVITY.empty_table())
+    assert math.isnan(result["auc"])
+    assert (result["n_positive"], result["n_negative"], result["auc_by_kind"]) == (0, 20, {})
 
 
 def true_event(kind: str, start: float, end: float, first: int, last: int, peak: int, **more: object) -> dict:
@@ -185,21 +186,21 @@ def test_events_are_matched_by_time_and_channels() -> None:
         ],
         SCHEMAS["anomaly_events"],
     )
-    found = evaluate_events(ours, truth)
-    assert (found["n_threats"], found["n_found"]) == (3, 2)
-    assert found["recall"] == pytest.approx(2 / 3)
-    assert found["recall_by_kind"] == {"pickaxe": 1.0, "walking": 1.0, "cutting": 0.0}
-    assert (found["n_events"], found["false_alarms"]) == (7, 4)
-    assert found["false_alarms_on"] == {"traffic": 1, "wind": 0}
-    assert found["onset_errors_s"] == pytest.approx([1.6, 5])
-    assert found["channel_errors"] == [1, 3]
-    assert found["found"] == [True, True, False]
-    assert found["durations_s"] == pytest.approx([29.6, 30, 20])
-    assert found["apart"] == [False, True]  # one that is digging is wind too
+    result = evaluate_events(ours, truth)
+    assert (result["n_threats"], result["n_found"]) == (3, 2)
+    assert result["recall"] == pytest.approx(2 / 3)
+    assert result["recall_by_kind"] == {"pickaxe": 1.0, "walking": 1.0, "cutting": 0.0}
+    assert (result["n_events"], result["false_alarms"]) == (7, 4)
+    assert result["false_alarms_on"] == {"traffic": 1, "wind": 0}
+    assert result["onset_errors_s"] == pytest.approx([1.6, 5])
+    assert result["channel_errors"] == [1, 3]
+    assert result["found"] == [True, True, False]
+    assert result["durations_s"] == pytest.approx([29.6, 30, 20])
+    assert result["apart"] == [False, True]  # one that is digging is wind too
     expected = {"onset_error_s": 3.3, "onset_error_apart_s": 5, "channel_error": 2}
-    assert median_errors([found]) == pytest.approx(expected)
+    assert median_errors([result]) == pytest.approx(expected)
     more = {"onset_errors_s": [9.0], "channel_errors": [2], "apart": [True]}
-    assert median_errors([found, more])["onset_error_apart_s"] == 7
+    assert median_errors([result, more])["onset_error_apart_s"] == 7
 
 
 def test_nothing_reported_and_nothing_true_are_no_error() -> None:
@@ -216,7 +217,8 @@ def test_nothing_reported_and_nothing_true_are_no_error() -> None:
 def test_command_prints_the_days_that_have_scores_and_truth(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--data", str(tmp_path)]) == 1
+    with pytest.raises(typer.Exit, match="1"):
+        main(str(tmp_path))
     assert "no day" in capsys.readouterr().err
 
     rates = {"machine": 60.0, "traffic": 60.0}
@@ -241,7 +243,7 @@ def test_command_prints_the_days_that_have_scores_and_truth(
     rows = [{key: event.get(key) for key in blank} | {"score": 3.0} for event in ours]
     store.write_day("anomaly_events", "2026-01-05", pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]))
 
-    assert main(["--data", str(tmp_path)]) == 0
+    main(str(tmp_path))
     printed = capsys.readouterr().out
     assert "2026-01-06" not in printed
     lines = [line.split() for line in printed.splitlines() if line]

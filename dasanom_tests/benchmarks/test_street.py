@@ -86,9 +86,9 @@ def test_without_threats_the_samples_are_those_of_the_files(tmp_path: Path, fold
 
 def test_the_catalogue_reads_the_bundles_and_a_gap_starts_a_new_one(tmp_path: Path, folder: Path) -> None:
     write_street(folder, tmp_path, DAY, "090000", street.DEVELOP_UNTIL)
-    found = catalogue_day(Store(str(tmp_path)), str(DAY))
-    assert not found.refused
-    rows = found.recordings.to_pandas()
+    result = catalogue_day(Store(str(tmp_path)), str(DAY))
+    assert not result.refused
+    rows = result.recordings.to_pandas()
     assert [f"{start:%H%M%S}" for start in rows["start"]] == [EARLY[0], LATE[0]]
     assert rows["issues"].map(len).tolist() == [0, 1]
     assert "15.000 s are missing" in rows["issues"][1][0]
@@ -146,9 +146,9 @@ def test_threats_take_turns_and_cross_no_gap(tmp_path: Path, folder: Path) -> No
     assert all(part.sum() >= 2 for part in inside)
     assert np.ptp(events["peak_channel"]) > 26
     first = np.where(inside[0], row_of(events["start"], "09:00:17"), row_of(events["start"], "09:01:12") + 200)
-    for event, at in zip(events.itertuples(), first, strict=True):
-        end = at + round((event.end - event.start) / pd.Timedelta("200ms"))
-        rows = slice(max(0, at - 5) * 125, (end + 5) * 125)  # a second may begin before the first burst
+    for event, position in zip(events.itertuples(), first, strict=True):
+        end = position + round((event.end - event.start) / pd.Timedelta("200ms"))
+        rows = slice(max(0, position - 5) * 125, (end + 5) * 125)  # a second may begin before the first burst
         own = strongest_second(added[rows]) / ground
         assert own[event.first_channel : event.last_channel + 1].max() == pytest.approx(
             10 ** (event.snr_db / 20), rel=0.1
@@ -230,9 +230,9 @@ def test_the_real_street(tmp_path: Path) -> None:
     names = ("090207", "090217", "090227", "090252", "090302")
     write_street(Path(name), tmp_path, DAY, names[0], "090312")
     assert written(tmp_path).tobytes() == recorded(Path(name), names).tobytes()
-    found = catalogue_day(Store(str(tmp_path)), str(DAY))
-    assert not found.refused
-    assert found.recordings["n_samples"].to_pylist() == [3 * 6250, 2 * 6250]
+    result = catalogue_day(Store(str(tmp_path)), str(DAY))
+    assert not result.refused
+    assert result.recordings["n_samples"].to_pylist() == [3 * 6250, 2 * 6250]
     threats = Planting(n_each=1, seconds=(5, 8))
     write_street(Path(name), tmp_path / "planted", DAY, "090252", "090412", threats)
     assert sorted(truth(tmp_path / "planted", "events")["snr_db"].astype(float).round(2)) == [0, 6.02, 12.04]

@@ -22,7 +22,7 @@ def test_trains_are_usual_on_working_days_only() -> None:
 
 def test_events_are_where_the_truth_says_and_the_same_seed_gives_the_same_day() -> None:
     event = Event("digging", 600, 690, (1,), 3.0)
-    quiet, loud = ([c.rows for c in simulated_channels(TUESDAY, 2, some, 0)] for some in ([], [event]))
+    quiet, loud = ([c.rows for c in simulated_channels(TUESDAY, 2, sample, 0)] for sample in ([], [event]))
     changed = np.abs(loud[1] - quiet[1]).max(axis=(1, 2)) > 0
     assert changed[600:690].mean() > 0.3
     assert not changed[:600].any()
@@ -37,7 +37,7 @@ def test_events_are_where_the_truth_says_and_the_same_seed_gives_the_same_day() 
 @pytest.mark.slow
 def test_the_benchmark_runs_on_a_small_scale(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "temporal.json"
-    assert temporal.main(["--out", str(out), "--channels", "9", "--sizes", "1", "2"]) == 0
+    temporal.main(out, channels=9, sizes="1,2")
     figures = json.loads(out.read_text())
     assert figures["weeks"]["auc_combined"] > 0.95
     assert figures["weeks"]["auc_alone"]["weekly"] > figures["weeks"]["auc_alone"]["previous"]

@@ -159,6 +159,8 @@ def findings(fibres: tuple[str, ...] = ("north",), channels: int = 40, seconds: 
         contractor_events=pa.concat_tables(theirs),
         matches=pa.concat_tables(matches),
         panels=panels,
+        n_windows=len(scores),
+        n_flagged=int((scores >= 3).sum()),
         scores=scores,
         flagged=scores >= 3,
         threshold=3.0,

@@ -3,12 +3,14 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from dasanom_assets.comparison.contractor import contractor_events, contractor_scores, threat
+from dasanom_assets.comparison import contractor
+from dasanom_assets.comparison.contractor import contractor_events, threat
 from dasanom_assets.recordings.catalogue import catalogue_files
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.tables.schemas import SCHEMAS, mismatch
@@ -20,6 +22,12 @@ BEGAN = 1_767_571_200 * SECOND  # 2026-01-05T00:00:00Z
 RATE, ZONES, CHANNELS = 100, [[10, 11], [40, 40]], [10, 11, 40]
 LAG = SETTINGS.contractor_lag_rows
 FOLDER = "landing/2026-01-05"
+
+
+def contractor_scores(*given: Any, **more: Any) -> tuple[pa.Table, dict[str, Any]]:
+    """What the files say as one table, and the notes."""
+    tables, notes = contractor.contractor_scores(*given, **more)
+    return pa.concat_tables(tables), notes
 
 
 def deliver(
@@ -215,9 +223,8 @@ def test_what_is_no_file_is_left_out(tmp_path: Path) -> None:
 
 def test_a_site_may_have_other_rows_and_lag(tmp_path: Path) -> None:
     store = deliver(tmp_path, prob=probabilities(40), power=powers(40))
-    (fibre,) = recordings(store)["fibre"].to_pylist()
-    settings = ComparisonSettings(sites={fibre: {"rows_per_second": 10, "lag_rows": 0}})
-    table, notes = contractor_scores(store, recordings(store), settings)
+    (tmp_path / "sites.toml").write_text('[[site]]\nfibre = "north"\nrows_per_second = 10\nlag_rows = 0')
+    table, notes = contractor_scores(store, recordings(store), SETTINGS)
     assert notes["left_out"] == []
     rows = rows_of(table, 40)
     assert len(rows) == 40

@@ -10,7 +10,11 @@ from dasanom_assets.comparison.alarms import alarms_of
 from dasanom_assets.comparison.figures import histogram_figure, waterfall_figure
 from dasanom_assets.comparison.report import Findings
 from dasanom_assets.comparison.waterfall import centred, colour_range, masked
+from dasanom_assets.recordings.fibres import Places
 from dasanom_tests.comparison.made_days import START, findings, rows, waterfall_of
+from dasanom_tests.recordings.test_fibres import fibres_of
+
+NORTH = Places(fibres_of({("north", channel): 10.0 * channel for channel in range(100, 140)}))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,7 @@ def drawn(day: Findings) -> dict[str, Any]:
     alarms = alarms_of(day.events, day.contractor_events, day.matches, day.km_days)
     alarms = [alarm for alarm in alarms if alarm.fibre == "north"]
     levels = colour_range(panels.power for panels in day.panels)
-    return json.loads(waterfall_figure(day.panels[0], alarms, levels, 10.0).to_json())
+    return json.loads(waterfall_figure(day.panels[0], alarms, levels, NORTH).to_json())
 
 
 def test_a_planted_block_is_marked_where_it_is_by_both_sides() -> None:

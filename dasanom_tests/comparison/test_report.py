@@ -177,7 +177,7 @@ def test_clusters_stand_beside_their_noise(page: Page) -> None:
 
 
 def test_a_budget_that_lets_nothing_pass_has_no_line_and_is_told(day: Findings) -> None:
-    strict = replace(day, threshold=np.inf, flagged=np.zeros(len(day.scores), bool))
+    strict = replace(day, threshold=np.inf, flagged=np.zeros(len(day.scores), bool), n_flagged=0)
     assert not histogram_figure(strict.scores, strict.flagged, strict.threshold, strict.budget).layout.shapes
     page = Page(day_report(strict).html)
     assert "0 of 20,000 windows (0.00%) are anomalies" in page.text
@@ -260,8 +260,12 @@ def test_clusters_are_summed_up_with_noise_last() -> None:
 
 
 def test_what_is_left_out_of_the_contractors_files_is_told(day: Findings) -> None:
-    reasons = [f"Model1/north_{n}.bin_prob.prob: its numbers are <big-endian>" for n in range(22)]
-    text = Page(day_report(replace(one_sided(day), left_out=reasons)).html).text
+    swapped = [f"Model1/north_{n}.bin_prob.prob: its numbers are <big-endian>" for n in range(22)]
+    alone = [f"Model1/south_{n}.bin_power.pow: not power, it runs down to -{n}" for n in range(22)]
+    text = Page(day_report(replace(one_sided(day), left_out=alone + swapped)).html).text
     assert "none of the contractor's files could be used" in text
-    assert reasons[19] in text
-    assert "… and 2 more" in text
+    assert "its numbers are <big-endian>" in text
+    assert "22 files" in text
+    assert all(f"Model1/north_{n}.bin_prob.prob" in text for n in range(22))
+    assert "not power, it runs down to -18: Model1/south_18.bin_power.pow" in text
+    assert "… and for 3 more reasons" in text

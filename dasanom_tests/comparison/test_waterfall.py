@@ -13,8 +13,9 @@ from dasanom_assets.comparison.waterfall import (
     Waterfall,
     centred,
     colour_range,
+    day_panels,
     masked,
-    power_waterfall,
+    power_levels,
     shrink,
 )
 from dasanom_assets.settings import SpectrogramSettings
@@ -72,22 +73,36 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_levels_are_measured_against_the_background_and_gaps_stay_gaps(store: Store) -> None:
-    found = power_waterfall(store, DAY)
-    assert list(found) == ["north", "south"]
-    north = found["north"]
-    assert north.channels.tolist() == [5, 7, 8]
+    north, south = (panels.power for panels in day_panels(store, DAY, stretches([], [], []), None))
+    assert (north.fibre, south.fibre) == ("north", "south")
+    assert north.channels.tolist() == [5, 6, 7, 8]
     np.testing.assert_array_equal(north.start_ns, START + np.arange(24) * SECOND_NS)
     there = [0, 1, 2, 3, 20, 21, 22, 23]
     np.testing.assert_allclose(north.values[0, there], [0, 0, 0, 6, 0, 2, 0, 0], atol=1e-5)
     assert np.isnan(np.delete(north.values[0], there)).all()
-    assert np.flatnonzero(np.isfinite(north.values[1])).tolist() == list(range(2, 10))
-    assert np.isnan(north.values[2]).all()  # no background, so nothing is known to be usual
-    np.testing.assert_allclose(found["south"].values, np.full((1, 8), -1.0), atol=1e-5)
+    assert np.isnan(north.values[1]).all()  # there is no channel 6
+    assert np.flatnonzero(np.isfinite(north.values[2])).tolist() == list(range(2, 10))
+    assert np.isnan(north.values[3]).all()  # no background, so nothing is known to be usual
+    np.testing.assert_allclose(south.values, np.full((1, 8), -1.0), atol=1e-5)
 
 
 def test_a_day_without_background_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(MissingDayError, match="materialize background"):
-        power_waterfall(Store(str(tmp_path)), DAY)
+        next(power_levels(Store(str(tmp_path)), DAY))
+
+
+def test_panels_hold_what_each_side_flags_and_cells_the_loudest_of_what_they_cover(store: Store) -> None:
+    ours, theirs = stretches([5, 7], [3, 4], [4, 6]), stretches([5, 8], [20, 0], [22, 8])
+    north = day_panels(store, DAY, ours, theirs)[0]
+    assert north.contractor is not None
+    assert np.argwhere(np.isfinite(north.us.values)).tolist() == [[0, 3], [2, 4], [2, 5]]
+    assert np.argwhere(np.isfinite(north.contractor.values)).tolist() == [[0, 20], [0, 21]]
+    small = day_panels(store, DAY, ours, theirs, max_channels=2, max_seconds=5)[0]
+    assert small.power.values.shape == (2, 5)
+    assert (small.power.channel_step, small.power.step_ns) == (2, 5 * SECOND_NS)
+    assert small.power.values[0, 0] == 6
+    assert small.us.values[0].tolist()[0] == 6
+    assert day_panels(store, DAY, ours, None)[0].contractor is None
 
 
 def test_rows_of_a_fifth_of_a_second_mark_the_second_they_lie_in() -> None:

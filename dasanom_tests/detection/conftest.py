@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,9 @@ import pytest
 
 from dasanom_assets import chain
 from dasanom_assets.detection.reference.model import Reference, load_reference
-from dasanom_assets.detection.scoring import anomaly_scores
+from dasanom_assets.detection.scoring import score_day
+from dasanom_assets.models import checkpoints
+from dasanom_assets.models.training import load_vae
 from dasanom_assets.settings import (
     DetectionSettings,
     ReferenceSettings,
@@ -109,8 +112,18 @@ def made_by_hand(store: Store, table: str, day: str) -> Day:
 
 
 def scored(store: Store, day: str, reference: Reference, settings: Settings = SETTINGS) -> Iterator[pa.Table]:
-    """Return the rows of `anomaly_scores` of a day by a model that needs no more than the day's own store."""
-    return anomaly_scores(store, day, reference, settings, reference.inputs(store, store, "cpu"))
+    """Yield the rows of `anomaly_scores` of a day by a model that needs no more than the day's own store."""
+    for tables in judged(store, day, reference, settings):
+        yield tables["anomaly_scores"]
+
+
+def judged(
+    store: Store, day: str, reference: Reference, settings: Settings = SETTINGS, client: Any = None
+) -> Iterator[dict[str, pa.Table]]:
+    """Return the rows of all tables that are made of windows, through the live VAE."""
+    vae = load_vae(store, checkpoints.live(store, "vae"))
+    inputs = reference.inputs(store, store, "cpu")
+    return score_day(store, day, vae, reference, settings, inputs, "cpu", client)
 
 
 EVENTS = {

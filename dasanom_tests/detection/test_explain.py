@@ -36,9 +36,9 @@ from dasanom_tests.detection.conftest import (
 
 def of_day(store: Store, day: str, reference: Reference) -> tuple[pa.Table, pa.Table, pa.Table]:
     """Windows that take part in events, their labels, and the events."""
-    scores, labels = taking_part(store, day, reference.level)
-    found = find_events(scores, labels, None, reference.rates, reference.level, SETTINGS.window)
-    return scores, labels, found
+    scores, labels = taking_part(store, day, reference.least_score)
+    result = find_events(scores, labels, None, reference.rates, reference.least_score, SETTINGS.window)
+    return scores, labels, result
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def told(ground: Ground) -> dict[str, tuple[dict, dict]]:
     events = ground.store.read_day("anomaly_events", EVENTFUL).to_pylist()
     why = {row["event_id"]: row for row in ground.store.read_day("event_explanations", EVENTFUL).to_pylist()}
     assert [row["event_id"] for row in events] == list(why)
-    found = {}
+    result = {}
     for name, (channels, seconds, _) in EVENTS.items():
         begin, end = (noon(EVENTFUL) + s * SECOND for s in (seconds.start, seconds.stop))
         (event,) = (
@@ -58,8 +58,8 @@ def told(ground: Ground) -> dict[str, tuple[dict, dict]]:
             and e["first_channel"] < FIRST + channels.stop
             and e["last_channel"] >= FIRST + channels.start
         )
-        found[name] = event, why[event["event_id"]]
-    return found
+        result[name] = event, why[event["event_id"]]
+    return result
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -91,7 +91,7 @@ def test_the_planted_bands_and_seconds_come_first(name: str, told: dict) -> None
     assert sum(why["band_weight"][: len(planted)]) > 0.8
     assert (np.diff(why["band_weight"]) <= 0).all()
     assert (np.diff(why["second_weight"]) <= 0).all()
-    second = [(at.value - noon(EVENTFUL)) // SECOND for at in why["seconds"]]
+    second = [(position.value - noon(EVENTFUL)) // SECOND for position in why["seconds"]]
     assert all(seconds.start <= s < seconds.stop for s in second)
     assert sum(why["second_weight"]) <= 1
 
@@ -108,8 +108,8 @@ def test_the_nearest_normal_windows_are_those_of_the_detector(ground: Ground, to
     np.testing.assert_allclose(why["normal_distance"], distance[0])
     windows = ground.reference.windows
     assert why["normal_channel"] == windows["channel"][which[0]].tolist()
-    assert [at.value for at in why["normal_start"]] == windows["start_ns"][which[0]].tolist()
-    assert {f"{at:%Y-%m-%d}" for at in why["normal_start"]} <= set(TRAINED)
+    assert [position.value for position in why["normal_start"]] == windows["start_ns"][which[0]].tolist()
+    assert {f"{position:%Y-%m-%d}" for position in why["normal_start"]} <= set(TRAINED)
 
 
 def test_an_event_resembles_the_one_with_its_bands_and_no_other(told: dict) -> None:
@@ -155,9 +155,9 @@ def test_channels_with_events_are_in_memory_one_after_the_other(
 
     monkeypatch.setattr("dasanom_assets.detection.explain.white_day", watched)
     scores, _, events = of_day(ground.store, EVENTFUL, ground.reference)
-    found, _ = explain(ground.store, EVENTFUL, events, scores, ground.reference, SETTINGS)
+    result, _ = explain(ground.store, EVENTFUL, events, scores, ground.reference, SETTINGS)
     assert len(read) >= len(EVENTS)
-    assert found.equals(ground.store.read_day("anomaly_events", EVENTFUL).replace_schema_metadata())
+    assert result.equals(ground.store.read_day("anomaly_events", EVENTFUL).replace_schema_metadata())
 
 
 def test_a_model_without_neighbours_explains_without_normal_windows(ground: Ground) -> None:
@@ -194,8 +194,8 @@ def test_edges_are_the_first_and_the_last_of_strokes_with_pauses_between_them() 
 
 
 def test_quiet_frames_have_no_edges() -> None:
-    found = [seed for seed in range(200) if _edges(ROW, quiet_channel(seed), ALONG)]
-    assert len(found) <= 200 * CHANCE
+    result = [seed for seed in range(200) if _edges(ROW, quiet_channel(seed), ALONG)]
+    assert len(result) <= 200 * CHANCE
     silent = quiet_channel(0)
     silent.rows[:] = 0
     assert not _edges(ROW, silent, ALONG)
@@ -216,18 +216,18 @@ def test_an_event_that_began_before_midnight_keeps_its_start_and_gets_its_exact_
     events = events.slice(0, 1)
     began = pa.array([midnight - 10 * SECOND]).cast(TIME)
     events = events.set_column(events.schema.get_field_index("start"), "start", began)
-    (found,) = explain(later, day, events, scores, ground.reference, SETTINGS)[0].to_pylist()
-    assert found["start"].value == midnight - 10 * SECOND
-    assert 0 <= found["end"].value - midnight - 20 * SECOND <= EDGE_SLACK_NS + SECOND
+    (result,) = explain(later, day, events, scores, ground.reference, SETTINGS)[0].to_pylist()
+    assert result["start"].value == midnight - 10 * SECOND
+    assert 0 <= result["end"].value - midnight - 20 * SECOND <= EDGE_SLACK_NS + SECOND
 
 
 def test_an_event_on_a_channel_that_is_gone_has_no_bands_and_keeps_its_windows_edges(ground: Ground) -> None:
     scores, _, events = of_day(ground.store, EVENTFUL, ground.reference)
     events = events.slice(0, 1)
     for name in ("first_channel", "last_channel", "peak_channel"):
-        at = events.schema.get_field_index(name)
-        events = events.set_column(at, name, pa.array([9000], pa.int32()))
-    found, why = explain(ground.store, EVENTFUL, events, scores, ground.reference, SETTINGS)
-    assert found["start"].equals(events["start"])
+        position = events.schema.get_field_index(name)
+        events = events.set_column(position, name, pa.array([9000], pa.int32()))
+    result, why = explain(ground.store, EVENTFUL, events, scores, ground.reference, SETTINGS)
+    assert result["start"].equals(events["start"])
     assert why["band_hz"].to_pylist() == [[]]
     assert not stack(why["profile"]).any()

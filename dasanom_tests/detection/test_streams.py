@@ -1,41 +1,32 @@
 """Items stay in order and few are in memory, whatever threads make of them."""
 
 import os
-import threading
 from collections.abc import Iterator
 
 import pytest
 
-from dasanom_assets.detection.streams import ahead, in_order, with_neighbours
+from dasanom_assets.detection.streams import BLOCK_SECONDS, blocks, in_order, spread, with_neighbours
 
 
-def test_the_next_item_is_made_while_one_is_used_and_none_further() -> None:
-    made: list[int] = []
-    ready = [threading.Event() for _ in range(10)]
-
-    def items() -> Iterator[int]:
-        for i in range(10):
-            made.append(i)
-            ready[i].set()
-            yield i
-
-    for i in ahead(items()):
-        if i < 9:
-            assert ready[i + 1].wait(10)
-        assert made == list(range(min(i + 2, 10)))
-    assert list(ahead([])) == []
+def test_blocks_hold_about_as_many_seconds_each_and_at_least_one_channel() -> None:
+    keys = [("north", i) for i in range(7)]
+    seconds = dict(zip(keys, [BLOCK_SECONDS // 2] * 4 + [3 * BLOCK_SECONDS] * 2 + [1], strict=True))
+    made = list(blocks(keys, seconds.__getitem__))
+    assert [len(block) for block in made] == [2, 2, 1, 1, 1]
+    assert [key for block in made for key in block] == keys
+    assert list(blocks([], seconds.__getitem__)) == []
 
 
-def test_an_error_comes_where_its_item_would_and_items_may_be_left() -> None:
-    def items() -> Iterator[int]:
-        yield from range(3)
-        raise OSError("no fourth")
+def test_an_error_comes_where_its_item_would() -> None:
+    def work(item: int) -> list[int]:
+        if item == 2:
+            raise OSError("no third")
+        return [item, item]
 
-    found = ahead(items())
-    assert [next(found) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(OSError, match="no fourth"):
+    found = spread(work, range(5))
+    assert [next(found) for _ in range(4)] == [0, 0, 1, 1]
+    with pytest.raises(OSError, match="no third"):
         next(found)
-    assert next(ahead(items())) == 0
 
 
 def test_results_come_in_order_and_few_items_wait() -> None:
@@ -59,8 +50,8 @@ def test_an_item_has_its_neighbours_on_both_sides_and_no_more_are_read() -> None
             read.append(i)
             yield i
 
-    for n, (item, around) in enumerate(with_neighbours(items(), 2)):
+    for n, (item, nearby) in enumerate(with_neighbours(items(), 2)):
         assert item == n
-        assert around == [i for i in range(max(n - 2, 0), min(n + 3, 9)) if i != n]
+        assert nearby == [i for i in range(max(n - 2, 0), min(n + 3, 9)) if i != n]
         assert len(read) == min(n + 3, 9)
     assert list(with_neighbours([7], 0)) == [(7, [])]

@@ -151,13 +151,13 @@ def test_disagreement_is_spearmans_and_the_share_of_the_strangest() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.uniform(0.001, 1, (2, CHANNELS * SECONDS))
     table = pa.table({"p_a": a, "p_b": np.minimum(a, b), "p_c": np.full(len(a), np.nan), "p_value": a})
-    found = disagreement(table, ["a", "b", "c", FUSED])
+    result = disagreement(table, ["a", "b", "c", FUSED])
     expected = stats.spearmanr(a, np.minimum(a, b)).statistic
-    assert found["rank_correlation"][0][1] == pytest.approx(expected, abs=1e-3)
-    assert found["rank_correlation"][0][3] == found["top_overlap"][0][3] == 1.0
-    assert found["rank_correlation"][2] == found["top_overlap"][2] == [None] * 4
-    top = [set(np.argsort(p)[: found["n_top"]]) for p in (a, np.minimum(a, b))]
-    assert found["top_overlap"][0][1] == pytest.approx(len(top[0] & top[1]) / found["n_top"], abs=1e-4)
+    assert result["rank_correlation"][0][1] == pytest.approx(expected, abs=1e-3)
+    assert result["rank_correlation"][0][3] == result["top_overlap"][0][3] == 1.0
+    assert result["rank_correlation"][2] == result["top_overlap"][2] == [None] * 4
+    top = [set(np.argsort(p)[: result["n_top"]]) for p in (a, np.minimum(a, b))]
+    assert result["top_overlap"][0][1] == pytest.approx(len(top[0] & top[1]) / result["n_top"], abs=1e-4)
 
 
 def test_flagged_windows_that_hang_together_are_one_event() -> None:

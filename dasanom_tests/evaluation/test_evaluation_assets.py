@@ -42,6 +42,6 @@ def test_a_labelled_set_and_the_choice_of_models_are_materialized(
         assert event.metadata["full_set"].value is False
         (choice,) = done.asset_materializations_for_node("model_choice")
         assert choice.metadata["sets"].value == ["sounds"]
-    found = [f["path"] for f in store.listing("reports/mimii_benchmark")]
-    assert found == [f"reports/mimii_benchmark/mine.{suffix}" for suffix in ("html", "json", "png")]
+    result = [f["path"] for f in store.listing("reports/mimii_benchmark")]
+    assert result == [f"reports/mimii_benchmark/mine.{suffix}" for suffix in ("html", "json", "png")]
     assert b"Labelled: sounds" in store.read_bytes("reports/model_choice/model_choice.html")

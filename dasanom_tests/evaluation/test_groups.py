@@ -55,19 +55,19 @@ def test_a_planted_fault_is_found_by_all_detectors_and_their_fusion(
     hissing: tuple[list[np.ndarray], np.ndarray], quick: Settings, scale: Scale
 ) -> None:
     levels, abnormal = hissing
-    found = score_group(levels, abnormal, scale, quick, "cpu", ("mahalanobis", "infogan", "neighbours", TEMPORAL))
-    assert list(found.scores) == ["neighbours", "vae", "mahalanobis", "infogan", TEMPORAL, FUSED, BASELINE]
-    evaluated = found.parts.evaluation
-    for name in found.scores:
-        score = found.scores[name]["mean"]
+    result = score_group(levels, abnormal, scale, quick, "cpu", ("mahalanobis", "infogan", "neighbours", TEMPORAL))
+    assert list(result.scores) == ["neighbours", "vae", "mahalanobis", "infogan", TEMPORAL, FUSED, BASELINE]
+    evaluated = result.parts.evaluation
+    for name in result.scores:
+        score = result.scores[name]["mean"]
         assert roc_auc_score(abnormal[evaluated], score[evaluated]) > 0.97, name
-        assert np.isnan(score[found.parts.train]).all()
+        assert np.isnan(score[result.parts.train]).all()
         assert np.isfinite(score[evaluated]).all()
-        assert (found.scores[name]["max"][evaluated] >= score[evaluated]).all()
-    assert all(taken["train"] >= 0 and taken["score"] > 0 for taken in found.seconds.values())
+        assert (result.scores[name]["max"][evaluated] >= score[evaluated]).all()
+    assert all(taken["train"] >= 0 and taken["score"] > 0 for taken in result.seconds.values())
     # What is only compared has no part in what is fused.
     again = score_group(levels, abnormal, scale, quick, "cpu")
-    assert np.array_equal(again.scores[FUSED]["mean"], found.scores[FUSED]["mean"], equal_nan=True)
+    assert np.array_equal(again.scores[FUSED]["mean"], result.scores[FUSED]["mean"], equal_nan=True)
 
 
 def test_a_detector_that_cannot_judge_clips_is_left_out_and_said(
@@ -75,16 +75,16 @@ def test_a_detector_that_cannot_judge_clips_is_left_out_and_said(
 ) -> None:
     levels, abnormal = hissing
     said: list[str] = []
-    demanding, broken, mute = (f"{__name__}:{of}" for of in ("Demanding", "Broken", "Mute"))
+    demanding, broken, mute = (f"{__name__}:{parts}" for parts in ("Demanding", "Broken", "Mute"))
     scale = replace(scale, fused=(broken, "neighbours"))
-    found = score_group(levels, abnormal, scale, quick, "cpu", (demanding, mute), said.append)
-    assert list(found.scores) == ["neighbours", "vae", FUSED, BASELINE]
+    result = score_group(levels, abnormal, scale, quick, "cpu", (demanding, mute), said.append)
+    assert list(result.scores) == ["neighbours", "vae", FUSED, BASELINE]
     assert "demanding is left out: clips do not have what it asks for, features" in said
     assert "broken is left out: it could not be fitted (out of order)" in said
     assert "mute is left out: it gives all reference windows the same score" in said
     # What is left of the fusion ranks as it does alone.
-    alone, fused = (found.scores[name]["mean"][found.parts.evaluation] for name in ("neighbours", FUSED))
-    assert np.array_equal(alone.argsort(), fused.argsort())
+    single, fused = (result.scores[name]["mean"][result.parts.evaluation] for name in ("neighbours", FUSED))
+    assert np.array_equal(single.argsort(), fused.argsort())
     with pytest.raises(TooFewError, match="no detector of the fusion is left of mute"):
         score_group(levels, abnormal, replace(scale, fused=(mute,)), quick, "cpu")
 

@@ -31,12 +31,12 @@ from dasanom_tests.evaluation.conftest import write_set
 def test_figures_are_those_of_counting() -> None:
     abnormal = np.array([False, False, False, False, True, True, True])
     scores = np.array([0.1, 0.2, 0.3, 0.8, 0.25, 0.7, 0.9])
-    found = figures_of(abnormal, scores, 0.5)
-    assert found["confusion"] == {"true_normal": 3, "false_alarm": 1, "missed": 1, "found": 2}
-    assert found["accuracy"] == pytest.approx(5 / 7)
-    assert found["precision"] == found["recall"] == found["f1"] == pytest.approx(2 / 3)
-    assert found["false_alarm_rate"] == 0.25
-    assert found["auc"] == pytest.approx(9 / 12)
+    result = figures_of(abnormal, scores, 0.5)
+    assert result["confusion"] == {"true_normal": 3, "false_alarm": 1, "missed": 1, "found": 2}
+    assert result["accuracy"] == pytest.approx(5 / 7)
+    assert result["precision"] == result["recall"] == result["f1"] == pytest.approx(2 / 3)
+    assert result["false_alarm_rate"] == 0.25
+    assert result["auc"] == pytest.approx(9 / 12)
     assert figures_of(abnormal, -np.arange(7.0), 0.5)["precision"] is None
     assert figures_of(abnormal, np.arange(7.0), 3.5)["partial_auc"] == 1.0
 

@@ -20,7 +20,7 @@ def test_what_lies_beyond_the_principal_components_is_found_by_the_residual() ->
         return Windows(WindowBank(rows, np.arange(len(rows)), 1))
 
     settings = Settings(reference=ReferenceSettings(ranked_dimensions=2))
-    found = Residual.fit(windows(rng.normal(size=(60, 2)) @ plane), settings)
-    within, out = found.score(windows(10 * plane[0], plane[0] + 0.1 * beyond))
+    result = Residual.fit(windows(rng.normal(size=(60, 2)) @ plane), settings)
+    within, out = result.score(windows(10 * plane[0], plane[0] + 0.1 * beyond))
     assert np.exp(within) < 1e-3
     assert np.exp(out) == pytest.approx(0.1 * np.sqrt(2), rel=0.01)  # of ranked means and of means

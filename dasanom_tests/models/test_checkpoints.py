@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from safetensors import safe_open
 
 from dasanom_assets.models.checkpoints import (
+    CODE,
     CheckpointError,
     digest,
     latest,
@@ -113,8 +114,8 @@ def test_damage_is_noticed_and_never_made_live(store: Store, file: str, damage: 
     path = f"models/net/{version}/{file}"
     content = bytearray(store.read_bytes(path))
     # A digit of "2026" in the description, or a byte of a tensor.
-    at = content.index(b"2026") if file == "model.json" else len(content) - 1
-    content[at] ^= 1
+    position = content.index(b"2026") if file == "model.json" else len(content) - 1
+    content[position] ^= 1
     if damage == "gone":
         store.fs.rm(store.full(path))
     else:
@@ -124,6 +125,33 @@ def test_damage_is_noticed_and_never_made_live(store: Store, file: str, damage: 
     with pytest.raises(CheckpointError):
         set_latest(store, "net", version)
     assert latest(store, "net") == good
+
+
+def test_a_model_of_other_code_is_refused_in_words_and_never_made_live(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = save(store, "vae", TENSORS, NOTE)
+    set_live(store, {"vae": version})
+    monkeypatch.setitem(CODE, "vae", "after")
+    for attempt in (load, set_latest):
+        with pytest.raises(
+            CheckpointError, match="made by code 1, which is after now: materialize vae_checkpoint"
+        ):
+            attempt(store, "vae", version)
+    newer = save(store, "vae", TENSORS, NOTE)
+    assert newer != version
+    assert load(store, "vae", newer)[1] == NOTE
+    with pytest.raises(CheckpointError, match=version):
+        set_live(store, {"vae": version})
+
+
+def test_a_code_version_that_was_edited_is_damage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = save(store, "vae", TENSORS, NOTE)
+    path = f"models/vae/{version}/model.json"
+    store.write_json(path, store.read_json(path) | {"code": "after"})
+    monkeypatch.setitem(CODE, "vae", "after")
+    with pytest.raises(CheckpointError, match=r"model\.json is not what was written"):
+        load(store, "vae", version)
 
 
 def test_saving_again_heals_a_damaged_model(store: Store) -> None:

@@ -64,13 +64,13 @@ def test_enlarging_is_torchs_transposed_convolution_gradients_included(
 ) -> None:
     torch.manual_seed(0)
     shape = {"stride": stride, "padding": stride // 2, "bias": bias}
-    expected, found = (of(wide, narrow, 2 * stride, **shape) for of in (nn.ConvTranspose2d, Enlarge))
-    found.load_state_dict(expected.state_dict())
+    expected, result = (parts(wide, narrow, 2 * stride, **shape) for parts in (nn.ConvTranspose2d, Enlarge))
+    result.load_state_dict(expected.state_dict())
     x = torch.randn(2, wide, rows, rows + 1)
-    for layer in (expected, found):
+    for layer in (expected, result):
         layer(x).square().sum().backward()
-    torch.testing.assert_close(found(x), expected(x))
-    torch.testing.assert_close(found.weight.grad, expected.weight.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(result(x), expected(x))
+    torch.testing.assert_close(result.weight.grad, expected.weight.grad, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("levels", [(-5.0, 15.0), (0.0, 1.0)])
@@ -138,9 +138,9 @@ def test_cross_entropies_take_logits() -> None:
     logits = 4 * torch.randn(300, 5, generator=generator())
     category = torch.randint(5, (300,), generator=generator(1))
     nothing = torch.zeros(300, 2)
-    found, _ = code_losses(judgement(logits, nothing, nothing), category, nothing)
+    result, _ = code_losses(judgement(logits, nothing, nothing), category, nothing)
     expected = log_loss(category.numpy(), logits.double().softmax(dim=1).numpy(), labels=range(5))
-    np.testing.assert_allclose(float(found), expected, rtol=1e-4)
+    np.testing.assert_allclose(float(result), expected, rtol=1e-4)
     # A softmax before it would never get below log(e + 4) − 1 = 0.905.
     certain, _ = code_losses(
         judgement(40.0 * nn.functional.one_hot(category, 5), nothing, nothing), category, nothing
@@ -165,9 +165,9 @@ def test_real_windows_are_best_called_as_real_as_the_smoothing_allows() -> None:
 
 def test_continuous_codes_have_a_gaussian_likelihood() -> None:
     mean, logvar, code = torch.randn(3, 50, 2, generator=generator())
-    _, found = code_losses(judgement(torch.zeros(50, 5), mean, logvar), torch.zeros(50, dtype=torch.long), code)
+    _, result = code_losses(judgement(torch.zeros(50, 5), mean, logvar), torch.zeros(50, dtype=torch.long), code)
     expected = -Normal(mean, torch.exp(0.5 * logvar)).log_prob(code).sum(dim=1).mean()
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
 
 
 def test_the_spread_of_a_code_cannot_run_away() -> None:

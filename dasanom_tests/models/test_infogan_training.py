@@ -19,7 +19,7 @@ from dasanom_assets.models.infogan_training import (
     save_infogan,
     train_infogan,
 )
-from dasanom_assets.models.process import main
+from dasanom_assets.models.process import train_here
 from dasanom_assets.models.unfinished import Interrupted, Unfinished
 from dasanom_assets.settings import BackgroundSettings, InfoGanSettings
 from dasanom_assets.spectrograms.windows import WindowBank
@@ -71,13 +71,13 @@ def without_clock(trained: TrainedInfoGan) -> list[dict]:
 
 
 def test_information_rises_and_reconstruction_falls(trained: TrainedInfoGan) -> None:
-    told = [row for row in trained.history if row["discriminator_loss"] is not None]
+    reported = [row for row in trained.history if row["discriminator_loss"] is not None]
     assert [row["discriminator_loss"] is None for row in trained.history] == 3 * [True] + 9 * [False] + 3 * [True]
-    assert told[-1]["categorical_information"] > told[0]["categorical_information"] + 0.5
-    assert told[-1]["categorical_information"] > 0.9 * math.log(KINDS)
-    assert told[-1]["continuous_information"] > told[0]["continuous_information"]
-    assert trained.history[-1]["reconstruction"] < 0.8 * told[-1]["reconstruction"]
-    assert trained.note()["categorical_information"] == told[-1]["categorical_information"]
+    assert reported[-1]["categorical_information"] > reported[0]["categorical_information"] + 0.5
+    assert reported[-1]["categorical_information"] > 0.9 * math.log(KINDS)
+    assert reported[-1]["continuous_information"] > reported[0]["continuous_information"]
+    assert trained.history[-1]["reconstruction"] < 0.8 * reported[-1]["reconstruction"]
+    assert trained.note()["categorical_information"] == reported[-1]["categorical_information"]
     assert trained.history[-1]["categories_used"] > 4
     assert trained.usable
     assert not trained.deaf
@@ -139,9 +139,9 @@ def test_a_generator_that_is_deaf_to_the_category_says_so(trained: TrainedInfoGa
     assert last.categorical_information is None
     for information, usable in ((0.1, True), (None, False)):
         row = vars(replace(last, categorical_information=information))
-        found = TrainedInfoGan(trained.model, [row, vars(last)])
-        assert found.note()["deaf"]
-        assert found.usable is usable
+        result = TrainedInfoGan(trained.model, [row, vars(last)])
+        assert result.note()["deaf"]
+        assert result.usable is usable
 
 
 def test_windows_that_cannot_be_trained_on_are_refused_in_words() -> None:
@@ -196,8 +196,8 @@ def test_a_gpu_gives_networks_as_good_and_the_same_encoding(trained: TrainedInfo
 @pytest.mark.slow
 def test_its_own_process_trains_it_on_the_live_training_set_and_draws_it(tmp_path: Path) -> None:
     store = prepared(tmp_path)
-    small = '{"widths": [4], "features": 8, "batch": 16, "max_epochs": 5}'
-    assert main(["infogan", "--data", store.full(""), "--device", "cpu", "--settings", small]) == 0
+    small = {"widths": [4], "features": 8, "batch": 16, "max_epochs": 5}
+    assert train_here("infogan", store.full(""), device="cpu", changes=small) == 0
     model = load_infogan(store, checkpoints.require_latest(store, "infogan", ""))
     assert model.levels == (BackgroundSettings().clip_low, BackgroundSettings().clip_high)
     names = {Path(file["path"]).name for file in store.listing("reports/training/infogan")}

@@ -8,10 +8,12 @@ import pyarrow as pa
 import pytest
 
 from dasanom_assets.definitions import build_defs
-from dasanom_assets.detection.embedding import embeddings
+from dasanom_assets.models.encoding import encode_bank
 from dasanom_assets.models.training import train_vae
 from dasanom_assets.models.training_set import build_manifest, load_bank
 from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms.whitening import WhiteDay
+from dasanom_assets.spectrograms.windows import make_bank, window_rows
 from dasanom_assets.tables.store import Store
 from dasanom_tests.conftest import DAYS
 
@@ -40,9 +42,11 @@ def test_the_preset_original_makes_images_trains_on_them_and_embeds_a_day(
     np.testing.assert_allclose(images.max(axis=(1, 2)), 1, atol=1e-6)
     trained = train_vae(train, validation, settings.vae.model_copy(update={"max_epochs": 1}), "cpu")
     assert np.isfinite(trained.history[0]["validation_loss"])
-    rows = pa.concat_tables(embeddings(store, DAYS[0], trained.model, settings, "cpu"))
-    windows = len(set(table["channel"].to_pylist())) * (8 * 60 - 10 + 1)
-    assert rows.num_rows == windows
-    assert np.isfinite(rows["reconstruction_error"].to_numpy()).all()
-    duration = (rows["end"].cast(pa.int64()).to_numpy() - rows["start"].cast(pa.int64()).to_numpy()) / 1e9
-    assert set(duration) == {10.0}
+    plan = WhiteDay(store, DAYS[0], settings.background, settings.window)
+    for channel in plan.channels(plan.keys):
+        first = window_rows(channel.start_ns, channel.usable, settings.window)
+        bank = make_bank(channel.rows, first, channel.start_ns[first], plan.spectrogram, settings.window)
+        encoded = encode_bank(trained.model, bank, "cpu")
+        assert len(encoded.mu) == 8 * 60 - settings.window.seconds + 1
+        assert np.isfinite(encoded.reconstruction_error).all()
+    assert settings.window.seconds == 10

@@ -163,15 +163,15 @@ def test_dagster_trains_in_a_process_that_tells_it_all(store: Store) -> None:
     child = start(["-c", THROUGH_DAGSTER], store, VAE)
     said = child.communicate(timeout=240)[0]
     assert child.returncode == 0, said
-    told = json.loads(next(line for line in said.splitlines() if line.startswith("TOLD "))[5:])
+    reported = json.loads(next(line for line in said.splitlines() if line.startswith("TOLD "))[5:])
     version = checkpoints.latest(store, "vae")
-    assert told["version"] == version
-    assert told["data_version"] == checkpoints.digest(store, "vae", version)
-    assert told["torch"] is False
-    assert told["epochs"] == "3"
-    assert len(json.loads(told["kl_per_dimension"])) == 4
+    assert reported["version"] == version
+    assert reported["data_version"] == checkpoints.digest(store, "vae", version)
+    assert reported["torch"] is False
+    assert reported["epochs"] == "3"
+    assert len(json.loads(reported["kl_per_dimension"])) == 4
     assert store.read_bytes(f"reports/training/vae/version={version}/loss.png").startswith(b"\x89PNG")
-    assert told["loss"].endswith(f"reports/training/vae/version={version}/loss.png")
+    assert reported["loss"].endswith(f"reports/training/vae/version={version}/loss.png")
     assert {
         "reconstructions",
         "latent_space",
@@ -179,23 +179,23 @@ def test_dagster_trains_in_a_process_that_tells_it_all(store: Store) -> None:
         "validation_loss",
         "active_units",
         "collapsed",
-    } <= told.keys()
-    assert [line.split(":")[0] for line in told["lines"] if line.startswith("epoch")] == [
+    } <= reported.keys()
+    assert [line.split(":")[0] for line in reported["lines"] if line.startswith("epoch")] == [
         f"epoch {n} of 3" for n in (1, 2, 3)
     ]
 
 
-def processes(of: str) -> list[int]:
+def processes(parts: str) -> list[int]:
     """Return the ids of the training processes that have a data root."""
-    found = []
+    result = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue
-        if "dasanom_assets.models.process" in command and any(of in argument for argument in command):
-            found.append(int(folder.name))
-    return found
+        if "dasanom_assets.models.process" in command and any(parts in argument for argument in command):
+            result.append(int(folder.name))
+    return result
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

@@ -134,9 +134,9 @@ def test_frames_go_to_the_device_once_and_windows_are_cut_there() -> None:
     windows, _ = bank(0, 500)
     source = DeviceWindows(windows, "cpu")
     assert source.rows.data_ptr() == windows.rows.ctypes.data  # on a CPU not even copied
-    some = torch.tensor([3, 400, 3])
-    expected = np.stack([windows.window(i) for i in some])[:, None]
-    np.testing.assert_array_equal(source[some].numpy(), expected)
+    sample = torch.tensor([3, 400, 3])
+    expected = np.stack([windows.window(i) for i in sample])[:, None]
+    np.testing.assert_array_equal(source[sample].numpy(), expected)
 
 
 def test_a_bernoulli_likelihood_learns_windows_scaled_to_one_and_refuses_others() -> None:
@@ -192,8 +192,8 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best_we
     reports: list[TrainedVae] = []
     result = train_vae(small, held_out, settings, "cpu", on_epoch=reports.append)
     assert len(result.history) == len(reports) == result.best_epoch + 1 + settings.patience < 200
-    some = np.linspace(0, len(held_out) - 1, 256).astype(int)
-    encoded = encode_bank(result.model, WindowBank(held_out.rows, held_out.first[some], 4), "cpu")
+    sample = np.linspace(0, len(held_out) - 1, 256).astype(int)
+    encoded = encode_bank(result.model, WindowBank(held_out.rows, held_out.first[sample], 4), "cpu")
     kept = np.sort(encoded.reconstruction_error + encoded.kl)[:-6]  # ceil(2 % of 256) are left out
     np.testing.assert_allclose(kept.mean(), result.history[result.best_epoch]["validation_loss"], rtol=1e-5)
 
@@ -254,8 +254,8 @@ def test_a_stored_network_that_is_built_otherwise_is_refused_with_what_to_do(
     tensors, description = checkpoints.load(store, "vae", save_vae(store, trained, {}))
     renamed = {name.replace("decoder.2.", "decoder.3."): value for name, value in tensors.items()}
     version = checkpoints.save(store, "vae", renamed, description)
-    told = r"(?s)stored Vae .* run the job train again .*decoder\.2"
-    with pytest.raises(checkpoints.CheckpointError, match=told):
+    reported = r"(?s)stored Vae .* run the job train again .*decoder\.2"
+    with pytest.raises(checkpoints.CheckpointError, match=reported):
         load_vae(store, version)
 
 

@@ -168,17 +168,17 @@ def test_windows_of_all_splits_are_those_of_each_and_those_across_their_borders(
     assert bank.window_shape == (8, 3)
     assert len(bank.rows) <= sum(manifest["channel_seconds"].values())
 
-    def keys(of: WindowIndex) -> list[tuple[str, str, int, int]]:
-        return list(zip(of.day, of.fibre, of.channel.tolist(), of.start_ns.tolist(), strict=True))
+    def keys(parts: WindowIndex) -> list[tuple[str, str, int, int]]:
+        return list(zip(parts.day, parts.fibre, parts.channel.tolist(), parts.start_ns.tolist(), strict=True))
 
-    at = {key: i for i, key in enumerate(keys(index))}
-    assert len(at) == len(index)
+    position = {key: i for i, key in enumerate(keys(index))}
+    assert len(position) == len(index)
     inside = 0
     for split in SPLITS:
-        some, of = load_bank(store, manifest, split)
-        inside += len(some)
-        for i, key in enumerate(keys(of)):
-            np.testing.assert_array_equal(bank.window(at[key]), some.window(i))
+        sample, parts = load_bank(store, manifest, split)
+        inside += len(sample)
+        for i, key in enumerate(keys(parts)):
+            np.testing.assert_array_equal(bank.window(position[key]), sample.window(i))
     whole = (index.fibre == "west") & (index.channel == 8)
     assert whole.sum() == 2 * (N_SECONDS - 3)  # every second begins one, but for the last
     across = split_of(index.start_ns, SETTINGS.training_set) != split_of(
@@ -190,12 +190,12 @@ def test_windows_of_all_splits_are_those_of_each_and_those_across_their_borders(
 
 def test_some_windows_of_an_index_are_given_by_position_or_mask(store: Store) -> None:
     _, index = load_bank(store, build_manifest(store, DAYS, SETTINGS), None)
-    some = np.array([5, 2, 9])
-    found = index.subset(some)
+    sample = np.array([5, 2, 9])
+    result = index.subset(sample)
     for name in ("fibre", "channel", "start_ns", "day"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(index, name)[some])
-    mask = np.isin(np.arange(len(index)), some)
-    np.testing.assert_array_equal(index.subset(mask).start_ns, index.start_ns[np.sort(some)])
+        np.testing.assert_array_equal(getattr(result, name), getattr(index, name)[sample])
+    mask = np.isin(np.arange(len(index)), sample)
+    np.testing.assert_array_equal(index.subset(mask).start_ns, index.start_ns[np.sort(sample)])
     assert len(index.subset(np.zeros(len(index), bool))) == 0
 
 
@@ -227,8 +227,8 @@ def test_bad_channels_and_bad_seconds_are_left_out(store: Store) -> None:
     for split in SPLITS:
         bank, index = load_bank(store, manifest, split)
         assert np.isfinite(bank.rows).all()
-        found = set(zip(index.fibre, index.channel.tolist(), strict=True))
-        assert found == {key for key, state in HEALTH.items() if state in ("ok", "noisy")}
+        result = set(zip(index.fibre, index.channel.tolist(), strict=True))
+        assert result == {key for key, state in HEALTH.items() if state in ("ok", "noisy")}
         broken = (index.fibre == "east") & (index.channel == 7)
         first = (index.start_ns[broken] - np.array([start_of(d) for d in index.day[broken]])) // SECOND_NS
         for second in (GAP, SILENT, MISSING):
@@ -246,7 +246,8 @@ def test_too_many_channels_are_thinned_and_days_take_different_ones(store: Store
     assert sum(manifest["channel_seconds"].values()) <= 4 * N_SECONDS
     _, index = load_bank(store, manifest, "train")
     by_day = [
-        set(zip(index.fibre[at], index.channel[at], strict=True)) for at in (index.day == day for day in DAYS)
+        set(zip(index.fibre[rows], index.channel[rows], strict=True))
+        for rows in (index.day == day for day in DAYS)
     ]
     assert by_day[0] | by_day[1] == {key for key, state in HEALTH.items() if state in ("ok", "noisy")}
     assert not by_day[0] & by_day[1]

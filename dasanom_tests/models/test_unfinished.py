@@ -159,8 +159,8 @@ with stop_on_signals() as stop:
     )
     assert child.stdout.readline() == "epoch\n"
     child.send_signal(number)
-    _, told = child.communicate(timeout=60)
+    _, reported = child.communicate(timeout=60)
     assert child.returncode == 1
-    assert "interrupted in epoch 2 of 4: run it again" in told
+    assert "interrupted in epoch 2 of 4: run it again" in reported
     resumed = train_vae(bank(0), bank(1), SETTINGS, "cpu", unfinished=unfinished)
     np.testing.assert_array_equal(weights(resumed), weights(uninterrupted))

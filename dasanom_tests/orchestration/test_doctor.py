@@ -93,9 +93,15 @@ def damaged_model(root: Path, patch: pytest.MonkeyPatch) -> None:
         path.write_text("{")
 
 
+def model_of_other_code(root: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(checkpoints.CODE, "reference_model", "after")
+
+
 def no_model(root: Path, patch: pytest.MonkeyPatch) -> None:
     (root / checkpoints.LIVE).unlink()
-    ingested = root / Store.day_path("background", DAY)  # before that, there is nothing to learn from yet
+    ingested = root / Store(str(root)).day_path(
+        "background", DAY
+    )  # before that, there is nothing to learn from yet
     ingested.parent.mkdir(parents=True)
     ingested.write_bytes(b"")
 
@@ -137,6 +143,7 @@ FAULTS: dict[Callable[[Path, pytest.MonkeyPatch], None], tuple[str, str]] = {
     unknown_variable: ("DASANOM_SPECTROGRAM__BAND is no setting", "rename it to DASANOM_SPECTROGRAM__BANDS"),
     other_recipe: ("reference.neighbours 5, which is 9 now", "DASANOM_REFERENCE__NEIGHBOURS=5, or dasanom train"),
     damaged_model: ("damaged", "materialize live_model"),
+    model_of_other_code: ("was made by code 1, which is after now", "dasanom train"),
     no_model: ("there is no live model", "dasanom train"),
     clock_ahead: ("changed 60 minutes in the future", "NTP"),
     full_disk: ("0.001 GB are free", "free some"),

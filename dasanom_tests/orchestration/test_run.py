@@ -116,9 +116,9 @@ def test_it_keeps_its_doors_shut_its_servers_up_and_takes_them_with_it(environme
         assert within(120, lambda: answers(url))
 
         running.terminate()
-        told = running.stdout.read()
+        reported = running.stdout.read()
         assert running.wait(60) == 130
-    assert "Stopped." in told
+    assert "Stopped." in reported
     with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
         probe.connect(("127.0.0.1", port))
     assert not [process for process in family if process.is_running()]

@@ -28,8 +28,8 @@ def tick(root: Path) -> list[str] | str:
         context = dg.build_sensor_context(
             instance=instance, definitions=defs, resources={"store": Store(str(root))}
         )
-        found = defs.resolve_sensor_def("new_recordings").evaluate_tick(context)
-    return [str(request.partition_key) for request in found.run_requests or []] or str(found.skip_message)
+        result = defs.resolve_sensor_def("new_recordings").evaluate_tick(context)
+    return [str(request.partition_key) for request in result.run_requests or []] or str(result.skip_message)
 
 
 def changed(path: Path, seconds: float) -> None:

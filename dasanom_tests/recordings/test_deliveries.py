@@ -2,6 +2,8 @@
 
 A fibre is a grid of samples, and each sample tells its channel and its place. A file is a window of the grid, set
 down where its clock says. The model is told what was delivered and uses no code of the product.
+
+It is one file of more than 350 lines: what draws deliveries and the model of them are read side by side.
 """
 
 import hashlib
@@ -20,6 +22,7 @@ from typing import Any
 import dascore as dc
 import numpy as np
 import pyarrow as pa
+import pytest
 from dascore.core import get_coord
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
@@ -473,6 +476,7 @@ def _differing(got: Samples, wanted: Samples) -> dict[tuple[str, int], tuple[dic
     }
 
 
+@pytest.mark.timeout(1.2 * max(CASES, 500))
 @seed(SEED)
 @settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(deliveries())

@@ -8,7 +8,7 @@ import pytest
 
 from dasanom_assets.recordings import steps
 from dasanom_assets.recordings.catalogue import adjoining
-from dasanom_assets.recordings.fibres import with_metres
+from dasanom_assets.recordings.fibres import Places, places_of, with_metres
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.schemas import SCHEMAS, empty
 from dasanom_assets.tables.store import Store
@@ -104,8 +104,39 @@ def test_events_carry_metres_of_their_channels_and_time() -> None:
         ],
         SCHEMAS["anomaly_events"],
     )
-    found = with_metres(events, fibres)
+    found = with_metres(events, Places(fibres))
     assert found["first_m"].to_pylist() == [10.0, 14.0, None, None]
     assert found["last_m"].to_pylist() == [12.0, 99.0, None, None]
     assert found.schema == SCHEMAS["anomaly_events"]
-    assert with_metres(empty("anomaly_events"), fibres).num_rows == 0
+    assert with_metres(empty("anomaly_events"), Places(fibres)).num_rows == 0
+
+
+def fibres_of(metres: dict[tuple[str, int], float], since: int = 0) -> pa.Table:
+    """Return rows of `fibres`, by fibre and channel."""
+    rows = [
+        {"fibre": fibre, "channel": channel, "distance_m": distance, "valid_from": since}
+        for (fibre, channel), distance in metres.items()
+    ]
+    return pa.Table.from_pylist(rows, SCHEMAS["fibres"])
+
+
+def test_metres_of_channels_between_and_beyond_those_that_are_said() -> None:
+    rising = {("n", c): 10.0 + 2 * c for c in (4, 5, 8)}
+    falling = {("f", c): 100.0 - 2 * c for c in (4, 5, 8)}
+    places = Places(fibres_of(rising | falling), unsaid_m=5.0)
+    channels = np.array([2, 4, 7, 8, 10])
+    assert places.metres("n", channels).tolist() == [14.0, 18.0, 24.0, 26.0, 30.0]
+    assert places.metres("f", channels).tolist() == [96.0, 92.0, 86.0, 84.0, 80.0]
+    assert places.metres("unsaid", channels).tolist() == [10.0, 20.0, 35.0, 40.0, 50.0]
+    assert [places.spacing_m(name) for name in ("n", "f", "unsaid")] == [2.0, 2.0, 5.0]
+    assert np.isnan(Places(empty("fibres")).metres("n", channels)).all()
+
+
+def test_places_of_several_days_are_the_last_ones(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write_day("fibres", DAY, fibres_of({("n", 1): 3.0}, TEN))
+    store.write_day("fibres", "2026-01-06", fibres_of({("n", 1): 4.0}, TEN + 10**13))
+    places = places_of(store, [DAY, "2026-01-06", "2026-01-07"])
+    assert places.layout("n")[1].tolist() == [4.0]
+    assert places.layout("n", TEN)[1].tolist() == [3.0]
+    assert places.layout("n", 0)[1].tolist() == [3.0]

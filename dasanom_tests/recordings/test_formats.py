@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dasanom_assets.recordings.catalogue import catalogue_day
-from dasanom_assets.recordings.reasons import uneven
+from dasanom_assets.recordings.catalogue import catalogue_day, catalogue_files
+from dasanom_assets.recordings.reasons import foreign, misread, reason_of, uneven
 from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.tables.store import Store
 from dasanom_tests.recordings.test_bundle import numbers, write
@@ -57,6 +57,20 @@ def test_seg_y_is_read_by_channel(folder: Path, tmp_path: Path) -> None:
     (signal,) = stretches(store, found.recordings)
     assert signal.channels.tolist() == [0, 1, 2, 3]
     np.testing.assert_array_equal(signal.read(0, 500), samples)
+
+
+def test_a_real_seg_y_file_is_read_as_dascore_reads_it(folder: Path, tmp_path: Path) -> None:
+    """`small_channel_patch.sgy` is of DASCore's test data, under the MIT license: github.com/DASDAE/test_data."""
+    pytest.importorskip("segyio")
+    content = Path(__file__).with_name("small_channel_patch.sgy").read_bytes()
+    (tmp_path / "small_1.sgy").write_bytes(content)
+    found = catalogue_files(Store(str(tmp_path)), ["small_1.sgy"])
+    (row,), patch = found.recordings.to_pylist(), dc.read(tmp_path / "small_1.sgy")[0].transpose("time", ...)
+    assert (row["n_samples"], row["n_channels"]) == patch.shape == (20, 10)
+    assert row["start"].value == patch.coords.min("time").astype(np.int64)
+    assert row["sampling_rate_hz"] == 250.0
+    (signal,) = stretches(Store(str(tmp_path)), found.recordings)
+    np.testing.assert_array_equal(signal.read(0, 20), patch.data)
 
 
 def test_without_its_reader_the_refusal_names_the_command(
@@ -147,3 +161,31 @@ def test_times_that_are_unknown_are_told_as_such() -> None:
     times = START + np.arange(100) * np.timedelta64(1, "ms")
     times[5:7] = np.datetime64("NaT")
     assert uneven(times).startswith("the times of 2 of its 100 samples are unknown")
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "words"),
+    [
+        ("cube.nc", b"\x89HDF\r\n\x1a\n", "it is netCDF: no reader"),
+        ("CUBE.NETCDF", b"\x89HDF\r\n\x1a\n", "it is netCDF: no reader"),
+        ("a.mseed", b"", "it is miniSEED: no reader"),
+        ("a.pb", b"PBUFMETA", "it is protobuf of Sintela: no reader"),
+        ("b.pb", b"\x0a\x15", "it is protobuf: no reader"),
+        ("c.rar", b"Rar!", "compressed (rar)"),
+    ],
+)
+def test_formats_without_a_reader_are_known_by_head_or_ending(name: str, head: bytes, words: str) -> None:
+    assert words in (foreign(head.ljust(8, b"x"), name) or "")
+
+
+def test_a_known_format_that_dascore_does_not_read_yet_is_not_called_damaged() -> None:
+    reason = reason_of(NotImplementedError("DASCore cannot yet parse spectra Febus G1 files."))
+    assert "no reader of it yet" in reason
+    assert "damaged" not in reason
+
+
+def test_times_that_dascore_misreads_are_told_as_such() -> None:
+    head = np.array([31, 18339, 27264, 1], "<f4").tobytes()
+    assert "its head tells 2.726e-05 s" in (misread("sentek", head, 9.5e9) or "")
+    assert misread("sentek", head, 27264.0) is None
+    assert misread("segy", head, 9.5e9) is None

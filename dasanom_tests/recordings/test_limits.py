@@ -22,7 +22,8 @@ GOOD = {"start_ns": NOON, "n_samples": 7_200_000, "rate_hz": 2000.0, "n_channels
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"rate_hz": 0.0005}, ["below limits.lowest_rate_hz", "write 2000"]),
+        ({"rate_hz": 0.0005, "of_sidecar": True}, ["below limits.lowest_rate_hz", "write 2000"]),
+        ({"rate_hz": 0.0005}, ["below limits.lowest_rate_hz", "leave it out of the delivery"]),
         ({"rate_hz": 1 / 30}, ["too slow for sound"]),
         ({"rate_hz": 200e6}, ["above limits.highest_rate_hz"]),
         ({"rate_hz": float("nan")}, ["below limits.lowest_rate_hz"]),

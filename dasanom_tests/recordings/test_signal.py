@@ -1,7 +1,6 @@
 """Files that follow each other are one signal; gaps split, overlaps count once."""
 
 import itertools
-import tracemalloc
 from pathlib import Path
 
 import dascore as dc
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from dasanom_assets.recordings.catalogue import catalogue_files
 from dasanom_assets.recordings.signal import OPEN_FILES, Stretch, stretches
 from dasanom_assets.tables.store import Store
+from dasanom_tests.memory import memory_of
 from dasanom_tests.recordings.test_bundle import numbers, write
 
 RATE = 2000
@@ -124,21 +124,22 @@ def test_no_sample_of_a_channel_counts_twice_whatever_lies_between(tmp_path: Pat
 
 def test_a_day_of_gaps_keeps_no_more_files_in_memory_than_a_day_without(tmp_path: Path) -> None:
     names = []
-    for minute in range(9):
-        time = T0 + np.timedelta64(minute, "m") + np.arange(1000) * np.timedelta64(1_000_000, "ns")
+    for minute in range(12):
+        time = T0 + np.timedelta64(minute, "m") + np.arange(4000) * np.timedelta64(1_000_000, "ns")
         coords = {"time": time, "distance": np.arange(125.0)}
         dc.write(
-            dc.Patch(np.ones((1000, 125)), coords, ("time", "distance")), tmp_path / f"n_{minute}.h5", "dasdae"
+            dc.Patch(np.ones((4000, 125)), coords, ("time", "distance")), tmp_path / f"n_{minute}.h5", "dasdae"
         )
         names.append(f"n_{minute}.h5")
-    found = joined(tmp_path, names)
-    assert len(found) == 9
-    tracemalloc.start()
-    for stretch in found:
-        stretch.read(0, stretch.n_samples)
-    held = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    assert held < (OPEN_FILES + 1) * 1000 * 125 * 8
+    stretches_of_day = joined(tmp_path, names)
+    assert len(stretches_of_day) == 12
+
+    def read_all() -> None:
+        for stretch in stretches_of_day:
+            stretch.read(0, stretch.n_samples)
+
+    held = memory_of(read_all).held
+    assert held < (OPEN_FILES + 3) * 4000 * 125 * 8
 
 
 def test_samples_outside_are_an_error(tmp_path: Path) -> None:

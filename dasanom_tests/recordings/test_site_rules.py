@@ -1,6 +1,8 @@
 """Rules of a site: what they fit, and what is said of those that cannot be."""
 
 import os
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,11 @@ def test_times_of_a_zone_are_utc_with_and_without_summer_time() -> None:
     assert in_utc(10 * hour + 5, "Europe/Berlin") == 9 * hour + 5  # January 1970
     summer = 1_751_364_000_000_000_000  # 2025-07-01 10:00
     assert in_utc(summer, "Europe/Berlin") == summer - 2 * hour
+
+
+def test_the_docs_show_every_key_of_a_rule_and_it_is_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "engineers.md").read_text()
+    (shown,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (rule,) = tomllib.loads(shown)["site"]
+    assert rule.keys() == Site.model_fields.keys()
+    Site.model_validate(rule)

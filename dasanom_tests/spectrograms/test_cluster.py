@@ -25,7 +25,7 @@ from dasanom_assets.tables.store import StorageFullError, Store
 from dasanom_tests.conftest import DAYS
 
 SETTINGS = SpectrogramSettings()
-PATH = Store.day_path("spectrograms", DAYS[0])
+PATH = Store("").day_path("spectrograms", DAYS[0])
 
 
 def signals(root: Path) -> tuple[Store, list[Stretch]]:
@@ -56,17 +56,17 @@ def test_parts_are_fetched_from_workers_unless_dask_is_told_otherwise() -> None:
 
 def test_a_writer_that_fails_leaves_the_cluster_as_good_as_before(landing: Path, tmp_path: Path) -> None:
     (tmp_path / "landing").symlink_to(landing / "landing")
-    store, found = signals(tmp_path)
+    store, result = signals(tmp_path)
     with open_client(DaskSettings(threads=2)) as client:
-        whole = write(store, found, client)
+        whole = write(store, result, client)
 
         def full(rows: int) -> None:
             raise OSError(errno.ENOSPC, "no space")
 
         with pytest.raises(StorageFullError, match="the old one is untouched"):
-            write(store, found, client, full)
+            write(store, result, client, full)
         assert store.digest(PATH) == whole
-        assert write(store, found, client) == whole
+        assert write(store, result, client) == whole
 
 
 @pytest.mark.slow
@@ -74,16 +74,16 @@ def test_a_worker_killed_in_the_middle_leaves_the_day_complete_and_identical(
     landing: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "landing").symlink_to(landing / "landing")
-    store, found = signals(tmp_path)
+    store, result = signals(tmp_path)
     with open_client(DaskSettings(threads=2)) as client:
-        embedded = write(store, found, client)
+        embedded = write(store, result, client)
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        assert write(store, found, client) == embedded
+        assert write(store, result, client) == embedded
         killed = []
 
         def kill_one(rows: int) -> None:
@@ -91,7 +91,7 @@ def test_a_worker_killed_in_the_middle_leaves_the_day_complete_and_identical(
                 killed.extend(list(client.run(os.getpid).values())[:1])
                 os.kill(killed[0], signal.SIGKILL)
 
-        assert write(store, found, client, kill_one) == embedded
+        assert write(store, result, client, kill_one) == embedded
         assert killed
         assert killed[0] not in client.run(os.getpid).values()
 
@@ -101,10 +101,10 @@ def test_a_run_killed_in_the_middle_leaves_other_days_alone_and_a_rerun_complete
     landing: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "landing").symlink_to(landing / "landing")
-    store, found = signals(tmp_path)
+    store, result = signals(tmp_path)
     with open_client(DaskSettings(threads=2)) as client:
-        expected = write(store, found, client)
-    yesterday = Store.day_path("spectrograms", "2026-01-04")
+        expected = write(store, result, client)
+    yesterday = Store("").day_path("spectrograms", "2026-01-04")
     store.write_bytes(yesterday, store.read_bytes(PATH))
     code = (
         "import sys; from dasanom_assets.definitions import defs; "
@@ -133,13 +133,13 @@ def test_a_run_killed_in_the_middle_leaves_other_days_alone_and_a_rerun_complete
 @pytest.mark.slow
 def test_processes_of_the_run_compute_as_its_threads_do(landing: Path, tmp_path: Path) -> None:
     (tmp_path / "landing").symlink_to(landing / "landing")
-    store, found = signals(tmp_path)
+    store, result = signals(tmp_path)
     digests = set()
     for settings in (DaskSettings(threads=2), DaskSettings(processes=2)):
         with open_client(settings) as client:
             assert sum(client.nthreads().values()) == 2
             assert client.dashboard_link.startswith("http://127.0.0.1:")
-            digests.add(write(store, found, client))
+            digests.add(write(store, result, client))
     assert len(digests) == 1
 
 

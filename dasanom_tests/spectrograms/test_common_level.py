@@ -92,8 +92,8 @@ def test_of_many_channels_some_that_lie_evenly_are_enough(store: Store) -> None:
     write(store, white)
     (table,) = found(store)
     all_of_them = smooth(np.median(white.mean(axis=2), axis=0))
-    some = smooth(np.median(white[2::5].mean(axis=2), axis=0))  # the middle one of each five
-    np.testing.assert_allclose(stack(table["level"]), some, atol=4e-3)
+    sample = smooth(np.median(white[2::5].mean(axis=2), axis=0))  # the middle one of each five
+    np.testing.assert_allclose(stack(table["level"]), sample, atol=4e-3)
     np.testing.assert_allclose(stack(table["level"]), all_of_them, atol=0.3)
 
 

@@ -99,12 +99,12 @@ def test_differences_are_between_channels_a_distance_apart_never_around_a_gap(
     channels: np.ndarray, step: int, order: str
 ) -> None:
     x = noise(len(channels), 7)
-    of = dict(zip(channels.tolist(), x, strict=True))
+    parts = dict(zip(channels.tolist(), x, strict=True))
     targets = with_neighbours(channels, order, step)
     expected = {
-        j: of[j] - of[j - step] if order == "first" else of[j - step] - 2 * of[j] + of[j + step]
-        for j in of
-        if j - step in of and (order == "first" or j + step in of)
+        j: parts[j] - parts[j - step] if order == "first" else parts[j - step] - 2 * parts[j] + parts[j + step]
+        for j in parts
+        if j - step in parts and (order == "first" or j + step in parts)
     }
     assert targets.tolist() == list(expected)
     if expected:

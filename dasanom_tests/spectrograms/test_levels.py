@@ -121,8 +121,8 @@ def test_a_channel_of_nan_is_missing_alone_and_in_its_group() -> None:
     assert set(rows([Array(x, quantization=None)])["channel"].to_pylist()) == {100, 102}
     grouped = SMALL.model_copy(update={"group_channels": 2, "db_step": 0.0})
     pair = cube(rows([Array(x, quantization=None)], grouped))[:5]
-    alone = cube(rows([Array(x[:, :1], quantization=None)], SMALL.model_copy(update={"db_step": 0.0})))
-    np.testing.assert_allclose(pair, alone, atol=1e-3)
+    single = cube(rows([Array(x[:, :1], quantization=None)], SMALL.model_copy(update={"db_step": 0.0})))
+    np.testing.assert_allclose(pair, single, atol=1e-3)
 
 
 def test_zones_in_any_order_keep_their_channels() -> None:

@@ -15,11 +15,11 @@ from dasanom_assets.settings import BackgroundSettings
 from dasanom_assets.spectrograms.background import background
 from dasanom_assets.spectrograms.common_level import common_levels
 from dasanom_assets.spectrograms.engine import compute_part, parts_of_day, settings_note
+from dasanom_assets.spectrograms.frames import channel_rows
 from dasanom_assets.spectrograms.levels import levels_of
 from dasanom_assets.spectrograms.representation_figures import figure_png
 from dasanom_assets.spectrograms.representations import Comparison, NoStretchError, compare, represent, second_of
 from dasanom_assets.spectrograms.stretch_choice import Choice
-from dasanom_assets.spectrograms.windows import channel_rows
 from dasanom_assets.tables.store import MissingDayError, Store
 from dasanom_tests.recordings.test_bundle import write
 from dasanom_tests.spectrograms.conftest import BASE, CHOICE
@@ -78,8 +78,8 @@ def test_other_channels_of_the_fibre_do_not_matter(signals: list[Array], compari
     slow = Array(noise(70, 2, 20.0), sampling_rate_hz=20.0, channels=np.array([200, 201], np.int32))
     shown, left_out = represent([*signals, slow], BASE, DAY, CHOICE)
     assert not left_out
-    for one, alone in zip(shown, comparison.shown, strict=True):
-        np.testing.assert_array_equal(one.event, alone.event)
+    for one, single in zip(shown, comparison.shown, strict=True):
+        np.testing.assert_array_equal(one.event, single.event)
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,9 @@ def test_silent_and_partial_rows_are_not_usable() -> None:
     rows = np.random.default_rng(0).normal(size=(4, 8, 4)).astype(np.float32)
     rows[1] = -12.0
     rows[2, 7] = np.nan
-    found = unusable_rows(rows)
-    assert list(found["silent"]) == [False, True, False, False]
-    assert list(found["incomplete"]) == [False, False, True, False]
+    result = unusable_rows(rows)
+    assert list(result["silent"]) == [False, True, False, False]
+    assert list(result["incomplete"]) == [False, False, True, False]
 
 
 def write_references(store: Store, channels: list[int], bands: int, classes: int, states: dict[int, str]) -> None:
@@ -53,12 +53,14 @@ def test_rows_are_measured_against_their_part_of_the_day(tmp_path: Path) -> None
     levels = write_day(store, grid, [5, 6, 7])
     write_references(store, [5, 6, 7], 4, 2, {5: "ok", 6: "dead", 7: "noisy"})
     wide = BackgroundSettings(clip_low=-100, clip_high=100, own_spread=False)
-    found = list(white_day(store, DAY, wide, WindowSettings()))
-    assert [channel.channel for channel in found] == [5, 7]
+    result = list(white_day(store, DAY, wide, WindowSettings()))
+    assert [channel.channel for channel in result] == [5, 7]
     own = list(white_day(store, DAY, wide.model_copy(update={"own_spread": True}), WindowSettings()))
-    np.testing.assert_allclose(own[1].rows, found[1].rows / own_spread(found[1].rows, found[1].usable), rtol=1e-5)
+    np.testing.assert_allclose(
+        own[1].rows, result[1].rows / own_spread(result[1].rows, result[1].usable), rtol=1e-5
+    )
     usual = np.where(np.arange(50) < 10, 0, 10)[:, None, None]  # noon is ten seconds on
-    np.testing.assert_allclose(found[1].rows, (levels[2] - usual) / (1.4826 + 0.5), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result[1].rows, (levels[2] - usual) / (1.4826 + 0.5), rtol=1e-4, atol=1e-5)
     (raw,) = white_day(store, DAY, wide, WindowSettings(scaling="minmax"), lambda fibre, channel: channel == 7)
     np.testing.assert_array_equal(raw.rows, levels[2])
 

@@ -102,8 +102,8 @@ def test_a_network_sees_the_image_of_the_window(hop_seconds: float, image: tuple
         np.testing.assert_allclose(seen[torch.tensor([i])][0, 0].numpy(), picture, atol=1e-4)
         if scaling == "minmax":
             assert (picture.min(), picture.max()) == (0, pytest.approx(1))
-    some = bank.subset(np.array([5, 31]))
-    np.testing.assert_array_equal(some.window(1), bank.window(31))
+    sample = bank.subset(np.array([5, 31]))
+    np.testing.assert_array_equal(sample.window(1), bank.window(31))
 
 
 def test_minmax_leaves_nothing_below_eighty_decibels_and_a_constant_window_is_black() -> None:
@@ -129,8 +129,8 @@ def test_a_second_with_a_frame_less_is_whole_where_the_grid_has_none_there() -> 
     assert not np.any(list(unusable_rows(rows, there).values()))
     rows[7, 1] = np.nan
     rows[8] = np.where(there[8][:, None], -12.0, np.nan)
-    found = unusable_rows(rows, there)
-    assert [list(np.flatnonzero(found[reason])) for reason in ("incomplete", "silent")] == [[7], [8]]
+    result = unusable_rows(rows, there)
+    assert [list(np.flatnonzero(result[reason])) for reason in ("incomplete", "silent")] == [[7], [8]]
 
 
 def write_day(store: Store, settings: SpectrogramSettings, channels: list[int], n: int = 50) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import io
 import os
-import tracemalloc
 from pathlib import Path
 
 import duckdb
@@ -21,6 +20,7 @@ from dasanom_assets.tables.footer import COMPACT, FORMAT, footer_bytes, read_foo
 from dasanom_assets.tables.parquet import RowGroupWriter, encode, group_keys, join, writer_options
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import Store
+from dasanom_tests.memory import memory_of
 
 
 def rows(n: int, channel: int = 7, first: int = 0, width: int = 6) -> pa.Table:
@@ -61,10 +61,10 @@ def test_any_batches_of_any_channels_come_back_in_order(channels: list[list[int]
         parts.append(writer.close())
         expected.append(pa.concat_tables([rows(0, width=width), *tables]).combine_chunks())
     file = joined(parts)
-    found = file.read()
-    assert found.drop(["power_db"]).equals(pa.concat_tables(expected).drop(["power_db"]))
+    result = file.read()
+    assert result.drop(["power_db"]).equals(pa.concat_tables(expected).drop(["power_db"]))
     np.testing.assert_array_equal(
-        found["power_db"].combine_chunks().flatten().to_numpy(),
+        result["power_db"].combine_chunks().flatten().to_numpy(),
         pa.concat_tables(expected)["power_db"].combine_chunks().flatten().to_numpy(),
     )
     assert file.num_row_groups == len(channels)
@@ -142,9 +142,9 @@ def test_statistics_cover_all_batches_where_values_are_missing() -> None:
         writer.write(table)
     file = pq.ParquetFile(io.BytesIO(writer.close()))
     assert file.read().drop(["share"]).equals(pa.concat_tables(tables).drop(["share"]))
-    name, at, none, share = (file.metadata.row_group(0).column(i).statistics for i in range(4))
+    name, position, none, share = (file.metadata.row_group(0).column(i).statistics for i in range(4))
     assert (name.min, name.max, name.null_count) == ("b", "ä", 3)
-    assert (at.min_raw, at.max_raw, at.null_count) == (late, late + 2, 3)
+    assert (position.min_raw, position.max_raw, position.null_count) == (late, late + 2, 3)
     assert (none.has_min_max, none.null_count) == (False, 6)
     assert (share.min, share.max) == (-1.0, 2.0)
 
@@ -166,13 +166,13 @@ def test_any_number_of_parts_is_joined(n: int) -> None:
 
 
 def test_a_row_group_beyond_four_gigabytes_is_found(tmp_path: Path) -> None:
-    part, at = encode(rows(300)), 5 << 30
+    part, position = encode(rows(300)), 5 << 30
     footer = read_footer(part)
-    shift(footer.row_groups[0], at - 4)
+    shift(footer.row_groups[0], position - 4)
     groups = [thrift_bytes(group) for group in footer.row_groups]
     with open(tmp_path / "far.parquet", "wb") as file:  # nearly all of it a hole
         file.write(part[:4])
-        file.seek(at)
+        file.seek(position)
         file.write(part[4 : -8 - int.from_bytes(part[-8:-4], "little")] + footer_bytes(footer, groups))
     assert pq.read_table(tmp_path / "far.parquet")["start"].equals(rows(300)["start"])
     assert duckdb.sql(f"SELECT count(*) FROM '{tmp_path}/far.parquet' WHERE channel = 7").fetchall() == [(300,)]
@@ -189,25 +189,24 @@ def test_readers_skip_row_groups_of_other_channels_and_times(tmp_path: Path) -> 
 
 def test_neither_batches_nor_parts_pile_up_in_memory() -> None:
     table = rows(1000, width=64)  # as long as not all of it is noise
-    part = encode(rows(1))
-    pool = pa.total_allocated_bytes()
-    tracemalloc.start()
-    try:
-        writer = RowGroupWriter(table.schema)
-        for _ in range(100):
+    writer = RowGroupWriter(table.schema)
+
+    def write(batches: int) -> None:
+        for _ in range(batches):
             writer.write(table)
-        of_batches = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - pool
-        compressed = len(writer.close())
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        with open(os.devnull, "wb") as sink:
-            join(sink, (part for _ in range(2000)))
-        of_join = tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-    assert compressed < table.nbytes * 100 / 2
+
+    write(1)
+    of_batches = memory_of(lambda: write(300)).held
+    compressed = len(writer.close())
+    assert compressed < 300 * table.nbytes / 2
     assert of_batches < 1.5 * compressed
-    assert of_join < 2000 * 1500
+
+    def join_parts(n: int) -> None:
+        with open(os.devnull, "wb") as sink:
+            join(sink, (encode(table) for _ in range(n)))
+
+    join_parts(1)
+    assert memory_of(lambda: join_parts(300)).peak < compressed / 2
 
 
 def test_a_row_group_of_several_channels_is_refused() -> None:

@@ -49,11 +49,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
         day.write("channel_health", health(n))
 
     def derived(day: Day) -> None:
-        found = [day.read("channel_health").num_rows]
-        found += [day.read_day("channel_health", other).num_rows for other in day.before("channel_health", 1)]
+        result = [day.read("channel_health").num_rows]
+        result += [day.read_day("channel_health", other).num_rows for other in day.before("channel_health", 1)]
         for other in day.before("contractor_events", 2):
             day.read_day("contractor_events", other)
-        day.write("event_matches", rows(sum(found) * day.settings.background.look_back_days))
+        day.write("event_matches", rows(sum(result) * day.settings.background.look_back_days))
 
     def back(day: Day) -> None:
         day.require_fresh("event_matches")
@@ -181,13 +181,13 @@ def test_a_step_refuses_stale_tables_and_says_what_to_do(store: Store) -> None:
 
 
 def test_a_step_can_read_no_setting_that_it_does_not_name() -> None:
-    some = narrowed(SETTINGS, ("background.look_back_days", "window", "data"))
-    assert some.background.look_back_days == 7
-    assert some.window == SETTINGS.window
-    assert some.data == SETTINGS.data
+    sample = narrowed(SETTINGS, ("background.look_back_days", "window", "data"))
+    assert sample.background.look_back_days == 7
+    assert sample.window == SETTINGS.window
+    assert sample.data == SETTINGS.data
     for path in ("background.hour_classes", "detection.budget", "spectrogram.bands", "first_day"):
         with pytest.raises(AttributeError):
-            deep(some, path)
+            deep(sample, path)
     assert SETTINGS.background.hour_classes == 1  # those in force are whole
 
 
@@ -205,11 +205,11 @@ def test_a_day_reaches_workers_as_the_plain_store(store: Store) -> None:
 
 
 def test_settings_are_flattened_to_what_a_note_can_hold() -> None:
-    found = flattened(SETTINGS, ("detection.budget", "window", "temporal.holidays", "first_day"))
-    assert found["detection.budget"] == DetectionSettings().budget
-    assert found["temporal.holidays"] == []
-    assert found["first_day"] == "2026-01-01"
-    assert {name for name in found if name.startswith("window.")} == {
+    result = flattened(SETTINGS, ("detection.budget", "window", "temporal.holidays", "first_day"))
+    assert result["detection.budget"] == DetectionSettings().budget
+    assert result["temporal.holidays"] == []
+    assert result["first_day"] == "2026-01-01"
+    assert {name for name in result if name.startswith("window.")} == {
         f"window.{name}" for name in type(SETTINGS.window).model_fields
     }
 

@@ -1,4 +1,7 @@
-"""A day is replaced whole, whatever happens to the writer; other programs can open it."""
+"""A day is replaced whole, whatever happens to the writer; other programs can open it.
+
+It is one file of more than 350 lines: each kind of storage is held to the same promises.
+"""
 
 import errno
 import json

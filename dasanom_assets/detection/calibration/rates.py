@@ -42,18 +42,18 @@ class Rates:
     ----------
     strength : numpy.ndarray
         float32, shape (n_events,), descending: the peak of each event's score.
-    lane : numpy.ndarray
+    place : numpy.ndarray
         int32, shape (n_events,): position in `channel` of where the peak is.
     block : numpy.ndarray
         int32, shape (n_events,): the block of time that it lies in.
     hour : numpy.ndarray
         int8, shape (n_events,): hour of the day, UTC, of the peak.
     fibre, channel : numpy.ndarray
-        str and int32, shape (n_lanes,): the places that were listened to, sorted.
+        str and int32, shape (n_places,): the places that were listened to, sorted.
     distance_m : numpy.ndarray
-        float64, shape (n_lanes,): place along the fibre, m.
-    lane_exposure : numpy.ndarray
-        float64, shape (n_lanes,): kilometres times days that each place was listened to.
+        float64, shape (n_places,): place along the fibre, m.
+    place_exposure : numpy.ndarray
+        float64, shape (n_places,): kilometres times days that each place was listened to.
     block_exposure : numpy.ndarray
         float64, shape (n_blocks,): the same by block of time.
     hour_exposure : numpy.ndarray
@@ -64,13 +64,13 @@ class Rates:
     """
 
     strength: np.ndarray
-    lane: np.ndarray
+    place: np.ndarray
     block: np.ndarray
     hour: np.ndarray
     fibre: np.ndarray
     channel: np.ndarray
     distance_m: np.ndarray
-    lane_exposure: np.ndarray
+    place_exposure: np.ndarray
     block_exposure: np.ndarray
     hour_exposure: np.ndarray
     days: int
@@ -123,11 +123,11 @@ class Rates:
 
     @cached_property
     def _factors(self) -> np.ndarray:
-        """How many times as often as elsewhere there are events at each place, shape (levels, n_lanes)."""
-        return np.stack([self._factors_from(level) for level in self._levels])
+        """How many times as often as elsewhere there are events at each place, shape (grades, n_places)."""
+        return np.stack([self._factors_from(grade) for grade in self._grades])
 
     @cached_property
-    def _levels(self) -> np.ndarray:
+    def _grades(self) -> np.ndarray:
         """Strengths, ascending, at which places are compared: a factor of two in rate from one to the next."""
         number = len(self.strength)
         events = [number]
@@ -135,28 +135,29 @@ class Rates:
             events.append(events[-1] // 2)
         return self.strength[np.array(events) - 1].astype(np.float64) if number else np.array([-np.inf])
 
-    def _factors_from(self, level: float) -> np.ndarray:
-        """Return the factor of each lane for events from a level on.
+    def _factors_from(self, grade: float) -> np.ndarray:
+        """Return the factor of each place for events of a grade or stronger.
 
         A place is what lies within `recipe.place_m`. Its count is held against the pooled one: with ``k`` events
         where ``m`` were due, the factor is ``(a + k) / (a + m)``, the posterior mean of a gamma prior of mean 1
         whose weight ``a`` is taken from how much places differ beyond chance (empirical Bayes: Robbins 1956).
         """
-        lane = self.lane[: _count(np.array([level]), self.strength)[0]]
-        counts = np.bincount(lane, minlength=len(self.channel)).astype(np.float64)
-        due = counts.sum() * self.lane_exposure / max(self.km_days, 1e-300)
+        place = self.place[: _count(np.array([grade]), self.strength)[0]]
+        counts = np.bincount(place, minlength=len(self.channel)).astype(np.float64)
+        due = counts.sum() * self.place_exposure / max(self.km_days, 1e-300)
         k, m = np.empty_like(counts), np.empty_like(counts)
         apart: list[int] = []
         for name in np.unique(self.fibre):
-            lanes = np.flatnonzero(self.fibre == name)
-            place = self.distance_m[lanes]
-            first = np.searchsorted(place, place - self.recipe.place_m)
-            last = np.searchsorted(place, place + self.recipe.place_m, side="right")
-            for total, values in ((k, counts[lanes]), (m, due[lanes])):
+            places = np.flatnonzero(self.fibre == name)
+            places = places[np.argsort(self.distance_m[places], kind="stable")]  # they may fall
+            along_m = self.distance_m[places]
+            first = np.searchsorted(along_m, along_m - self.recipe.place_m)
+            last = np.searchsorted(along_m, along_m + self.recipe.place_m, side="right")
+            for total, values in ((k, counts[places]), (m, due[places])):
                 sums = np.concatenate([[0.0], np.cumsum(values)])
-                total[lanes] = sums[last] - sums[first]
+                total[places] = sums[last] - sums[first]
             end = -np.inf
-            for number, metres in zip(lanes.tolist(), place, strict=True):
+            for number, metres in zip(places.tolist(), along_m, strict=True):
                 if metres - self.recipe.place_m > end:
                     apart.append(number)
                     end = metres + self.recipe.place_m
@@ -168,19 +169,19 @@ class Rates:
         """How many times as often as at other hours there are events in each hour of the day, shape (24,)."""
         if self.days < self.recipe.hourly_from_days:
             return np.ones(24)
-        hour = self.hour[: _count(self._levels[-1:], self.strength)[0]]
+        hour = self.hour[: _count(self._grades[-1:], self.strength)[0]]
         k = np.bincount(hour, minlength=24).astype(np.float64)
         m = k.sum() * self.hour_exposure / self.km_days
         weight = prior_weight(k[m > 0], m[m > 0])
         return np.where(m > 0, (weight + k) / (weight + m), 1.0) if np.isfinite(weight) else np.ones(24)
 
-    def _lanes(self, fibre: Sequence[str], channel: np.ndarray) -> np.ndarray:
+    def _places(self, fibre: Sequence[str], channel: np.ndarray) -> np.ndarray:
         """Return the position of the nearest place of the same fibre, int64, shape (n,); −1 where it has none."""
         out = np.full(len(channel), -1)
         for name in np.unique(self.fibre):
-            lanes, asked = np.flatnonzero(self.fibre == name), np.asarray(fibre, dtype=object) == name
-            halfway = (self.channel[lanes][1:] + self.channel[lanes][:-1]) / 2
-            out[asked] = lanes[np.searchsorted(halfway, channel[asked])]
+            places, asked = np.flatnonzero(self.fibre == name), np.asarray(fibre, dtype=object) == name
+            halfway = (self.channel[places][1:] + self.channel[places][:-1]) / 2
+            out[asked] = places[np.searchsorted(halfway, channel[asked])]
         return out
 
     def factors(
@@ -190,9 +191,9 @@ class Rates:
 
         A fibre that is not in the reference has what is pooled.
         """
-        lane = self._lanes(fibre, np.asarray(channel))
-        level = np.clip(np.searchsorted(self._levels, strength, side="right") - 1, 0, None)
-        return np.where(lane >= 0, self._factors[level, lane], 1.0) * self._hours[np.asarray(hour)]
+        place = self._places(fibre, np.asarray(channel))
+        grade = np.clip(np.searchsorted(self._grades, strength, side="right") - 1, 0, None)
+        return np.where(place >= 0, self._factors[grade, place], 1.0) * self._hours[np.asarray(hour)]
 
     def at(self, strength: np.ndarray, fibre: Sequence[str], channel: np.ndarray, hour: np.ndarray) -> Rate:
         """Return how often the reference does as much there and then; see `pooled` and `factors`."""
@@ -217,9 +218,9 @@ class Rates:
         The budget is in events a kilometre and day.
         """
         strength, pooled, high = self.curve
-        lane = self._lanes([fibre], np.array([channel]))[0]
-        level = np.clip(np.searchsorted(self._levels, strength, side="right") - 1, 0, None)
-        of_place = self._factors[level, lane] if lane >= 0 else np.ones(len(strength))
+        place = self._places([fibre], np.array([channel]))[0]
+        grade = np.clip(np.searchsorted(self._grades, strength, side="right") - 1, 0, None)
+        of_place = self._factors[grade, place] if place >= 0 else np.ones(len(strength))
         out = np.empty(24)
         for of_hour in np.unique(self._hours):
             within = self._decisive(pooled * of_place * of_hour, high * of_place * of_hour) <= budget
@@ -251,8 +252,8 @@ class Rates:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return arrays and JSON-able values that `restore` makes equal rates of."""
-        names = ("strength", "lane", "block", "hour", "channel", "distance_m")
-        exposures = ("lane_exposure", "block_exposure", "hour_exposure")
+        names = ("strength", "place", "block", "hour", "channel", "distance_m")
+        exposures = ("place_exposure", "block_exposure", "hour_exposure")
         fibres, code = np.unique(self.fibre, return_inverse=True)
         tensors = {name: getattr(self, name) for name in (*names, *exposures)} | {"fibre": code.astype(np.int32)}
         return tensors, {"fibres": fibres.tolist(), "days": self.days}

@@ -9,8 +9,8 @@ from typing import Any
 
 import hdbscan
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
+from dasanom_assets.detection.detectors.nearest import Nearest
 from dasanom_assets.detection.streams import in_order
 
 PARAMETERS = ("min_cluster_size", "min_samples", "cluster_selection_method", "allow_single_cluster")
@@ -120,21 +120,12 @@ class Clusters:
 
         Of points of shape (m, d), not scaled, both have the shape (m, k); they are int64 and float64.
         """
-        if not len(points):
-            return np.empty((0, k), np.int64), np.empty((0, k))
-        new = self.scaled(points)
-        index = self._search.kneighbors(new, k, return_distance=False)
-        # Matrix products lose the digits of small distances. Summed over dimensions in this order, they have the
-        # bits that hdbscan's core distances have.
-        square = np.zeros(index.shape)
-        for dimension, values in enumerate(self._reference.T):
-            square += (new[:, dimension, None] - values[index]) ** 2
-        order = np.argsort(square, axis=1, kind="stable")
-        return np.take_along_axis(index, order, 1), np.sqrt(np.take_along_axis(square, order, 1))
+        distance, which = self._search(self.scaled(points), k)
+        return which, distance
 
     @cached_property
-    def _search(self) -> NearestNeighbors:
-        return NearestNeighbors(algorithm="brute").fit(self._reference)
+    def _search(self) -> Nearest:
+        return Nearest(self._reference)
 
     @cached_property
     def _reference(self) -> np.ndarray:

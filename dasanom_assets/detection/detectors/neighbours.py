@@ -8,47 +8,15 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 
 from dasanom_assets.detection.detectors.base import Detector, Tensors, Windows
+from dasanom_assets.detection.detectors.nearest import Nearest
+from dasanom_assets.detection.detectors.pooling import ranked_levels, soft_maxima
 from dasanom_assets.settings import ReferenceSettings, Settings
-from dasanom_assets.spectrograms.windows import WINDOWS_AT_ONCE, WindowBank, window_means
+from dasanom_assets.spectrograms.windows import WindowBank
 
 SMALLEST = 1e-6
 """Added to a distance before its logarithm: far below any distance of real windows."""
-
-
-def soft_maxima(bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
-    """Yield soft maxima over the frames of windows, float32, shape (at most `WINDOWS_AT_ONCE`, bands).
-
-    ``log(mean(exp(s·level))) / s``, with ``s`` the recipe's `sharpness`: a stroke of a pickaxe counts beside
-    seconds of quiet. In a band as narrow as a bin of the transform, whose spread is 5.8 dB, 1.3 is about the mean
-    power.
-    """
-    sharpness = np.float32(recipe.sharpness)
-    for means in window_means(bank, lambda levels: np.exp(sharpness * levels)):
-        yield np.log(means) / sharpness
-
-
-def ranked_levels(bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
-    """Yield ranked means, means and deviations over frames, shape (at most `WINDOWS_AT_ONCE` windows, 3 × bands).
-
-    The ranked mean weights a frame by ``decay^rank``, the greatest level of a band first (global weighted ranked
-    pooling: Kolesnikov and Lampert 2016). Deviations are standard deviations.
-    """
-    frames = bank.window_shape[0]
-    weight = (recipe.rank_decay ** np.arange(frames)).astype(np.float32)
-    weight /= weight.sum()
-    for begin in range(0, len(bank), WINDOWS_AT_ONCE):
-        first = bank.first[begin : begin + WINDOWS_AT_ONCE]
-        if bank.imaging is None:
-            levels = bank.rows[first[:, None] + np.arange(bank.rows_per_window)]
-            levels = levels.reshape(len(first), frames, -1)
-        else:
-            levels = np.stack([bank.window(i) for i in range(begin, begin + len(first))])
-        ordered = np.sort(levels, axis=1)[:, ::-1]
-        ranked = np.einsum("wfb,f->wb", ordered, weight)
-        yield np.concatenate([ranked, levels.mean(axis=1), levels.std(axis=1)], axis=1, dtype=np.float32)
 
 
 class _Levels(Detector):
@@ -64,7 +32,7 @@ class _Levels(Detector):
         float32, shape (n_reference, dimensions): the reference windows that are kept.
     kept : numpy.ndarray
         int64, shape (n_reference,): their positions among those that were given.
-    around : numpy.ndarray
+    usual : numpy.ndarray
         float32, shape (n_reference,): logarithm of how far each lies from its own neighbours.
     recipe : ReferenceSettings
     """
@@ -75,8 +43,8 @@ class _Levels(Detector):
     """Setting of the number of principal components."""
     by_density: ClassVar[bool] = True
     """Whether distances are measured against those around the nearest windows; how far, the recipe says."""
-    parts: ClassVar[slice] = slice(None)
-    """Which of three thirds of the pooled levels are taken; see `ranked_levels`."""
+    deviations: ClassVar[bool] = True
+    """Whether deviations are among the pooled levels; see `ranked_levels`."""
 
     def __init__(
         self,
@@ -84,18 +52,17 @@ class _Levels(Detector):
         components: np.ndarray,
         points: np.ndarray,
         kept: np.ndarray,
-        around: np.ndarray,
+        usual: np.ndarray,
         recipe: ReferenceSettings,
     ) -> None:
-        self.mean, self.components, self.points, self.kept, self.around = mean, components, points, kept, around
+        self.mean, self.components, self.points, self.kept, self.usual = mean, components, points, kept, usual
         self.recipe = recipe
-        self._index = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(points)
+        self._nearest = Nearest(points)
 
     @classmethod
     def pooled(cls, bank: WindowBank, recipe: ReferenceSettings) -> Iterator[np.ndarray]:
         """Yield the features of windows, float32, shape (at most `WINDOWS_AT_ONCE`, features)."""
-        for levels in ranked_levels(bank, recipe):
-            yield levels.reshape(len(levels), 3, -1)[:, cls.parts].reshape(len(levels), -1)
+        yield from ranked_levels(bank, recipe, deviations=cls.deviations)
 
     @classmethod
     def fit(cls, reference: Windows, settings: Settings) -> Self:
@@ -120,7 +87,7 @@ class _Levels(Detector):
         points = np.ascontiguousarray((features - mean) @ components)
         fitted = cls(mean, components, points, kept, np.zeros(len(points), np.float32), recipe)
         if cls.by_density and recipe.density:
-            fitted.around = fitted._distances(points, itself=True)[0]
+            fitted.usual = fitted._distances(points, itself=True)[0]
         return fitted
 
     def score(self, windows: Windows) -> np.ndarray:
@@ -132,7 +99,7 @@ class _Levels(Detector):
         distance, which = self._distances((features - self.mean) @ self.components, itself)
         if not (self.by_density and self.recipe.density):
             return distance
-        return distance - np.float32(self.recipe.density) * self.around[which].mean(axis=1)
+        return distance - np.float32(self.recipe.density) * self.usual[which].mean(axis=1)
 
     def _distances(self, points: np.ndarray, itself: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Return the logarithm of the mean distance to the nearest reference windows, float32, and which they are.
@@ -140,7 +107,7 @@ class _Levels(Detector):
         With `itself`, points are those of the reference, and the nearest of each is not counted.
         """
         n = min(self.recipe.neighbours + itself, len(self.points))
-        distance, which = self._index.kneighbors(points, n)
+        distance, which = self._nearest(points, n)
         if itself and n > 1:
             distance, which = distance[:, 1:], which[:, 1:]
         return np.log(distance.mean(axis=1) + SMALLEST).astype(np.float32), which
@@ -157,12 +124,12 @@ class _Levels(Detector):
         """
         features = np.concatenate(list(self.pooled(bank, self.recipe)))
         n = min(self.recipe.neighbours, len(self.points))
-        distance, which = self._index.kneighbors((features - self.mean) @ self.components, n)
-        return distance.astype(np.float32), self.kept[which]
+        distance, which = self._nearest((features - self.mean) @ self.components, n)
+        return distance, self.kept[which]
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """Return the components, the reference points and the recipe."""
-        names = ("mean", "components", "points", "kept", "around")
+        names = ("mean", "components", "points", "kept", "usual")
         return {name: getattr(self, name) for name in names}, {"recipe": self.recipe.model_dump(mode="json")}
 
     @classmethod
@@ -199,7 +166,7 @@ class Ranked(_Levels):
     """Nearest neighbours between ranked means and means, in more dimensions: for what is different."""
 
     name = "ranked"
-    parts = slice(0, 2)
+    deviations = False
 
 
 class Plain(Ranked):

@@ -47,7 +47,7 @@ def links(rows: pa.Table, reach_ns: int, channel_step: int = 1) -> np.ndarray:
     channel -= channel.min()
     time -= time.min()
     reach = reach_ns // 1000
-    # One number a row: a lane for each channel, wide enough that a step of `reach` never leads into another lane.
+    # One number a row: a range for each channel, wide enough that a step of `reach` never leads into another one.
     width = int(time.max()) + reach + 1
     key = (fibre.astype(np.int64) * (int(channel.max()) + 2) + channel) * width + time
     order = np.argsort(key, kind="stable")

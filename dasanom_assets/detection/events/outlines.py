@@ -12,6 +12,7 @@ from dasanom_assets.detection.events.components import STEPS_APART, basins, link
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.settings import ReferenceSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
+from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, with_score
 from dasanom_assets.tables.store import Store
 
@@ -40,25 +41,25 @@ class Outline(NamedTuple):
 
 
 def outlines(
-    rows: pa.Table, level: float, recipe: ReferenceSettings, window: WindowSettings, group_channels: int = 1
+    rows: pa.Table, least_score: float, recipe: ReferenceSettings, window: WindowSettings, group_channels: int = 1
 ) -> list[Outline]:
     """Return the events that windows form.
 
-    Windows from a level on that touch in time or along the fibre belong together, up to where the score falls
-    between two peaks below the recipe's `half_height` of the lower one, counted from the level. An event reaches
-    over those of its windows that are above the same share of its own peak.
+    Windows of at least `least_score` that touch in time or along the fibre belong together, up to where the score
+    falls between two peaks below the recipe's `half_height` of the lower one. Heights are counted from
+    `least_score`. An event reaches over those of its windows that are above the same share of its own peak.
 
     Parameters
     ----------
     rows : pyarrow.Table
-        Has `fibre`, `channel`, `start` and `score`: windows at least as strange as `level`.
-    level : float
+        Has `fibre`, `channel`, `start` and `score`: windows at least as strange as `least_score`.
+    least_score : float
     recipe : ReferenceSettings
     window : WindowSettings
     group_channels : int
         Channels that a row stands for.
     """
-    height = np.maximum(rows["score"].to_numpy().astype(np.float64) - level, 0)
+    height = np.maximum(rows["score"].to_numpy().astype(np.float64) - least_score, 0)
     reach = int(STEPS_APART * window.shift_seconds * SECOND_NS)
     events = []
     for windows in members(basins(height, links(rows, reach, group_channels), recipe.half_height)):
@@ -71,9 +72,9 @@ def outlines(
 def find_events(
     scores: pa.Table,
     labels: pa.Table | None,
-    contractor: pa.Table | None,
+    contractor: "ContractorsView | None",
     rates: Rates,
-    level: float,
+    least_score: float,
     window: WindowSettings,
     group_channels: int = 1,
     before: pa.Table | None = None,
@@ -89,12 +90,11 @@ def find_events(
         Rows of `anomaly_scores`.
     labels : pyarrow.Table or None
         Rows of `cluster_labels`, one for each of `scores` in the same order.
-    contractor : pyarrow.Table or None
-        Rows of `contractor_scores`.
+    contractor : ContractorsView or None
     rates : Rates
         How often the reference does as much.
-    level : float
-        The score from which a window can be part of an event; see `Reference.level`.
+    least_score : float
+        The score from which a window can be part of an event; see `Reference.least_score`.
     window : WindowSettings
     group_channels : int
         Channels that a row of `scores` stands for, from its own number on.
@@ -118,7 +118,7 @@ def find_events(
     >>> place = np.array(["north"]), np.array([7]), np.zeros(1)
     >>> km_days = np.full(1, 0.5), np.full(1, 0.5), np.full(24, 0.5 / 24)
     >>> rates = Rates(strength, zero, zero, zero, *place, *km_days, days=1, recipe=ReferenceSettings())
-    >>> events = find_events(scores, None, None, rates, level=3.0, window=WindowSettings())
+    >>> events = find_events(scores, None, None, rates, least_score=3.0, window=WindowSettings())
     >>> events.select(["first_channel", "n_windows", "rate_per_km_day"]).to_pylist()
     [{'first_channel': 7, 'n_windows': 10, 'rate_per_km_day': 4.0}]
     """
@@ -132,7 +132,7 @@ def find_events(
         common = [name for name in scores.column_names if name in before.column_names]
         scores = pa.concat_tables([scores.select(common), before.select(common)])
     step, length = window.shift_seconds * SECOND_NS, window.seconds * SECOND_NS
-    taking_part = np.flatnonzero(scores["score"].to_numpy() >= level)  # NaN does not
+    taking_part = np.flatnonzero(scores["score"].to_numpy() >= least_score)  # NaN does not
     # By time and channel, so that the first of equal peaks is the same one whatever the order of the rows.
     taking_part = taking_part[np.lexsort([scores[name].take(taking_part) for name in ("channel", "start")])]
     taken = scores.take(taking_part)
@@ -145,15 +145,16 @@ def find_events(
     near = start + np.where(today, 0, length - step)
     placed = taken.set_column(taken.column_names.index("start"), "start", pa.array(near).cast(TIME))
     cluster = None if labels is None else labels["label"].to_numpy()[np.minimum(taking_part, max(n_today - 1, 0))]
-    view = _ContractorsView(contractor)
     rows: list[dict[str, Any]] = []
-    for windows, extent, _ in outlines(placed, level, rates.recipe, window, group_channels):
+    for windows, extent, _ in outlines(placed, least_score, rates.recipe, window, group_channels):
         of_day = windows[today[windows]]
         if not today[extent].any() or not flagged[peak := _peak(of_day, score, channel, start)]:
             continue
         first_channel, last_channel = int(channel[extent].min()), int(channel[extent].max()) + group_channels - 1
         begin, end = cause(int(start[extent].min()), int(start[extent].max()), window)
-        kind, probability = view.of(fibre[peak], begin, end, first_channel, last_channel)
+        kind, probability = (
+            contractor.of(fibre[peak], begin, end, first_channel, last_channel) if contractor else (None, None)
+        )
         rows.append(
             {
                 "fibre": fibre[peak],
@@ -211,7 +212,7 @@ def _peak(windows: np.ndarray, score: np.ndarray, channel: np.ndarray, start: np
     return int(top[np.lexsort((off_time, off_channel))[0]])
 
 
-def taking_part(store: Store, day: str, level: float) -> tuple[pa.Table, pa.Table]:
+def taking_part(store: Store, day: str, least_score: float) -> tuple[pa.Table, pa.Table]:
     """Return the rows of `anomaly_scores` of a day that can be part of an event, and their `cluster_labels`.
 
     Read one channel at a time: of a day, few windows are unusual.
@@ -230,13 +231,13 @@ def taking_part(store: Store, day: str, level: float) -> tuple[pa.Table, pa.Tabl
         label = next(labelled, None)
         if label is None or not label.select(KEY).equals(rows.select(KEY)):
             raise ValueError("cluster_labels are of other windows than anomaly_scores: materialize both again")
-        unusual = pc.greater_equal(rows["score"], level)
+        unusual = pc.greater_equal(rows["score"], least_score)
         scores.append(rows.filter(unusual))
         labels.append(label.filter(unusual))
     return pa.concat_tables(scores).replace_schema_metadata(), pa.concat_tables(labels).replace_schema_metadata()
 
 
-def end_of_day_before(store: Store, day: str, note: dict[str, Any], level: float) -> pa.Table | None:
+def end_of_day_before(store: Store, day: str, note: dict[str, Any], least_score: float) -> pa.Table | None:
     """Return what `taking_part` would of the end of the day before, or None where another model scored it.
 
     Parameters
@@ -246,7 +247,7 @@ def end_of_day_before(store: Store, day: str, note: dict[str, Any], level: float
         ISO day.
     note : dict
         Metadata of the day's `anomaly_scores`.
-    level : float
+    least_score : float
         See `find_events`.
     """
     yesterday = shifted(day, -1)
@@ -256,40 +257,42 @@ def end_of_day_before(store: Store, day: str, note: dict[str, Any], level: float
         return None
     midnight = int(np.datetime64(day, "ns").astype(np.int64))
     late = pc.field("start") >= pa.scalar(midnight - LOOK_BACK_NS, pa.int64()).cast(TIME)
-    unusual = pc.field("score") >= level
+    unusual = pc.field("score") >= least_score
     tables = [rows.filter(late & unusual) for rows in store.iter_day("anomaly_scores", yesterday)]
     return pa.concat_tables(tables)
 
 
-class _ContractorsView:
-    """What the contractor says of a stretch of time and channels; `contractor` are rows of `contractor_scores`."""
+class ContractorsView:
+    """What the contractor says of a stretch of time and channels, read channel by channel where it is asked for.
 
-    def __init__(self, contractor: pa.Table | None) -> None:
-        self._fibres: dict[str, tuple[np.ndarray, ...]] = {}
-        if contractor is None or not contractor.num_rows:
-            return
-        fibre = contractor["fibre"].to_numpy(zero_copy_only=False)
-        start, end = (contractor[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-        channel = contractor["channel"].to_numpy()
-        p = np.stack([contractor[f"p_{name}"].to_numpy() for name in THREATS], axis=1)
-        for name in np.unique(fibre):
-            rows = np.flatnonzero(fibre == name)
-            rows = rows[np.argsort(start[rows], kind="stable")]
-            self._fibres[name] = start[rows], end[rows], channel[rows], p[rows]
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day; one that lacks `contractor_scores` says nothing.
+    """
+
+    def __init__(self, store: Store, day: str) -> None:
+        self._groups: dict[tuple[str, int], list[int]] = {}
+        if store.has_day("contractor_scores", day):
+            self._file = store.open_day("contractor_scores", day)
+            for group, key in enumerate(group_keys(self._file.metadata)):
+                if key is not None:
+                    self._groups.setdefault(key, []).append(group)
 
     def of(
         self, fibre: str, begin: int, end: int, first_channel: int, last_channel: int
     ) -> tuple[str | None, float | None]:
         """Return the most probable threat and its probability, or None where the contractor has no rows."""
-        if fibre not in self._fibres:
-            return None, None
-        start, stop, channel, p = self._fibres[fibre]
-        longest = int((stop - start).max())
-        near = slice(*np.searchsorted(start, [begin - longest, end]))
-        inside = (stop[near] > begin) & (channel[near] >= first_channel) & (channel[near] <= last_channel)
-        p = p[near][inside]
-        # Rows of power alone have no probabilities.
-        largest = np.max(p, axis=0, initial=-np.inf, where=np.isfinite(p))
+        largest = np.full(len(THREATS), -np.inf)
+        for channel in range(first_channel, last_channel + 1):
+            for group in self._groups.get((fibre, channel), ()):
+                rows = self._file.read_row_group(group, ["start", "end", *(f"p_{name}" for name in THREATS)])
+                start, stop = (rows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+                inside = (stop > begin) & (start < end)
+                p = np.stack([rows[f"p_{name}"].to_numpy()[inside] for name in THREATS], axis=1)
+                # Rows of power alone have no probabilities.
+                largest = np.max(p, axis=0, initial=-np.inf, where=np.isfinite(p)).clip(min=largest)
         if not np.isfinite(largest).any():
             return None, None
         return THREATS[largest.argmax()], float(largest.max())

@@ -15,9 +15,9 @@ from dasanom_assets.detection.minutes.terms import (
     TABLE,
     TERMS,
     History,
+    StoredSegments,
     needed_days,
     standing_out,
-    stored_segments,
 )
 from dasanom_assets.settings import Settings, SpectrogramSettings
 from dasanom_assets.tables.parquet import group_keys
@@ -78,7 +78,9 @@ def day_terms(store: Store, day: str, settings: Settings) -> Figure | None:
     _levels(figure.add_subplot(grid[:, 1]), store, day, (fibre, channel), start, settings)
     moment = datetime.fromtimestamp(start, UTC)
     figure.suptitle(
-        f"{fibre}, channel {channel}: the segment of {moment:%Y-%m-%d %H:%M:%S} stands out most", fontsize=11
+        f"{fibre}, channel {channel}: the segment of {moment:%Y-%m-%d %H:%M:%S} stands out most",
+        fontsize=11,
+        parse_math=False,
     )
     return figure
 
@@ -92,11 +94,12 @@ def _levels(axes: Axes, store: Store, day: str, key: tuple[str, int], start: int
     """Draw the mean levels of a segment, of the one before, and of the most alike at that time on earlier days."""
     temporal = settings.temporal
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
-    (today,) = (history for _, _, history in stored_segments(store, day, key))
+    (today,) = StoredSegments(store, day).of([key])
+    assert today is not None
     segment = today[today.start == start]
     before = today[today.start == start - temporal.segment_seconds]
     days = needed_days(store, day, temporal)
-    past = [history for d in days for _, _, history in stored_segments(store, d, key)]
+    past = [history for d in days for history in StoredSegments(store, d).of([key]) if history is not None]
     slack = temporal.slack_segments * temporal.shift_seconds
     earlier = History.joined([today[:0], *past])
     earlier = earlier[np.abs((earlier.start - start + 43_200) % 86_400 - 43_200) <= slack]

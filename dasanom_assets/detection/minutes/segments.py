@@ -8,7 +8,7 @@ whatever network is live.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +16,15 @@ from scipy.fft import dct
 
 from dasanom_assets.detection.minutes.gaussians import Gaussians, divergence, fit_gaussians
 from dasanom_assets.detection.rows import channel_rows
-from dasanom_assets.detection.streams import in_order, with_neighbours
+from dasanom_assets.detection.streams import blocks, spread, with_neighbours
 from dasanom_assets.settings import Settings, SpectrogramSettings, TemporalSettings, WindowSettings
-from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 TABLE = "segment_models"
 
@@ -65,7 +68,9 @@ def segments_note(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def segment_models(store: Store, day: str, settings: Settings) -> Iterator[pa.Table]:
+def segment_models(
+    store: Store, day: str, settings: Settings, client: "Client | None" = None
+) -> Iterator[pa.Table]:
     """Yield the rows of `segment_models` of a day, one table a channel, in bounded memory.
 
     Segments start on multiples of the shift since 1970. One that lies across midnight belongs to the day that most
@@ -78,34 +83,62 @@ def segment_models(store: Store, day: str, settings: Settings) -> Iterator[pa.Ta
     day : str
         ISO day.
     settings : Settings
+    client : distributed.Client, optional
+        Fits blocks of channels on its workers; threads of this process by default.
     """
     spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
     d, temporal = min(settings.temporal.dimensions, spectrogram.row_shape[1]), settings.temporal
     none = Gaussians(*np.empty((2, 0, d), np.float32))
     empty = Segments("", 0, np.empty(0, np.int64), none, np.empty(0, np.int32))
     yield models_table(empty, np.empty(0, np.float32), temporal)
-    channels = white_day(store, day, settings.background, WindowSettings())
-    yield from models_of_channels(channels, temporal, spectrogram.group_channels)
+    levels = WhiteDay(store, day, settings.background, WindowSettings())
+    fitted = spread(Fitting(levels, temporal), blocks(levels.keys, levels.frames.seconds), client)
+    yield from with_neighbours_told(fitted, temporal, spectrogram.group_channels)
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What fits models to the segments of any channels of a day, on this machine or another."""
+
+    levels: WhiteDay
+    settings: TemporalSettings
+
+    def __call__(self, keys: list[tuple[str, int]]) -> Iterator[Segments]:
+        """Return the segments of those of some channels that have any."""
+        return segments_of(self.levels.channels(keys), self.settings)
 
 
 def models_of_channels(
     channels: Iterable[WhiteChannel], settings: TemporalSettings, step: int = 1
 ) -> Iterator[pa.Table]:
-    """Yield the rows of `segment_models` of channels that have a segment, one table each.
+    """Yield the rows of `segment_models` of channels that have a segment; see `with_neighbours_told`."""
+    return with_neighbours_told(segments_of(channels, settings), settings, step)
+
+
+def segments_of(channels: Iterable[WhiteChannel], settings: TemporalSettings) -> Iterator[Segments]:
+    """Yield the segments of those of some channels that have any."""
+    for channel in channels:
+        start, frames = segment_frames(channel, settings)
+        if len(start):
+            yield _fitted(channel.fibre, channel.channel, start, frames)
+
+
+def with_neighbours_told(
+    channels: Iterable[Segments], settings: TemporalSettings, step: int = 1
+) -> Iterator[pa.Table]:
+    """Yield the rows of `segment_models` of channels, one table each, with how unlike their neighbours they are.
 
     Parameters
     ----------
-    channels : iterable of WhiteChannel
-        By fibre and ascending; as many as are neighbours of one are in memory, by their models.
+    channels : iterable of Segments
+        By fibre and ascending; as many as are neighbours of one are in memory.
     settings : TemporalSettings
     step : int
         From one channel number to the next: the size of groups of channels.
     """
-    cut = ((channel.fibre, channel.channel, *segment_frames(channel, settings)) for channel in channels)
-    fitted = in_order(lambda parts: _fitted(*parts), (parts for parts in cut if len(parts[2])))
     gap, reach = settings.neighbour_gap, settings.neighbour_gap + settings.neighbours
-    for segments, around in with_neighbours(fitted, reach):
-        near = (other for other in around if other.fibre == segments.fibre)
+    for segments, neighbours in with_neighbours(channels, reach):
+        near = (other for other in neighbours if other.fibre == segments.fibre)
         far = [other for other in near if gap * step < abs(other.channel - segments.channel) <= reach * step]
         yield models_table(segments, _to_neighbours(segments, far), settings)
 

@@ -4,12 +4,10 @@ A segment is held against the one before, against the same time on earlier days,
 Komatsu and Kondo (ICASSP 2017).
 """
 
-import heapq
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -18,13 +16,16 @@ import pyarrow as pa
 from dasanom_assets.detection.minutes.days import ENDS, Calendar, local_seconds
 from dasanom_assets.detection.minutes.gaussians import Gaussians, divergence, least_divergence
 from dasanom_assets.detection.rows import channel_rows
-from dasanom_assets.detection.streams import in_order
+from dasanom_assets.detection.streams import blocks, spread
 from dasanom_assets.settings import TemporalSettings
 from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import SCHEMAS, empty, stack
 from dasanom_assets.tables.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 TABLE = "temporal_terms"
 TERMS = ("previous", "daily", "weekly", "neighbours")
@@ -134,19 +135,33 @@ def _previous(today: History, earlier: History, length: int) -> np.ndarray:
     return out
 
 
-def stored_segments(
-    store: Store, day: str, channel: tuple[str, int] | None = None
-) -> Iterator[tuple[tuple[str, int], str, History]]:
-    """Yield fibre and channel, day and segments of the channels of `segment_models`, or of one of them."""
-    columns = ["fibre", "channel", "start", "means", "variances", "to_neighbours"]
-    with store.open_day("segment_models", day) as file:
-        for group, key in enumerate(group_keys(file.metadata)):
-            if key is None or channel not in (None, key):
-                continue
-            rows = file.read_row_group(group, columns)
-            models = Gaussians(stack(rows["means"]), stack(rows["variances"]))
-            start = rows["start"].cast(pa.int64()).to_numpy() // SECOND_NS
-            yield key, day, History(start, models, rows["to_neighbours"].to_numpy())
+class StoredSegments:
+    """The segments of the channels of one day of `segment_models`: where they lie in its file."""
+
+    def __init__(self, store: Store, day: str) -> None:
+        self._store, self._day = store, day
+        with store.open_day("segment_models", day) as file:
+            self._metadata = file.metadata
+        self._group = {key: i for i, key in enumerate(group_keys(self._metadata)) if key is not None}
+        self.keys = sorted(self._group)
+        """Fibre and channel of those that have any."""
+
+    def seconds(self, key: tuple[str, int]) -> int:
+        """Return about how many seconds a channel's segments stand for."""
+        return 60 * self._metadata.row_group(self._group[key]).num_rows
+
+    def of(self, keys: list[tuple[str, int]]) -> Iterator[History | None]:
+        """Yield the segments of some channels; None where there are none."""
+        columns = ["start", "means", "variances", "to_neighbours"]
+        with self._store.open_day("segment_models", self._day, self._metadata) as file:
+            for key in keys:
+                if (group := self._group.get(key)) is None:
+                    yield None
+                    continue
+                rows = file.read_row_group(group, columns)
+                models = Gaussians(stack(rows["means"]), stack(rows["variances"]))
+                start = rows["start"].cast(pa.int64()).to_numpy() // SECOND_NS
+                yield History(start, models, rows["to_neighbours"].to_numpy())
 
 
 def reference_days(store: Store, day: str, settings: TemporalSettings) -> list[str]:
@@ -160,7 +175,9 @@ def _settings_of(store: Store, day: str) -> dict[str, Any]:
     return {name: value for name, value in store.metadata("segment_models", day).items() if name != "grids"}
 
 
-def temporal_terms(store: Store, day: str, settings: TemporalSettings) -> Iterator[pa.Table]:
+def temporal_terms(
+    store: Store, day: str, settings: TemporalSettings, client: "Client | None" = None
+) -> Iterator[pa.Table]:
     """Yield the rows of `temporal_terms` of a day, one table a channel, in bounded memory.
 
     Only earlier days are reference, without the segments that an event of `anomaly_events` touches in time and
@@ -173,32 +190,42 @@ def temporal_terms(store: Store, day: str, settings: TemporalSettings) -> Iterat
     day : str
         ISO day.
     settings : TemporalSettings
+    client : distributed.Client, optional
+        Compares blocks of channels on its workers; threads of this process by default.
     """
     yield _table("", 0, np.empty(0, np.int64), np.empty((0, len(TERMS)), np.float32), settings)
     calendar = Calendar.of(reference_days(store, day, settings), settings)
     days = needed_days(store, day, settings)
     size = store.metadata("segment_models", day)["spectrogram"]["group_channels"]
-    alarms = {d: _Alarms(store, d, size) for d in days}
     grids = {d: DayGrids(store.metadata("segment_models", d)) for d in [*days, day]}
-    by_channel = heapq.merge(*(stored_segments(store, d) for d in [*days, day]), key=lambda item: item[0])
+    today = StoredSegments(store, day)
+    earlier = [(StoredSegments(store, d), _Alarms(store, d, size), grids[d]) for d in days]
+    compare = Comparing(settings, calendar, today, earlier, grids[day])
+    yield from spread(compare, blocks(today.keys, today.seconds), client)
 
-    def channels() -> Iterator[tuple[str, int, History, History]]:
-        for (fibre, channel), entries in itertools.groupby(by_channel, key=lambda item: item[0]):
-            of_day = {d: history for _, d, history in entries}
-            if (today := of_day.pop(day, None)) is None:
-                continue
+
+@dataclass(frozen=True)
+class Comparing:
+    """What compares any channels of a day with earlier days, on this machine or another."""
+
+    settings: TemporalSettings
+    calendar: Calendar
+    today: StoredSegments
+    earlier: "list[tuple[StoredSegments, _Alarms, DayGrids]]"
+    grids: DayGrids
+
+    def __call__(self, keys: list[tuple[str, int]]) -> Iterator[pa.Table]:
+        """Yield the rows of some channels, one table each."""
+        streams = [stored.of(keys) for stored, _, _ in self.earlier]
+        for (fibre, channel), today, *histories in zip(keys, self.today.of(keys), *streams, strict=True):
+            assert today is not None
             parts = [
-                history[~alarms[d].touch(fibre, channel, history.start, settings.segment_seconds)]
-                for d, history in of_day.items()
-                if grids[d].like(grids[day], fibre)
+                history[~alarms.touch(fibre, channel, history.start, self.settings.segment_seconds)]
+                for history, (_, alarms, grids) in zip(histories, self.earlier, strict=True)
+                if history is not None and grids.like(self.grids, fibre)
             ]
-            yield fibre, channel, today, History.joined([today[:0], *parts])
-
-    def terms(item: tuple[str, int, History, History]) -> pa.Table:
-        fibre, channel, today, earlier = item
-        return _table(fibre, channel, today.start, channel_terms(today, earlier, calendar), settings)
-
-    yield from in_order(terms, channels())
+            terms = channel_terms(today, History.joined([today[:0], *parts]), self.calendar)
+            yield _table(fibre, channel, today.start, terms, self.settings)
 
 
 def needed_days(store: Store, day: str, settings: TemporalSettings) -> list[str]:

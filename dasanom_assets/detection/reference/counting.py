@@ -4,22 +4,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dasanom_assets.detection.calibration.rates import Rates, exposure
 from dasanom_assets.detection.events.outlines import hour_of, outlines
 from dasanom_assets.detection.reference.crossfit import Heard
+from dasanom_assets.recordings.fibres import Places
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import TIME
-from dasanom_assets.tables.store import Store
 
 
 def count_events(
     heard: Sequence[Heard],
     strength: Sequence[np.ndarray],
-    level: float,
-    spacing_m: dict[str, float],
+    least_score: float,
+    layout: Places,
     settings: Settings,
     step: int,
 ) -> Rates:
@@ -30,71 +29,63 @@ def count_events(
     heard : sequence of Heard
     strength : sequence of numpy.ndarray
         Of the same length: the score of each window; NaN where there is none.
-    level : float
+    least_score : float
         Score from which a window can be part of an event.
-    spacing_m : dict of str to float
-        Distance of channels by fibre, m.
+    layout : Places
+        Where channels lie; fibres of which no file says it must have a spacing, too.
     settings : Settings
     step : int
         Channels that a row stands for.
     """
     recipe, window = settings.reference, settings.window
     block_ns = recipe.block_seconds * SECOND_NS
-    lanes = sorted({(place.fibre, place.channel) for place in heard})
-    of_lane = {key: i for i, key in enumerate(lanes)}
-    lane_exposure, hour_exposure = np.zeros(len(lanes)), np.zeros(24)
+    places = sorted({(part.fibre, part.channel) for part in heard})
+    of_place = {key: i for i, key in enumerate(places)}
+    spacing_m = {name: layout.spacing_m(name) or np.nan for name in {part.fibre for part in heard}}
+    place_exposure, hour_exposure = np.zeros(len(places)), np.zeros(24)
     blocks: dict[tuple[str, int], float] = {}
     columns: list[tuple[np.ndarray, ...]] = []
-    for place, score in zip(heard, strength, strict=True):
+    for part, score in zip(heard, strength, strict=True):
         valid = np.isfinite(score)
-        start = place.start_ns[valid]
-        of_window = exposure(1, spacing_m[place.fibre] * step, window.shift_seconds)
-        number = of_lane[place.fibre, place.channel]
-        lane_exposure[number] += len(start) * of_window
+        start = part.start_ns[valid]
+        of_window = exposure(1, spacing_m[part.fibre] * step, window.shift_seconds)
+        number = of_place[part.fibre, part.channel]
+        place_exposure[number] += len(start) * of_window
         hour_exposure += np.bincount(hour_of(start), minlength=24) * of_window
         for block, n in zip(*np.unique(start // block_ns, return_counts=True), strict=True):
-            key = (place.fibre, int(block))
+            key = (part.fibre, int(block))
             blocks[key] = blocks.get(key, 0.0) + n * of_window
-        loud = valid & (score >= level)
-        columns.append((np.full(loud.sum(), number), place.start_ns[loud], score[loud]))
+        loud = valid & (score >= least_score)
+        columns.append((np.full(loud.sum(), number), part.start_ns[loud], score[loud]))
     of_block = {key: i for i, key in enumerate(sorted(blocks))}
-    lane, start, score = (np.concatenate(part) for part in zip(*columns, strict=True))
-    fibre = np.array([name for name, _ in lanes], object)
-    channel = np.array([number for _, number in lanes], np.int32)
+    place, start, score = (np.concatenate(column) for column in zip(*columns, strict=True))
+    fibre = np.array([name for name, _ in places], object)
+    channel = np.array([number for _, number in places], np.int32)
     rows = pa.table(
         {
-            "fibre": pa.array(fibre[lane], pa.string()),
-            "channel": channel[lane],
+            "fibre": pa.array(fibre[place], pa.string()),
+            "channel": channel[place],
             "start": pa.array(start, pa.int64()).cast(TIME),
             "score": score,
         }
     )
-    peak = np.array([event.peak for event in outlines(rows, level, recipe, window, step)], np.int64)
+    distance_m = np.empty(len(places))
+    for name in spacing_m:
+        distance_m[fibre == name] = layout.metres(name, channel[fibre == name])
+    peak = np.array([event.peak for event in outlines(rows, least_score, recipe, window, step)], np.int64)
     peak = peak[np.argsort(-score[peak], kind="stable")]
-    blocks_of_peaks = [of_block[fibre[lane[i]], int(start[i] // block_ns)] for i in peak]
+    blocks_of_peaks = [of_block[fibre[place[i]], int(start[i] // block_ns)] for i in peak]
     return Rates(
         strength=score[peak].astype(np.float32),
-        lane=lane[peak].astype(np.int32),
+        place=place[peak].astype(np.int32),
         block=np.array(blocks_of_peaks, np.int32),
         hour=hour_of(start[peak]).astype(np.int8),
         fibre=fibre.astype(str),
         channel=channel,
-        distance_m=channel * np.array([spacing_m[name] for name in fibre]),
-        lane_exposure=lane_exposure,
+        distance_m=distance_m,
+        place_exposure=place_exposure,
         block_exposure=np.array([blocks[key] for key in sorted(blocks)]),
         hour_exposure=hour_exposure,
-        days=len({place.day for place in heard}),
+        days=len({part.day for part in heard}),
         recipe=recipe,
     )
-
-
-def spacings(store: Store, days: Sequence[str], settings: Settings) -> dict[str, float]:
-    """Return the distance of neighbouring channels of each fibre, m: the median over the files that say it."""
-    columns = ["fibre", "channel_spacing_m"]
-    rows = pa.concat_tables([store.read_day("recordings", day, columns) for day in days])
-    listened = {grid["fibre"] for day in days for grid in store.metadata("spectrograms", day)["grids"]}
-    out = {}
-    for name in sorted(listened.union(rows["fibre"].to_pylist())):
-        metres = rows.filter(pc.equal(rows["fibre"], name))["channel_spacing_m"].drop_null().to_numpy()
-        out[name] = float(np.median(metres)) if len(metres) else settings.detection.channel_spacing_m
-    return out

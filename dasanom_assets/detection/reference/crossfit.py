@@ -20,7 +20,8 @@ from dasanom_assets.settings import (
 )
 from dasanom_assets.spectrograms.background import background
 from dasanom_assets.spectrograms.common_level import common_levels
-from dasanom_assets.spectrograms.whitening import Usual, WhiteChannel, white_day
+from dasanom_assets.spectrograms.usual import Usual
+from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank, window_rows
 from dasanom_assets.tables.store import Store
 

@@ -13,7 +13,7 @@ from dasanom_assets.detection.detectors.base import Detector, Windows, detector_
 from dasanom_assets.detection.detectors.clustering import cluster_quality
 from dasanom_assets.detection.detectors.clusters import assign
 from dasanom_assets.detection.detectors.latent import Latent
-from dasanom_assets.detection.reference.counting import count_events, spacings
+from dasanom_assets.detection.reference.counting import count_events
 from dasanom_assets.detection.reference.crossfit import (
     CrossFitted,
     Folds,
@@ -28,6 +28,7 @@ from dasanom_assets.models import checkpoints
 from dasanom_assets.models.encoding import encode_bank
 from dasanom_assets.models.training_set import SPLITS, WindowIndex, load_bank
 from dasanom_assets.models.vae import Vae
+from dasanom_assets.recordings.fibres import places_of
 from dasanom_assets.settings import BackgroundSettings, Settings, TrainingSetSettings, WindowSettings
 from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank
@@ -135,15 +136,15 @@ def fit_reference(
     step, shift_ns = manifest["spectrogram"]["group_channels"], settings.window.shift_seconds * SECOND_NS
     strength = strengths(heard, {name: conformal[name] for name in fused}, recipe, shift_ns, step)
     conformal["fused"] = Conformal.fit(np.concatenate(strength))
-    level = conformal["fused"].score_of(max(recipe.extend_share, 2 / (conformal["fused"].n + 1)))
-    spacing = spacings(store, manifest["days"], settings)
-    rates = count_events(heard, strength, level, spacing, settings, step)
+    least_score = conformal["fused"].score_of(max(recipe.extend_share, 2 / (conformal["fused"].n + 1)))
+    places = places_of(store, manifest["days"], detection.channel_spacing_m)
+    rates = count_events(heard, strength, least_score, places, settings, step)
     note = {
         "reference_windows": len(origin),
         "judged_windows": conformal["fused"].n,
         "events": len(rates.strength),
         "km_days": rates.km_days,
-        "spacing_m": spacing,
+        "spacing_m": {name: places.spacing_m(name) for name in sorted({place.fibre for place in heard})},
         "days": rates.days,
         "folds": crossed.folds.n,
         "fused": list(fused),
@@ -157,7 +158,7 @@ def fit_reference(
         conformal=conformal,
         fused=fused,
         rates=rates,
-        level=level,
+        least_score=least_score,
         windows={"fibre": origin.fibre.astype(str), "channel": origin.channel, "start_ns": origin.start_ns},
         settings={name: manifest[name] for name in WINDOWS} | {"reference": recipe.model_dump(mode="json")},
         grids=grids_of(store, manifest["days"]),

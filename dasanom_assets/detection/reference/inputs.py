@@ -1,5 +1,6 @@
 """What detectors ask for beside frames and embeddings: computed for those that score, and for no others."""
 
+import threading
 from collections.abc import Iterable
 
 import numpy as np
@@ -17,6 +18,8 @@ INFOGAN_STEP = 0.5
 """Windows that begin within this part of their length share what infoGAN makes of the first of them: they share
 half of their frames and more, and three networks cost several times what the VAE does."""
 FEATURES, ERROR = "infogan_features", "infogan_error"
+_READING = threading.Lock()
+"""Channels are scored side by side, and a file is read by one thread."""
 KNOWN = (TABLE, FEATURES, ERROR)
 
 
@@ -79,10 +82,11 @@ class Inputs:
     def _terms(self, index: WindowIndex, length_ns: int) -> np.ndarray:
         out = np.empty((len(index), len(TERMS)), np.float32)
         for (day, fibre, channel), windows in index.groups().items():
-            if day not in self._days:
-                self._days[day] = DayTerms(self._store, day)
             start = index.start_ns[windows]
-            out[windows] = self._days[day].of(fibre, channel, start, start + length_ns)
+            with _READING:
+                if day not in self._days:
+                    self._days[day] = DayTerms(self._store, day)
+                out[windows] = self._days[day].of(fibre, channel, start, start + length_ns)
         return out
 
 

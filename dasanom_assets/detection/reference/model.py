@@ -22,7 +22,7 @@ WINDOWS = ("spectrogram", "window", "background")
 """Sections of the settings that make windows."""
 NEEDED = (*WINDOWS, "reference")
 """Sections of the settings that a model and what it scores must share."""
-AS_THEY_ARE = ("vae_version", "infogan_version", "level", "settings", "grids", "note")
+AS_THEY_ARE = ("vae_version", "infogan_version", "least_score", "settings", "grids", "note")
 """Parts of a model that JSON holds as they are."""
 
 
@@ -49,7 +49,7 @@ class Reference:
         Detectors that make up the score.
     rates : Rates
         Events of the reference.
-    level : float
+    least_score : float
         Score from which a window can be part of an event.
     windows : dict
         Where the windows that detectors were fitted on come from: ``fibre``, ``channel``, ``start_ns``.
@@ -73,7 +73,7 @@ class Reference:
     conformal: dict[str, Conformal]
     fused: tuple[str, ...]
     rates: Rates
-    level: float
+    least_score: float
     windows: dict[str, np.ndarray]
     settings: dict[str, Any]
     grids: list[list[float]]

@@ -10,6 +10,7 @@ import pyarrow as pa
 from dasanom_assets.detection.calibration.rates import exposure, poisson_ratio
 from dasanom_assets.detection.events.outlines import hour_of, outlines
 from dasanom_assets.detection.reference.model import Reference
+from dasanom_assets.recordings.fibres import places_of
 from dasanom_assets.settings import WindowSettings
 from dasanom_assets.tables.schemas import with_score
 from dasanom_assets.tables.store import Store
@@ -101,20 +102,19 @@ def expected_and_realised(store: Store, day: str, reference: Reference) -> dict[
     rates, window = reference.rates, WindowSettings(**reference.settings["window"])
     columns = ["fibre", "channel", "start", "score", "invalid"]
     tables, km_days = [], 0.0
-    spacing = reference.note["spacing_m"]
     step = reference.settings["spectrogram"]["group_channels"]
-    usual = float(np.median(list(spacing.values())))
+    places = places_of(store, [day], float(np.median(list(reference.note["spacing_m"].values()))))
     for rows in store.iter_day("anomaly_scores", day, columns):
         if not (rows := with_score(rows)).num_rows:
             continue
-        metres = spacing.get(rows["fibre"][0].as_py(), usual) * step
+        metres = (places.spacing_m(rows["fibre"][0].as_py()) or np.nan) * step
         km_days += exposure(rows.num_rows, metres, window.shift_seconds)
-        tables.append(rows.filter(pa.array(rows["score"].to_numpy() >= reference.level)))
+        tables.append(rows.filter(pa.array(rows["score"].to_numpy() >= reference.least_score)))
     budgets = [budget for budget in BUDGETS if budget >= rates.finest]
     if not tables:
         return {budget: {"expected": 0.0, "realised": 0} for budget in budgets}
     strange = pa.concat_tables(tables).combine_chunks()
-    peaks = [event.peak for event in outlines(strange, reference.level, rates.recipe, window, step)]
+    peaks = [event.peak for event in outlines(strange, reference.least_score, rates.recipe, window, step)]
     peak = strange.take(pa.array(peaks, pa.int64()))
     hour = hour_of(peak["start"].cast(pa.int64()).to_numpy())
     rate = rates.at(peak["score"].to_numpy(), peak["fibre"].to_pylist(), peak["channel"].to_numpy(), hour)

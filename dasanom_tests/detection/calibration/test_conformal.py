@@ -23,9 +23,9 @@ def test_a_p_value_is_the_share_that_scores_as_high_and_never_nothing(
     reference: list[float], new: list[float]
 ) -> None:
     assume(min(reference) < max(reference))
-    found = Conformal.fit(np.float32(reference)).p_values(np.float32(new))
-    assert found.tolist() == [share(reference, score) for score in new]
-    assert found.min() >= 1 / (len(reference) + 1)
+    result = Conformal.fit(np.float32(reference)).p_values(np.float32(new))
+    assert result.tolist() == [share(reference, score) for score in new]
+    assert result.min() >= 1 / (len(reference) + 1)
 
 
 @settings(deadline=None)
@@ -48,10 +48,10 @@ def test_of_many_scores_the_greatest_are_counted_one_by_one_and_the_others_nearl
     assert len(conformal.scores) <= 2 * EXACT
     ordered = np.sort(reference)
     exact = (1 + len(ordered) - np.searchsorted(ordered, ordered)) / (len(ordered) + 1)
-    found = conformal.p_values(ordered)
-    np.testing.assert_array_equal(found[-EXACT:], exact[-EXACT:])
-    np.testing.assert_allclose(found, exact, atol=2 / EXACT)
-    assert (np.diff(found) <= 0).all()
+    result = conformal.p_values(ordered)
+    np.testing.assert_array_equal(result[-EXACT:], exact[-EXACT:])
+    np.testing.assert_allclose(result, exact, atol=2 / EXACT)
+    assert (np.diff(result) <= 0).all()
     for p in (1e-4, 0.03, 0.06):
         assert conformal.score_of(p) == ordered[np.flatnonzero(exact <= p)[0]]
     assert conformal.score_of(0.5) == pytest.approx(np.median(reference), abs=1e-3)
@@ -124,8 +124,8 @@ def test_missing_scores_have_no_p_value_and_do_not_count() -> None:
     reference = np.array([1, np.nan, 2, 3, np.inf])
     conformal = Conformal.fit(reference)
     assert conformal.n == 3
-    found = conformal.p_values(np.array([np.nan, 2.5, np.inf, -np.inf]))
-    np.testing.assert_array_equal(found, [np.nan, 0.5, 0.25, 1])
+    result = conformal.p_values(np.array([np.nan, 2.5, np.inf, -np.inf]))
+    np.testing.assert_array_equal(result, [np.nan, 0.5, 0.25, 1])
 
 
 def test_it_survives_storage() -> None:
@@ -139,10 +139,10 @@ def test_it_survives_storage() -> None:
 
 def test_the_fusion_is_the_greatest_standardised_score_whatever_is_missing() -> None:
     rng = np.random.default_rng(0)
-    of = {name: Conformal.fit(rng.normal(at, at, 5000)) for name, at in (("a", 1.0), ("b", 100.0))}
+    parts = {name: Conformal.fit(rng.normal(mean, mean, 5000)) for name, mean in (("a", 1.0), ("b", 100.0))}
     nan = np.nan
     scores = {"a": np.array([2, 11, nan, nan, 1]), "b": np.array([100, 100, 900, nan, nan]), "c": np.full(5, 1e9)}
-    found = fused(of, scores)
-    np.testing.assert_allclose(found, [1, 10, 8, nan, 0], atol=0.6)
-    alone = {name: conformal.standardised(scores[name]) for name, conformal in of.items()}
-    np.testing.assert_array_equal(found, np.fmax(alone["a"], alone["b"]))
+    result = fused(parts, scores)
+    np.testing.assert_allclose(result, [1, 10, 8, nan, 0], atol=0.6)
+    single = {name: conformal.standardised(scores[name]) for name, conformal in parts.items()}
+    np.testing.assert_array_equal(result, np.fmax(single["a"], single["b"]))

@@ -1,7 +1,6 @@
 """Windows placed in the clusters of the reference, equal to hdbscan's own."""
 
 import json
-import tracemalloc
 from collections.abc import Callable
 
 import hdbscan
@@ -10,6 +9,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from dasanom_assets.detection.detectors.clusters import BLOCK_WINDOWS, Clusters, assign, refit
+from dasanom_tests.memory import memory_of
 
 
 def parameters(min_cluster_size: int, min_samples: int, method: str = "eom", *, single: bool = False) -> dict:
@@ -63,15 +63,9 @@ def test_tight_and_overlapping_clusters_are_those_of_hdbscan(draw: Callable, sin
 def test_memory_is_bounded_by_a_block_however_many_windows_are_placed() -> None:
     clusters = refit(tight(2000, 1), parameters(30, 10))
     assign(clusters, tight(10, 2))  # compiles, builds what is kept
-    peaks = []
-    for n in (4 * BLOCK_WINDOWS, 40 * BLOCK_WINDOWS):
-        points = tight(n, 2)
-        tracemalloc.start()
-        results = assign(clusters, points)
-        peaks.append(tracemalloc.get_traced_memory()[1] - sum(column.nbytes for column in results))
-        tracemalloc.stop()
-    assert peaks[1] < 2 * peaks[0]
-    assert peaks[1] < 60e6
+    points = tight(40 * BLOCK_WINDOWS, 2)
+    growth = memory_of(lambda: assign(clusters, points))
+    assert growth.peak < 30e6
 
 
 def test_what_is_not_finite_has_no_place() -> None:

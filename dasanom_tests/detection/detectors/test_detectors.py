@@ -55,18 +55,18 @@ def test_two_detectors_of_one_name_are_refused() -> None:
 @pytest.mark.parametrize("as_mask", [False, True])
 def test_a_subset_of_windows_keeps_all_that_belongs_to_them(as_mask: bool) -> None:
     rng = np.random.default_rng(0)
-    n, some = 10, np.array([1, 4, 7])
+    n, sample = 10, np.array([1, 4, 7])
     bank = WindowBank(rng.normal(size=(14, 2, 3)).astype(np.float32), np.arange(n), 4)
     numbers = rng.normal(size=(4, n, 2)).astype(np.float32)
     encoded = Encoded(numbers[0], numbers[1], numbers[2, :, 0], numbers[3, :, 0])
     windows = Windows(bank, encoded, numbers[0, :, 1], {"more": numbers[1]})
-    found = windows.subset(np.isin(np.arange(n), some) if as_mask else some)
-    assert len(found) == 3
-    np.testing.assert_array_equal(found.bank.window(1), bank.window(4))
-    np.testing.assert_array_equal(found.encoded.mu, encoded.mu[some])
-    np.testing.assert_array_equal(found.encoded.kl, encoded.kl[some])
-    np.testing.assert_array_equal(found.outlier, windows.outlier[some])
-    np.testing.assert_array_equal(found.more["more"], numbers[1][some])
+    result = windows.subset(np.isin(np.arange(n), sample) if as_mask else sample)
+    assert len(result) == 3
+    np.testing.assert_array_equal(result.bank.window(1), bank.window(4))
+    np.testing.assert_array_equal(result.encoded.mu, encoded.mu[sample])
+    np.testing.assert_array_equal(result.encoded.kl, encoded.kl[sample])
+    np.testing.assert_array_equal(result.outlier, windows.outlier[sample])
+    np.testing.assert_array_equal(result.more["more"], numbers[1][sample])
 
 
 @pytest.fixture
@@ -115,6 +115,6 @@ def test_the_detector_of_the_docs_learns_is_stored_and_scores_a_day(ground: Grou
     assert table.is_anomaly[inside].all()
     assert 0.3 < table.p_covariance[~inside].median() < 0.7
     levels = np.random.default_rng(0).normal(size=(30, 4, 8)).astype(np.float32)
-    some = Windows(WindowBank(levels, np.arange(20), 4), Encoded.empty(4))
-    before, after = (r.detectors["covariance"].score(some) for r in (fitted, reference))
+    sample = Windows(WindowBank(levels, np.arange(20), 4), Encoded.empty(4))
+    before, after = (r.detectors["covariance"].score(sample) for r in (fitted, reference))
     np.testing.assert_array_equal(before, after)

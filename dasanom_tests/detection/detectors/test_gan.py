@@ -39,22 +39,22 @@ def test_settings_may_name_it() -> None:
 
 def test_the_distance_is_that_of_a_covariance_shrunk_after_ledoit_and_wolf() -> None:
     reference, other = quiet(0), quiet(1, 50)
-    found = InfoGan.fit(reference, SETTINGS)
+    result = InfoGan.fit(reference, SETTINGS)
     shrunk = LedoitWolf().fit(reference.more["infogan_features"])
     expected = np.sqrt(shrunk.mahalanobis(other.more["infogan_features"]))
-    np.testing.assert_allclose(np.exp(found._terms(other)[:, 0]), expected, rtol=1e-3)
+    np.testing.assert_allclose(np.exp(result._terms(other)[:, 0]), expected, rtol=1e-3)
 
 
-@pytest.mark.parametrize("of", ["features", "error"])
-def test_either_of_the_two_is_enough(of: str) -> None:
-    found = InfoGan.fit(quiet(0), SETTINGS)
+@pytest.mark.parametrize("part", ["features", "error"])
+def test_either_of_the_two_is_enough(part: str) -> None:
+    result = InfoGan.fit(quiet(0), SETTINGS)
     planted = quiet(2, 1000)
     unusual = np.arange(1000) < 50
-    if of == "features":
+    if part == "features":
         planted.more["infogan_features"][unusual] *= 3
     else:
         planted.more["infogan_error"][unusual] *= 3
-    score = found.score(planted)
+    score = result.score(planted)
     assert score.dtype == np.float32
     assert roc_auc_score(unusual, score) > 0.97
 
@@ -66,12 +66,12 @@ def test_events_of_the_reference_stand_out_from_it_though_none_is_left_out() -> 
 
 
 def test_a_score_depends_on_its_window_alone_and_survives_storage() -> None:
-    found = InfoGan.fit(quiet(0), SETTINGS)
+    result = InfoGan.fit(quiet(0), SETTINGS)
     other = quiet(4, 40)
-    score = found.score(other)
-    np.testing.assert_allclose(found.score(other.subset(np.array([7])))[0], score[7], rtol=1e-5)
-    assert found.score(other.subset(np.zeros(40, bool))).shape == (0,)
-    tensors, values = found.state()
+    score = result.score(other)
+    np.testing.assert_allclose(result.score(other.subset(np.array([7])))[0], score[7], rtol=1e-5)
+    assert result.score(other.subset(np.zeros(40, bool))).shape == (0,)
+    tensors, values = result.state()
     np.testing.assert_array_equal(InfoGan.restore(tensors, values).score(other), score)
 
 
@@ -80,12 +80,12 @@ def test_features_that_never_vary_do_no_harm() -> None:
     dead.more["infogan_features"][:, 2] = 0
     assert np.isfinite(InfoGan.fit(dead, SETTINGS).score(dead)).all()
     dead.more["infogan_features"][:] = 7.0  # a network that collapsed: its error alone is left
-    found = InfoGan.fit(dead, SETTINGS)
+    result = InfoGan.fit(dead, SETTINGS)
     other = quiet(1, 200)
     other.more["infogan_features"][:] = 7.0
-    assert np.isfinite(found.score(other)).all()
+    assert np.isfinite(result.score(other)).all()
     other.more["infogan_error"][:50] *= 5
-    assert found.score(other)[:50].min() > found.score(other)[50:].max()
+    assert result.score(other)[:50].min() > result.score(other)[50:].max()
 
 
 def test_planted_windows_are_told_from_usual_ones_by_a_trained_network() -> None:
@@ -102,14 +102,14 @@ def test_planted_windows_are_told_from_usual_ones_by_a_trained_network() -> None
     )
     model = train_infogan(bank(0, 0.005)[0], bank(1, 0.0)[0], small, "cpu").model
 
-    def seen(of: WindowBank) -> Windows:
-        encoded = encode_gan(model, of, "cpu")
+    def seen(parts: WindowBank) -> Windows:
+        encoded = encode_gan(model, parts, "cpu")
         return Windows(
-            of,
+            parts,
             Encoded.empty(1),
             more={"infogan_features": encoded.features, "infogan_error": encoded.reconstruction_error},
         )
 
-    found = InfoGan.fit(seen(bank(0, 0.005)[0]), SETTINGS)
+    result = InfoGan.fit(seen(bank(0, 0.005)[0]), SETTINGS)
     other, marked = bank(2, 0.1)
-    assert roc_auc_score(marked, found.score(seen(other))) > 0.95
+    assert roc_auc_score(marked, result.score(seen(other))) > 0.95

@@ -30,8 +30,13 @@ def windows(mu: np.ndarray, error: np.ndarray | None = None) -> Windows:
 def drawn(n: int, seed: int) -> np.ndarray:
     """Two clusters, in four dimensions of unlike units; the last one has collapsed."""
     rng = np.random.default_rng(seed)
-    at = np.where(rng.random(n) < 0.6, -2, 2)[:, None]
-    return np.concatenate([at + rng.normal(size=(n, 3)), 1e-3 * rng.normal(size=(n, 1))], axis=1) * [1, 5, 0.3, 1]
+    centre = np.where(rng.random(n) < 0.6, -2, 2)[:, None]
+    return np.concatenate([centre + rng.normal(size=(n, 3)), 1e-3 * rng.normal(size=(n, 1))], axis=1) * [
+        1,
+        5,
+        0.3,
+        1,
+    ]
 
 
 REFERENCE = windows(drawn(800, 0))
@@ -68,8 +73,8 @@ def test_a_stored_detector_gives_the_same_scores(name: str) -> None:
 def test_a_score_depends_on_its_window_alone_and_no_window_is_no_score(name: str) -> None:
     detector = fitted(name)
     whole = detector.score(fresh())
-    some = np.array([3, 120, 330])
-    np.testing.assert_allclose(detector.score(fresh().subset(some)), whole[some], rtol=1e-5, atol=1e-6)
+    sample = np.array([3, 120, 330])
+    np.testing.assert_allclose(detector.score(fresh().subset(sample)), whole[sample], rtol=1e-5, atol=1e-6)
     assert detector.score(fresh().subset(np.empty(0, np.int64))).shape == (0,)
 
 
@@ -88,9 +93,9 @@ def test_the_likelihood_is_the_negative_evidence_bound() -> None:
 
 
 def test_outlier_scores_that_a_table_has_are_not_computed_again() -> None:
-    some = fresh()
-    given = np.random.default_rng(0).random(len(some)).astype(np.float32)
-    assert fitted("latent").score(Windows(some.bank, some.encoded, given)) is given
+    sample = fresh()
+    given = np.random.default_rng(0).random(len(sample)).astype(np.float32)
+    assert fitted("latent").score(Windows(sample.bank, sample.encoded, given)) is given
 
 
 def scaled(mu: np.ndarray) -> np.ndarray:

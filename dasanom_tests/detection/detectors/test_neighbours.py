@@ -1,7 +1,7 @@
 """Pooled levels and distances are those of plain NumPy and scikit-learn, and louder and quieter are far."""
 
 import json
-import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,18 +18,18 @@ from dasanom_assets.detection.detectors.neighbours import (
     Neighbours,
     Plain,
     Ranked,
-    ranked_levels,
-    soft_maxima,
 )
+from dasanom_assets.detection.detectors.pooling import ranked_levels, soft_maxima
 from dasanom_assets.settings import ReferenceSettings, Settings, SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import WINDOWS_AT_ONCE, WindowBank, make_bank
+from dasanom_tests.memory import memory_of
 
 RECIPE = ReferenceSettings()
 NAMES = ("neighbours", "ranked", "plain", "mahalanobis")
 
 
-def fitted(name: str, of: WindowBank, **changes: float) -> Detector:
-    return detector_class(name).fit(Windows(of), Settings(reference=ReferenceSettings(**changes)))
+def fitted(name: str, parts: WindowBank, **changes: float) -> Detector:
+    return detector_class(name).fit(Windows(parts), Settings(reference=ReferenceSettings(**changes)))
 
 
 def bank(rows: int, seed: int, frames: int = 4, bands: int = 16, seconds: int = 8) -> WindowBank:
@@ -62,13 +62,13 @@ def test_pooled_levels_are_those_of_each_window(
     rows: int, frames: int, bands: int, seconds: int, decay: float, sharpness: float, seed: int
 ) -> None:
     recipe = ReferenceSettings(rank_decay=decay, sharpness=sharpness)
-    some = bank(rows, seed, frames, bands, seconds)
-    some = some.subset(np.random.default_rng(seed).permutation(len(some)))
+    sample = bank(rows, seed, frames, bands, seconds)
+    sample = sample.subset(np.random.default_rng(seed).permutation(len(sample)))
     for pooled, plain in ((soft_maxima, soft), (ranked_levels, ranked)):
-        found = np.concatenate(list(pooled(some, recipe)))
-        assert found.dtype == np.float32
-        wanted = np.array([plain(some.window(i), recipe) for i in range(len(some))])
-        np.testing.assert_allclose(found, wanted, atol=1e-4)
+        result = np.concatenate(list(pooled(sample, recipe)))
+        assert result.dtype == np.float32
+        wanted = np.array([plain(sample.window(i), recipe) for i in range(len(sample))])
+        np.testing.assert_allclose(result, wanted, atol=1e-4)
 
 
 def test_images_of_windows_are_pooled_as_a_network_sees_them() -> None:
@@ -76,36 +76,33 @@ def test_images_of_windows_are_pooled_as_a_network_sees_them() -> None:
     first = np.arange(20)
     spectrogram = SpectrogramSettings(hop_seconds=0.25, bands=16)
     window = WindowSettings(seconds=8, image=(12, 10), scaling="minmax")
-    some = make_bank(rows, first, first * 10**9, spectrogram, window)
+    sample = make_bank(rows, first, first * 10**9, spectrogram, window)
     for pooled, plain in ((soft_maxima, soft), (ranked_levels, ranked)):
-        wanted = np.array([plain(some.window(i)) for i in range(20)])
-        np.testing.assert_allclose(np.concatenate(list(pooled(some, RECIPE))), wanted, atol=1e-4)
+        wanted = np.array([plain(sample.window(i)) for i in range(20)])
+        np.testing.assert_allclose(np.concatenate(list(pooled(sample, RECIPE))), wanted, atol=1e-4)
 
 
 def test_windows_come_in_blocks_and_are_no_copies_all_at_once() -> None:
-    some = bank(4 * WINDOWS_AT_ONCE, 0)
-    all_windows = len(some) * 8 * some.rows[0].nbytes
-    for pooled, blocks in ((soft_maxima, 1.05), (ranked_levels, 3.2)):
-        assert [len(part) for part in pooled(some, RECIPE)] == [*[WINDOWS_AT_ONCE] * 3, WINDOWS_AT_ONCE - 7]
-        tracemalloc.start()
-        for _ in pooled(some, RECIPE):
-            pass
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < blocks * all_windows / 4 + some.rows.nbytes
+    windows = bank(12 * WINDOWS_AT_ONCE, 0)
+    all_windows = len(windows) * 8 * windows.rows[0].nbytes
+    for pooled in (soft_maxima, ranked_levels):
+        lengths: list[int] = []
+        growth = memory_of(partial(lengths.extend, map(len, pooled(windows, RECIPE))))
+        assert lengths == [*[WINDOWS_AT_ONCE] * 11, WINDOWS_AT_ONCE - 7]
+        assert growth.peak < all_windows / 2
 
 
 def test_plain_is_the_logarithm_of_the_mean_distance_to_scikit_learns_nearest_neighbours() -> None:
     reference, new = bank(600, 0), bank(200, 1)
     detector = fitted("plain", reference, ranked_dimensions=7, neighbours=3)
-    features, fresh = (np.array([ranked(of.window(i))[:32] for i in range(len(of))]) for of in (reference, new))
+    features, fresh = (np.array([ranked(b.window(i))[:32] for i in range(len(b))]) for b in (reference, new))
     pca = PCA(7, svd_solver="full").fit(features)
     index = NearestNeighbors(n_neighbors=3).fit(pca.transform(features))
     distance, which = index.kneighbors(pca.transform(fresh))
     np.testing.assert_allclose(detector.score(Windows(new)), np.log(distance.mean(axis=1) + SMALLEST), atol=2e-3)
-    told, found = detector.nearest(new)
-    np.testing.assert_allclose(told, distance, rtol=2e-3)
-    assert (found == which).mean() > 0.99
+    reported, result = detector.nearest(new)
+    np.testing.assert_allclose(reported, distance, rtol=2e-3)
+    assert (result == which).mean() > 0.99
 
 
 def test_density_takes_off_what_is_usual_around_the_nearest_windows() -> None:
@@ -131,7 +128,7 @@ def test_what_is_ordinary_in_a_sparse_place_is_not_strange_where_density_counts(
     fresh = bank(60, 3)
     for density, apart in ((0.0, True), (1.0, False)):
         detector = fitted("ranked", both, density=density)
-        usual, sparsely = (np.median(detector.score(Windows(of))) for of in (fresh, new))
+        usual, sparsely = (np.median(detector.score(Windows(parts))) for parts in (fresh, new))
         assert (sparsely - usual > 1) == apart
 
 
@@ -151,7 +148,7 @@ def test_a_lonely_stroke_is_seen_by_soft_maxima_and_ranks() -> None:
     struck.rows[4, 1, 3:9] += 6
     for name in ("neighbours", "ranked"):
         detector = fitted(name, bank(1500, 0))
-        one, other = (detector.score(Windows(of)) for of in (struck, new))
+        one, other = (detector.score(Windows(parts)) for parts in (struck, new))
         assert (one > other + 0.2).all()
 
 
@@ -168,15 +165,15 @@ def test_a_reference_window_lies_at_no_distance_from_itself() -> None:
 def test_the_strangest_share_that_the_recipe_names_is_left_out_and_no_more(name: str) -> None:
     reference = bank(1000, 0)
     odd = np.array([100, 400, 700])
-    for at in odd:
-        reference.rows[at : at + 8] += 5 * np.random.default_rng(at).normal(size=16)
+    for position in odd:
+        reference.rows[position : position + 8] += 5 * np.random.default_rng(position).normal(size=16)
     drawn = np.setdiff1d(np.arange(len(reference)), odd[:, None] + np.r_[-7:0, 1:8])
-    some = reference.subset(drawn)
-    assert fitted(name, some).kept.tolist() == list(range(len(drawn)))
-    left = fitted(name, some, contamination=0.02)
+    sample = reference.subset(drawn)
+    assert fitted(name, sample).kept.tolist() == list(range(len(drawn)))
+    left = fitted(name, sample, contamination=0.02)
     assert len(left.kept) == pytest.approx(0.98 * len(drawn), abs=1)
     assert not np.isin(odd, drawn[left.kept]).any()
-    assert len(left.points) == len(left.around) == len(left.kept)
+    assert len(left.points) == len(left.usual) == len(left.kept)
     # `kept` are positions among the windows that were given.
     _, which = left.nearest(reference.subset(drawn[left.kept]))
     if name != "mahalanobis":
@@ -188,12 +185,12 @@ def test_the_strangest_share_that_the_recipe_names_is_left_out_and_no_more(name:
 
 def test_mahalanobis_is_the_distance_that_the_covariance_of_the_pooled_levels_gives() -> None:
     reference, new = bank(3000, 0, bands=3), bank(80, 1, bands=3)
-    features, fresh = (np.array([ranked(of.window(i)) for i in range(len(of))]) for of in (reference, new))
+    features, fresh = (np.array([ranked(b.window(i)) for i in range(len(b))]) for b in (reference, new))
     inverse = np.linalg.inv(np.cov(features.T))
     off = fresh - features.mean(axis=0)
     wanted = np.sqrt(np.einsum("wi,ij,wj->w", off, inverse, off))
-    found = fitted("mahalanobis", reference).score(Windows(new))
-    np.testing.assert_allclose(np.exp(found), wanted, rtol=2e-2)
+    result = fitted("mahalanobis", reference).score(Windows(new))
+    np.testing.assert_allclose(np.exp(result), wanted, rtol=2e-2)
     assert Mahalanobis.whitened
     assert not Ranked.whitened
 
@@ -223,9 +220,9 @@ def test_fewer_reference_windows_than_neighbours_or_dimensions_do_not_break(name
 @pytest.mark.parametrize("name", NAMES)
 def test_bands_that_say_the_same_and_bands_that_say_nothing_do_no_harm(name: str) -> None:
     reference, new = bank(400, 0), bank(60, 1)
-    for of in (reference, new):
-        of.rows[..., 5:9] = of.rows[..., 4:5]
-        of.rows[..., 9:12] = 0
+    for windows in (reference, new):
+        windows.rows[..., 5:9] = windows.rows[..., 4:5]
+        windows.rows[..., 9:12] = 0
     detector = fitted(name, reference)
     usual = detector.score(Windows(new))
     assert np.isfinite(usual).all()

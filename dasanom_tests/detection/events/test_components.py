@@ -35,8 +35,8 @@ def test_neighbours_by_side_or_corner_are_one_component(cells: np.ndarray, seed:
     assert labels.max(initial=-1) + 1 == n
     pairs = set(zip(labels, expected[channel, step], strict=True))
     assert len(pairs) == n
-    for number, at in enumerate(members(labels)):
-        assert set(labels[at]) == {number}
+    for number, position in enumerate(members(labels)):
+        assert set(labels[position]) == {number}
 
 
 @settings(deadline=None, max_examples=60)
@@ -53,7 +53,7 @@ def test_reach_joins_whatever_is_no_further_apart_in_time(cells: np.ndarray, rea
 
 def test_fibres_stay_apart_and_far_channels_cost_nothing() -> None:
     table = rows([7, 7, 8, 2_000_000], [0, 0, 1, 0], ["north", "south", "south", "south"])
-    assert sorted(len(at) for at in members(components(table, STEP))) == [1, 1, 2]
+    assert sorted(len(position) for position in members(components(table, STEP))) == [1, 1, 2]
     assert members(components(table.slice(0, 0), STEP)) == []
 
 
@@ -86,15 +86,15 @@ def test_a_plateau_is_one_and_shares_of_0_and_1_join_all_and_none() -> None:
 def persistent(height: np.ndarray, near: np.ndarray, share: float) -> np.ndarray:
     """Row of the peak that each row goes with: level after level is flooded down, and what meets may merge."""
     peak_of = np.full(len(height), -1)
-    for at in np.argsort(-height, kind="stable"):
-        peaks = {int(peak_of[other]) for other in np.flatnonzero(near[at]) if peak_of[other] >= 0}
+    for position in np.argsort(-height, kind="stable"):
+        peaks = {int(peak_of[other]) for other in np.flatnonzero(near[position]) if peak_of[other] >= 0}
         if not peaks:
-            peak_of[at] = at
+            peak_of[position] = position
             continue
         best = max(peaks, key=lambda peak: height[peak])
-        peak_of[at] = best
+        peak_of[position] = best
         for peak in peaks - {best}:
-            if height[at] >= share * height[peak]:
+            if height[position] >= share * height[peak]:
                 peak_of[peak_of == peak] = best
     return peak_of
 

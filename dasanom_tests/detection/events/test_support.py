@@ -29,9 +29,9 @@ def all_of(grid: np.ndarray, step: int = 1, **more: object) -> np.ndarray:
     """What surroundings say of windows on a grid, shape (channels, seconds); those that are NaN are not there."""
     out = np.full(grid.shape, np.nan)
     rows = [np.flatnonzero(np.isfinite(line)) for line in grid]
-    given = [channel(100 + step * i, grid[i, at], at, **more) for i, at in enumerate(rows)]
-    for i, (_, found) in enumerate(with_support(given, given[0].recipe, step)):
-        out[i, rows[i]] = found
+    given = [channel(100 + step * i, grid[i, position], position, **more) for i, position in enumerate(rows)]
+    for i, (_, result) in enumerate(with_support(given, given[0].recipe, step)):
+        out[i, rows[i]] = result
     return out
 
 
@@ -81,8 +81,8 @@ def test_windows_of_other_fibres_and_far_channels_say_nothing() -> None:
     np.testing.assert_array_equal(supported(here, [channel(109, np.full(30, 9.0))]), 0)
     assert (supported(here, [channel(108, np.full(30, 9.0))]) > 0).all()
     south = channel(106, np.full(30, 9.0), fibre="south")
-    for (_, found), alone in zip(with_support([here, south], RECIPE), (0, 9), strict=True):
-        np.testing.assert_allclose(found, alone)
+    for (_, result), single in zip(with_support([here, south], RECIPE), (0, 9), strict=True):
+        np.testing.assert_allclose(result, single)
 
 
 def test_groups_of_channels_are_neighbours_by_their_step() -> None:
@@ -96,14 +96,16 @@ def test_a_window_without_a_score_stays_without_and_does_not_spread() -> None:
     scores = np.random.default_rng(0).normal(size=(3, 50))
     holes = scores.copy()
     holes[1, 20:24] = np.nan
-    found = [of for _, of in with_support([channel(100 + i, line) for i, line in enumerate(holes)], RECIPE)]
-    assert np.isnan(found[1]).nonzero()[0].tolist() == [20, 21, 22, 23]
-    assert np.isfinite(found[0]).all()
-    np.testing.assert_allclose(np.array(found), all_of(holes))
+    result = [parts for _, parts in with_support([channel(100 + i, line) for i, line in enumerate(holes)], RECIPE)]
+    assert np.isnan(result[1]).nonzero()[0].tolist() == [20, 21, 22, 23]
+    assert np.isfinite(result[0]).all()
+    np.testing.assert_allclose(np.array(result), all_of(holes))
     infinite = holes.copy()
     infinite[1, 20:24] = np.inf
-    other = [of for _, of in with_support([channel(100 + i, line) for i, line in enumerate(infinite)], RECIPE)]
-    np.testing.assert_array_equal(np.array(other), np.array(found))
+    other = [
+        parts for _, parts in with_support([channel(100 + i, line) for i, line in enumerate(infinite)], RECIPE)
+    ]
+    np.testing.assert_array_equal(np.array(other), np.array(result))
 
 
 def test_a_channel_without_windows_or_without_scores_is_passed_over() -> None:
@@ -113,17 +115,17 @@ def test_a_channel_without_windows_or_without_scores_is_passed_over() -> None:
         channel(102, np.full(9, np.nan)),
         channel(103, np.ones(9)),
     ]
-    found = [of for _, of in with_support(lines, RECIPE)]
-    assert [len(of) for of in found] == [9, 0, 9, 9]
-    np.testing.assert_allclose(found[0], 1)
-    assert np.isnan(found[2]).all()
+    result = [parts for _, parts in with_support(lines, RECIPE)]
+    assert [len(parts) for parts in result] == [9, 0, 9, 9]
+    np.testing.assert_allclose(result[0], 1)
+    assert np.isnan(result[2]).all()
 
 
 @pytest.mark.parametrize("shift", [2, 5, 60])
 def test_seconds_are_seconds_whatever_the_shift(shift: int) -> None:
     scores = np.random.default_rng(shift).normal(size=80)
-    alone = channel(5, scores, shift=shift, recipe=ReferenceSettings(support_seconds=6.0 * shift))
-    np.testing.assert_allclose(supported(alone, []), supported(channel(5, scores), []))
+    single = channel(5, scores, shift=shift, recipe=ReferenceSettings(support_seconds=6.0 * shift))
+    np.testing.assert_allclose(supported(single, []), supported(channel(5, scores), []))
 
 
 def test_it_does_not_depend_on_what_lies_far_away() -> None:

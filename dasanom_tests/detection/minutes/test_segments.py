@@ -35,9 +35,9 @@ def white(channel: int, seconds: np.ndarray, seed: int = 0, fibre: str = "north"
 
 def test_features_are_averages_by_the_first_coefficients_of_an_orthonormal_transform() -> None:
     rows = white(1, np.arange(5)).rows
-    found = band_features(rows, TemporalSettings())
+    result = band_features(rows, TemporalSettings())
     means = rows.reshape(5, 2, 4, BANDS).mean(axis=2)
-    np.testing.assert_allclose(found, means @ cosine_basis(BANDS, 10).T, atol=1e-5)
+    np.testing.assert_allclose(result, means @ cosine_basis(BANDS, 10).T, atol=1e-5)
     np.testing.assert_allclose(cosine_basis(BANDS, 10) @ cosine_basis(BANDS, 10).T, np.eye(10), atol=1e-6)
     np.testing.assert_allclose(cosine_basis(BANDS, 1), BANDS**-0.5)
     assert band_features(rows[:, :, :4], TemporalSettings()).shape == (5, 2, 4)
@@ -46,9 +46,9 @@ def test_features_are_averages_by_the_first_coefficients_of_an_orthonormal_trans
 def test_a_frame_that_the_grid_leaves_out_counts_neither_way() -> None:
     rows = white(1, np.arange(4)).rows[:, :4].copy()
     rows[1, 3] = np.nan
-    found = band_features(rows, TemporalSettings())
-    np.testing.assert_allclose(found[1, 1], cosine_basis(BANDS, 10) @ rows[1, 2], atol=1e-5)
-    assert np.isfinite(found).all()
+    result = band_features(rows, TemporalSettings())
+    np.testing.assert_allclose(result[1, 1], cosine_basis(BANDS, 10) @ rows[1, 2], atol=1e-5)
+    assert np.isfinite(result).all()
 
 
 def test_segments_start_on_the_grid_and_are_views_of_their_frames() -> None:

@@ -10,10 +10,10 @@ from dasanom_assets.detection.minutes.temporal import MIN_SCORES, Temporal, comb
 
 def reference_terms() -> np.ndarray:
     rng = np.random.default_rng(0)
-    found = rng.gamma(2, size=(3000, 4)).astype(np.float32)
-    found[:, 2] = np.nan
-    found[:500, 1] = np.nan
-    return found
+    result = rng.gamma(2, size=(3000, 4)).astype(np.float32)
+    result[:, 2] = np.nan
+    result[:500, 1] = np.nan
+    return result
 
 
 def test_the_score_combines_the_p_values_of_the_terms_that_are_there() -> None:

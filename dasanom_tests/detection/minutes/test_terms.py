@@ -15,10 +15,10 @@ from dasanom_assets.detection.minutes.terms import (
     TERMS,
     DayTerms,
     History,
+    StoredSegments,
     channel_terms,
     needed_days,
     standing_out,
-    stored_segments,
     temporal_terms,
 )
 from dasanom_assets.settings import SpectrogramSettings, TemporalSettings
@@ -50,15 +50,16 @@ def write(
     start = second(day, clock) + 30 * np.arange(n)
     tables = []
     for channel in (7, 8):
-        found = models(n, second(day) % 10_007 + channel, shift)
-        rows = Segments("north", channel, start * SECOND_NS, found, np.full(n, 40, np.int32))
+        result = models(n, second(day) % 10_007 + channel, shift)
+        rows = Segments("north", channel, start * SECOND_NS, result, np.full(n, 40, np.int32))
         tables.append(models_table(rows, np.full(n, to.get("to_neighbours", np.nan), np.float32), SETTINGS))
     store.write_day("segment_models", day, iter(tables), note)
 
 
 def stored(store: Store, day: str, channel: int = 8) -> History:
-    (found,) = (h for _, _, h in stored_segments(store, day, ("north", channel)))
-    return found
+    (result,) = StoredSegments(store, day).of([("north", channel)])
+    assert result is not None
+    return result
 
 
 def terms(store: Store, day: str = DAY, settings: TemporalSettings = SETTINGS, channel: int = 8) -> np.ndarray:
@@ -85,26 +86,26 @@ def least(today: History, earlier: History, lag_seconds: int, slack: int = 60) -
 def test_terms_are_what_their_definitions_say_segment_by_segment(store: Store) -> None:
     for lag in range(5):
         write(store, day_before(DAY, lag), to_neighbours=[3.0, 1.0, 1.5, 8.0, 1.2][lag])
-    found = terms(store)
+    result = terms(store)
     today, written = stored(store, DAY), models(20, second(DAY) % 10_007 + 8)
     np.testing.assert_array_equal(today.models.means, written.means)
     np.testing.assert_array_equal(today.models.variances, written.variances)
     expected = np.full(20, np.nan)
     expected[2:] = divergence(today.models[2:], today.models[:-2])
-    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(result[:, 0], expected, rtol=1e-5)
     by_day = [least(today, stored(store, day_before(DAY, lag)), lag * 86_400) for lag in range(1, 5)]
-    np.testing.assert_allclose(found[:, 1], np.min(by_day, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(result[:, 1], np.min(by_day, axis=0), rtol=1e-5)
     # Wednesday: Tuesday and Monday are working days, Sunday and Saturday are not: two are too few.
-    np.testing.assert_array_equal(found[:, 2], found[:, 1])
-    np.testing.assert_allclose(found[:, 3], 3.0 - np.median([1.0, 1.5, 8.0, 1.2]), rtol=1e-5)
+    np.testing.assert_array_equal(result[:, 2], result[:, 1])
+    np.testing.assert_allclose(result[:, 3], 3.0 - np.median([1.0, 1.5, 8.0, 1.2]), rtol=1e-5)
 
 
 def test_the_first_day_has_no_history_and_short_ones_work(store: Store) -> None:
     write(store, DAY, n=3, to_neighbours=2.0)
-    found = terms(store)
-    assert np.isnan(found[:, 1:]).all()
-    assert np.isnan(found[:2, 0]).all()
-    assert np.isfinite(found[2, 0])
+    result = terms(store)
+    assert np.isnan(result[:, 1:]).all()
+    assert np.isnan(result[:2, 0]).all()
+    assert np.isfinite(result[2, 0])
 
 
 def test_later_days_and_days_of_other_settings_are_no_reference_and_missing_days_do_no_harm(store: Store) -> None:
@@ -133,11 +134,11 @@ def test_what_raised_an_alarm_is_no_reference(store: Store) -> None:
     none = empty("anomaly_events").schema
     rows = [event[f.name] if f.name in event else pa.nulls(2, f.type) for f in none]
     store.write_day("anomaly_events", other, pa.table(rows, schema=none))
-    found, untouched = terms(store), terms(store, channel=7)
+    result, untouched = terms(store), terms(store, channel=7)
     today, earlier = stored(store, DAY), stored(store, other)
     # Segments from 10:02:00 + 1 ns to 10:03:00 overlap the event: those of 10:02:30 and 10:03:00.
     kept = earlier[~np.isin(earlier.start - second(other, "10:00"), [150, 180])]
-    np.testing.assert_allclose(found[:, 1], least(today, kept, 86_400), rtol=1e-5)
+    np.testing.assert_allclose(result[:, 1], least(today, kept, 86_400), rtol=1e-5)
     whole = least(stored(store, DAY, 7), stored(store, other, 7), 86_400)
     np.testing.assert_allclose(untouched[:, 1], whole, rtol=1e-5)
 
@@ -147,10 +148,10 @@ def test_weekdays_have_weekdays_as_reference_and_few_of_them_the_days_before(sto
         day = day_before(DAY, lag)
         write(store, day, shift=0.0 if lag % 7 == 0 else 4.0)  # Wednesdays are quiet, all other days loud
     write(store, DAY)
-    found = terms(store)
+    result = terms(store)
     today = stored(store, DAY)
     weeks = [least(today, stored(store, day_before(DAY, lag)), lag * 86_400) for lag in (7, 14, 21)]
-    np.testing.assert_allclose(found[:, 2], np.min(weeks, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(result[:, 2], np.min(weeks, axis=0), rtol=1e-5)
 
 
 def test_the_same_time_is_that_of_local_clocks(store: Store) -> None:
@@ -162,9 +163,9 @@ def test_the_same_time_is_that_of_local_clocks(store: Store) -> None:
     np.testing.assert_array_equal(local, clocks)
     write(store, "2026-03-28", "10:00")
     write(store, "2026-03-30", "09:00")
-    found = terms(store, "2026-03-30", settings)
+    result = terms(store, "2026-03-30", settings)
     expected = least(stored(store, "2026-03-30"), stored(store, "2026-03-28"), 47 * 3600, slack=0)
-    np.testing.assert_allclose(found[:, 1], expected, rtol=1e-5)
+    np.testing.assert_allclose(result[:, 1], expected, rtol=1e-5)
     assert np.isnan(terms(store, "2026-03-30", settings.model_copy(update={"time_zone": "UTC"}))[:, 1]).all()
 
 
@@ -172,18 +173,18 @@ def test_days_of_a_far_time_zone_reach_into_the_utc_days_around(store: Store) ->
     settings = SETTINGS.model_copy(update={"time_zone": "Pacific/Auckland"})
     for lag in (1, 0):
         write(store, day_before(DAY, lag), "23:50", n=18)
-    found = terms(store, DAY, settings)
+    result = terms(store, DAY, settings)
     expected = least(stored(store, DAY), stored(store, day_before(DAY, 1)), 86_400)
-    np.testing.assert_allclose(found[:, 1], expected, rtol=1e-5)
+    np.testing.assert_allclose(result[:, 1], expected, rtol=1e-5)
 
 
 def test_the_segment_before_may_lie_on_the_day_before_but_not_long_ago(store: Store) -> None:
     other = day_before(DAY, 1)
     write(store, other, "23:50", n=19)  # to 23:59:00 and 60 s
     write(store, DAY, "00:00", n=2)
-    found = terms(store)
+    result = terms(store)
     today, earlier = stored(store, DAY), stored(store, other)
-    np.testing.assert_allclose(found[:, 0], divergence(today.models, earlier.models[-1:]), rtol=1e-5)
+    np.testing.assert_allclose(result[:, 0], divergence(today.models, earlier.models[-1:]), rtol=1e-5)
     write(store, DAY, "00:02", n=2)
     assert np.isnan(terms(store)[:, 0]).all()
     later = History(today.start + np.array([0, 600]), today.models, today.to_neighbours)
@@ -213,10 +214,10 @@ def test_a_window_has_the_largest_terms_of_the_segments_that_overlap_it(store: S
     store.write_day("temporal_terms", DAY, pa.table(columns, schema=SCHEMAS["temporal_terms"]))
     begin = (second(DAY) + np.array([0, 22, 23, 59, 112, 120, 295])) * SECOND_NS
     of_day = DayTerms(store, DAY)
-    found = of_day.of("north", 3, begin, begin + 8 * SECOND_NS)
+    result = of_day.of("north", 3, begin, begin + 8 * SECOND_NS)
     nan = np.nan
     expected = [[1, nan, 7], [1, nan, 7], [5, nan, 7], [5, 9, 7], [2, 9, nan], [nan] * 3, [8, 8, 8]]
-    np.testing.assert_array_equal(found, [[*row, nan] for row in expected])
+    np.testing.assert_array_equal(result, [[*row, nan] for row in expected])
     assert np.isnan(of_day.of("north", 4, begin, begin + SECOND_NS)).all()
     assert of_day.of("north", 3, begin[:0], begin[:0]).shape == (0, 4)
     assert standing_out(store, DAY) == ("north", 3, second(DAY) + 300)

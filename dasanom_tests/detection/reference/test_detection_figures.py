@@ -20,8 +20,8 @@ from dasanom_tests.detection.detectors.test_clusters import blobs, parameters
 def texts(figure: Figure) -> str:
     (axes,) = figure.axes
     legend = axes.get_legend()
-    found = [axes.get_title(loc="left"), axes.get_title(), *(t.get_text() for t in axes.texts)]
-    return "\n".join(found + ([t.get_text() for t in legend.get_texts()] if legend else []))
+    result = [axes.get_title(loc="left"), axes.get_title(), *(t.get_text() for t in axes.texts)]
+    return "\n".join(result + ([t.get_text() for t in legend.get_texts()] if legend else []))
 
 
 def test_each_cluster_is_labelled_with_its_number_and_windows() -> None:
@@ -56,12 +56,12 @@ def test_rates_are_drawn_with_the_events_the_budget_and_what_the_reference_resol
     figure = rates_figure(rates, 1.0)
     assert {"budget: 1 a km and day", f"{n} reference events", "90% interval"} <= set(texts(figure).splitlines())
     assert "Rates of 4 km·days" in texts(figure)
-    of = {line.get_label(): line for line in figure.axes[0].lines}
-    assert of["budget: 1 a km and day"].get_ydata()[0] == 1.0
-    assert of["once in all of the reference"].get_ydata()[0] == 0.25
-    curve = of["events as strong"]
+    parts = {line.get_label(): line for line in figure.axes[0].lines}
+    assert parts["budget: 1 a km and day"].get_ydata()[0] == 1.0
+    assert parts["once in all of the reference"].get_ydata()[0] == 0.25
+    curve = parts["events as strong"]
     np.testing.assert_allclose(curve.get_ydata(), rates.pooled(curve.get_xdata()).rate)
-    assert of[f"{n} reference events"].get_ydata().tolist() == (np.arange(1, n + 1) / 4.0).tolist()
+    assert parts[f"{n} reference events"].get_ydata().tolist() == (np.arange(1, n + 1) / 4.0).tolist()
     low, high = figure.axes[0].get_ylim()
     assert low < 0.25 < 1 < high
     assert thumbnail(figure)

@@ -30,21 +30,21 @@ def of_day(store: Store, day: str, change: Change) -> Drift:
 
 
 def test_a_day_like_the_training_days_passes(ground: Ground) -> None:
-    found = drift(ground.store, QUIET, ground.reference, SETTINGS)
-    assert found.reasons == []
-    assert "nothing to do" in found.sentence
-    assert found.figures["distance"] < MOST_DISTANCE
+    result = drift(ground.store, QUIET, ground.reference, SETTINGS)
+    assert result.reasons == []
+    assert "nothing to do" in result.sentence
+    assert result.figures["distance"] < MOST_DISTANCE
 
 
 @pytest.mark.parametrize("day", [QUIET, EVENTFUL])
 def test_levels_of_a_day_like_the_training_days_have_not_moved_with_or_without_events(
     ground: Ground, day: str
 ) -> None:
-    found = drift(ground.store, day, ground.reference, SETTINGS)
-    assert not [reason for reason in found.reasons if "moved" in reason or "spread" in reason]
-    assert found.figures["windows"] > LEAST_BLOCKS
-    assert abs(found.figures["level_shift_db/north"]) < 1
-    assert found.figures["background_spread/north"] == pytest.approx(1, abs=0.05)
+    result = drift(ground.store, day, ground.reference, SETTINGS)
+    assert not [reason for reason in result.reasons if "moved" in reason or "spread" in reason]
+    assert result.figures["windows"] > LEAST_BLOCKS
+    assert abs(result.figures["level_shift_db/north"]) < 1
+    assert result.figures["background_spread/north"] == pytest.approx(1, abs=0.05)
 
 
 def test_windows_that_are_looked_at_hardly_depend_on_each_other(ground: Ground) -> None:
@@ -63,12 +63,12 @@ def test_a_changed_gain_is_told_in_decibels_on_its_own_day(later: Store) -> None
     def louder(power: np.ndarray) -> None:
         power += 12
 
-    found = of_day(later, "2026-01-09", louder)
-    assert found.figures["level_shift_db/north"] == pytest.approx(12, abs=1)
-    assert found.figures["level_spread/north"] == pytest.approx(1, abs=0.05)
-    assert abs(found.figures["background_shift_db/north"]) < 1  # that of the days before
-    assert "the day's levels on north moved by" in found.sentence
-    assert RETRAIN in found.sentence
+    result = of_day(later, "2026-01-09", louder)
+    assert result.figures["level_shift_db/north"] == pytest.approx(12, abs=1)
+    assert result.figures["level_spread/north"] == pytest.approx(1, abs=0.05)
+    assert abs(result.figures["background_shift_db/north"]) < 1  # that of the days before
+    assert "the day's levels on north moved by" in result.sentence
+    assert RETRAIN in result.sentence
 
 
 def test_levels_that_scatter_more_are_told(later: Store) -> None:
@@ -76,10 +76,10 @@ def test_levels_that_scatter_more_are_told(later: Store) -> None:
         middle = power.mean(axis=(1, 2), keepdims=True)
         power[:] = middle + 2 * (power - middle)
 
-    found = of_day(later, "2026-01-09", wider)
-    assert found.figures["level_spread/north"] == pytest.approx(2, abs=0.2)
-    assert "the day's levels on north spread" in found.sentence
-    assert RETRAIN in found.sentence
+    result = of_day(later, "2026-01-09", wider)
+    assert result.figures["level_spread/north"] == pytest.approx(2, abs=0.2)
+    assert "the day's levels on north spread" in result.sentence
+    assert RETRAIN in result.sentence
 
 
 def test_a_model_of_another_site_is_told_by_what_is_usual_there(later: Store) -> None:
@@ -88,26 +88,26 @@ def test_a_model_of_another_site_is_told_by_what_is_usual_there(later: Store) ->
     def elsewhere(power: np.ndarray) -> None:
         power += place
 
-    found = of_day(later, "2026-02-20", elsewhere)  # with no day before it, which would be of the old site
-    assert found.figures["background_shift_mads/north"] > 1
-    assert "what is usual on north moved" in found.sentence
-    assert RETRAIN in found.sentence
+    result = of_day(later, "2026-02-20", elsewhere)  # with no day before it, which would be of the old site
+    assert result.figures["background_shift_mads/north"] > 1
+    assert "what is usual on north moved" in result.sentence
+    assert RETRAIN in result.sentence
 
 
 def test_a_fibre_that_the_model_has_not_learned_from_is_told_and_has_no_levels_to_compare(ground: Ground) -> None:
     others = {**ground.reference.usual, "fibre": np.full(24, "south")}
-    found = drift(ground.store, QUIET, replace(ground.reference, usual=others), SETTINGS)
-    assert not [name for name in found.figures if "/" in name]
-    (told,) = [reason for reason in found.reasons if "p-values" not in reason]
-    assert told.startswith("the fibre north is unknown: no training day has it")
-    assert "those of south" in told
-    assert RETRAIN in found.sentence
+    result = drift(ground.store, QUIET, replace(ground.reference, usual=others), SETTINGS)
+    assert not [name for name in result.figures if "/" in name]
+    (reported,) = [reason for reason in result.reasons if "p-values" not in reason]
+    assert reported.startswith("the fibre north is unknown: no training day has it")
+    assert "those of south" in reported
+    assert RETRAIN in result.sentence
 
 
 def test_a_known_fibre_with_other_channels_is_told(ground: Ground) -> None:
     moved = {**ground.reference.usual, "channel": ground.reference.usual["channel"] + 1000}
-    found = drift(ground.store, QUIET, replace(ground.reference, usual=moved), SETTINGS)
-    assert [reason for reason in found.reasons if reason.startswith("the channels of north are unknown")]
+    result = drift(ground.store, QUIET, replace(ground.reference, usual=moved), SETTINGS)
+    assert [reason for reason in result.reasons if reason.startswith("the channels of north are unknown")]
 
 
 @pytest.mark.parametrize(

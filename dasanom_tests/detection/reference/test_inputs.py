@@ -34,24 +34,24 @@ def index(rows: list[tuple[str, int, int]]) -> WindowIndex:
 def test_a_window_is_stood_for_by_the_first_of_its_channel_and_step(
     rows: list[tuple[str, int, int]], seconds: int
 ) -> None:
-    some, of = _every(index(rows), seconds)
-    for row, stands in zip(rows, of, strict=True):
+    sample, parts = _every(index(rows), seconds)
+    for row, stands in zip(rows, parts, strict=True):
         alike = [r for r in rows if r[:2] == row[:2] and r[2] // seconds == row[2] // seconds]
-        assert rows[some[stands]] == min(alike)
-    assert len(some) == len({(d, c, s // seconds) for d, c, s in rows})
+        assert rows[sample[stands]] == min(alike)
+    assert len(sample) == len({(d, c, s // seconds) for d, c, s in rows})
 
 
 def test_terms_of_several_days_and_channels_come_in_the_order_of_the_windows(ground: Ground) -> None:
     rows = [(day, c, noon(day) // SECOND + s) for s in (300, 90) for c in (103, 101) for day in (EVENTFUL, QUIET)]
     where = index(rows)
     bank = WindowBank(np.zeros((40, 4, 8), np.float32), np.arange(len(rows)), 4)
-    found = Inputs([Temporal], ground.store, ground.store, None, "cpu").of(bank, where)
-    assert list(found) == [TABLE]
-    assert found[TABLE].shape == (len(rows), len(TERMS))
-    for (day, channel, _), start, terms in zip(rows, where.start_ns, found[TABLE], strict=True):
+    result = Inputs([Temporal], ground.store, ground.store, None, "cpu").of(bank, where)
+    assert list(result) == [TABLE]
+    assert result[TABLE].shape == (len(rows), len(TERMS))
+    for (day, channel, _), start, terms in zip(rows, where.start_ns, result[TABLE], strict=True):
         one = DayTerms(ground.store, day).of(FIBRE, channel, np.array([start]), np.array([start + 4 * SECOND]))
         np.testing.assert_array_equal(terms, one[0])
-    assert np.isfinite(found[TABLE]).any()
+    assert np.isfinite(result[TABLE]).any()
 
 
 def test_nothing_is_computed_for_detectors_that_ask_for_nothing(ground: Ground) -> None:

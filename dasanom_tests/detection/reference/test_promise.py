@@ -23,32 +23,34 @@ def reference(n: int, km_days: float, days: int = 5, left_out: dict[str, str] | 
 
 
 def test_a_budget_that_counting_resolves_is_promised_as_it_is() -> None:
-    told = promise(reference(300, 20.0), 1.0)
-    assert (told.resolved, told.promised, told.warning) == (True, 1.0, False)
-    assert told.sentence == "20 km·days of reference on 5 days resolve 0.05 a km and day."
+    stated = promise(reference(300, 20.0), 1.0)
+    assert (stated.resolved, stated.promised, stated.warning) == (True, 1.0, False)
+    assert stated.sentence == "20 km·days of reference on 5 days resolve 0.05 a km and day."
 
 
 def test_a_finer_budget_is_kept_by_the_tail_and_says_what_would_resolve_it() -> None:
-    told = promise(reference(300, 0.5), 0.1)
-    assert (told.resolved, told.promised, told.warning) == (False, 0.1, False)
-    assert "the budget of 0.1 is kept by the upper bound of the tail; 10 km·days would resolve it" in told.sentence
+    stated = promise(reference(300, 0.5), 0.1)
+    assert (stated.resolved, stated.promised, stated.warning) == (False, 0.1, False)
+    assert (
+        "the budget of 0.1 is kept by the upper bound of the tail; 10 km·days would resolve it" in stated.sentence
+    )
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_with_too_few_events_for_a_tail_less_is_promised_and_it_warns(n: int) -> None:
-    told = promise(reference(n, 0.5), 0.1)
-    assert (told.resolved, told.promised, told.warning) == (False, pytest.approx(2.0), True)
-    assert "with too few events for a tail, 2 is promised instead of 0.1" in told.sentence
+    stated = promise(reference(n, 0.5), 0.1)
+    assert (stated.resolved, stated.promised, stated.warning) == (False, pytest.approx(2.0), True)
+    assert "with too few events for a tail, 2 is promised instead of 0.1" in stated.sentence
     assert promise(reference(n, 0.5), 2.0).resolved
 
 
 def test_few_days_and_detectors_that_are_left_out_are_told() -> None:
-    told = promise(reference(300, 20.0, days=3), 1.0)
-    assert told.warning
-    assert "with fewer than 4 days, rates are those of these days' weather" in told.sentence
-    told = promise(reference(300, 20.0, left_out={"latent": "why", "infogan": "why"}), 1.0)
-    assert told.warning
-    assert told.sentence.endswith("detectors left out: latent, infogan.")
+    stated = promise(reference(300, 20.0, days=3), 1.0)
+    assert stated.warning
+    assert "with fewer than 4 days, rates are those of these days' weather" in stated.sentence
+    stated = promise(reference(300, 20.0, left_out={"latent": "why", "infogan": "why"}), 1.0)
+    assert stated.warning
+    assert stated.sentence.endswith("detectors left out: latent, infogan.")
 
 
 def test_rates_are_told_in_words() -> None:
@@ -65,19 +67,21 @@ def test_what_is_expected_of_a_day_is_its_exposure_and_what_is_realised_its_even
     rates = ground.reference.rates
     assert list(counts) == [budget for budget in BUDGETS if budget >= rates.finest]
     exposure = CHANNELS * 0.005 * (SECONDS - 3) / 86_400
-    scores, labels = taking_part(ground.store, day, ground.reference.level)
+    scores, labels = taking_part(ground.store, day, ground.reference.least_score)
     flags = scores.set_column(
         scores.schema.get_field_index("is_anomaly"), "is_anomaly", [np.ones(scores.num_rows, bool)]
     )
-    all_of_them = find_events(flags, labels, None, rates, ground.reference.level, SETTINGS.window).to_pylist()
-    for budget, of in counts.items():
+    all_of_them = find_events(
+        flags, labels, None, rates, ground.reference.least_score, SETTINGS.window
+    ).to_pylist()
+    for budget, parts in counts.items():
         most = len(ground.reference.rates.strength) / ground.reference.rates.km_days
-        assert of["expected"] == pytest.approx(min(budget, most) * exposure)
+        assert parts["expected"] == pytest.approx(min(budget, most) * exposure)
         hour = np.array([hour_of(e["peak_start"].value) for e in all_of_them], int)
         place = [e["fibre"] for e in all_of_them], np.array([e["peak_channel"] for e in all_of_them], int), hour
         rate = rates.at(np.array([e["score"] for e in all_of_them]), *place)
-        assert of["realised"] == (rates.decisive(rate) <= budget).sum()
-        assert of["realised"] >= (len(EVENTS) if day == EVENTFUL else 0)
+        assert parts["realised"] == (rates.decisive(rate) <= budget).sum()
+        assert parts["realised"] >= (len(EVENTS) if day == EVENTFUL else 0)
 
 
 def test_a_quiet_day_realises_no_more_than_was_expected(ground: Ground) -> None:
@@ -105,16 +109,18 @@ def test_a_kept_promise_is_called_broken_once_in_a_hundred_times(expected: float
 
 
 def test_days_may_have_other_budgets() -> None:
-    found = kept([{10.0: {"expected": 1.0, "realised": 1}}, {100.0: {"expected": 1.0, "realised": 1}}])
-    assert [(one.budget, one.realised) for one in found] == [(10.0, 1), (100.0, 1)]
+    result = kept([{10.0: {"expected": 1.0, "realised": 1}}, {100.0: {"expected": 1.0, "realised": 1}}])
+    assert [(one.budget, one.realised) for one in result] == [(10.0, 1), (100.0, 1)]
 
 
 def test_the_promise_of_a_short_reference_names_its_resolution(ground: Ground) -> None:
-    told = promise(ground.reference, Settings().detection.budget)
+    stated = promise(ground.reference, Settings().detection.budget)
     km_days = 2 * CHANNELS * 0.005 * (SECONDS - 3) / 86_400
     assert ground.reference.rates.km_days == pytest.approx(km_days)
-    assert f"{km_days:.3g} km·days of reference on 2 days resolve {1 / km_days:.3g} a km and day" in told.sentence
-    assert told.warning
-    assert not told.resolved
+    assert (
+        f"{km_days:.3g} km·days of reference on 2 days resolve {1 / km_days:.3g} a km and day" in stated.sentence
+    )
+    assert stated.warning
+    assert not stated.resolved
     enough = replace(ground.reference, rates=replace(ground.reference.rates, days=4))
     assert promise(enough, 1e4).sentence.endswith("a km and day.")

@@ -1,4 +1,7 @@
-"""What scoring needs beside the networks survives storage, and nothing that is weak stops what is strong."""
+"""What scoring needs beside the networks survives storage, and nothing that is weak stops what is strong.
+
+It is one file of more than 350 lines: each test fits the reference of the same small line.
+"""
 
 import logging
 import re
@@ -13,9 +16,9 @@ import pytest
 
 from dasanom_assets.detection.detectors.base import Detector, Windows
 from dasanom_assets.detection.reference.fitting import drawn, fit_reference
-from dasanom_assets.detection.reference.model import Reference, load_reference, save_reference
+from dasanom_assets.detection.reference.model import Reference, load_reference, promote, save_reference
 from dasanom_assets.detection.reference.promise import promise
-from dasanom_assets.models.checkpoints import CheckpointError, load, save
+from dasanom_assets.models.checkpoints import CODE, CheckpointError, load, save
 from dasanom_assets.models.training import load_vae
 from dasanom_assets.models.training_set import WindowIndex, build_manifest
 from dasanom_assets.models.vae import Vae
@@ -130,7 +133,7 @@ def test_a_reference_survives_storage(ground: Ground, tmp_path: Path) -> None:
     after = load_reference(store, version)
     assert list(after.detectors) == list(before.detectors)
     assert after.names == before.names == list(SETTINGS.detection.detectors)
-    for name in ("settings", "grids", "note", "level", "fused", "vae_version", "infogan_version"):
+    for name in ("settings", "grids", "note", "least_score", "fused", "vae_version", "infogan_version"):
         assert getattr(after, name) == getattr(before, name)
     for name in ("windows", "usual"):
         for key, values in getattr(before, name).items():
@@ -175,6 +178,18 @@ def test_a_reference_of_another_version_is_refused(ground: Ground, tmp_path: Pat
             load_reference(store, version)
 
 
+@pytest.mark.parametrize("kind", ["training_set", "vae", "reference_model"])
+def test_a_model_of_other_code_neither_scores_nor_is_fitted_on(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    version = ground.reference.version
+    monkeypatch.setitem(CODE, kind, "after")
+    with pytest.raises(
+        CheckpointError, match=rf"{kind} \w+ was made by code 1, which is after now: .*the job train"
+    ):
+        promote(ground.store, version)
+
+
 def test_usual_levels_are_the_median_of_the_training_days(ground: Ground) -> None:
     usual = ground.reference.usual
     days = [ground.store.read_day("background", day) for day in TRAINED]
@@ -192,9 +207,9 @@ def test_a_reference_is_for_the_settings_that_its_training_set_was_made_with(gro
             "reference": SETTINGS.reference.model_copy(update={"windows": 300}),
         }
     )
-    found = fit_reference(ground.store, manifest, vae, ground.reference.vae_version, changed, "cpu")
+    result = fit_reference(ground.store, manifest, vae, ground.reference.vae_version, changed, "cpu")
     wanted = ground.reference.settings["reference"] | {"windows": 300}
-    assert found.settings == ground.reference.settings | {"reference": wanted}
+    assert result.settings == ground.reference.settings | {"reference": wanted}
 
 
 def test_reference_windows_say_where_they_come_from(ground: Ground) -> None:
@@ -216,23 +231,23 @@ def test_drawn_windows_share_as_few_seconds_as_possible() -> None:
     )
     window = WindowSettings()
     for n in (5000, 2500, 700, 100):
-        some = drawn(where, n, window, 0)
+        sample = drawn(where, n, window, 0)
         apart = min(8, 5000 // n)
-        assert n * 0.75 < len(some) <= n
+        assert n * 0.75 < len(sample) <= n
         for channel in range(5):
-            of = np.sort(where.start_ns[some][where.channel[some] == channel] // SECOND)
-            assert np.diff(of).min() >= apart
-        assert (np.diff(some) > 0).all()
-        np.testing.assert_array_equal(some, drawn(where, n, window, 0))
+            parts = np.sort(where.start_ns[sample][where.channel[sample] == channel] // SECOND)
+            assert np.diff(parts).min() >= apart
+        assert (np.diff(sample) > 0).all()
+        np.testing.assert_array_equal(sample, drawn(where, n, window, 0))
 
 
 def test_the_score_of_the_reference_is_counted_as_a_days_is(ground: Ground) -> None:
     reference = ground.reference
     assert reference.fused == ("neighbours", "ranked")
     assert reference.conformal["fused"].n == 2 * CHANNELS * (SECONDS - 3)
-    p = reference.conformal["fused"].p_values(np.array([reference.level]))[0]
+    p = reference.conformal["fused"].p_values(np.array([reference.least_score]))[0]
     assert p == pytest.approx(SETTINGS.reference.extend_share, rel=0.01)
-    assert reference.rates.strength.min() >= reference.level
+    assert reference.rates.strength.min() >= reference.least_score
     assert reference.note["events"] == len(reference.rates.strength) > 5
     assert reference.note["left_out"] == {}
 
@@ -253,18 +268,18 @@ def test_the_score_of_the_reference_is_counted_as_a_days_is(ground: Ground) -> N
 def test_a_detector_that_fails_is_left_out_with_its_reason_and_the_rest_scores(
     ground: Ground, weak: str, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    alone = fitted(ground)
+    single = fitted(ground)
     with caplog.at_level(logging.WARNING):
-        found = fitted(ground, ("neighbours", f"{HERE}:{weak}", "ranked"))
+        result = fitted(ground, ("neighbours", f"{HERE}:{weak}", "ranked"))
     name = weak.lower()
-    assert list(found.note["left_out"]) == [name]
-    assert re.search(why, found.note["left_out"][name])
+    assert list(result.note["left_out"]) == [name]
+    assert re.search(why, result.note["left_out"][name])
     assert any(f"detector {name} is left out" in record.message for record in caplog.records)
-    assert found.names == ["neighbours", "ranked"]
-    np.testing.assert_equal(found.rates.state(), alone.rates.state())
-    assert f"detectors left out: {name}" in promise(found, 1.0).sentence
-    again = load_reference(ground.store, save_reference(ground.store, found))  # not live
-    assert again.note == found.note
+    assert result.names == ["neighbours", "ranked"]
+    np.testing.assert_equal(result.rates.state(), single.rates.state())
+    assert f"detectors left out: {name}" in promise(result, 1.0).sentence
+    again = load_reference(ground.store, save_reference(ground.store, result))  # not live
+    assert again.note == result.note
 
 
 def test_where_none_of_the_fusion_is_left_it_says_why(ground: Ground) -> None:
@@ -276,10 +291,10 @@ def test_a_network_that_collapsed_costs_its_detectors_and_no_others(ground: Grou
     _, vae = manifest_of(ground)
     for values in vae.state_dict().values():
         values.zero_()
-    found = fitted(ground, ("neighbours", "ranked", "vae", "latent"), vae=vae)
-    assert {"neighbours", "ranked"} <= set(found.names)
-    assert "latent" in found.note["left_out"]
-    np.testing.assert_equal(found.rates.state(), fitted(ground).rates.state())
+    result = fitted(ground, ("neighbours", "ranked", "vae", "latent"), vae=vae)
+    assert {"neighbours", "ranked"} <= set(result.names)
+    assert "latent" in result.note["left_out"]
+    np.testing.assert_equal(result.rates.state(), fitted(ground).rates.state())
 
 
 def changed(ground: Ground, later: Store, change: Change, **recipe: Any) -> Reference:
@@ -309,20 +324,20 @@ def one_band(power: np.ndarray) -> None:
 def test_poor_ground_is_learned_from_as_far_as_it_goes(
     ground: Ground, later: Store, change: Callable[[np.ndarray], None]
 ) -> None:
-    found = changed(ground, later, change)
-    assert found.names
-    assert found.rates.km_days > 0
-    assert np.isfinite(found.conformal["fused"].spread)
-    assert np.isfinite(found.level)
+    result = changed(ground, later, change)
+    assert result.names
+    assert result.rates.km_days > 0
+    assert np.isfinite(result.conformal["fused"].spread)
+    assert np.isfinite(result.least_score)
     write_loud(later)
-    assert flagged(found, later, "2026-01-09").any()
+    assert flagged(result, later, "2026-01-09").any()
 
 
 def test_fifty_windows_are_learned_from(ground: Ground) -> None:
-    found = fitted(ground, windows=50)
-    assert found.note["reference_windows"] <= 50
-    assert found.names == ["neighbours", "ranked"]
-    assert flagged(found, ground.store, EVENTFUL).any()
+    result = fitted(ground, windows=50)
+    assert result.note["reference_windows"] <= 50
+    assert result.names == ["neighbours", "ranked"]
+    assert flagged(result, ground.store, EVENTFUL).any()
 
 
 def test_twenty_minutes_of_three_channels_are_learned_from_and_say_what_they_resolve(
@@ -331,15 +346,15 @@ def test_twenty_minutes_of_three_channels_are_learned_from_and_say_what_they_res
     def three(power: np.ndarray) -> None:
         power[3:] = np.nan
 
-    found = changed(ground, later, three)
+    result = changed(ground, later, three)
     km_days = 3 * 0.005 * 2 * (SECONDS - 3) / 86_400
-    assert found.rates.km_days == pytest.approx(km_days)
-    told = promise(found, 1.0)
-    assert told.warning
-    assert f"resolve {1 / km_days:.3g} a km and day" in told.sentence
-    assert told.promised >= 1.0
+    assert result.rates.km_days == pytest.approx(km_days)
+    reported = promise(result, 1.0)
+    assert reported.warning
+    assert f"resolve {1 / km_days:.3g} a km and day" in reported.sentence
+    assert reported.promised >= 1.0
     # Ten thousand a kilometre and day: within what it resolves.
-    assert promise(found, 1e4).resolved
+    assert promise(result, 1e4).resolved
 
 
 def write_loud(store: Store, decibels: float = 15.0, channel: int = 0) -> None:
@@ -384,10 +399,10 @@ def test_ground_that_gets_louder_or_quieter_is_found(ground: Ground, later: Stor
         power[10:14, 250:300] += decibels
 
     write_day(later, "2026-01-09", other)
-    found = flagged(ground.reference, later, "2026-01-09")
-    assert found[11:13, 252:294].mean() > 0.9
-    found[8:16, 235:315] = False
-    assert found.mean() < 0.01
+    result = flagged(ground.reference, later, "2026-01-09")
+    assert result[11:13, 252:294].mean() > 0.9
+    result[8:16, 235:315] = False
+    assert result.mean() < 0.01
 
 
 def test_one_strange_event_of_the_reference_costs_one_event_in_the_rate(ground: Ground, later: Store) -> None:
@@ -397,15 +412,15 @@ def test_one_strange_event_of_the_reference_costs_one_event_in_the_rate(ground: 
     plain = fitted(ground)
     write_day(later, TRAINED[0], strange)
     # Spectrograms of the other day are as they were.
-    found = fitted(ground, store=later, manifest=build_manifest(later, list(TRAINED), SETTINGS))
+    result = fitted(ground, store=later, manifest=build_manifest(later, list(TRAINED), SETTINGS))
     bulk = np.quantile(plain.rates.strength, 0.5)
-    one, other = (of.rates.pooled(bulk).rate[0] for of in (plain, found))
+    one, other = (parts.rates.pooled(bulk).rate[0] for parts in (plain, result))
     assert other - one <= 6 * plain.rates.finest
-    assert found.rates.strength[0] > 2 * plain.rates.strength[0]
-    assert found.rates.strength[1] < 1.5 * plain.rates.strength[0]
+    assert result.rates.strength[0] > 2 * plain.rates.strength[0]
+    assert result.rates.strength[1] < 1.5 * plain.rates.strength[0]
     # What is stronger than the strange event is still found.
     write_loud(later, 20.0)
-    assert flagged(found, later, "2026-01-09", 1.5 * found.rates.finest)[0, 302:314].all()
+    assert flagged(result, later, "2026-01-09", 1.5 * result.rates.finest)[0, 302:314].all()
 
 
 def test_the_tables_times_are_those_of_the_schema(ground: Ground) -> None:

@@ -1,7 +1,7 @@
 """Sites are drawn from ranges, differ, can be simulated, and have threats only where they are asked for."""
 
-import tracemalloc
 from datetime import date
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from dasanom_assets.recordings.simulation.sites import (
     with_threats,
     without_threats,
 )
+from dasanom_tests.memory import memory_of
 from dasanom_tests.recordings.simulation.conftest import typed
 
 DAYS = [date(2026, 1, 5), date(2026, 1, 6)]
@@ -121,10 +122,8 @@ def test_memory_does_not_grow_with_what_crosses_a_long_line(tmp_path: Path) -> N
     peaks = []
     for i, rates in enumerate(({}, {"vehicle": 200.0, "tram": 20.0, "shower": 60.0})):
         line = Line(zones=((0, 599),), sampling_rate_hz=500, minutes=1, events_per_hour=rates)
-        tracemalloc.start()
-        simulate(line, DAYS[:1], tmp_path / str(i), contractor=False)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        growth = memory_of(partial(simulate, line, DAYS[:1], tmp_path / str(i), contractor=False))
+        peaks.append(growth.peak)
     assert peaks[1] < 1.5 * peaks[0]
     assert {"vehicle", "shower"} <= kinds(tmp_path / "1", DAYS[0])
 

@@ -1,0 +1,143 @@
+"""The rows of `spectrograms` of a day, one channel in memory at a time."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dasanom_assets.settings import SpectrogramSettings
+from dasanom_assets.tables.parquet import group_keys
+from dasanom_assets.tables.schemas import stack
+from dasanom_assets.tables.store import Store
+
+
+@dataclass(frozen=True)
+class ChannelFrames:
+    """The frames of one channel on one day.
+
+    Attributes
+    ----------
+    fibre : str
+    channel : int
+        Absolute channel number.
+    start_ns : numpy.ndarray
+        int64, shape (n_rows,): start of each one-second row, ns since 1970 UTC, ascending.
+    power_db : numpy.ndarray
+        float32, shape (n_rows, frames a second, bands); NaN where a frame is missing.
+    """
+
+    fibre: str
+    channel: int
+    start_ns: np.ndarray
+    power_db: np.ndarray
+
+
+class DayFrames:
+    """The channels of a day of `spectrograms`: where they lie in its file, which is opened where they are read.
+
+    Rows of one channel may lie in several row groups; rows of one row group belong to one channel.
+
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day.
+
+    Raises
+    ------
+    MissingDayError
+        Where the day has no spectrograms.
+    """
+
+    def __init__(self, store: Store, day: str) -> None:
+        self._store, self._day = store, day
+        with store.open_day("spectrograms", day) as file:
+            self.note, self._metadata = store.metadata_of(file), file.metadata
+        self.spectrogram = SpectrogramSettings(**self.note["settings"])
+        self._groups: dict[tuple[str, int], list[int]] = {}
+        for group, key in enumerate(group_keys(self._metadata)):
+            if key is not None:
+                self._groups.setdefault(key, []).append(group)
+        self.keys = sorted(self._groups)
+        """Fibre and channel of those that have rows."""
+
+    def seconds(self, key: tuple[str, int]) -> int:
+        """Return how many rows a channel has."""
+        return sum(self._metadata.row_group(group).num_rows for group in self._groups[key])
+
+    def extents(self) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
+        """Return first and last channel, and first second and the one after the last, of each fibre."""
+        column = self._metadata.schema.to_arrow_schema().get_field_index("start")
+        ends: dict[str, list[int]] = {}
+        for (fibre, _), groups in self._groups.items():
+            for group in groups:
+                statistics = self._metadata.row_group(group).column(column).statistics
+                seconds = [int(end.timestamp()) for end in (statistics.min, statistics.max)]
+                ends.setdefault(fibre, []).extend(seconds)
+        numbers = {fibre: [channel for name, channel in self.keys if name == fibre] for fibre in ends}
+        return {
+            fibre: ((numbers[fibre][0], numbers[fibre][-1]), (min(seconds), max(seconds) + 1))
+            for fibre, seconds in ends.items()
+        }
+
+    def channels(self, keys: Iterable[tuple[str, int]]) -> Iterator[ChannelFrames]:
+        """Yield some of the channels in `keys`, one in memory at a time."""
+        with self._store.open_day("spectrograms", self._day, self._metadata) as file:
+            for key in keys:
+                yield ChannelFrames(*key, *_rows_of(file, self._groups[key], self.spectrogram.row_shape))
+
+
+def day_frames(
+    store: Store, day: str, select: Callable[[str, int], bool] | None = None
+) -> Iterator[ChannelFrames]:
+    """Yield the channels of a day of `spectrograms`, one at a time, in bounded memory.
+
+    Parameters
+    ----------
+    store : Store
+    day : str
+        ISO day.
+    select : callable, optional
+        Says of a fibre and channel whether it is read; all are by default.
+
+    Raises
+    ------
+    MissingDayError
+        Where the day has no spectrograms.
+    """
+    frames = DayFrames(store, day)
+    yield from frames.channels([key for key in frames.keys if select is None or select(*key)])
+
+
+def _rows_of(file: pq.ParquetFile, groups: list[int], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return start and levels of the rows of some row groups, in order of time; a day of them is there once."""
+    n = sum(file.metadata.row_group(group).num_rows for group in groups)
+    start, power = np.empty(n, np.int64), np.empty((n, *shape), np.float32)
+    end = 0
+    for group in groups:
+        rows = file.read_row_group(group, ["start", "power_db"])
+        here = slice(end, end + rows.num_rows)
+        start[here] = rows["start"].cast(pa.int64()).to_numpy()
+        power[here] = stack(rows["power_db"]).reshape(-1, *shape)
+        end = here.stop
+    if (np.diff(start) <= 0).any():
+        order = np.argsort(start, kind="stable")
+        start, power = start[order], power[order]
+    return start, power
+
+
+def channel_rows(store: Store, day: str, fibre: str, channel: int) -> ChannelFrames:
+    """Return the frames of one channel; an hour of them is one contiguous read.
+
+    Raises
+    ------
+    MissingDayError
+        Where the day has no spectrograms.
+    LookupError
+        Where it lacks the channel.
+    """
+    for frames in day_frames(store, day, lambda *key: key == (fibre, channel)):
+        return frames
+    raise LookupError(f"spectrograms of {day} have no channel {channel} of fibre {fibre}")
