@@ -21,10 +21,10 @@ from dasanom_assets.recordings.bundle import contractor_files
 from dasanom_assets.recordings.identity import below_day
 from dasanom_assets.recordings.listing import closed, entries, why_closed
 from dasanom_assets.recordings.of_day import extent
+from dasanom_assets.recordings.opened import stored_sidecar
 from dasanom_assets.recordings.places import parsed
 from dasanom_assets.recordings.reasons import reason_of
 from dasanom_assets.recordings.sidecar import BundleError, Sidecar
-from dasanom_assets.recordings.signal import stored_sidecar
 from dasanom_assets.recordings.site_rules import read_sites, rule_for
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS

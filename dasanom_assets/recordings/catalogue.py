@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.recordings.apart import file_row_apart
 from dasanom_assets.recordings.bundle import bundle_of
 from dasanom_assets.recordings.fibres import fibres_before, fibres_table, spacings_of
-from dasanom_assets.recordings.file_checks import LIMITS
+from dasanom_assets.recordings.file_checks import LIMITS, file_row
 from dasanom_assets.recordings.identity import part_fibres
 from dasanom_assets.recordings.landing import landing_files, recordings_notes, shifted
 from dasanom_assets.recordings.limits import beyond
@@ -179,7 +178,7 @@ def _look(
                 raise RefusedError(problem)
             if beside := problems.get(path + SIDECAR):
                 raise RefusedError(f"its sidecar {PurePosixPath(path).name}{SIDECAR}: {beside}")
-            row = file_row_apart(store, path, extent, limits, rules)
+            row = file_row(store, path, extent, limits, rules)
             if day is not None:
                 _require_day(row, day)
             rows.append(row)

@@ -133,3 +133,9 @@ def _require_bytes(limits: LimitSettings, n_bytes: int) -> None:
             f"its samples take {n_bytes / 1e9:.3g} GB, more than limits.most_gigabytes = "
             f"{limits.most_gigabytes:g}; split the file, or raise the limit where there is memory for it"
         )
+
+
+def require_extent(start_ns: int, end_ns: int, extent: tuple[int, int] | None) -> None:
+    """Refuse what lies wholly outside of `extent`, ns since 1970; raises `LimitError`."""
+    if extent is not None and (end_ns <= extent[0] or start_ns >= extent[1]):
+        raise LimitError("it lies outside of the time that is looked for")

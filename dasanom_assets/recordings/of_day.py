@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.recordings.listing import closed
+from dasanom_assets.recordings.opened import ChangedError
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
-from dasanom_assets.recordings.signal import ChangedError, Stretch
+from dasanom_assets.recordings.signal import Stretch
 from dasanom_assets.tables.store import Store
 
 Made = TypeVar("Made")

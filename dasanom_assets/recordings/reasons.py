@@ -19,6 +19,8 @@ INSTALL = "pip install {}, or pip install -e '.[formats]' in the project's folde
 """How to get the package that a format is read with."""
 READERS = {"segyio": (".sgy", ".segy")}
 """What DASCore reads formats with that it does not bring along, by the endings of their files."""
+PICKLED = "a pickled object, which could run code when opened: deliver what the interrogator wrote"
+REWRITTEN = "it was written again while it was read: leave deliveries as they are"
 HEAD_BYTES = 512
 """What `foreign` looks at."""
 MOST_WORDS = 300
@@ -47,8 +49,14 @@ class RefusedError(ValueError):
     """A file that can be read but not used; the message says why."""
 
 
-def reason_of(error: Exception) -> str:
+class CodeError(BaseException):
+    """A file that would have run code, or written, when it was opened; no reader takes it for one of its own."""
+
+
+def reason_of(error: Exception | CodeError) -> str:
     """Return why a file cannot be used, in words, from what was raised at it."""
+    if isinstance(error, CodeError):
+        return PICKLED
     if isinstance(error, BundleError):
         return _cut(str(error))  # it may quote a sidecar of any length
     if isinstance(error, RefusedError | LimitError):

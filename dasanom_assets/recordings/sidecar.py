@@ -16,8 +16,10 @@ SIDECAR = ".info"
 DTYPES = {"int16": "<i2", "int32": "<i4", "float32": "<f4"}
 DEFAULT_RATE_HZ = 2000.0
 _STAMP = re.compile(r"(\d{8}T\d{6})")
-LARGEST_BYTES = 1 << 24
+LARGEST_BYTES, MOST_LINES = 1_000_000, 10_000
 """A larger sidecar is none."""
+MOST_CHANNELS = 4_000_000
+"""Of a bundle: before memory is asked for their numbers. Those of a recording are bounded by the settings."""
 LONGEST_NAME = 200
 """Of a fibre or a unit, characters."""
 MEND = "mend it in the sidecar"
@@ -180,9 +182,13 @@ def _parse(sidecar: Path) -> dict[str, Any]:
         raise BundleError(f"the sidecar {sidecar.name} is not UTF-8 text: save it as such") from error
     try:
         keys = json.loads(text)
-    except json.JSONDecodeError:
-        keys = {}
-        for line in text.splitlines():
+    except (ValueError, RecursionError):  # also of numbers of thousands of digits
+        keys, lines = {}, text.splitlines()
+        if len(lines) > MOST_LINES:
+            raise BundleError(
+                f"the sidecar {sidecar.name} has more than {MOST_LINES} lines: deliver it again"
+            ) from None
+        for line in lines:
             line = line.strip()
             if not line or line.startswith("#"):
                 continue
@@ -194,7 +200,7 @@ def _parse(sidecar: Path) -> dict[str, Any]:
             value = match[2].removesuffix(",").strip()
             try:
                 keys[match[1]] = json.loads(value)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 keys[match[1]] = value.strip("\"'")
     if not isinstance(keys, dict) or not keys:
         raise BundleError(f"the sidecar {sidecar.name} holds no keys: deliver it again")
@@ -239,7 +245,7 @@ def _channels(zones: Any, count: Any, most: int) -> np.ndarray:
     if isinstance(zones, str):
         try:
             zones = json.loads(zones or "[]")
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleError(f"selected_channel_zones {_quoted(zones)} is not a list: {MEND}") from error
     if not isinstance(zones, list):
         raise BundleError(f"selected_channel_zones {_quoted(zones)} is not a list: {MEND}")
@@ -281,6 +287,8 @@ def _require_room(n_channels: int, most: int) -> None:
             f"truncated delivery: {n_channels} channels a sample, but the file has room for {most} values in all; "
             "deliver it again, or mend its sidecar"
         )
+    if n_channels > MOST_CHANNELS:
+        raise BundleError(f"{n_channels} channels are more than {MOST_CHANNELS}, which no recording has: {MEND}")
 
 
 def _start(value: Any, name: str) -> tuple[int, bool]:

@@ -1,109 +1,19 @@
 """Files to continuous signal: what follows in time is one stretch, overlaps are resolved once, gaps stay gaps."""
 
-import secrets
 from bisect import bisect_right
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from operator import attrgetter
-from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.recordings.measured import MOST, SAME_RATE, in_base_units, rounding_ns
+from dasanom_assets.recordings.opened import BundleSamples, ChangedError, File, Files
 from dasanom_assets.recordings.overlaps import resolve
 from dasanom_assets.recordings.places import parsed
-from dasanom_assets.recordings.reasons import reason_of
-from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
+from dasanom_assets.recordings.reasons import REWRITTEN
 from dasanom_assets.tables.store import Store
-
-OPEN_FILES = 4
-"""Files that all stretches of a day hold open together: a block at a border needs two, and two threads read."""
-
-
-class ChangedError(Exception):
-    """A recording that is no longer what the catalogue found.
-
-    Attributes
-    ----------
-    path, reason : str
-    """
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
-
-    @classmethod
-    def of(cls, error: Exception, store: Store, path: str) -> Exception:
-        """Return what to raise at an error of a file: that of a network, or of memory, is no fault of the file."""
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and not store.is_local):
-            return error
-        return cls(path, reason_of(error))
-
-
-@dataclass(frozen=True)
-class Recording:
-    """One readable file.
-
-    Attributes
-    ----------
-    samples : numpy.ndarray or BundleSamples
-        Shape (n_samples, n_channels), in memory, or read when sliced.
-    """
-
-    samples: "np.ndarray | BundleSamples"
-
-
-@dataclass(frozen=True)
-class BundleSamples:
-    """The samples of a bundle, read slice by slice: from an object store no more of it comes than is asked for."""
-
-    store: Store
-    path: str
-    dtype: np.dtype
-    n_channels: int
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        stride = self.dtype.itemsize * self.n_channels
-        content = self.store.read_range(self.path, rows.start * stride, rows.stop * stride)
-        return np.frombuffer(content, self.dtype).reshape(-1, self.n_channels)
-
-
-def open_recording(store: Store, path: str) -> Recording:
-    """Open a recording of any known format.
-
-    A vendor bundle is read piece by piece. Files of other formats are read whole, once.
-
-    Parameters
-    ----------
-    store : Store
-    path : str
-        Relative to the data root.
-
-    Raises
-    ------
-    BundleError
-        See `sidecar.read_sidecar`.
-    """
-    import dascore as dc
-
-    from dasanom_assets.recordings.patches import time_first
-
-    if path.endswith(".bin"):
-        sidecar = stored_sidecar(store, path)
-        samples = BundleSamples(store, path, sidecar.dtype, len(sidecar.channels))
-        return Recording(samples)
-    with store.local(path) as local:
-        (patch,) = dc.read(local)
-        return Recording(np.ascontiguousarray(time_first(patch).data))
-
-
-def stored_sidecar(store: Store, path: str) -> Sidecar:
-    """Read the sidecar of a bundle, and of its `.bin` file no more than the size; raises as `read_sidecar`."""
-    with store.local(path + SIDECAR) as local:
-        return read_sidecar(Path(str(local).removesuffix(SIDECAR)), store.fs.size(store.full(path)))
 
 
 @dataclass(frozen=True)
@@ -113,50 +23,16 @@ class Piece:
     ``columns`` of the file are those of the stretch, None: all.
     """
 
-    path: str
+    file: File
     first: int
     skip: int
     n_samples: int
     columns: slice | np.ndarray | None = field(default=None, compare=False)
 
-
-@dataclass
-class _Files:
-    """The files last read from, shared by the stretches of a day: a day of gaps holds no more of them."""
-
-    store: Store
-    token: str = field(default_factory=lambda: secrets.token_hex(8))
-    opened: OrderedDict[str, Recording] = field(default_factory=OrderedDict)
-    lock: Lock = field(default_factory=Lock)
-
-    def __getitem__(self, path: str) -> Recording:
-        with self.lock:
-            if path not in self.opened:
-                while len(self.opened) >= OPEN_FILES:
-                    self.opened.popitem(last=False)
-                try:
-                    self.opened[path] = open_recording(self.store, path)
-                except Exception as error:  # of a foreign reader, at what was one of its files
-                    raise ChangedError.of(error, self.store, path) from error
-            self.opened.move_to_end(path)
-            return self.opened[path]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _same_files, (self.store, self.token)
-
-
-_FILES: OrderedDict[str, _Files] = OrderedDict()
-_FILES_LOCK = Lock()
-
-
-def _same_files(store: Store, token: str) -> _Files:
-    """Return the one object that all tasks of a day share in a worker process, so that each file is read once."""
-    with _FILES_LOCK:
-        files = _FILES.setdefault(token, _Files(store, token))
-        _FILES.move_to_end(token)
-        while len(_FILES) > 2:
-            _FILES.popitem(last=False)
-        return files
+    @property
+    def path(self) -> str:
+        """Of the file, relative to the data root."""
+        return self.file.path
 
 
 @dataclass(frozen=True)
@@ -195,7 +71,7 @@ class Stretch:
     units: str
     scale: float
     pieces: tuple[Piece, ...]
-    files: _Files = field(repr=False, compare=False)
+    files: Files = field(repr=False, compare=False)
 
     @property
     def quantization(self) -> float | None:
@@ -220,7 +96,7 @@ class Stretch:
             piece = self.pieces[index]
             end = min(last, piece.first + piece.n_samples)
             shift = piece.skip - piece.first
-            samples = self.files[piece.path].samples
+            samples = self.files[piece.file].samples
             parts.append(_samples_only(self._of_piece(samples, piece, first + shift, end + shift)))
             first, index = end, index + 1
         if not parts:
@@ -235,7 +111,7 @@ class Stretch:
         except (OSError, ValueError, IndexError) as error:
             raise ChangedError.of(error, self.files.store, piece.path) from error
         if x.shape != (last - first, len(self.channels)):
-            raise ChangedError(piece.path, "it was written again while it was read: leave deliveries as they are")
+            raise ChangedError(piece.path, REWRITTEN)
         return x
 
 
@@ -323,14 +199,14 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
             continue
         columns = None if len(channels) == len(row["channels"]) else _columns(part.columns)
         if line is not None and (follows or abs((start - line.end_ns) * rate / 1e9 + early) <= 0.5):
-            line.pieces.append(Piece(row["path"], line.n_samples, skip + early, n, columns))
+            line.pieces.append(Piece(File.of(row), line.n_samples, skip + early, n, columns))
             line.end_ns = end_ns
             continue
-        piece = Piece(row["path"], 0, skip + early, n, columns)
+        piece = Piece(File.of(row), 0, skip + early, n, columns)
         start_ns = start + round(early * 1e9 / rate)
         latest[key] = _Line(fibre, channels, rate, dtype, spacing, units, start_ns, end_ns, [piece])
         lines.append(latest[key])
-    files = _Files(store)
+    files = Files(store)
     lines.sort(key=lambda line: (line.fibre, line.start_ns))
     return [
         Stretch(

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from dasanom_assets.recordings.catalogue import catalogue_day, catalogue_files
+from dasanom_assets.recordings.file_checks import LIMITS
+from dasanom_assets.recordings.foreign_files import look
 from dasanom_assets.recordings.reasons import foreign, misread, reason_of, uneven
 from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.tables.store import Store
@@ -73,13 +75,12 @@ def test_a_real_seg_y_file_is_read_as_dascore_reads_it(folder: Path, tmp_path: P
     np.testing.assert_array_equal(signal.read(0, 20), patch.data)
 
 
-def test_without_its_reader_the_refusal_names_the_command(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_its_reader_the_refusal_names_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segyio", None)
     seg_y(folder / "north_1.sgy")
-    (refusal,) = catalogue_day(Store(str(tmp_path)), DAY).refused
-    assert "pip install segyio, or pip install -e '.[formats]'" in refusal.reason
+    with pytest.raises(Exception) as raised:  # noqa: PT011, DASCore's own
+        look(folder / "north_1.sgy", None, f"landing/{DAY}/north_1.sgy", None, LIMITS.model_dump(), [])
+    assert "pip install segyio, or pip install -e '.[formats]'" in reason_of(raised.value)
 
 
 def patch(times: np.ndarray) -> dc.Patch:

@@ -107,7 +107,7 @@ def test_no_sidecar_no_start_and_no_bytes_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["fibre", "units", "start_time", "sampling_rate_hz", "sample_format"])
 def test_a_value_of_any_length_gives_a_short_reason(tmp_path: Path, key: str) -> None:
-    keys = {"number_of_channels_in_one_sample": 3, key: "x" * 2_000_000}
+    keys = {"number_of_channels_in_one_sample": 3, key: "x" * 900_000}
     with pytest.raises(BundleError, match=f"{key} .*mend it in the sidecar") as caught:
         read_sidecar(write(tmp_path, numbers(10, 3), keys))
     assert len(str(caught.value)) < 400
@@ -119,3 +119,28 @@ def test_a_line_of_many_spaces_takes_no_time(tmp_path: Path) -> None:
     sidecar = read_sidecar(write(tmp_path, numbers(10, 3), text))
     assert sidecar.extra["note"] == "a" + " " * 200_000 + "b"
     assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("x" * 1_000_001, "more than 1000000 bytes"),
+        ("a=b\n" * 10_001, "more than 10000 lines"),
+        ("[" * 200_000, "neither JSON nor lines"),
+        ("remark: x" + " " * 900_000 + "\x01y", "neither selected_channel_zones"),
+        ('{"sampling_rate_hz": ' + "1" * 900_000 + "}", "neither JSON nor lines"),
+        ("selected_channel_zones: [[0, 999999999]]", "which no recording has"),
+    ],
+    ids=["long", "lines", "deep", "spaces", "digits", "channels"],
+)
+def test_a_sidecar_that_would_hold_a_processor_is_refused_within_a_second(
+    tmp_path: Path, content: str, reason: str
+) -> None:
+    path = tmp_path / "north_20260105T100000.bin"
+    with open(path, "wb") as file:
+        file.truncate(1 << 34)  # room for all channels that a sidecar may claim
+    path.with_name(path.name + ".info").write_text(content)
+    began = time.process_time()
+    with pytest.raises(BundleError, match=reason):
+        read_sidecar(path)
+    assert time.process_time() - began < 1

@@ -1,0 +1,230 @@
+"""What is done with a foreign file, in the process that can do nothing else: see `cage`."""
+
+import contextlib
+import importlib
+import mmap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dascore as dc
+import h5py
+import numpy as np
+from dascore.exceptions import UnknownFiberFormatError
+from dascore.io import FiberIO
+from dascore.units import get_quantity
+from dascore.utils.hdf5 import H5Reader
+
+from dasanom_assets.recordings.identity import identify
+from dasanom_assets.recordings.limits import require_extent, require_room, require_within
+from dasanom_assets.recordings.measured import no_sound, not_finite, rate_of_step, rate_of_times
+from dasanom_assets.recordings.patches import time_first
+from dasanom_assets.recordings.places import told_places
+from dasanom_assets.recordings.reasons import (
+    HEAD_BYTES,
+    NO_DATE,
+    PICKLED,
+    READERS,
+    REWRITTEN,
+    RefusedError,
+    foreign,
+    misread,
+    uneven,
+)
+from dasanom_assets.recordings.site_rules import Site
+from dasanom_assets.settings import LimitSettings
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+DAY_NS = 86_400 * 1_000_000_000
+
+
+def load_readers() -> None:
+    """Import what formats are read with, before a process is closed off."""
+    FiberIO.manager.load_plugins()
+    for package in READERS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(package)
+    get_quantity("m/s")
+
+
+def look(
+    local: Path,
+    target: mmap.mmap | None,
+    path: str,
+    extent: tuple[int, int] | None,
+    limits: dict[str, Any],
+    rules: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Return what `file_checks.file_row` does of a file that is no bundle; ``site`` is the number of its rule.
+
+    Parameters
+    ----------
+    local : Path
+        Where the file lies.
+    target : mmap.mmap or None
+        Not used.
+    path, extent, limits, rules
+        As there, in the fields of `LimitSettings` and `Site`.
+
+    Raises
+    ------
+    RefusedError, LimitError
+        In words, where the file cannot be used.
+    Exception
+        Whatever a reader of DASCore raises at a file that it cannot read.
+    """
+    bounds, sites = LimitSettings(**limits), [Site(**rule) for rule in rules]
+    kind, version = _format(local)
+    require_room(bounds, local)
+    if extent is not None:
+        for attrs in dc.scan(local, file_format=kind, file_version=version, progress=None):
+            time = attrs.coords["time"]
+            step = np.timedelta64(0, "ns") if time.step is None else time.step
+            require_extent(_ns(time.min), _ns(time.max + step), extent)
+    patches = dc.read(local, file_format=kind, file_version=version)
+    head = local.read_bytes()[:HEAD_BYTES] if kind.lower() == "sentek" else b""
+    for patch in patches:
+        units = None if patch.attrs.data_units is None else str(patch.attrs.data_units)
+        if reason := no_sound(units, dict(patch.attrs)):
+            raise RefusedError(reason)
+    if not len(patches):
+        raise RefusedError("it holds no samples: deliver it again")
+    if len(patches) != 1:
+        raise RefusedError(f"{len(patches)} separate pieces in one file; split it into one file each")
+    patch = patches[0]
+    patch = time_first(patch)
+    if not patch.data.size:
+        raise RefusedError("it holds no samples: deliver it again")
+    time = patch.get_coord("time")
+    rate = _rate(time) if np.issubdtype(time.dtype, np.datetime64) and len(time) > 1 else None
+    if rate is None:
+        raise RefusedError(uneven(time.values))
+    if head and (problem := misread(kind, head, 1e9 / rate)):
+        raise RefusedError(problem)
+    if patch.data.dtype.kind not in "iuf":
+        raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
+    start_ns, (n_samples, n_channels) = _ns(time.min()), patch.shape
+    if start_ns < DAY_NS:  # also where it is no time at all
+        raise RefusedError(NO_DATE)
+    require_within(bounds, start_ns, n_samples, rate, n_channels)
+    issues = []
+    if note := not_finite(patch.data, n_samples, n_channels):
+        issues.append(note)
+    end_ns = start_ns + round(n_samples * 1e9 / rate)
+    require_extent(start_ns, end_ns, extent)
+    fibre, decided, site = identify(path, sites, dict(patch.attrs))
+    return {
+        "fibre": fibre,
+        "path": path,
+        "format": f"{kind} {version}",
+        "start": start_ns,
+        "end": end_ns,
+        "sampling_rate_hz": rate,
+        "n_samples": n_samples,
+        "units": (site and site.unit) or units,
+        "issues": issues,
+        "sample_type": patch.data.dtype.str,
+        "fibre_from": decided,
+        "site": None if site is None else sites.index(site),
+        **told_places(patch),
+    }
+
+
+def samples(local: Path, target: mmap.mmap | None, format: str, shape: tuple[int, int], dtype: str) -> None:
+    """Write the samples of a file, time first, to memory that is shared with the process that asks.
+
+    Parameters
+    ----------
+    local : Path
+        Where the file lies.
+    target : mmap.mmap
+        Of the size of the samples.
+    format : str
+        Name and version, as the catalogue says: nobody asks the file again.
+    shape : (int, int)
+        Samples and channels, as the catalogue says.
+    dtype : str
+        Of a sample, as the catalogue says.
+
+    Raises
+    ------
+    RefusedError
+        Where it does not hold these any more.
+    Exception
+        Whatever a reader of DASCore raises at a file that it cannot read.
+    """
+    assert target is not None
+    _require_whole(local)
+    kind, version = format.split(" ", 1)
+    patches = dc.read(local, file_format=kind, file_version=version)
+    data = time_first(patches[0]).data if len(patches) == 1 else np.empty(0)
+    if data.shape != tuple(shape) or data.dtype.str != dtype:
+        raise RefusedError(REWRITTEN)
+    np.frombuffer(target, dtype).reshape(shape)[...] = data
+
+
+ANSWERS: dict[str, Callable[..., Any]] = {"look": look, "samples": samples}
+"""What can be asked for."""
+
+
+def _format(local: Path) -> tuple[str, str]:
+    """Return name and version of a file's format.
+
+    Raises
+    ------
+    RefusedError
+        For a pickled object: DASCore would unpickle it to find out, and that runs whatever code it holds. For HDF5
+        whose content lies in other files.
+    OSError
+        For an HDF5 file that is cut short or damaged, saying how.
+    UnknownFiberFormatError
+        For any other file that is not a recording.
+    """
+    with open(local, "rb") as file:
+        head = file.read(HEAD_BYTES)
+    if b"dascore.core" in head[:100]:
+        raise RefusedError(PICKLED)
+    _require_whole(local)
+    try:
+        return dc.get_format(local)
+    except UnknownFiberFormatError:
+        if head.startswith(HDF5_SIGNATURE):
+            H5Reader.get_handle(local).close()
+        if what := foreign(head, local.name):
+            raise RefusedError(what) from None
+        raise
+
+
+def _require_whole(local: Path) -> None:
+    """Refuse HDF5 that would have other files opened, which may be any of this machine."""
+    if not h5py.is_hdf5(local):
+        return
+    others: list[str] = []
+
+    def links(name: str, link: Any) -> None:
+        if isinstance(link, h5py.ExternalLink):
+            others.append(link.filename)
+
+    def datasets(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset):
+            others.extend(file for file, *_ in item.external or ())
+            if item.is_virtual:
+                others.extend(source.file_name for source in item.virtual_sources() if source.file_name != ".")
+
+    with h5py.File(local) as file:
+        file.visititems_links(links)
+        file.visititems(datasets)
+    if others:
+        raise RefusedError(f"its content lies in other files, as {others[0][:100]!r}: deliver it in one")
+
+
+def _rate(time: Any) -> float | None:
+    """Return the sampling rate of a coordinate, Hz, None where its samples are not evenly spaced."""
+    if time.step is not None:
+        step_ns = int(time.step.astype("timedelta64[ns]").astype(np.int64))
+        return rate_of_step(step_ns) if step_ns > 0 else None
+    return rate_of_times(time.values.astype("datetime64[ns]").astype(np.int64))
+
+
+def _ns(time: np.datetime64) -> int:
+    return int(time.astype("datetime64[ns]").astype(np.int64))
