@@ -63,7 +63,8 @@ def overdue(store: Store, settings: Settings, instance: DagsterInstance, now: da
     now : datetime
         With a zone.
     """
-    notes = recordings_notes(store, store.days("recordings"))
+    # Each minute: only the footers of days that may be due, and of the one before, are read.
+    notes = recordings_notes(store, store.days("recordings")[-settings.automation.expected_days - 2 :])
     known = delivered_days(store, notes, settings.first_day)
     if not known:
         return {}

@@ -85,14 +85,19 @@ def deliveries_to_ingest(
         In words what the other stale days wait for.
     """
     stale = [d for d in deliveries if d.files and d.stale]
-    settled = [d for d in stale if now - d.newest >= SETTLE_SECONDS]
+    young = _young(stale, now)
+    settled = [d for d in stale if d not in young]
     waits = {d.day: tried.get(d.day, Attempts()).wait(automation, now) for d in settled}
     todo = [d for d in settled if not waits[d.day]]
     waiting = [f"{day}: {why}." for day, why in waits.items() if why]
-    if len(settled) < len(stale):
-        days = ", ".join(named(d.day for d in stale if d not in settled))
+    if young:
+        days = ", ".join(named(d.day for d in young))
         waiting.append(f"Files of {days} changed less than {SETTLE_SECONDS:.0f} s ago.")
     return todo[:DAYS_A_TICK], named(waiting)
+
+
+def _young(deliveries: list[Delivery], now: float) -> list[Delivery]:
+    return [d for d in deliveries if now - d.newest < SETTLE_SECONDS]
 
 
 def look(store: Store, settings: Settings, first_day: date, now: float) -> tuple[list[Delivery], list[str]]:
@@ -134,14 +139,21 @@ def build_sensors(ingest: Any, rescore: Any, first_day: date) -> list[dg.SensorD
     ) -> dg.SensorResult | dg.SkipReason:
         settings, now = Settings(), time.time()
         deliveries, remarks = look(store, settings, first_day, now)
-        marks = {d.day: ingest_mark(d.digest, settings) for d in deliveries if d.files and d.stale}
-        tried = {day: attempts(context.instance, ingest.name, day, mark) for day, mark in marks.items()}
+        stale = [d for d in deliveries if d.files and d.stale]
+        marks: dict[str, str] = {}
+        tried: dict[str, Attempts] = {}
+        for d in stale:
+            marks[d.day] = ingest_mark(d.digest, settings)
+            tried[d.day] = attempts(context.instance, ingest.name, d.day, marks[d.day])
+            ready = [day for day, before in tried.items() if not before.wait(settings.automation, now)]
+            if len(ready) > DAYS_A_TICK + len(_young(stale, now)):  # no more is asked for in this tick
+                break
         todo, waiting = deliveries_to_ingest(deliveries, tried, settings.automation, now)
         remarks = [*waiting, *remarks]
         if not todo:
             said = "There is no recording day in landing/ yet."
             if deliveries:
-                done = len(deliveries) - len(marks)
+                done = len(deliveries) - len(stale)
                 said = f"Of {len(deliveries)} days of landing/ {done} are ingested as they are."
             return dg.SkipReason(" ".join([said, *remarks]))
         for sentence in remarks:
