@@ -99,9 +99,7 @@ def test_a_day_without_a_readable_file_stops_at_its_check_and_says_so(
     assert "see quarantine/" in failed.description
 
 
-def test_the_sensor_reports_deliveries_and_asks_for_their_ingest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sensor_reports_deliveries_and_asks_for_their_ingest(tmp_path: Path) -> None:
     path = deliver(tmp_path, "2026-01-05", "north_20260105T100000")
     old = 1_700_000_000
     for name in (path, f"{path}.info"):
