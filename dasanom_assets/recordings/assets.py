@@ -51,19 +51,31 @@ def _files(store: Store, day: str, settings: Settings) -> dict[str, Any]:
         "fibres": sorted(set(table["fibre"])),
         "fibres_decided_by": decided[:LISTED_FILES],
         "refused": len(refused),
-        "files": dg.MetadataValue.md(_file_list(table, refused)),
+        "files": _file_list(table, refused),
     }
 
 
-def _file_list(table: dict[str, list[Any]], refused: list[list[str]]) -> str:
-    """Return the day's files as a Markdown table, refused ones first."""
-    rows = [f"| {path} | refused | | | | | {reason.replace('|', '/')} |" for path, reason in refused]
+def _file_list(table: dict[str, list[Any]], refused: list[list[str]]) -> dg.TableMetadataValue:
+    """Return the day's files as a table, refused ones first: in Markdown, what a file says would be live."""
     columns = ("path", "fibre", "format", "start", "sampling_rate_hz", "n_channels", "issues")
+    rows: list[dict[str, str | int | float]] = [
+        {"file": path, "format": "refused", "remarks": reason} for path, reason in refused
+    ]
     for path, fibre, kind, start, rate, channels, issues in zip(*(table[c] for c in columns), strict=True):
-        name, remarks = (text.replace("|", "/") for text in (fibre, "; ".join(issues or [])))
         rows.append(
-            f"| {path} | {name} | {kind} | {start:%Y-%m-%d %H:%M:%S} | {rate:g} | {channels} | {remarks} |"
+            {
+                "file": path,
+                "format": kind,
+                "remarks": "; ".join(issues or []),
+                "fibre": fibre,
+                "start": f"{start:%Y-%m-%d %H:%M:%S}",
+                "rate (Hz)": rate,
+                "channels": channels,
+            }
         )
-    more = len(rows) - LISTED_FILES
-    head = ["| file | fibre | format | start | rate (Hz) | channels | remarks |", "|---" * 7 + "|"]
-    return "\n".join(head + rows[:LISTED_FILES] + [f"| … and {more} more | | | | | | |"] * (more > 0))
+    if (more := len(rows) - LISTED_FILES) > 0:
+        rows = [*rows[:LISTED_FILES], {"file": f"… and {more} more"}]
+    names = ("file", "format", "fibre", "start", "rate (Hz)", "channels", "remarks")
+    records = [dg.TableRecord({name: row.get(name, "") for name in names}) for row in rows]
+    schema = dg.TableSchema([dg.TableColumn(name, "any") for name in names])
+    return dg.MetadataValue.table(records, schema)
