@@ -9,7 +9,7 @@ export DAGSTER_HOME ?= $(CURDIR)/.dagster
 # Two runs at once share the cores; training takes half of them itself.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test lint pictures install clean
+.PHONY: run test lint pictures install lock audit sbom clean
 
 run: $(VENV)/.installed
 	$(BIN)/dasanom run --port $(PORT)
@@ -46,5 +46,25 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# Tools of the supply chain, apart from what they look at.
+TOOLS := .tools
+$(TOOLS)/.installed:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check uv pip-audit cyclonedx-bom
+	@touch $@
+
+LOCK := deploy/requirements.lock
+lock: $(TOOLS)/.installed
+	sed -n 1p $(LOCK) > $(LOCK).new
+	$(TOOLS)/bin/uv pip compile pyproject.toml --extra s3 --extra postgres --extra formats -c constraints.txt \
+	  --generate-hashes --python-version 3.12 --no-header --no-emit-index-url --no-annotate --quiet >> $(LOCK).new
+	mv $(LOCK).new $(LOCK)
+
+audit: $(TOOLS)/.installed
+	$(TOOLS)/bin/pip-audit --disable-pip --require-hashes --strict -r $(LOCK)
+
+sbom: $(VENV)/.installed $(TOOLS)/.installed
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python -o sbom.json
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(TOOLS)

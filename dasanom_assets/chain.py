@@ -4,7 +4,7 @@ Each step is one of those that the assets run. `stale` says which tables would b
 
 >>> from dasanom_assets import chain
 >>> [step.tables[0] for step in chain.INGEST][:3]
-['recordings', 'channel_health', 'spectrograms']
+['recordings', 'spectrograms', 'level_histograms']
 """
 
 import time
@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # takes a second, and notebooks that only score have no use f
 
 INGEST: tuple[Step, ...] = (
     recordings.recordings,
-    recordings.channel_health,
     spectrograms.spectrograms,
     spectrograms.level_histograms,
     spectrograms.background,

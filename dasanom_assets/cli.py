@@ -79,6 +79,21 @@ def run(
 
 
 @app.command()
+def web(
+    port: Annotated[int, typer.Option(help="on 127.0.0.1")] = 3000,
+    workspace: Annotated[Path, typer.Option(help="which says where the code location is")] = PROJECT
+    / "workspace.yaml",
+    read_only: Annotated[bool, typer.Option("--read-only", help="for analysts: nothing can be changed")] = False,
+) -> None:
+    """Serve the UI alone, where the daemon and the code location are services of their own."""
+    from dasanom_assets.orchestration.webserver import serve
+    from dasanom_assets.settings import Settings
+
+    set_home()
+    serve(port, workspace, Settings().web.hosts, read_only=read_only)
+
+
+@app.command()
 def simulate(
     data: Annotated[str | None, typer.Option(help="data root, a local folder; by default DASANOM_DATA")] = None,
     first_day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="ISO day")] = datetime(2026, 1, 5),
@@ -226,6 +241,31 @@ def doctor(port: Annotated[int, typer.Option(help="of the UI on 127.0.0.1")] = 3
     if not findings:
         console.print("Nothing is wrong that could be seen from here.")
     raise typer.Exit(1 if findings else 0)
+
+
+@app.command()
+def notify(
+    test: Annotated[bool, typer.Option("--test", help="send a message that says that messages arrive")] = False,
+) -> None:
+    """Show what somebody was told last, or send a test message to DASANOM_NOTIFY__URL."""
+    import json
+
+    from dasanom_assets.orchestration.notices import NoticeError, send
+    from dasanom_assets.settings import Settings
+
+    home = set_home()
+    if test:
+        try:
+            send(Settings().notify.url, "dasanom: a test message", "Messages of dasanom arrive here.")
+        except NoticeError as error:
+            console.print(str(error), soft_wrap=True)
+            raise typer.Exit(1) from error
+        console.print("Sent.")
+        return
+    file = home / "notices.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    for row in [row for row in rows if "title" in row][-20:]:
+        console.print(f"{row['time']}  {row['title']}: {row['text']}", soft_wrap=True, markup=False)
 
 
 def _execute(job: str, partition: str | None = None, **how: Any) -> int:

@@ -13,6 +13,7 @@ from dasanom_assets.orchestration.resources import build_resources
 from dasanom_assets.orchestration.schedules import build_schedules
 from dasanom_assets.orchestration.sensors import build_sensors
 from dasanom_assets.orchestration.specs import described
+from dasanom_assets.orchestration.tidying import build_tidying
 from dasanom_assets.orchestration.today import build_asset, build_job, build_sensor
 from dasanom_assets.recordings import assets as recordings
 from dasanom_assets.settings import Settings
@@ -41,12 +42,16 @@ def build_defs(settings: Settings | None = None, resources: dict[str, object] | 
         *evaluation.build_assets(),
     ]
     jobs = {job.name: job for job in [*build_jobs(), build_job()]}
+    retention, tidy, nightly = build_tidying()
     return dg.Definitions(
-        assets=[described(asset) for asset in assets],
+        assets=[described(asset) for asset in (*assets, retention)],
         asset_checks=build_checks(days),
-        jobs=list(jobs.values()),
-        schedules=build_schedules(jobs["rescore"], settings.first_day),
-        sensors=[*build_sensors(jobs["ingest"], settings.first_day), build_sensor(jobs["so_far"])],
+        jobs=[*jobs.values(), tidy],
+        schedules=[*build_schedules(jobs["rescore"], settings.first_day), nightly],
+        sensors=[
+            *build_sensors(jobs["ingest"], jobs["rescore"], settings.first_day),
+            build_sensor(jobs["so_far"]),
+        ],
         resources={**build_resources(), **(resources or {})},
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"spawn": {}}}),
     )

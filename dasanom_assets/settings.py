@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -466,6 +466,62 @@ class _Preset(PydanticBaseSettingsSource):
         return ORIGINAL if self.current_state.get("preset") == "original" else {}
 
 
+class AutomationSettings(_Section):
+    """What the sensor and the schedule do by themselves, and when a day is overdue."""
+
+    attempts: int = Field(6, ge=1, description="runs for the same files, settings, code and model, at most")
+    first_pause_seconds: float = Field(
+        60.0, ge=0, description="before the second; each further is four times as long, s"
+    )
+    longest_pause_seconds: float = Field(21_600.0, ge=0, description="pause before a run, at most, s")
+    overdue_hours: float = Field(12.0, ge=0, description="after its end a day has to be delivered and scored, h")
+    expected_days: int = Field(14, ge=1, description="last days that are looked at for what is overdue")
+    weekdays: tuple[int, ...] = Field(
+        (0, 1, 2, 3, 4, 5, 6), description="on which recordings are expected: Monday is 0, Sunday 6"
+    )
+
+
+class NotifySettings(_Section):
+    """Whom to tell, and of what; the address holds a secret, and comes from the environment."""
+
+    url: SecretStr | None = Field(
+        None, description="an address as Apprise takes it, as mailtos://… or jsons://…; none: a file alone"
+    )
+    base_url: str = Field("http://127.0.0.1:3000", description="of the UI, for links")
+    alarm_rate: float = Field(
+        0.1, ge=0, description="alarms are told that ordinary ground raises so often at most, a kilometre and day"
+    )
+    digest_hour: int = Field(6, ge=0, le=23, description="of the day from which its digest is sent, UTC")
+
+
+class RetentionSettings(_Section):
+    """How long what grows is kept; recordings, verdicts and tables of events are never removed."""
+
+    dry_run: bool = Field(True, description="only say each night what would go")
+    raw_days: int = Field(400, ge=90, description="newest days of the raw tables that are kept")
+    raw_tables: tuple[str, ...] = Field(
+        (
+            *("spectrograms", "common_levels", "temporal_terms", "embeddings", "cluster_labels"),
+            *("anomaly_scores", "contractor_scores", "clipped_seconds"),
+        ),
+        description="tables with rows for each second or window of a channel",
+    )
+    report_days: int = Field(800, ge=1, description="days that reports are kept")
+    models: int = Field(5, ge=1, description="newest versions of each kind of model that are kept")
+    model_days: int = Field(180, ge=0, description="days that other versions are kept, where nothing needs them")
+    unfinished_days: int = Field(30, ge=1, description="days that the state of an unfinished training is kept")
+    runs: int = Field(20_000, ge=100, description="newest runs of Dagster that are kept, at most")
+    run_days: int = Field(400, ge=1, description="days that runs of Dagster and their logs are kept")
+
+
+class WebSettings(_Section):
+    """The web server of the UI, which listens on 127.0.0.1."""
+
+    hosts: tuple[str, ...] = Field(
+        (), description="other names by which it may be asked: those that a proxy in front passes on"
+    )
+
+
 class Settings(BaseSettings):
     """All settings of the project; see the sections for units."""
 
@@ -480,6 +536,10 @@ class Settings(BaseSettings):
     first_day: date = Field(date(2026, 1, 1), description="first recording day, UTC")
     dask: DaskSettings = DaskSettings()
     device: str = Field("auto", description="where networks run: auto, cpu, cuda or cuda:<n>")
+    automation: AutomationSettings = AutomationSettings()
+    notify: NotifySettings = NotifySettings()
+    retention: RetentionSettings = RetentionSettings()
+    web: WebSettings = WebSettings()
     limits: LimitSettings = LimitSettings()
     spectrogram: SpectrogramSettings = SpectrogramSettings()
     window: WindowSettings = WindowSettings()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from distributed import Client, LocalCluster
 
 from dasanom_assets.tables.store import Store
 
@@ -44,6 +45,16 @@ def samples() -> Path:
     if not (folder / "das").is_dir():
         pytest.skip(f"no real recordings: {folder}/das does not exist; set DASANOM_SAMPLES")
     return folder
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """The embedded cluster: threads of this process."""
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
 
 
 BUDGET = "1000"

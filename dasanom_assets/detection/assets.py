@@ -250,19 +250,31 @@ def _strongest(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     note = store.metadata("anomaly_events", day)
     km_days = load_reference(store, note["model_version"]).rates.km_days
     events = store.read_day("anomaly_events", day)
-    lines = ["| event | start | channels | a km and day | cluster | contractor |", "|---" * 6 + "|"]
-    page = f"{settings.reports.url}/day/{day}"
-    lines += [
-        f"| [{e['event_id']}]({page}/alarm/{e['event_id']}) | {e['start']:%H:%M:%S} "
-        f"| {e['first_channel']}–{e['last_channel']} | {in_words(e, km_days)} | {e['cluster']} "
-        f"| {e['contractor_class'] or ''} |"
-        for e in events.sort_by([("score", "descending")]).slice(0, 10).to_pylist()
+    strongest = [
+        dg.TableRecord(
+            {
+                "event": e["event_id"],
+                "start": f"{e['start']:%H:%M:%S}",
+                "channels": f"{e['first_channel']}–{e['last_channel']}",
+                "a km and day": in_words(e, km_days),
+                "cluster": e["cluster"],
+                "contractor": e["contractor_class"] or "",
+            }
+        )
+        for e in events.sort_by([("score", "descending")]).slice(0, 20).to_pylist()
     ]
+    page = f"{settings.reports.url}/day/{day}"
+    columns = dg.TableSchema([dg.TableColumn(name, "any") for name in (strongest[0].data if strongest else ())])
     counts = note["counts"].items()
     return {
         "events": events.num_rows,
         **{f"so_far_{name}": value for name, value in changes(store, day).items()},
         **{f"{kind}_at_{budget}": n for budget, numbers in counts for kind, n in numbers.items()},
-        "strongest": dg.MetadataValue.md("\n".join(lines)),
+        "strongest": dg.MetadataValue.table(strongest, columns),
         "review": dg.MetadataValue.url(page),
+        **(
+            {"strongest_alarm": dg.MetadataValue.url(f"{page}/alarm/{strongest[0].data['event']}")}
+            if strongest
+            else {}
+        ),
     }

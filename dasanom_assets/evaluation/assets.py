@@ -83,7 +83,7 @@ def build_assets() -> list[dg.AssetsDefinition]:
                 "groups_not_scored": len(figures["not_scored"]),
                 "files_left_out": len(figures["left_out"]),
                 "missing": figures["missing"],
-                "means": dg.MetadataValue.md(table(figures)),
+                "means": dg.MetadataValue.text(table(figures)),
             }
         )
 

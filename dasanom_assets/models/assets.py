@@ -131,11 +131,22 @@ def _trained(
     command = [sys.executable, "-m", "dasanom_assets.models.process", network, "--data", store.url("")]
     command += ["--training-set", version, "--device", device, "--settings", settings.model_dump_json()]
     try:
-        return pipes.run(context=context, command=command).get_materialize_result()
+        pipes.run(context=context, command=command)
     except Exception as error:
         if type(error).__name__ != "DagsterPipesExecutionError":  # which Dagster does not export
             raise
         raise dg.Failure(_why_ended(context.asset_key.to_user_string(), str(error))) from error
+    # Not by a message: what is read while it is written may be cut in two, and a lost one would lose the network.
+    made = checkpoints.outcome(store, network, version, settings.model_dump(mode="json"))
+    pictures = {name: dg.MetadataValue.path(value) for name, value in made.items() if str(value).endswith(".png")}
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(checkpoints.digest(store, network, made["version"])),
+        metadata={
+            "dagster/uri": store.url(f"models/{network}/{made['version']}/model.safetensors"),
+            **made,
+            **pictures,
+        },
+    )
 
 
 def _why_ended(asset: str, error: str) -> str:

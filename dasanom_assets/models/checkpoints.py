@@ -134,6 +134,35 @@ def require_latest(store: Store, name: str, remedy: str) -> str:
     return version
 
 
+def set_outcome(store: Store, name: str, outcome: Mapping[str, Any]) -> None:
+    """Note what a training has made, for whoever started it.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+        Of the network.
+    outcome : mapping
+        JSON-serialisable: its ``version``, ``training_set`` and ``settings``, and what is told of it.
+    """
+    load(store, name, outcome["version"])
+    store.write_json(_outcome(name), dict(outcome))
+
+
+def outcome(store: Store, name: str, training_set: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the last training of a network has made.
+
+    Raises
+    ------
+    CheckpointError
+        Where that was on another training set, or with other settings.
+    """
+    made = store.read_json(_outcome(name)) if store.exists(_outcome(name)) else {}
+    if (made.get("training_set"), made.get("settings")) != (training_set, settings):
+        raise CheckpointError(f"the training of {name} ended without a network: materialize it again")
+    return made
+
+
 def set_live(store: Store, versions: Mapping[str, str]) -> None:
     """Make models that belong together those that score.
 
@@ -169,6 +198,10 @@ def _folder(name: str, version: str) -> str:
 
 def _pointer(name: str) -> str:
     return f"models/{name}/latest.json"
+
+
+def _outcome(name: str) -> str:
+    return f"models/{name}/trained.json"
 
 
 def _note(store: Store, name: str, version: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from dasanom_assets.models.training_set import load_bank
 from dasanom_assets.models.unfinished import Interrupted, Unfinished, stop_on_signals
 from dasanom_assets.settings import InfoGanSettings, Settings, VaeSettings
 from dasanom_assets.spectrograms.windows import WindowBank
-from dasanom_assets.tables.metadata import image, png, thumbnail
+from dasanom_assets.tables.metadata import png
 from dasanom_assets.tables.store import Store
 
 INTERRUPTED = os.EX_TEMPFAIL
@@ -107,7 +107,7 @@ def train_network(
     device: str,
     say: Callable[[str], object],
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[str, dict[str, Any]]:
+) -> dict[str, Any]:
     """Train a network on a stored training set, store it, and make it the latest where it is usable.
 
     Parameters
@@ -128,9 +128,9 @@ def train_network(
 
     Returns
     -------
-    version : str
-    metadata : dict
-        What Dagster shows of it; pictures are PNG.
+    dict
+        What Dagster shows of it, with its ``version``; pictures are the URLs of PNG files. It is also in
+        `checkpoints.outcome`, so that who started this process need not hear of it.
 
     Raises
     ------
@@ -181,16 +181,20 @@ def train_network(
     if trained.usable:
         checkpoints.set_latest(store, name, version)
     figures = network.figures(trained, validation)
-    _write_page(store, page, name, trained, figures, finished=True)
-    unfinished.discard()
-    return version, {
+    pictures = _write_page(store, page, name, trained, figures, finished=True)
+    folder = f"reports/training/{name}/version={version}"
+    outcome = {
         "version": version,
-        "dagster/uri": store.url(f"models/{name}/{version}/model.safetensors"),
+        "training_set": training_set,
+        "settings": settings.model_dump(mode="json"),
         "device": device,
         "pictures": store.url(page),
         **trained.note(),
-        **{title: thumbnail(figure) for title, figure in figures.items()},
+        **{title: store.write_bytes(f"{folder}/{title}.png", drawn) for title, drawn in pictures.items()},
     }
+    checkpoints.set_outcome(store, name, outcome)
+    unfinished.discard()
+    return outcome
 
 
 @app.command(help=__doc__)
@@ -224,7 +228,7 @@ def train_here(
         try:
             if training_set == "latest":
                 training_set = checkpoints.require_latest(store, "training_set", "materialize training_set first")
-            version, metadata = train_network(
+            outcome = train_network(
                 store,
                 network,
                 training_set,
@@ -241,13 +245,8 @@ def train_here(
             if pipes:
                 pipes.log.error(f"{type(error).__name__}: {error}")
             raise
-        if pipes:
-            pipes.report_asset_materialization(
-                metadata={name: _shown(value) for name, value in metadata.items()},
-                data_version=checkpoints.digest(store, network, version),
-            )
-        else:
-            print(f"{network} {version}")
+        if not pipes:
+            print(f"{network} {outcome['version']}")
     return 0
 
 
@@ -261,15 +260,13 @@ def _dagster() -> Any:
         yield None
 
 
-def _shown(value: Any) -> Any:
-    """Return a metadata value as Pipes takes it."""
-    return {"raw_value": image(value), "type": "md"} if isinstance(value, bytes) else value
-
-
 def _write_page(
     store: Store, path: str, name: str, trained: Trained, figures: dict[str, Figure], *, finished: bool
-) -> None:
-    """Write the figures as PNG, and with the epochs' lines as one page that loads itself anew until the end."""
+) -> dict[str, bytes]:
+    """Write the figures as PNG, and with the epochs' lines as one page that loads itself anew until the end.
+
+    Returns the PNG by title.
+    """
     pictures = {title: png(figure) for title, figure in figures.items()}
     folder = path.rpartition("/")[0]
     for title, content in pictures.items():
@@ -282,6 +279,7 @@ def _write_page(
         pictures={title: base64.b64encode(content).decode() for title, content in pictures.items()},
     )
     store.write_bytes(path, html.encode())
+    return pictures
 
 
 def _mark_interrupted(store: Store, path: str) -> None:

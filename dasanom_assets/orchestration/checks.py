@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 import pyarrow.compute as pc
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.orchestration.expected import in_words, overdue
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.recordings.measured import NOT_NUMBERS, TOO_LARGE
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.contract import CONTRACT_KEY
+from dasanom_assets.tables.metadata import inert
 from dasanom_assets.tables.schemas import KEYS, mismatch
 from dasanom_assets.tables.store import Store
 
@@ -122,6 +125,17 @@ def promise_holds(counts: Mapping[str, Mapping[float, Mapping[str, float]]]) -> 
     return False, f"{days}: {reasons}. {advice}"
 
 
+def expected_days_evaluation(late: Mapping[str, str]) -> dg.AssetCheckEvaluation:
+    """Return the check `expected_days` of `raw_recordings` as the sensor that looks at it reports it."""
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("raw_recordings"),
+        check_name="expected_days",
+        passed=not late,
+        metadata={},
+        description=inert(in_words(late)),
+    )
+
+
 def _contract_check(table: str, days: dg.PartitionsDefinition) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=table,
@@ -132,7 +146,7 @@ def _contract_check(table: str, days: dg.PartitionsDefinition) -> dg.AssetChecks
     )
     def contract(context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
         violations = contract_violations(store, table, context.partition_key)
-        return dg.AssetCheckResult(passed=not violations, description="; ".join(violations) or "kept")
+        return dg.AssetCheckResult(passed=not violations, description=inert("; ".join(violations) or "kept"))
 
     return contract
 
@@ -175,7 +189,7 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
             n = file.metadata.num_rows
         left_out = store.metadata("spectrograms", day)["left_out"]
         rows = "; left out: ".join([f"{n} rows", *filter(None, ["; ".join(left_out[:TOLD_REASONS])])])
-        return dg.AssetCheckResult(passed=n > 0, description=rows if n else no_rows_because(store, day))
+        return dg.AssetCheckResult(passed=n > 0, description=inert(rows if n else no_rows_because(store, day)))
 
     @dg.asset_check(asset="vae_checkpoint", blocking=True)
     def not_collapsed(
@@ -207,7 +221,7 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         return dg.AssetCheckResult(
             passed=not stated.warning,
             severity=dg.AssetCheckSeverity.WARN,
-            description=stated.sentence,
+            description=inert(stated.sentence),
             metadata={
                 "km_days": reference.rates.km_days,
                 "promised": stated.promised,
@@ -250,7 +264,7 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         return dg.AssetCheckResult(
             passed=not drifted.reasons,
             severity=dg.AssetCheckSeverity.WARN,
-            description=drifted.sentence,
+            description=inert(drifted.sentence),
             metadata=drifted.figures,
         )
 
@@ -260,9 +274,22 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
     ) -> dg.AssetCheckResult:
         """The last days, but for the strongest, have no more events than expected, beyond chance."""
         passed, description = promise_holds(counts_of_last_days(store, context.partition_key))
-        return dg.AssetCheckResult(passed=passed, severity=dg.AssetCheckSeverity.WARN, description=description)
+        return dg.AssetCheckResult(
+            passed=passed, severity=dg.AssetCheckSeverity.WARN, description=inert(description)
+        )
+
+    @dg.asset_check(asset="raw_recordings")
+    def expected_days(
+        context: dg.AssetCheckExecutionContext,
+        store: dg.ResourceParam[Store],
+        settings: dg.ResourceParam[Settings],
+    ) -> dg.AssetCheckResult:
+        """Every day that is due was delivered, ingested and scored; the sensor `tell` looks each minute."""
+        late = overdue(store, settings, context.instance, datetime.now(UTC))
+        return dg.AssetCheckResult(passed=not late, description=inert(in_words(late)))
 
     of_assets: Iterable[dg.AssetChecksDefinition] = (
+        expected_days,
         something_readable,
         most_channels_work,
         something_to_score,

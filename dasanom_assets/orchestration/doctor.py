@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from dasanom_assets.models import checkpoints
+from dasanom_assets.orchestration.retention import left_over
 from dasanom_assets.recordings.landing import ahead, landing_days, landing_files, misplaced
 from dasanom_assets.recordings.listing import why_closed
 from dasanom_assets.recordings.reasons import INSTALL, READERS
@@ -183,15 +184,9 @@ def _disk(store: Store, settings: Settings) -> Iterator[Finding]:
 
 
 def _leftovers(store: Store, settings: Settings) -> Iterator[Finding]:
-    if not store.is_local:
-        return
-    for partial in sorted(filter(Path.is_file, Path(store.full("")).glob("tables/*/day=*/.*.partial"))):
-        try:
-            with open(partial, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # somebody is writing it, or has written it by now
-            continue
-        yield Finding(f"{partial} was left by a writer that was killed", f"rm {partial}, or materialize the day")
+    for partial in left_over(store, time.time(), 0):
+        path = store.full(partial.path)
+        yield Finding(f"{path} was left by a writer that was killed", f"rm {path}, or materialize retention")
 
 
 def _model(store: Store, settings: Settings) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from dasanom_assets import chain
+from dasanom_assets.models.assets import ONE_GPU
 
 INGEST = tuple(table for step in chain.INGEST for table in step.tables)
 TRAIN = ("training_set", "vae_checkpoint", "infogan_checkpoint", "reference_model", "live_model")
@@ -20,18 +21,18 @@ RESCORE = (
 def build_jobs() -> list[Any]:
     """Return `ingest`, `train` and `rescore`."""
 
-    def job(name: str, assets: tuple[str, ...], description: str) -> Any:
+    def job(name: str, assets: tuple[str, ...], description: str, tags: dict[str, Any] | None = None) -> Any:
         selection = dg.AssetSelection.assets(*assets)
         return dg.define_asset_job(
             name,
             selection,
             description=description,
-            tags={"dasanom/long": "true"},
+            tags={"dasanom/long": "true", **(tags or {})},
             executor_def=dg.in_process_executor,
         )
 
     return [
         job("ingest", INGEST, "A day: recordings to spectrograms, their background and temporal terms."),
-        job("train", TRAIN, "Learn what is normal, from the days that `training_set` is given."),
+        job("train", TRAIN, "Learn what is normal, from the days that `training_set` is given.", ONE_GPU),
         job("rescore", RESCORE, "A day: the contractor's files and embeddings to the comparison report."),
     ]

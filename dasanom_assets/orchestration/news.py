@@ -31,6 +31,12 @@ class News:
                 yield f"{self.name}: {line}"
 
 
+def failures(instance: DagsterInstance, run_id: str) -> list[str]:
+    """Return which steps of a run failed, and why, without stacks."""
+    entries = instance.all_logs(run_id, of_type=DagsterEventType.STEP_FAILURE)
+    return [line for entry in entries if (line := _line(entry))]
+
+
 def _line(entry: EventLogEntry) -> str | None:
     event = entry.dagster_event
     if event is None:

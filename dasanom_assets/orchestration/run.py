@@ -4,9 +4,9 @@ import fcntl
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,13 +15,16 @@ from typing import Any
 
 import requests
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
-from dagster_graphql import DagsterGraphQLClient
+from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 
 from dasanom_assets import chain
 from dasanom_assets.models import checkpoints
+from dasanom_assets.orchestration.attempts import UNFINISHED
 from dasanom_assets.orchestration.doctor import RUN_LOCK
+from dasanom_assets.orchestration.launcher import GRACE_SECONDS, end, process_of
 from dasanom_assets.orchestration.news import News
 from dasanom_assets.orchestration.reviewing import reviewing
+from dasanom_assets.orchestration.services import LOCATION, services
 from dasanom_assets.orchestration.summary import summary
 from dasanom_assets.recordings.landing import delivered_days, misplaced, recordings_notes
 from dasanom_assets.recordings.listing import children
@@ -34,13 +37,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 DEMO_DAYS = 5
 """Days that are simulated; the last one is yesterday, so that Dagster's plots and partitions end with them."""
 TAG = {"dasanom/started_by": "make run", STALE_ONLY: "true"}
-UNFINISHED = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
+
+
+REQUEST = "dasanom/request"
+"""Tag of a run that `make run` asked for: another value each time."""
+PATIENCE = 120.0
+"""Seconds for the servers to come up, or to come back."""
+NOT_YET = "DagsterUserCodeUnreachableError"
+"""The code location is still loading."""
 
 
 class RunError(RuntimeError):
@@ -60,9 +64,9 @@ def run(port: int, *, keep: bool) -> int:
         _require_free(port)
         with _only_one(), DagsterInstance.get() as instance:
             _drop_leftovers(instance)
-            with servers(port) as (server, log), reviewing(settings.reports.url) as review:
+            with services(port) as (_, log), _runs_ended(instance), reviewing(settings.reports.url) as review:
                 _simulate_if_empty(settings)  # while they start
-                wait_until_loaded(server, port, log)
+                wait_until_loaded(port, log)
                 print(f"Watch it on http://127.0.0.1:{port}/runs\n", flush=True)
                 client = DagsterGraphQLClient("127.0.0.1", port_number=port)
                 failed = Chain(instance, client, Store(settings.data), port).materialize()
@@ -128,46 +132,37 @@ def _simulate_if_empty(settings: Settings) -> None:
 
 
 def _drop_leftovers(instance: DagsterInstance) -> None:
-    """End the runs that a killed `make run` left behind: nothing works on them, and they hold places."""
+    """End the runs that `make run` leaves behind, or that a killed one has left: they hold places."""
     for run in instance.get_runs(RunsFilter(statuses=UNFINISHED)):
         if run.tags.keys() & {*TAG, "dagster/sensor_name", "dagster/schedule_name"}:
-            instance.report_run_canceled(run, "Left over by a `make run` that was stopped.")
+            if process := process_of(run):
+                end(process, GRACE_SECONDS)
+            unfinished = instance.get_run_by_id(run.run_id)
+            if unfinished and not unfinished.is_finished:
+                instance.report_run_canceled(run, "Left over by a `make run` that was stopped.")
 
 
 @contextmanager
-def servers(port: int) -> "Iterator[tuple[subprocess.Popen[bytes], Path]]":
-    """Start the web server and the daemon, and yield their process and log; stop them at the end."""
-    log = Path(os.environ["DAGSTER_HOME"]) / "logs" / "make-run.log"
-    log.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workspace", str(PROJECT / "workspace.yaml")]
-    with open(log, "w") as sink:
-        server = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, cwd=PROJECT, process_group=0)
-        try:
-            print(f"Starting Dagster (log: {log})", flush=True)
-            yield server, log
-        finally:
-            server.send_signal(signal.SIGINT)
-            try:
-                server.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(server.pid, signal.SIGKILL)
+def _runs_ended(instance: DagsterInstance) -> Iterator[None]:
+    """End the runs that are at work when `make run` is stopped."""
+    try:
+        yield
+    finally:
+        _drop_leftovers(instance)
 
 
-def wait_until_loaded(server: subprocess.Popen[bytes], port: int, log: Path, patience: float = 120.0) -> None:
+def wait_until_loaded(port: int, log: Path, patience: float = PATIENCE) -> None:
     """Wait until the web server answers and the code location is loaded.
 
     Raises
     ------
     RunError
-        Where it ends, does not load, or takes longer than `patience`, s.
+        Where it does not load, or takes longer than `patience`, s.
     """
     entry = "locationEntries{locationOrLoadError{__typename ... on PythonError{message}}}"
     query = f"{{workspaceOrError{{... on Workspace{{{entry}}}}}}}"
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise RunError(f"Dagster ended at once; the end of {log}:\n{log.read_text()[-2000:]}")
         try:
             answer = requests.post(f"http://127.0.0.1:{port}/graphql", json={"query": query}, timeout=10).json()
         except requests.ConnectionError:
@@ -176,11 +171,15 @@ def wait_until_loaded(server: subprocess.Popen[bytes], port: int, log: Path, pat
         entries = answer["data"]["workspaceOrError"].get("locationEntries", [])
         loaded = [entry["locationOrLoadError"] for entry in entries]
         if loaded and all(loaded):
-            if errors := [entry["message"] for entry in loaded if entry["__typename"] == "PythonError"]:
+            errors = [entry["message"] for entry in loaded if entry["__typename"] == "PythonError"]
+            if not errors:
+                return
+            if NOT_YET not in errors[0]:
                 raise RunError(f"the code location does not load: {errors[0]}")
-            return
         time.sleep(0.5)
-    raise RunError(f"Dagster did not come up within {patience:.0f} s; see {log}")
+    raise RunError(
+        f"Dagster did not come up within {patience:.0f} s; the end of {log}:\n{log.read_text()[-2000:]}"
+    )
 
 
 class Chain:
@@ -260,9 +259,7 @@ class Chain:
         names: dict[str, str] = {}
         for day in days:
             tags = TAG | ({"dagster/partition": day} if day else {})
-            run_id = self.client.submit_job_execution(
-                job, repository_location_name="dasanom", run_config=config or {}, tags=tags
-            )
+            run_id = self.submit(job, config or {}, tags)
             names[run_id] = f"{job} {day}" if day else job
         news = {run_id: News(self.instance, run_id, name) for run_id, name in names.items()}
         failed = False
@@ -275,6 +272,27 @@ class Chain:
                 if run is not None and run.is_finished:
                     failed |= not self.ended_well(run, names.pop(run_id))
         return failed
+
+    def submit(self, job: str, config: dict[str, Any], tags: dict[str, str]) -> str:
+        """Ask the web server for a run and return its id; where that is away, wait until it is back.
+
+        Raises
+        ------
+        RunError
+            Where it stays away.
+        """
+        mark, deadline = {REQUEST: str(uuid.uuid4())}, time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.client.submit_job_execution(
+                    job, repository_location_name=LOCATION, run_config=config, tags=tags | mark
+                )
+            except DagsterGraphQLClientError as error:
+                if known := self.instance.get_runs(RunsFilter(tags=mark)):  # only the answer was lost
+                    return known[0].run_id
+                if time.monotonic() > deadline:
+                    raise RunError(f"Dagster takes no run of {job}: {error}") from error
+                time.sleep(1)
 
     def ended_well(self, run: DagsterRun, name: str) -> bool:
         """Say how a run ended where it did not succeed."""

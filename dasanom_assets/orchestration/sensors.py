@@ -1,15 +1,22 @@
 """The landing folder, watched."""
 
-import hashlib
 import json
+import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from dasanom_assets import chain, today
+from dasanom_assets.orchestration import watch
+from dasanom_assets.orchestration.attempts import MARK, Attempts, attempts, ingest_mark, tags
+from dasanom_assets.orchestration.checks import expected_days_evaluation
+from dasanom_assets.orchestration.expected import in_words, named, overdue
+from dasanom_assets.orchestration.notices import NoticeError, sink_of
+from dasanom_assets.orchestration.schedules import scorings
 from dasanom_assets.recordings.landing import (
     ahead,
     delivered,
@@ -18,8 +25,8 @@ from dasanom_assets.recordings.landing import (
     misplaced,
     recordings_notes,
 )
-from dasanom_assets.settings import Settings
-from dasanom_assets.tables.assets import STALE_ONLY
+from dasanom_assets.settings import AutomationSettings, Settings
+from dasanom_assets.tables.metadata import inert
 from dasanom_assets.tables.provenance import Freshness
 from dasanom_assets.tables.store import Store
 
@@ -57,17 +64,16 @@ class Delivery:
 
 
 def deliveries_to_ingest(
-    deliveries: list[Delivery], asked: dict[str, str], busy: set[str], now: float
-) -> tuple[list[Delivery], str]:
+    deliveries: list[Delivery], tried: Mapping[str, Attempts], automation: AutomationSettings, now: float
+) -> tuple[list[Delivery], list[str]]:
     """Decide what a tick asks for.
 
     Parameters
     ----------
     deliveries : list of Delivery
-    asked : dict
-        Day to the `mark` that an earlier tick asked for: one that failed is not asked for again.
-    busy : set of str
-        Days that a run is ingesting or waiting to.
+    tried : mapping
+        By day that is stale, what has been tried for its files as they are.
+    automation : AutomationSettings
     now : float
         Seconds since 1970.
 
@@ -75,30 +81,52 @@ def deliveries_to_ingest(
     -------
     todo : list of Delivery
         At most `DAYS_A_TICK`.
-    why_not : str
-        What to say where there is nothing to do.
+    waiting : list of str
+        In words what the other stale days wait for.
     """
-    changed = [d for d in deliveries if d.files and d.stale and mark(d) != asked.get(d.day)]
-    complete = [d for d in changed if now - d.newest >= SETTLE_SECONDS]
-    free = [d for d in complete if d.day not in busy]
-    if free:
-        return free[:DAYS_A_TICK], ""
-    if complete:
-        return [], f"Runs for {', '.join(d.day for d in complete)} are under way."
-    if changed:
-        return [], f"Files of {', '.join(d.day for d in changed)} changed less than {SETTLE_SECONDS:.0f} s ago."
-    if not deliveries:
-        return [], "There is no recording day in landing/ yet."
-    return [], f"All {len(deliveries)} days of landing/ are as they were when last ingested or asked for."
+    stale = [d for d in deliveries if d.files and d.stale]
+    young = _young(stale, now)
+    settled = [d for d in stale if d not in young]
+    waits = {d.day: tried.get(d.day, Attempts()).wait(automation, now) for d in settled}
+    todo = [d for d in settled if not waits[d.day]]
+    waiting = [f"{day}: {why}." for day, why in waits.items() if why]
+    if young:
+        days = ", ".join(named(d.day for d in young))
+        waiting.append(f"Files of {days} changed less than {SETTLE_SECONDS:.0f} s ago.")
+    return todo[:DAYS_A_TICK], named(waiting)
 
 
-def mark(delivery: Delivery) -> str:
-    """Return what changes where a day is to be asked for once more: its files, or why it is stale."""
-    return hashlib.sha256(f"{delivery.digest} {delivery.stale}".encode()).hexdigest()[:16]
+def _young(deliveries: list[Delivery], now: float) -> list[Delivery]:
+    return [d for d in deliveries if now - d.newest < SETTLE_SECONDS]
 
 
-def build_sensors(ingest: Any, first_day: date) -> list[dg.SensorDefinition]:
-    """Return `new_recordings`."""
+def look(store: Store, settings: Settings, first_day: date, now: float) -> tuple[list[Delivery], list[str]]:
+    """Return the days of `landing/`, and in words what lies there and is none, or has times of the future."""
+    notes = recordings_notes(store, store.days("recordings")[-DAYS_WATCHED:])
+    # A day that is not over is not ingested again with each of its files: `closed_files` asks for what is new.
+    over = datetime.fromtimestamp(today.clock(), UTC).date().isoformat()
+    watched = [day for day in delivered_days(store, notes, first_day) if day < over][-DAYS_WATCHED:]
+    remarks = [f"{thing.problem}: {thing.remedy}." for thing in misplaced(store, first_day)]
+    deliveries, fresh = [], Freshness(store, settings)
+    for day in watched:
+        files = delivered(store, day, notes)
+        late = ahead(files, now)
+        if late:
+            hours = (max(f["modified"] for f in late) - now) / 3600
+            remarks.append(f"{late[0]['path']} changed {hours:.1f} h in the future: set the clocks by NTP.")
+        newest = max((f["modified"] for f in files if f not in late), default=0.0)
+        # Older days are history: new settings or code reach them by hand, new files as they come.
+        steps = chain.INGEST if day in watched[-DAYS_A_TICK:] else chain.INGEST[:1]
+        stale = next(iter(chain.stale(store, day, settings, steps, fresh).values()), "") if files else ""
+        if not stale and files and not store.has_day("background", day):
+            stale = f"background of {day} is not there"  # its ingest was cut short
+        size = sum(f["size"] for f in files)
+        deliveries.append(Delivery(day, landing_digest(files), stale, len(files), size, newest))
+    return deliveries, named(remarks)
+
+
+def build_sensors(ingest: Any, rescore: Any, first_day: date) -> list[dg.SensorDefinition]:
+    """Return `new_recordings` and `scoring_again`."""
 
     @dg.sensor(
         job=ingest,
@@ -110,46 +138,28 @@ def build_sensors(ingest: Any, first_day: date) -> list[dg.SensorDefinition]:
         context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]
     ) -> dg.SensorResult | dg.SkipReason:
         settings, now = Settings(), time.time()
-        asked: dict[str, str] = json.loads(context.cursor or "{}")
-        notes = recordings_notes(store, store.days("recordings")[-DAYS_WATCHED:])
-        # A day that is not over is not ingested again with each of its files: `closed_files` asks for what is new.
-        over = datetime.fromtimestamp(today.clock(), UTC).date().isoformat()
-        watched = [day for day in delivered_days(store, notes, first_day) if day < over][-DAYS_WATCHED:]
-        remarks = [f"{thing.problem}: {thing.remedy}." for thing in misplaced(store, first_day)]
-        deliveries, fresh = [], Freshness(store, settings)
-        for day in watched:
-            files = delivered(store, day, notes)
-            late = ahead(files, now)
-            if late:
-                hours = (max(f["modified"] for f in late) - now) / 3600
-                remarks.append(f"{late[0]['path']} changed {hours:.1f} h in the future: set the clocks by NTP.")
-            newest = max((f["modified"] for f in files if f not in late), default=0.0)
-            # Older days are history: new settings or code reach them by hand, new files as they come.
-            steps = chain.INGEST if day in watched[-DAYS_A_TICK:] else chain.INGEST[:1]
-            stale = next(iter(chain.stale(store, day, settings, steps, fresh).values()), "") if files else ""
-            size = sum(f["size"] for f in files)
-            deliveries.append(Delivery(day, landing_digest(files), stale, len(files), size, newest))
-        unfinished = dg.RunsFilter(
-            job_name=ingest.name,
-            statuses=[
-                dg.DagsterRunStatus.QUEUED,
-                dg.DagsterRunStatus.NOT_STARTED,
-                dg.DagsterRunStatus.STARTING,
-                dg.DagsterRunStatus.STARTED,
-            ],
-        )
-        busy = {run.tags.get("dagster/partition", "") for run in context.instance.get_runs(unfinished)}
-        todo, why_not = deliveries_to_ingest(deliveries, asked, busy, now)
+        deliveries, remarks = look(store, settings, first_day, now)
+        stale = [d for d in deliveries if d.files and d.stale]
+        marks: dict[str, str] = {}
+        tried: dict[str, Attempts] = {}
+        for d in stale:
+            marks[d.day] = ingest_mark(d.digest, settings)
+            tried[d.day] = attempts(context.instance, ingest.name, d.day, marks[d.day])
+            ready = [day for day, before in tried.items() if not before.wait(settings.automation, now)]
+            if len(ready) > DAYS_A_TICK + len(_young(stale, now)):  # no more is asked for in this tick
+                break
+        todo, waiting = deliveries_to_ingest(deliveries, tried, settings.automation, now)
+        remarks = [*waiting, *remarks]
         if not todo:
-            return dg.SkipReason(" ".join([why_not, *remarks]))
+            said = "There is no recording day in landing/ yet."
+            if deliveries:
+                done = len(deliveries) - len(stale)
+                said = f"Of {len(deliveries)} days of landing/ {done} are ingested as they are."
+            return dg.SkipReason(" ".join([said, *remarks]))
         for sentence in remarks:
             context.log.warning(sentence)
-        asked = {day: asked_mark for day, asked_mark in asked.items() if day in watched}
         return dg.SensorResult(
-            run_requests=[
-                dg.RunRequest(partition_key=d.day, tags={STALE_ONLY: "true", "dasanom/reason": d.stale})
-                for d in todo
-            ],
+            run_requests=[dg.RunRequest(partition_key=d.day, tags=tags(marks[d.day], d.stale)) for d in todo],
             asset_events=[
                 dg.AssetMaterialization(
                     "raw_recordings",
@@ -158,7 +168,61 @@ def build_sensors(ingest: Any, first_day: date) -> list[dg.SensorDefinition]:
                 )
                 for d in todo
             ],
-            cursor=json.dumps(asked | {d.day: mark(d) for d in todo}, sort_keys=True),
         )
 
-    return [new_recordings]
+    @dg.sensor(
+        job=rescore,
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks again for scorings that did not succeed, with growing pauses.",
+    )
+    def scoring_again(
+        context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        settings = Settings()
+        unlucky = dg.RunsFilter(
+            job_name=rescore.name,
+            statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
+            created_after=datetime.now(UTC) - timedelta(days=settings.automation.expected_days),
+        )
+        runs = [run for run in context.instance.get_runs(unlucky) if MARK in run.tags]
+        days = sorted({run.tags.get("dagster/partition", "") for run in runs} - {""})
+        requests, waiting = scorings(store, settings, context.instance, days, time.time())
+        return requests or dg.SkipReason(" ".join(named(waiting)) or "No scoring waits to be tried again.")
+
+    return [new_recordings, scoring_again, _tell(first_day)]
+
+
+def _tell(first_day: date) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="tell",
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells of failed runs and checks, overdue days, broken fibres and rare alarms, each once.",
+    )
+    def tell(
+        context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]
+    ) -> dg.SensorResult | dg.SkipReason:
+        settings, instance, now = Settings(), context.instance, datetime.now(UTC)
+        cursor = json.loads(context.cursor or "{}")
+        ended = watch.ended_since(instance, cursor.get("since", now.timestamp() - 86_400))
+        late = overdue(store, settings, instance, now)
+        notices = [n for run, _ in ended for n in watch.of_run(instance, store, settings, run, now.date())]
+        notices += [*watch.of_overdue(settings, late), *watch.digest(store, settings, late, now)]
+        try:
+            new = sink_of(os.environ["DAGSTER_HOME"], settings.notify.url).tell(notices)
+        except NoticeError as error:
+            context.log.error(str(error))
+            return dg.SkipReason(f"Not told, and tried again with the next tick: {error}")
+        since = max([cursor.get("since", now.timestamp() - 86_400), *(changed for _, changed in ended)])
+        state = sorted(f"{day}:{why.split(':')[0]}" for day, why in late.items())
+        # Each change of what is overdue is an evaluation of the check, and nothing else is: ticks are many.
+        evaluated = [expected_days_evaluation(late)] if state != cursor.get("overdue") else []
+        said = f"Told: {'; '.join(named(notice.title for notice in new)) or 'nothing new'}."
+        return dg.SensorResult(
+            skip_reason=f"{said} {inert(in_words(late))}",
+            asset_events=evaluated,
+            cursor=json.dumps({"since": since, "overdue": state}),
+        )
+
+    return tell

@@ -1,4 +1,4 @@
-"""Assets of the recordings stage: what was delivered, what is readable, how its channels are."""
+"""Assets of the recordings stage: what was delivered, and what is readable."""
 
 from typing import Any
 
@@ -36,20 +36,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
         },
         resources={"warn": lambda context: context.log.warning},
     )
-    channel_health = step_asset(
-        steps.channel_health,
-        days,
-        group=GROUP,
-        deps=["recordings"],
-        kinds={"python", "parquet"},
-        describe={"channel_health": _states},
-        resources={"warn": lambda context: context.log.warning},
-        descriptions={
-            "channel_health": "Seconds, level and state (ok, dead, saturated, noisy) of every channel of the day.",
-            "clipped_seconds": "Where samples are at the limits of their type: such a second has no score.",
-        },
-    )
-    return [raw_recordings, recordings, channel_health]
+    return [raw_recordings, recordings]
 
 
 def _files(store: Store, day: str, settings: Settings) -> dict[str, Any]:
@@ -64,27 +51,31 @@ def _files(store: Store, day: str, settings: Settings) -> dict[str, Any]:
         "fibres": sorted(set(table["fibre"])),
         "fibres_decided_by": decided[:LISTED_FILES],
         "refused": len(refused),
-        "files": dg.MetadataValue.md(_file_list(table, refused)),
+        "files": _file_list(table, refused),
     }
 
 
-def _states(store: Store, day: str, settings: Settings) -> dict[str, Any]:
-    counts = store.read_day("channel_health", day, ["state"])["state"].value_counts().to_pylist()
-    return {
-        "bad_channels": sum(s["counts"] for s in counts if s["values"] != "ok"),
-        "states": {s["values"]: s["counts"] for s in counts},
-    }
-
-
-def _file_list(table: dict[str, list[Any]], refused: list[list[str]]) -> str:
-    """Return the day's files as a Markdown table, refused ones first."""
-    rows = [f"| {path} | refused | | | | | {reason.replace('|', '/')} |" for path, reason in refused]
+def _file_list(table: dict[str, list[Any]], refused: list[list[str]]) -> dg.TableMetadataValue:
+    """Return the day's files as a table, refused ones first: in Markdown, what a file says would be live."""
     columns = ("path", "fibre", "format", "start", "sampling_rate_hz", "n_channels", "issues")
+    rows: list[dict[str, str | int | float]] = [
+        {"file": path, "format": "refused", "remarks": reason} for path, reason in refused
+    ]
     for path, fibre, kind, start, rate, channels, issues in zip(*(table[c] for c in columns), strict=True):
-        name, remarks = (text.replace("|", "/") for text in (fibre, "; ".join(issues or [])))
         rows.append(
-            f"| {path} | {name} | {kind} | {start:%Y-%m-%d %H:%M:%S} | {rate:g} | {channels} | {remarks} |"
+            {
+                "file": path,
+                "format": kind,
+                "remarks": "; ".join(issues or []),
+                "fibre": fibre,
+                "start": f"{start:%Y-%m-%d %H:%M:%S}",
+                "rate (Hz)": rate,
+                "channels": channels,
+            }
         )
-    more = len(rows) - LISTED_FILES
-    head = ["| file | fibre | format | start | rate (Hz) | channels | remarks |", "|---" * 7 + "|"]
-    return "\n".join(head + rows[:LISTED_FILES] + [f"| … and {more} more | | | | | | |"] * (more > 0))
+    if (more := len(rows) - LISTED_FILES) > 0:
+        rows = [*rows[:LISTED_FILES], {"file": f"… and {more} more"}]
+    names = ("file", "format", "fibre", "start", "rate (Hz)", "channels", "remarks")
+    records = [dg.TableRecord({name: row.get(name, "") for name in names}) for row in rows]
+    schema = dg.TableSchema([dg.TableColumn(name, "any") for name in names])
+    return dg.MetadataValue.table(records, schema)

@@ -1,6 +1,7 @@
 """How each channel is: dead, saturated, noisy or ok, found before anything is scored."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,36 @@ STUCK_SECONDS = 0.25
 _COUNTS = ("seconds", "blocks", "dead", "clipped")
 
 
+@dataclass(frozen=True)
+class Sums:
+    """What is summed over seconds of some channels of a fibre; those of several parts of a day add up.
+
+    Attributes
+    ----------
+    fibre : str
+    channels : numpy.ndarray
+        int32, shape (n_channels,).
+    counts : numpy.ndarray
+        float64, shape (n_channels, 4): see `_COUNTS`.
+    moments : numpy.ndarray
+        float64, shape (n_channels, 3): number, mean and summed squared deviations of samples of finite seconds.
+    clipped : pyarrow.Table
+        Rows of `clipped_seconds`.
+    """
+
+    fibre: str
+    channels: np.ndarray
+    counts: np.ndarray
+    moments: np.ndarray
+    clipped: pa.Table
+
+
 def channel_health(stretches: Iterable[Stretch]) -> tuple[pa.Table, pa.Table]:
+    """Return what `health_of` does, of whole stretches."""
+    return health_of(part for stretch in stretches if (part := sums(stretch)))
+
+
+def health_of(parts: Iterable[Sums]) -> tuple[pa.Table, pa.Table]:
     """Return the rows of `channel_health`, and those of `clipped_seconds`.
 
     Signal is read second by second and summed in float64. ``rms`` is that of the signal less its mean, in the
@@ -41,16 +71,16 @@ def channel_health(stretches: Iterable[Stretch]) -> tuple[pa.Table, pa.Table]:
 
     Parameters
     ----------
-    stretches : iterable of Stretch
+    parts : iterable of Sums
+        In the order of time.
     """
     counts: dict[tuple[str, int], np.ndarray] = {}
     moments: dict[tuple[str, int], np.ndarray] = {}
     clipped = [SCHEMAS["clipped_seconds"].empty_table()]
-    for stretch in stretches:
-        keys = [(stretch.fibre, int(channel)) for channel in stretch.channels]
-        counted, moved, cut = _sums(stretch)
-        clipped.append(cut)
-        for key, count, moment in zip(keys, counted, moved, strict=True):
+    for part in parts:
+        clipped.append(part.clipped)
+        for channel, count, moment in zip(part.channels.tolist(), part.counts, part.moments, strict=True):
+            key = part.fibre, channel
             counts[key] = counts.get(key, 0) + count
             moments[key] = _combined(moments.get(key, np.zeros(3)), moment)
     keys = sorted(counts)
@@ -81,23 +111,23 @@ def channel_health(stretches: Iterable[Stretch]) -> tuple[pa.Table, pa.Table]:
     return table, pa.concat_tables(clipped).sort_by([(name, "ascending") for name in KEYS["clipped_seconds"]])
 
 
-def _sums(stretch: Stretch) -> tuple[np.ndarray, np.ndarray, pa.Table]:
-    """Return what is summed over the seconds of a stretch, float64, and its clipped seconds.
+def sums(stretch: Stretch, first_ns: int | None = None, last_ns: int | None = None) -> Sums | None:
+    """Return what is summed over the seconds of a stretch, None where there are none.
 
-    Returns
-    -------
-    counts : numpy.ndarray
-        Shape (n_channels, 4): see `_COUNTS`.
-    moments : numpy.ndarray
-        Shape (n_channels, 3): number, mean and summed squared deviations of the samples of finite seconds.
-    clipped : pyarrow.Table
-        Rows of `clipped_seconds`.
+    Parameters
+    ----------
+    stretch : Stretch
+    first_ns, last_ns : int, optional
+        Seconds that begin between these times count, ns since 1970; the last one is left out. None: all.
     """
     cut: list[tuple[np.ndarray, ...]] = []
-    first = 0
     counts = np.zeros((len(_COUNTS), len(stretch.channels)))
     moments = np.zeros((3, len(stretch.channels)))
-    for block in _seconds(stretch):
+    edges = _seconds(stretch, first_ns, last_ns)
+    if len(edges) < 2:
+        return None
+    for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        block = stretch.read(first, last)
         x = block.astype(np.float64)
         good = np.isfinite(x).all(axis=0)
         x[:, ~good] = 0.0
@@ -107,10 +137,9 @@ def _sums(stretch: Stretch) -> tuple[np.ndarray, np.ndarray, pa.Table]:
         counts += [ones * len(x) / stretch.sampling_rate_hz, ones, dead, clipped]
         stuck = good & _stuck(block, STUCK_SECONDS * stretch.sampling_rate_hz)
         columns = np.flatnonzero((clipped >= CLIPPED_SHARE * len(x)) | stuck)
-        ends = [np.full(len(columns), round((first + n) / stretch.sampling_rate_hz * 1e9)) for n in (0, len(x))]
+        ends = [np.full(len(columns), round(n / stretch.sampling_rate_hz * 1e9)) for n in (first, last)]
         reasons = np.where(stuck[columns], "stuck", "clipped").astype(object)
         cut.append((stretch.channels[columns], *ends, clipped[columns] / len(x), reasons))
-        first += len(x)
         mean = x.mean(axis=0)
         x -= mean
         moments = _combined(moments, np.array([good * len(x), mean, np.einsum("tc,tc->c", x, x)]))
@@ -125,7 +154,9 @@ def _sums(stretch: Stretch) -> tuple[np.ndarray, np.ndarray, pa.Table]:
         "reason": reason,
     }
     clipped_rows = pa.table({name: pa.array(values) for name, values in rows.items()})
-    return counts.T, moments.T, clipped_rows.cast(SCHEMAS["clipped_seconds"])
+    return Sums(
+        stretch.fibre, stretch.channels, counts.T, moments.T, clipped_rows.cast(SCHEMAS["clipped_seconds"])
+    )
 
 
 def _combined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -136,12 +167,18 @@ def _combined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([n, a[1] + share * apart, a[2] + b[2] + a[0] * share * apart**2])
 
 
-def _seconds(stretch: Stretch) -> Iterator[np.ndarray]:
-    """Yield a stretch in blocks of about a second, of equal length: a short last one would count as much."""
+def _seconds(stretch: Stretch, first_ns: int | None, last_ns: int | None) -> np.ndarray:
+    """Return the borders of blocks of about a second, of equal length: a short last one would count as much.
+
+    Those that begin between two times, see `sums`; int64, shape (blocks + 1,), or fewer than two.
+    """
     n = stretch.n_samples
     blocks = max(1, min(n // LEAST_SAMPLES, round(n / stretch.sampling_rate_hz)))
-    for i in range(blocks):
-        yield stretch.read(i * n // blocks, (i + 1) * n // blocks)
+    edges = np.arange(blocks + 1) * n // blocks
+    begin = stretch.start_ns + np.rint(edges[:-1] * (1e9 / stretch.sampling_rate_hz)).astype(np.int64)
+    first = 0 if first_ns is None else int(np.searchsorted(begin, first_ns))
+    last = blocks if last_ns is None else int(np.searchsorted(begin, last_ns))
+    return edges[first : last + 1]
 
 
 def _clipped(block: np.ndarray) -> np.ndarray:

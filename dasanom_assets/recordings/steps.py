@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import pyarrow as pa
-
 from dasanom_assets.recordings.landing import delivered, landing_digest, recordings_notes, shifted
 from dasanom_assets.recordings.site_rules import sites_digest
 from dasanom_assets.tables.provenance import Day, step, warning
@@ -39,18 +37,3 @@ def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
     }
     day.write("fibres", catalogue.fibres)
     day.write("recordings", catalogue.recordings, note)
-
-
-@step("channel_health", "clipped_seconds", code="2")
-def channel_health(day: Day, warn: Callable[[str], object] = warning) -> None:
-    """Seconds, level and state (ok, dead, saturated, noisy) of every channel, and where samples are clipped."""
-    from dasanom_assets.recordings import health
-    from dasanom_assets.recordings.of_day import of_day, while_there
-    from dasanom_assets.recordings.signal import stretches
-
-    def compute(recordings: pa.Table) -> tuple[pa.Table, pa.Table]:
-        return health.channel_health(of_day(stretches(day, recordings), day.iso))
-
-    table, clipped = while_there(day, day.read("recordings"), compute, warn)
-    day.write("clipped_seconds", clipped)
-    day.write("channel_health", table)

@@ -37,7 +37,12 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             group=GROUP,
             deps=["recordings", "fibres"],
             kinds={*kinds, "dask"},
-            describe={"spectrograms": _levels},
+            describe={"spectrograms": _levels, "channel_health": _states},
+            descriptions={
+                "spectrograms": "Levels of bands in dB: one row a second and channel, on a grid of UTC seconds.",
+                "channel_health": "Seconds, level and state (ok, dead, saturated, noisy) of every channel.",
+                "clipped_seconds": "Where samples are at the limits of their type: such a second has no score.",
+            },
             resources={
                 "dask": lambda context: context.resources.dask,
                 "warn": lambda context: context.log.warning,
@@ -110,6 +115,14 @@ def _levels(store: Store, day: str, settings: Settings) -> dict[str, Any]:
         "settings": note["settings"],
         "left_out": note["left_out"],
         **({"picture": dg.MetadataValue.md(image(picture))} if picture else {}),
+    }
+
+
+def _states(store: Store, day: str, settings: Settings) -> dict[str, Any]:
+    counts = store.read_day("channel_health", day, ["state"])["state"].value_counts().to_pylist()
+    return {
+        "bad_channels": sum(s["counts"] for s in counts if s["values"] != "ok"),
+        "states": {s["values"]: s["counts"] for s in counts},
     }
 
 

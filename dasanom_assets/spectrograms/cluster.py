@@ -65,6 +65,7 @@ def open_client(settings: DaskSettings) -> "Iterator[Client]":
             processes=settings.processes > 0,
             memory_limit=None,
             dashboard_address=DASHBOARD,
+            worker_dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):

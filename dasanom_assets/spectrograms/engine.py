@@ -1,8 +1,8 @@
 """A day of signal to the rows of `spectrograms`, in parts that any worker can compute by itself.
 
-A part is an hour of some channels. It is read, transformed (see `levels`) and encoded as Parquet where it is
-computed, in pieces of `CHUNK_SECONDS`; what comes back is a few per cent of what was read, and is joined without
-decoding.
+A part is an hour of a fibre, or less, in which a file is opened once. It is read, transformed (see `levels`)
+and encoded as Parquet where it is computed, in pieces of `CHUNK_SECONDS`; what comes back is a few per cent of
+what was read, and is joined without decoding. The health of its channels is summed on the way.
 """
 
 from collections import deque
@@ -26,13 +26,16 @@ from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 if TYPE_CHECKING:  # their modules load DASCore and Dask's scheduler
     from distributed import Client, Future
 
+    from dasanom_assets.recordings.health import Sums
     from dasanom_assets.recordings.signal import Stretch
 
-GROUP_SECONDS = 3600
-"""Rows of one channel that lie together in the file, and the length of a part."""
-PART_ROWS = 16
-"""Channels, or groups of them, in a part of a narrow fibre; twice as many where there is half an hour of signal or
-less. Each part reads all channels and keeps its own, and its encoded rows wait in memory."""
+GROUP_SECONDS, LEAST_SECONDS = 3600, 600
+"""Rows of one channel that lie together in the file, and the length of a part, at most and at least."""
+DAY_PARTS = 8
+"""A fibre of a short day is cut into about so many, for threads to share them."""
+PART_ROWS, BLOCK_ROWS = 64, 16
+"""Channels, or groups of them, in a part, and those of them that are transformed together. Each part reads all
+channels and keeps its own, and its encoded rows, 1 MB a channel, wait in memory."""
 READ_SHARE = 8
 """A sample is read for at most so many parts: a part of a wide fibre has more channels."""
 WRITE_CHANNEL_SECONDS = 7_200
@@ -52,12 +55,15 @@ class Part:
         int32, absolute channel numbers in ascending order; channels of one block share their common mode.
     first_second, last_second : int
         Seconds since 1970; the last one is not in the part.
+    hears : bool
+        Whether it sums the health of all channels of the fibre, one part a stretch of time.
     """
 
     fibre: str
     blocks: tuple[np.ndarray, ...]
     first_second: int
     last_second: int
+    hears: bool = False
 
 
 def day_seconds(day: str) -> tuple[int, int]:
@@ -66,19 +72,45 @@ def day_seconds(day: str) -> tuple[int, int]:
     return start, start + 86_400
 
 
-def parts_of_day(signals: "Sequence[Stretch]", settings: SpectrogramSettings, day: str) -> list[Part]:
-    """Cut a day into parts, by fibre, hour and channel."""
+def parts_of_day(
+    signals: "Sequence[Stretch]", settings: SpectrogramSettings, day: str, heard: "Sequence[Stretch]" = ()
+) -> list[Part]:
+    """Cut a day into parts, by fibre, time and channel.
+
+    Parameters
+    ----------
+    signals : sequence of Stretch
+        Those that have levels.
+    settings : SpectrogramSettings
+    day : str
+        ISO day.
+    heard : sequence of Stretch, optional
+        Those whose channels' health is asked for, cut at midnight.
+    """
     first, last = day_seconds(day)
     parts = []
-    for fibre in sorted({signal.fibre for signal in signals}):
-        of_fibre = [signal for signal in signals if signal.fibre == fibre]
-        channels = np.unique(np.concatenate([row_channels(s, settings) for s in of_fibre]))
-        for second in range(first, last, GROUP_SECONDS):
-            end = second + GROUP_SECONDS
-            if there := sum(_seconds(s, second, end) for s in of_fibre):
-                rows = PART_ROWS if there > GROUP_SECONDS / 2 else 2 * PART_ROWS
-                parts += [Part(fibre, blocks, second, end) for blocks in _tasks(channels, settings, rows)]
+    for fibre in sorted({signal.fibre for signal in (*signals, *heard)}):
+        of_fibre, own = ([s for s in some if s.fibre == fibre] for some in (signals, heard))
+        channels = [row_channels(s, settings) for s in of_fibre]
+        tasks = _tasks(np.unique(np.concatenate(channels)), settings, PART_ROWS) if channels else []
+        step = _part_seconds([*of_fibre, *own], first, last)
+        for second in range(first, last, step):
+            end = min(second + step, last)
+            blocks = tasks if any(_seconds(s, second, end) for s in of_fibre) else []
+            hears = any(_seconds(s, second, end) for s in own)
+            parts += [
+                Part(fibre, own, second, end, hears and not i) for i, own in enumerate(blocks or [()] * hears)
+            ]
     return parts
+
+
+def _part_seconds(signals: "Sequence[Stretch]", first: int, last: int) -> int:
+    """Return how long parts of a fibre's day are, s, on the grid of `CHUNK_SECONDS`."""
+    inside = [signal for signal in signals if overlaps(signal, first, last)]
+    ends = [signal.start_ns / SECOND_NS + signal.n_samples / signal.sampling_rate_hz for signal in inside]
+    start = min((signal.start_ns / SECOND_NS for signal in inside), default=first)
+    span = min(last, max(ends, default=last)) - max(first, start)
+    return max(min(LEAST_SECONDS, GROUP_SECONDS), min(GROUP_SECONDS, -int(-span // (DAY_PARTS * 60)) * 60))
 
 
 def rows_expected(signals: "Iterable[Stretch]", settings: SpectrogramSettings, day: str) -> int:
@@ -97,6 +129,8 @@ def spectrogram_parts(
     day: str,
     client: "Client",
     progress: Callable[[int], None] | None = None,
+    heard: "Sequence[Stretch]" = (),
+    keep: "Callable[[list[Sums]], object]" = len,
 ) -> Iterator[bytes]:
     """Compute a day on a Dask cluster and yield its rows in order, as small Parquet files.
 
@@ -113,6 +147,10 @@ def spectrogram_parts(
         Its workers must be able to read the files of the stretches.
     progress : callable, optional
         Called with the rows finished since its last call.
+    heard : sequence of Stretch, optional
+        Those whose channels' health is asked for, cut at midnight.
+    keep : callable, optional
+        Given the sums of the health of each part, in the order of time.
 
     Yields
     ------
@@ -121,8 +159,8 @@ def spectrogram_parts(
     """
     yield encode(rows_table("", 0, np.empty(0, np.int64), np.empty((0, *settings.row_shape), np.float32)))
     waiting: deque[Future] = deque()
-    fetches: deque[Fetch[tuple[list[bytes], int]]] = deque()
-    parts = deque(parts_of_day(signals, settings, day))
+    fetches: deque[Fetch[tuple[list[bytes], int, list[Sums]]]] = deque()
+    parts = deque(parts_of_day(signals, settings, day, heard))
     pool = ThreadPoolExecutor(FETCHES)
     try:
         while parts or waiting or fetches:
@@ -131,10 +169,13 @@ def spectrogram_parts(
             while parts and len(waiting) + len(fetches) < threads + max(1, threads // 2):
                 part = parts.popleft()
                 inside = [s for s in signals if s.fibre == part.fibre and _reaches(s, part)]
-                waiting.append(client.submit(compute_part, inside, settings, part, pure=False, key=_key(part)))
+                own = [s for s in heard if part.hears and s.fibre == part.fibre and _reaches(s, part)]
+                task = client.submit(compute_part, inside, settings, part, own, pure=False, key=_key(part))
+                waiting.append(task)
             while waiting and len(fetches) < FETCHES:
                 fetches.append(pool.submit(_taken, waiting.popleft()))
-            files, rows = fetches.popleft().result()
+            files, rows, sums = fetches.popleft().result()
+            keep(sums)
             files.reverse()
             while files:  # each is let go of once it is written
                 yield files.pop()
@@ -144,28 +185,42 @@ def spectrogram_parts(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _taken(future: "Future") -> tuple[list[bytes], int]:
-    """Return a part's files and rows, and let the worker forget them."""
-    result: tuple[list[bytes], int] = future.result()
+def _taken(future: "Future") -> "tuple[list[bytes], int, list[Sums]]":
+    """Return what `compute_part` does, and let the worker forget it."""
+    result: tuple[list[bytes], int, list[Sums]] = future.result()
     future.release()
     return result
 
 
 def compute_part(
-    signals: "Sequence[Stretch]", settings: SpectrogramSettings, part: Part
-) -> tuple[list[bytes], int]:
-    """Return a part as one Parquet file for each of its channels that has rows, and the number of rows."""
+    signals: "Sequence[Stretch]", settings: SpectrogramSettings, part: Part, heard: "Sequence[Stretch]" = ()
+) -> "tuple[list[bytes], int, list[Sums]]":
+    """Return one Parquet file for each channel of a part that has rows, the number of rows, and sums of health.
+
+    Parameters
+    ----------
+    signals : sequence of Stretch
+        Of the fibre, that have levels there.
+    settings : SpectrogramSettings
+    part : Part
+    heard : sequence of Stretch, optional
+        Those whose channels' health is summed.
+    """
     import torch
+
+    from dasanom_assets.recordings.health import sums
 
     torch.set_num_threads(1)  # parts run side by side; threads of their own would fight over the same cores
     writers: dict[int, RowGroupWriter] = {}
     n_rows = 0
-    wide = sum(map(len, part.blocks))
+    summed: list[Sums | None] = []
+    wide = 1 + sum(map(len, part.blocks))
     step = CHUNK_SECONDS * max(2, WRITE_CHANNEL_SECONDS // (CHUNK_SECONDS * wide))
     for second in range(part.first_second, part.last_second, step):
         last = min(second + step, part.last_second)
+        summed += [sums(s, second * SECOND_NS, last * SECOND_NS) for s in heard if overlaps(s, second, last)]
         inside = [s for s in signals if overlaps(s, second, last)]
-        if not inside:
+        if not inside or not part.blocks:
             continue
         for channel, values in zip(*levels_of(inside, settings, part.blocks, second, last), strict=True):
             there = np.flatnonzero(np.isfinite(values[:, :, 0]).any(axis=1))
@@ -176,7 +231,8 @@ def compute_part(
                     writers[channel] = RowGroupWriter(table.schema)
                 writers[channel].write(table)
                 n_rows += len(there)
-    return [writers.pop(channel).close() for channel in sorted(writers)], n_rows
+    files = [writers.pop(channel).close() for channel in sorted(writers)]
+    return files, n_rows, [part_sums for part_sums in summed if part_sums]
 
 
 def settings_note(signals: "Iterable[Stretch]", settings: SpectrogramSettings) -> dict[str, Any]:
@@ -192,7 +248,7 @@ def _tasks(channels: np.ndarray, settings: SpectrogramSettings, rows: int) -> li
     groups = np.split(channels, np.flatnonzero(np.diff(channels // settings.group_channels)) + 1)
     n_parts = -(-len(groups) // max(rows, -(-len(groups) // READ_SHARE)))
     shared = settings.common_mode_channels
-    n_blocks = max(1, len(channels) // shared) if shared else -(-len(groups) // rows)
+    n_blocks = max(1, len(channels) // shared) if shared else -(-len(groups) // min(rows, BLOCK_ROWS))
     cuts = np.array_split(range(len(groups)), n_blocks)
     blocks = [np.concatenate([groups[i] for i in cut]) for cut in cuts]
     return [tuple(blocks[i] for i in cut) for cut in np.array_split(range(n_blocks), min(n_parts, n_blocks))]
@@ -214,7 +270,8 @@ def _key(part: Part) -> str:
     import secrets
 
     start = datetime.fromtimestamp(part.first_second, UTC)
-    return f"{part.fibre} {start:%Y-%m-%d %H}h channel {part.blocks[0][0]}-{secrets.token_hex(16)}"
+    channel = f" channel {part.blocks[0][0]}" if part.blocks else ""
+    return f"{part.fibre} {start:%Y-%m-%d %H:%M}{channel}-{secrets.token_hex(16)}"
 
 
 def rows_table(fibre: str, channel: int, start_ns: np.ndarray, levels: np.ndarray) -> pa.Table:

@@ -20,7 +20,6 @@ A day in a notebook, from recordings that are simulated here to whitened windows
 >>> simulate(line, [date.fromisoformat(day)], Path(folder.name), contractor=False)
 >>> store = Store(folder.name)
 >>> recordings.recordings(store, day, settings)
->>> recordings.channel_health(store, day, settings)
 >>> with open_client(settings.dask) as dask:
 ...     steps.spectrograms(store, day, settings, dask=dask)
 >>> {frames.channel: frames.power_db.shape for frames in day_frames(store, day)}
@@ -44,11 +43,11 @@ HISTOGRAM_SETTINGS = ("background.hour_classes",)
 BACKGROUND_SETTINGS = (*HISTOGRAM_SETTINGS, "background.look_back_days")
 
 
-@step("spectrograms", settings=("spectrogram", "limits"), code="2")
+@step("spectrograms", "channel_health", "clipped_seconds", settings=("spectrogram", "limits"), code="3")
 def spectrograms(
     day: Day, dask: Any, warn: Callable[[str], object] = warning, say: Callable[[str], object] = info
 ) -> None:
-    """Levels of bands in dB: one row a second and channel, on a grid of UTC seconds."""
+    """Levels of bands in dB: one row a second and channel, on a grid of UTC seconds; and how its channels are."""
     import pyarrow as pa
 
     from dasanom_assets.recordings.catalogue import adjoining
@@ -67,6 +66,8 @@ def _write_levels(
     warn: Callable[[str], object],
     say: Callable[[str], object],
 ) -> None:
+    from dasanom_assets.recordings.health import Sums, health_of
+    from dasanom_assets.recordings.of_day import of_day
     from dasanom_assets.recordings.signal import stretches
     from dasanom_assets.spectrograms.engine import rows_expected, settings_note, spectrogram_parts
     from dasanom_assets.spectrograms.levels import unfit
@@ -74,6 +75,7 @@ def _write_levels(
 
     settings = day.settings.spectrogram
     signals = stretches(day, recordings)
+    heard, sums = list(of_day(signals, day.iso)), list[Sums]()
     left_out = sorted({reason for signal in signals if (reason := unfit(signal, settings))})
     for reason in left_out:
         warn(f"left out: {reason}")
@@ -82,8 +84,11 @@ def _write_levels(
     total = rows_expected(signals, settings, day.iso)
     say(f"{len(dask.nthreads())} workers; their dashboard: {dask.dashboard_link}")
     with LoggedProgress(say, total, "channel-seconds") as progress:
-        parts = spectrogram_parts(signals, settings, day.iso, dask, progress.update)
+        parts = spectrogram_parts(signals, settings, day.iso, dask, progress.update, heard, sums.extend)
         day.write_day_parts("spectrograms", day.iso, parts, note)
+    health, clipped = health_of(sums)
+    day.write("clipped_seconds", clipped)
+    day.write("channel_health", health)
 
 
 @step("level_histograms", settings=HISTOGRAM_SETTINGS, code="2")

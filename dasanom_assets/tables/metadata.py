@@ -21,6 +21,20 @@ def day_metadata(store: Store, table: str, day: str, rows: int) -> dict[str, Any
     return {"dagster/partition_row_count": rows, "dagster/uri": store.url(store.day_path(table, day))}
 
 
+_LIVE = str.maketrans({"[": "(", "]": ")", "<": "‹", ">": "›", "`": "'", "\n": " ", "\r": " "})
+
+
+def inert(text: str) -> str:
+    """Return text in which nothing is a picture, a link or HTML where it is shown as Markdown.
+
+    Dagster's UI shows descriptions of checks so, and what a file says of itself may be in them.
+
+    >>> inert("![x](/graphql?query=mutation) <b> http://example.org")
+    '!(x)(/graphql?query=mutation) ‹b› http:/ /example.org'
+    """
+    return text.translate(_LIVE).replace("://", ":/ /").replace("www.", "www .")
+
+
 class LoggedProgress(tqdm):
     """A progress bar that writes a line to a log now and then, for runs that nobody watches at a terminal.
 

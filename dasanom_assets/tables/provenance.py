@@ -325,12 +325,12 @@ class Freshness:
 
     def _dropped(self, table: str, day: str) -> bool:
         """Whether a day lies too far back for the table to be kept."""
-        made_by = STEPS.get(table)
-        if made_by is None or not made_by.keeps:
-            return False
-        kept = flattened(self.settings, (made_by.keeps,))[made_by.keeps]
-        newest = max(self._days(table, "", "9999"), default=day)
-        return day < str(date.fromisoformat(newest) - timedelta(days=kept))
+        made_by, policy = STEPS.get(table), self.settings.retention
+        kept = [policy.raw_days] if table in policy.raw_tables and not policy.dry_run else []
+        if made_by is not None and made_by.keeps:
+            kept.append(flattened(self.settings, (made_by.keeps,))[made_by.keeps])
+        newest = max(self._days(table, "", "9999"), default=day) if kept else day
+        return bool(kept) and day < str(date.fromisoformat(newest) - timedelta(days=min(kept)))
 
     def _footer(self, table: str, day: str) -> tuple[str, dict[str, Any]] | None:
         """Return the digest of a table or report and what it was made of; None where it is not there."""

@@ -179,7 +179,8 @@ def test_the_schedule_asks_for_days_that_the_live_model_has_not_scored(line: Lin
         )
         return schedule.evaluate_tick(context)
 
-    assert "is scored by the live model" in tick(8).skip_message
+    everything = f"of the last 7 days: {', '.join(line.days)}."
+    assert everything in tick(8).skip_message
     live = checkpoints.live_set(line.store)
     try:
         line.store.write_json(checkpoints.LIVE, live | {"reference_model": "another"})
@@ -197,9 +198,13 @@ def test_the_schedule_asks_for_days_that_the_live_model_has_not_scored(line: Lin
     kept.rename(report)
     events = line.root / line.store.day_path("background", line.days[1])
     kept = events.rename(events.with_suffix(".kept"))
-    assert tick(8).skip_message  # its ingest is not through
+    assert (
+        f"{line.days[1]} waits for its ingest: background of {line.days[1]} is not there" in tick(8).skip_message
+    )
+    # Long after, what is known is still scored, and days without a delivery are named.
+    assert "2026-01-20: nothing was delivered" in tick(31).skip_message
     kept.rename(events)
-    assert "is scored by the live model" in tick(8).skip_message
+    assert everything in tick(8).skip_message
 
 
 def test_a_model_made_for_other_settings_is_refused(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

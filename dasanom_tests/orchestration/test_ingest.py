@@ -109,22 +109,29 @@ def test_the_sensor_reports_deliveries_and_asks_for_their_ingest(tmp_path: Path)
     sensor = built.resolve_sensor_def("new_recordings")
     with dg.instance_for_test() as instance:
 
-        def tick(cursor: str | None):
-            context = dg.build_sensor_context(
-                instance,
-                cursor=cursor,
-                definitions=built,
-                resources={"store": store, "settings": Settings(data=str(tmp_path))},
-            )
+        def tick():
+            context = dg.build_sensor_context(instance, definitions=built, resources={"store": store})
             return sensor.evaluate_tick(context)
 
-        first = tick(None)
+        first = tick()
         (request,) = first.run_requests
         assert request.partition_key == "2026-01-05"
         assert request.run_key is None  # with one, a delivery that goes and comes back would be passed over
         (event,) = first.asset_events
         assert (event.asset_key, event.partition) == (dg.AssetKey("raw_recordings"), "2026-01-05")
         assert event.metadata["files"].value == 2
-        second = tick(first.cursor)
+        run = instance.create_run_for_job(
+            built.resolve_job_def("ingest"),
+            tags=request.tags | {"dagster/partition": request.partition_key},
+            status=dg.DagsterRunStatus.STARTED,
+        )
+        second = tick()
         assert second.run_requests == []
-        assert "as they were" in second.skip_message
+        assert "2026-01-05: a run is under way" in second.skip_message
+        instance.report_run_failed(run)
+        third = tick()
+        assert third.run_requests == []
+        assert f"run {run.run_id} did not do it; it is tried again in" in third.skip_message
+        # Other files are another matter.
+        os.utime(tmp_path / f"{path}.info", (old + 1, old + 1))
+        assert [again.partition_key for again in tick().run_requests] == ["2026-01-05"]

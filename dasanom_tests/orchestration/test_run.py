@@ -5,10 +5,16 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
+import psutil
 import pytest
+import requests
 from dagster import DagsterInstance, DagsterRunStatus
 
 from dasanom_assets.detection.reference.promise import ENOUGH_DAYS
@@ -16,6 +22,7 @@ from dasanom_assets.orchestration.run import PROJECT, TAG, _simulate_if_empty
 from dasanom_assets.recordings.simulation import simulate
 from dasanom_assets.settings import Settings
 from dasanom_tests.conftest import DAYS, QUICKER
+from dasanom_tests.orchestration.test_launcher import within
 
 RUN = [sys.executable, "-m", "dasanom_assets.cli", "run", "--exit"]
 
@@ -76,26 +83,83 @@ def test_an_empty_landing_gets_days_enough_to_learn_from_and_one_with_threats(
     assert len(asked) == 1
 
 
-@pytest.mark.timeout(300)
-def test_told_to_end_it_takes_its_servers_with_it(environment: dict[str, str]) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_it_keeps_its_doors_shut_its_servers_up_and_takes_them_with_it(environment: dict[str, str]) -> None:
     foreign = Path(environment["DASANOM_DATA"]) / "landing" / DAYS[0] / "foreign.bin"
     foreign.parent.mkdir(parents=True)
     foreign.write_bytes(b"no recording")
+    (Path(environment["DAGSTER_HOME"]) / "logs").mkdir()
+    (Path(environment["DAGSTER_HOME"]) / "logs" / "event.log").write_text("what Dagster would post")
+    posted: list[str] = []
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     command = [argument for argument in RUN if argument != "--exit"]
-    with subprocess.Popen(
-        [*command, "--port", str(port)], env=environment, stdout=subprocess.PIPE, text=True
-    ) as running:
+    with (
+        listener(posted) as telemetry,
+        subprocess.Popen(
+            [*command, "--port", str(port)],
+            env=environment | {"DAGSTER_TELEMETRY_URL": telemetry},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as running,
+    ):
         assert running.stdout is not None
         for line in running.stdout:
             if line.startswith("Watch it on"):
                 break
+        family = psutil.Process(running.pid).children(recursive=True)
+        listening = {c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+        assert ("127.0.0.1", port) in listening
+        assert {address.ip for address in listening} == {"127.0.0.1"}
+
+        assert requests.get(f"{url}/graphql?query=mutation{{setNuxSeen}}", timeout=30).status_code == 405
+        evil = {"Host": f"evil.example:{port}"}
+        assert requests.get(f"{url}/server_info", headers=evil, timeout=30).status_code == 421
+
+        web = next(p for p in family if "web" in p.cmdline())
+        web.kill()
+        for line in running.stdout:
+            if line.startswith("the web server ended"):
+                break
+        assert within(120, lambda: answers(url))
+
         running.terminate()
         reported = running.stdout.read()
         assert running.wait(60) == 130
     assert "Stopped." in reported
     with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
         probe.connect(("127.0.0.1", port))
+    assert not [process for process in family if process.is_running()]
+    assert posted == []
+    assert (Path(environment["DAGSTER_HOME"]) / "logs" / "event.log").exists()
+    assert not (Path(environment["DAGSTER_HOME"]) / ".telemetry").exists()
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/server_info", timeout=10).ok
+    except requests.ConnectionError:
+        return False
+
+
+@contextmanager
+def listener(posted: list[str]) -> Iterator[str]:
+    """An HTTP server that notes what is posted to it, at the address that is given."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append(self.rfile.read(int(self.headers["content-length"])).decode(errors="replace"))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.mark.slow

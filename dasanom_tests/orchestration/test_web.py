@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dasanom_assets.orchestration.run import PROJECT, servers, wait_until_loaded
+from dasanom_assets.orchestration.run import PROJECT, wait_until_loaded
+from dasanom_assets.orchestration.services import services
 from dasanom_assets.tables.store import Store
 from dasanom_tests.conftest import DAYS
 from dasanom_tests.orchestration.test_run import free_port
@@ -34,8 +35,8 @@ def test_an_engineer_materializes_a_day_in_the_browser(
     for path in (landing / "landing" / day).rglob("*"):
         path.touch()
     store = Store(str(data))
-    with servers(port) as (server, log), sync_playwright() as play:
-        wait_until_loaded(server, port, log)
+    with services(port) as (_, log), sync_playwright() as play:
+        wait_until_loaded(port, log)
         browser = play.chromium.launch(executable_path=chromium, args=QUIET)
         page = browser.new_page(viewport={"width": 1600, "height": 950})
         page.set_default_timeout(120_000)  # others may use the machine

@@ -15,14 +15,17 @@ import dascore as dc
 import h5py
 import numpy as np
 import pytest
+from distributed import Client
 
 from dasanom_assets.recordings import apart, steps
 from dasanom_assets.recordings.apart import _READERS
 from dasanom_assets.recordings.catalogue import catalogue_day
+from dasanom_assets.recordings.opened import ChangedError
 from dasanom_assets.recordings.reasons import CodeError, RefusedError
-from dasanom_assets.recordings.signal import ChangedError, stretches
+from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.recordings.unpickled import loads
 from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms import steps as spectrograms
 from dasanom_assets.tables.store import Store
 from dasanom_tests.recordings.test_identity import DAY, deliver
 
@@ -105,13 +108,13 @@ def test_an_attribute_that_is_a_pickle_runs_no_code(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_a_file_that_becomes_a_pickle_after_it_was_catalogued_runs_no_code(tmp_path: Path) -> None:
+def test_a_file_that_becomes_a_pickle_after_it_was_catalogued_runs_no_code(tmp_path: Path, client: Client) -> None:
     path, marker = tmp_path / deliver(tmp_path, "north_1.h5"), tmp_path / "ran"
     deliver(tmp_path, "south_1.h5")
     store, told = Store(str(tmp_path)), list[str]()
     steps.recordings(store, DAY, Settings())
     path.write_bytes(pickle.dumps(Runs(marker, "#dascore.core Patch"), protocol=0))
-    steps.channel_health(store, DAY, Settings(), warn=told.append)
+    spectrograms.spectrograms(store, DAY, Settings(), dask=client, warn=told.append)
     assert not marker.exists()
     assert len(told) == 1
     assert "north_1.h5" in told[0]
@@ -224,3 +227,22 @@ def test_samples_that_are_not_those_of_the_catalogue_are_told(tmp_path: Path) ->
     deliver(tmp_path, "north_1.h5", samples=50)
     with pytest.raises(ChangedError, match="written again"):
         signal_there.read(0, 10)
+
+
+def test_a_recording_is_opened_once_for_the_catalogue_and_once_for_its_samples(
+    tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("north_1.h5", "south_1.h5"):
+        deliver(tmp_path, name, samples=2000)
+    store, asked, ask = Store(str(tmp_path)), list[tuple[str, str]](), _READERS.ask
+
+    def counted(what: str, local: Path, *more: Any) -> Any:
+        asked.append((local.name, what))
+        return ask(what, local, *more)
+
+    monkeypatch.setattr(_READERS, "ask", counted)
+    steps.recordings(store, DAY, Settings())
+    spectrograms.spectrograms(store, DAY, Settings(), dask=client)
+    assert sorted(asked) == [(name, what) for name in ("north_1.h5", "south_1.h5") for what in ("look", "samples")]
+    for table in ("spectrograms", "channel_health"):
+        assert set(store.read_day(table, DAY)["fibre"].to_pylist()) == {"north", "south"}

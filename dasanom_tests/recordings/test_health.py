@@ -1,5 +1,6 @@
 """Sick channels are named, healthy ones are measured as NumPy would."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dasanom_assets.recordings.health import channel_health
+from dasanom_assets.recordings.health import channel_health, health_of, sums
 from dasanom_tests.recordings.test_signal import T0, deliver, joined
 
 
@@ -112,3 +113,21 @@ def test_a_signal_that_is_not_clipped_has_no_clipped_second(tmp_path: Path) -> N
     data = np.random.default_rng(3).normal(0, 1e4, size=(8000, 3)).astype("<i2")
     data[2000:4000, 1] = 7  # silent, which is not clipped
     assert clipped_seconds(tmp_path, data) == []
+
+
+def test_sums_over_parts_are_those_of_the_whole(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    data = rng.normal(1000, 300, size=(50_300, 6)).astype("<f4")  # 25.15 s: blocks lie across full seconds
+    data[30_000:31_000, 2] = 5.0
+    (signal,) = joined(tmp_path, [deliver(tmp_path, "a", data, 0, sample_format="float32")])
+    borders = [None, *(int(T0.astype(np.int64)) + round(s * 1e9) for s in (3, 3.5, 11.003, 24.99)), None]
+    parts = [sums(signal, first, last) for first, last in pairwise(borders)]
+    health, clipped = health_of(part for part in parts if part)
+    whole, whole_clipped = channel_health([signal])
+    assert clipped.equals(whole_clipped)
+    assert clipped.num_rows
+    for name in whole.column_names:
+        if name == "rms":
+            np.testing.assert_allclose(health[name].to_numpy(), whole[name].to_numpy(), rtol=1e-12)
+        else:
+            assert health[name].equals(whole[name])

@@ -9,13 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from distributed import Client
 
 from dasanom_assets.recordings import steps
 from dasanom_assets.recordings.catalogue import catalogue_day
 from dasanom_assets.recordings.landing import delivered, delivered_days, recordings_notes
 from dasanom_assets.recordings.of_day import extent, of_day, recorded_hours, while_there
-from dasanom_assets.recordings.signal import ChangedError, stretches
+from dasanom_assets.recordings.opened import ChangedError
+from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms import steps as spectrograms
 from dasanom_assets.tables.store import Store
 from dasanom_tests.recordings.test_bundle import write
 from dasanom_tests.recordings.test_catalogue import deliver
@@ -36,7 +39,7 @@ def long(tmp_path: Path) -> Store:
     return Store(str(tmp_path))
 
 
-def test_each_day_has_its_part(long: Store) -> None:
+def test_each_day_has_its_part(long: Store, client: Client) -> None:
     path = f"landing/{DAYS[0]}/north_long.bin"
     seconds, clipped = [], []
     for day, hours in zip(DAYS, HOURS, strict=True):
@@ -49,7 +52,7 @@ def test_each_day_has_its_part(long: Store) -> None:
         assert recorded_hours(table, day) == pytest.approx(hours)
         if hours == 24:  # takes long
             continue
-        steps.channel_health(long, day, Settings())
+        spectrograms.spectrograms(long, day, Settings(), dask=client)
         health = long.read_day("channel_health", day)
         seconds.append(health["seconds"].to_pylist())
         rows = long.read_day("clipped_seconds", day)
@@ -77,13 +80,15 @@ def test_samples_are_those_of_the_day(long: Store) -> None:
 
 
 @pytest.mark.parametrize("lost", [".bin", ".bin.info"])
-def test_a_file_that_vanishes_after_it_was_catalogued_is_left_out(tmp_path: Path, lost: str) -> None:
+def test_a_file_that_vanishes_after_it_was_catalogued_is_left_out(
+    tmp_path: Path, client: Client, lost: str
+) -> None:
     store, told = Store(str(tmp_path)), list[str]()
     for stem in ("north_20260105T100000", "south_20260105T100000"):
         deliver(tmp_path, DAYS[0], stem)
     steps.recordings(store, DAYS[0], Settings())
     (tmp_path / "landing" / DAYS[0] / f"south_20260105T100000{lost}").unlink()
-    steps.channel_health(store, DAYS[0], Settings(), warn=told.append)
+    spectrograms.spectrograms(store, DAYS[0], Settings(), dask=client, warn=told.append)
     assert set(store.read_day("channel_health", DAYS[0])["fibre"].to_pylist()) == {"north"}
     assert "south_20260105T100000.bin: it was moved or removed" in told[0]
 
@@ -98,7 +103,9 @@ def test_a_file_that_vanishes_after_it_was_catalogued_is_left_out(tmp_path: Path
         ("fewer in HDF5", "was written again"),
     ],
 )
-def test_a_file_that_changes_after_it_was_catalogued_is_left_out(tmp_path: Path, how: str, reason: str) -> None:
+def test_a_file_that_changes_after_it_was_catalogued_is_left_out(
+    tmp_path: Path, client: Client, how: str, reason: str
+) -> None:
     deliver(tmp_path, DAYS[0], "north_20260105T100000")
     south = tmp_path / deliver(tmp_path, DAYS[0], "south_20260105T100000")
     west = tmp_path / hdf5(tmp_path, "west.h5", samples=2000)
@@ -115,7 +122,7 @@ def test_a_file_that_changes_after_it_was_catalogued_is_left_out(tmp_path: Path,
     else:
         west.unlink()
         hdf5(tmp_path, "west.h5", samples=50)
-    steps.channel_health(store, DAYS[0], Settings(), warn=told.append)
+    spectrograms.spectrograms(store, DAYS[0], Settings(), dask=client, warn=told.append)
     left = {"south", "west"} - {"west" if "HDF5" in how or "no" in how else "south"}
     assert set(store.read_day("channel_health", DAYS[0])["fibre"].to_pylist()) == {"north", *left}
     assert len(told) == 1

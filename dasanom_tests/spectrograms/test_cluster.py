@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import dask
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 
@@ -149,6 +150,16 @@ def test_the_embedded_cluster_listens_on_this_machine_only_and_shows_its_tasks()
         assert re.match(r"http://127\.0\.0\.1:\d+/status", link)
         with urllib.request.urlopen(link, timeout=20) as page:
             assert b"Dask Diagnostic UI" in page.read()
+        listening = psutil.Process().net_connections("inet")
+        assert {c.laddr.ip for c in listening if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+
+
+def test_worker_processes_listen_on_this_machine_only() -> None:
+    with open_client(DaskSettings(processes=1)) as client:
+        client.submit(int, 1).result()
+        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        sockets = [connection for process in family for connection in process.net_connections("inet")]
+    assert {c.laddr.ip for c in sockets if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

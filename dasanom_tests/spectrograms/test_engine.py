@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,22 +69,12 @@ def noise(seconds: float, channels: int = 2, rate: float = 2000.0, seed: int = 0
     return rng.normal(scale=200, size=(int(seconds * rate), channels)).astype(np.int16)
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    """The embedded cluster: threads of this process."""
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
-
-
 def rows(signals: list, settings: SpectrogramSettings = SMALL, day: str = DAY) -> pa.Table:
     """Rows of a day, without a cluster."""
     first, last = day_seconds(day)
     tables = [engine.rows_table("", 0, np.empty(0, np.int64), np.empty((0, *settings.row_shape), np.float32))]
     for part in parts_of_day(signals, settings, day):
-        files, n = compute_part([s for s in signals if s.fibre == part.fibre], settings, part)
+        files, n, _ = compute_part([s for s in signals if s.fibre == part.fibre], settings, part)
         tables_of_part = [pq.read_table(pa.BufferReader(file)) for file in files]
         assert n == sum(table.num_rows for table in tables_of_part)
         tables += tables_of_part
@@ -185,7 +174,10 @@ def test_parts_from_the_cluster_are_the_day(client: Client, tmp_path: Path) -> N
     assert table.equals(expected)
 
 
-def test_one_channels_hour_is_one_row_group_and_lies_together(client: Client, tmp_path: Path) -> None:
+def test_one_channels_hour_is_one_row_group_and_lies_together(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "DAY_PARTS", 1)
     store = Store(str(tmp_path))
     signal = Array(noise(3700, 2, 50.0), sampling_rate_hz=50.0)
     settings = SMALL.model_copy(update={"bands": 4})
@@ -195,6 +187,12 @@ def test_one_channels_hour_is_one_row_group_and_lies_together(client: Client, tm
     assert [(g.column(1).statistics.min, g.num_rows) for g in groups if g.num_rows] == [
         (100, 3600), (101, 3600), (100, 100), (101, 100)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "parts"), [(300, 1), (2400, 4), (7200, 8), (14 * 3600, 14)])
+def test_a_short_day_is_cut_so_that_threads_can_share_it(seconds: int, parts: int) -> None:
+    signal = Array(np.zeros((seconds, 1), np.int16), sampling_rate_hz=1.0)
+    assert len(parts_of_day([signal], SMALL, DAY)) == parts
 
 
 def test_a_part_that_fails_ends_the_day_with_its_error(client: Client) -> None:

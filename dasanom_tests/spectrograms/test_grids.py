@@ -35,7 +35,6 @@ def ingested(root: Path, *days: str) -> Store:
     with open_client(SETTINGS.dask) as dask:
         for day in days:
             recordings.recordings(store, day, SETTINGS)
-            recordings.channel_health(store, day, SETTINGS)
             steps.spectrograms(store, day, SETTINGS, dask=dask)
             steps.level_histograms(store, day, SETTINGS)
             steps.background(store, day, SETTINGS)

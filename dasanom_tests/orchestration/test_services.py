@@ -1,0 +1,53 @@
+"""A service that ends, by an error or a kill, is started again; at the end none is left."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dasanom_assets.orchestration import services
+from dasanom_assets.orchestration.services import Services
+from dasanom_tests.orchestration.test_launcher import within
+
+
+def test_a_service_that_ends_is_started_again_with_growing_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(services, "FIRST_PAUSE", 0.1)
+    starts = tmp_path / "starts"
+    failing = f"print('telemetry', file=open({str(starts)!r}, 'a')); raise SystemExit(3)"
+    commands = {
+        "failing": [sys.executable, "-c", failing],
+        "standing": [sys.executable, "-c", "import time; time.sleep(600)"],
+    }
+    with open(tmp_path / "log", "w") as log:
+        running = Services(commands, log)
+        running.start()
+        try:
+            first = running.processes["standing"]
+            os.kill(first.pid, signal.SIGKILL)
+            assert within(30, lambda: running.processes["standing"].pid != first.pid)
+            assert within(30, lambda: starts.exists() and len(starts.read_text().splitlines()) >= 3)
+        finally:
+            running.stop(5)
+    said = capsys.readouterr().out
+    assert "the standing ended with status -9" in said
+    assert "the failing ended with status 3" in said
+    assert all(process.poll() is not None for process in running.processes.values())
+    time.sleep(0.6)
+    assert not [
+        p for p in psutil.Process().children() if p.status() != psutil.STATUS_ZOMBIE and "600" in p.cmdline()
+    ]
+
+
+def test_services_are_told_to_send_no_telemetry(tmp_path: Path) -> None:
+    told = [sys.executable, "-c", "import os; print(os.environ['DAGSTER_DISABLE_TELEMETRY'], flush=True)"]
+    with open(tmp_path / "log", "w") as log:
+        running = Services({"one": told}, log)
+        running.start()
+        assert within(30, lambda: (tmp_path / "log").read_text().startswith("yes"))
+        running.stop(5)
