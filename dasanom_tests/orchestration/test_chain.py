@@ -212,7 +212,9 @@ def test_a_model_made_for_other_settings_is_refused(line: Line, monkeypatch: pyt
     monkeypatch.setenv("DASANOM_WINDOW__SECONDS", "6")
     with pytest.raises(Exception, match=r"window.seconds 6 \(model: 8\).*run the job train"):
         defs.resolve_job_def("rescore").execute_in_process(
-            partition_key=line.days[0], instance=line.instance, asset_selection=[dg.AssetKey("embeddings")]
+            partition_key=line.days[0],
+            instance=line.instance,
+            asset_selection=[dg.AssetKey(table) for table in STEPS["embeddings"].tables],
         )
 
 
@@ -331,9 +333,10 @@ def downstream(tables: set[str]) -> set[str]:
     below: dict[str, set[str]] = {}
     for spec in defs.resolve_all_asset_specs():
         for dep in spec.deps:
-            edge = dep.asset_key.to_user_string(), spec.key.to_user_string()
-            if edge != ("temporal_terms", "anomaly_scores"):  # the model has no detector that looks at them
-                below.setdefault(edge[0], set()).add(edge[1])
+            above, table = dep.asset_key.to_user_string(), spec.key.to_user_string()
+            # The model has no detector that looks at temporal terms.
+            if above != "temporal_terms" or table not in STEPS["anomaly_scores"].tables:
+                below.setdefault(above, set()).add(table)
     result, new = set(), set(tables)
     while new:
         result |= new

@@ -73,7 +73,7 @@ def test_gpu_work_runs_in_its_pool_and_only_training_asks_kubernetes_for_a_gpu()
         "vae_checkpoint",
         "infogan_checkpoint",
         "reference_model",
-        "embeddings",
+        "embeddings",  # with cluster labels and scores, which are of the same step
     }
     asking = {name for name, op in ops.items() if "dagster-k8s/config" in op.tags}
     assert asking == {"vae_checkpoint", "infogan_checkpoint"}

@@ -143,7 +143,10 @@ FAULTS: dict[Callable[[Path, pytest.MonkeyPatch], None], tuple[str, str]] = {
     unknown_variable: ("DASANOM_SPECTROGRAM__BAND is no setting", "rename it to DASANOM_SPECTROGRAM__BANDS"),
     other_recipe: ("reference.neighbours 5, which is 9 now", "DASANOM_REFERENCE__NEIGHBOURS=5, or dasanom train"),
     damaged_model: ("damaged", "materialize live_model"),
-    model_of_other_code: ("was made by code 1, which is after now", "dasanom train"),
+    model_of_other_code: (
+        f"was made by code {checkpoints.CODE['reference_model']}, which is after now",
+        "dasanom train",
+    ),
     no_model: ("there is no live model", "dasanom train"),
     clock_ahead: ("changed 60 minutes in the future", "NTP"),
     full_disk: ("0.001 GB are free", "free some"),
