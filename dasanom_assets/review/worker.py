@@ -3,11 +3,12 @@
 import multiprocessing
 import os
 import pickle
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 from dasanom_assets.tables.store import Store
@@ -20,6 +21,14 @@ _POOL: list[ProcessPoolExecutor] = []
 
 def _begin() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(server: int) -> None:
+    """End this process once the server is gone, which a signal may end without a word."""
+    while os.getppid() == server:
+        time.sleep(1)
+    os._exit(0)
 
 
 def _pool() -> ProcessPoolExecutor:
