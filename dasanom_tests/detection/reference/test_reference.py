@@ -182,10 +182,10 @@ def test_a_reference_of_another_version_is_refused(ground: Ground, tmp_path: Pat
 def test_a_model_of_other_code_neither_scores_nor_is_fitted_on(
     ground: Ground, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    version = ground.reference.version
+    version, code = ground.reference.version, CODE[kind]
     monkeypatch.setitem(CODE, kind, "after")
     with pytest.raises(
-        CheckpointError, match=rf"{kind} \w+ was made by code 1, which is after now: .*the job train"
+        CheckpointError, match=rf"{kind} \w+ was made by code {code}, which is after now: .*the job train"
     ):
         promote(ground.store, version)
 
