@@ -186,7 +186,7 @@ def _summed(per_day: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         p = np.concatenate([day["p"] for day in of_detector])
         row["flagged_share"] = float((p <= FLAGGED_SHARE).mean())
         hours = sum(day["hours"] for day in of_detector)
-        our_events = sum(len(day["matches"]) - day["matches"]["event_id"].null_count for day in of_detector)
+        our_events = sum(len(day["matches"]["event_id"].drop_null().unique()) for day in of_detector)
         row["events_an_hour"] = our_events / hours
         row |= {f"events_{k}": v for k, v in agreement_summary(_joined(both_sides), 0).items()}
         who = np.concatenate([day["who"] for day in both_sides]) if both_sides else np.empty(0, np.int8)
@@ -201,12 +201,7 @@ def _summed(per_day: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _joined(days: list[dict[str, Any]]) -> pa.Table:
-    return pa.concat_tables(
-        [
-            pa.table({"agreement": pa.array([], pa.string())}),
-            *(day["matches"].select(["agreement"]) for day in days),
-        ]
-    )
+    return pa.concat_tables([empty("event_matches"), *(day["matches"] for day in days)])
 
 
 def disagreement(scores: pa.Table, names: list[str]) -> dict[str, Any]:
