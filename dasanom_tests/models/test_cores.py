@@ -6,6 +6,8 @@ import sys
 import threading
 from pathlib import Path
 
+from dask.system import cpu_count
+
 from dasanom_assets.models.cores import TRAININGS, share_of_cores, training_threads
 
 
@@ -36,7 +38,7 @@ def test_a_training_waits_for_a_share_says_so_and_takes_it_when_it_is_free(tmp_p
         with share_of_cores(lambda line: (said.append(line), waiting.set()), folder=tmp_path):
             begun.set()
 
-    held = [share_of_cores(said.append, folder=tmp_path) for _ in range(min(TRAININGS, os.cpu_count() or 1))]
+    held = [share_of_cores(said.append, folder=tmp_path) for _ in range(min(TRAININGS, cpu_count()))]
     for share in held:
         share.__enter__()
     assert said == []
@@ -54,7 +56,7 @@ def test_a_training_waits_for_a_share_says_so_and_takes_it_when_it_is_free(tmp_p
 
 
 def test_a_wait_ends_where_the_training_is_told_to_stop(tmp_path: Path) -> None:
-    held = [share_of_cores(print, folder=tmp_path) for _ in range(min(TRAININGS, os.cpu_count() or 1))]
+    held = [share_of_cores(print, folder=tmp_path) for _ in range(min(TRAININGS, cpu_count()))]
     for share in held:
         share.__enter__()
     with share_of_cores(lambda line: None, stop=lambda: True, folder=tmp_path):
