@@ -121,7 +121,7 @@ def test_events_within_the_budget_in_force_are_those_of_the_day_and_a_larger_one
 
     stored = ground.store.read_day("anomaly_events", EVENTFUL)
     mine = rows(ground.settings.detection.budget)
-    names = ["score", "start", "end", "peak_channel", "n_windows"]
+    names = ["score", "peak_channel", "first_channel", "last_channel", "n_windows"]
     assert mine.num_rows
     assert mine.select(names).equals(stored.select(names))
     many = [rows(budget).num_rows for budget in (1e-6, 1e3, 1e6)]
