@@ -23,6 +23,8 @@ LONG = {
         "labelled",
         "machines",
         "temporal",
+        "memory",
+        "mutations",
         "mnist",
     ),
     "clustering",

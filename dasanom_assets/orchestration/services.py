@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from dagster import DagsterInstance
+
 CODE = "dasanom_assets.definitions"
 LOCATION = "dasanom"
 WITHOUT_TELEMETRY = {"DAGSTER_DISABLE_TELEMETRY": "yes"}
@@ -101,6 +103,8 @@ def services(port: int) -> Iterator[tuple[Services, Path]]:
     port : int
         Of the UI on 127.0.0.1. The code location listens on a socket that only this user reaches.
     """
+    with DagsterInstance.get():  # its storage is made: services that make it at once trip over each other
+        pass
     folder = Path(os.environ["DAGSTER_HOME"]) / "services"
     folder.mkdir(exist_ok=True)
     log = folder / "make-run.log"
