@@ -72,15 +72,26 @@ def encode_bank(model: Vae, bank: WindowBank, device: str, batch: int | None = N
     # In one piece: small tensors that stay, between large ones that go, would keep the heap from shrinking.
     (mu, logvar), (error, divergence) = (torch.empty(2, *shape, device=device) for shape in ((n, latent), (n,)))
     batch = batch or ENCODING_BATCH[torch.device(device).type]
-    model.to(device).eval()
-    of_batch = sharing(model, bank) if can_share(model, bank, device) else _looking(model, bank, device)
+    _bring(model, device)
     with torch.inference_mode():
+        of_batch = sharing(model, bank) if can_share(model, bank, device) else _looking(model, bank, device)
         for first in range(0, n, batch):
             rows = slice(first, min(first + batch, n))
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=knows_bf16(device)):
                 mu[rows], logvar[rows], error[rows] = of_batch(rows)
             divergence[rows] = kl(mu[rows], logvar[rows]).sum(dim=1)
     return Encoded(*(values.cpu().numpy() for values in (mu, logvar, error, divergence)))
+
+
+def _bring(model: nn.Module, device: str) -> None:
+    """Move a network to a device, in eval mode; one that is there is not touched.
+
+    Threads encode at once. One that sets tensors anew holds a lock of torch and waits for Python, while one that
+    notes gradients holds Python and waits for the lock: so nothing is set, and no gradient is noted.
+    """
+    if next(model.parameters()).device != torch.empty(0, device=device).device:
+        model.to(device)
+    model.eval()
 
 
 def _looking(model: Vae, bank: WindowBank, device: str) -> OfBatch:
@@ -152,7 +163,7 @@ def _batches(
     model: nn.Module, bank: WindowBank, device: str, batch: int | None
 ) -> Iterator[tuple[slice, torch.Tensor]]:
     """Move a network to a device, in eval mode, and yield the windows of a bank there, with their positions."""
-    model.to(device).eval()
+    _bring(model, device)
     end = 0
     for x in DeviceWindows(bank, device).batches(batch or ENCODING_BATCH[torch.device(device).type]):
         yield slice(end, end := end + len(x)), x

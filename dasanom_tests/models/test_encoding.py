@@ -1,9 +1,11 @@
 """Windows are encoded as the networks are, in batches of any size, and none of them is nothing."""
 
-from dataclasses import replace
+import sys
+from dataclasses import subprocess
 
 import numpy as np
 import pytest
+import replace
 import torch
 
 from dasanom_assets.models.encoding import Encoded, encode_bank, encode_gan
@@ -71,3 +73,26 @@ def test_infogan_encodes_in_eval_mode_and_each_window_by_itself(gan: InfoGan) ->
         assert values.dtype == np.float32
         assert np.abs(values - others).max() < 0.1 * values.std(axis=0).max()
         assert not len(getattr(encode_gan(gan, replace(windows, first=windows.first[:0]), "cpu"), name))
+
+
+AT_ONCE = """
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import torch
+from dasanom_assets.models.encoding import encode_bank
+from dasanom_assets.models.vae import Vae
+from dasanom_assets.settings import VaeSettings
+from dasanom_assets.spectrograms.windows import WindowBank
+
+torch.set_num_threads(1)
+rows = np.random.default_rng(0).normal(size=(40, 8, 64)).astype(np.float32)
+bank, model = WindowBank(rows, np.arange(33), 8), Vae(64, 64, VaeSettings(latent=3, widths=(4, 8)))
+with ThreadPoolExecutor(4) as threads:
+    sums = threads.map(lambda i: float(encode_bank(model, bank, "cpu").mu.sum()), range(600))
+    print(len(set(sums)))
+"""
+
+
+def test_threads_that_encode_at_once_do_not_wait_for_each_other_for_ever() -> None:
+    run = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=300)
+    assert (run.returncode, run.stdout.strip()) == (0, "1"), run.stderr
