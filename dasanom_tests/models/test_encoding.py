@@ -1,11 +1,11 @@
 """Windows are encoded as the networks are, in batches of any size, and none of them is nothing."""
 
+import subprocess
 import sys
-from dataclasses import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import replace
 import torch
 
 from dasanom_assets.models.encoding import Encoded, encode_bank, encode_gan
