@@ -140,6 +140,11 @@ def _drop_leftovers(instance: DagsterInstance) -> None:
             unfinished = instance.get_run_by_id(run.run_id)
             if unfinished and not unfinished.is_finished:
                 instance.report_run_canceled(run, "Left over by a `make run` that was stopped.")
+    # A killed step keeps its place in its pool, and the next one would wait for it for ever.
+    for run_id in instance.event_log_storage.get_concurrency_run_ids():
+        holder = instance.get_run_by_id(run_id)
+        if holder is None or holder.is_finished:
+            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from threading import Thread
 import psutil
 import pytest
 import requests
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, instance_for_test
 
 from dasanom_assets.detection.reference.promise import ENOUGH_DAYS
-from dasanom_assets.orchestration.run import PROJECT, TAG, _simulate_if_empty
+from dasanom_assets.orchestration.run import PROJECT, TAG, _drop_leftovers, _simulate_if_empty
 from dasanom_assets.recordings.simulation import simulate
 from dasanom_assets.settings import Settings
 from dasanom_tests.conftest import DAYS, QUICKER
@@ -207,3 +207,20 @@ def _noop():
         """Do nothing."""
 
     return noop
+
+
+def test_a_killed_step_loses_its_place_in_its_pool(tmp_path: Path) -> None:
+    limits = {"concurrency": {"pools": {"default_limit": 1}}}
+    with instance_for_test(overrides=limits, temp_dir=str(tmp_path)) as instance:
+        storage = instance.event_log_storage
+        killed, at_work = (
+            instance.add_run(DagsterRun(job_name="train", status=status))
+            for status in (DagsterRunStatus.CANCELED, DagsterRunStatus.STARTED)
+        )
+        for run, pool in ((killed, "gpu"), (at_work, "events_so_far")):
+            storage.initialize_concurrency_limit_to_default(pool)
+            assert storage.claim_concurrency_slot(pool, run.run_id, "step").is_claimed
+        _drop_leftovers(instance)
+        claimed = {pool: storage.get_concurrency_info(pool).claimed_slots for pool in ("gpu", "events_so_far")}
+        assert claimed["gpu"] == []
+        assert [slot.run_id for slot in claimed["events_so_far"]] == [at_work.run_id]
