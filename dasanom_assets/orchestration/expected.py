@@ -9,7 +9,13 @@ from dagster import DagsterInstance
 from dasanom_assets import chain
 from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.attempts import attempts, ingest_mark, score_mark
-from dasanom_assets.recordings.landing import delivered, delivered_days, landing_digest, recordings_notes
+from dasanom_assets.recordings.landing import (
+    delivered,
+    delivered_days,
+    landing_digest,
+    landing_files,
+    recordings_notes,
+)
 from dasanom_assets.settings import AutomationSettings, Settings
 from dasanom_assets.tables.records import read_record
 from dasanom_assets.tables.store import Store
@@ -66,7 +72,7 @@ def overdue(store: Store, settings: Settings, instance: DagsterInstance, now: da
     # Each minute: only the footers of days that may be due, and of the one before, are read.
     notes = recordings_notes(store, store.days("recordings")[-settings.automation.expected_days - 2 :])
     known = delivered_days(store, notes, settings.first_day)
-    if not known:
+    if not known or _just_begun(store, known[0], settings.automation, now):
         return {}
     found = {
         day: _waits_for(store, settings, instance, day, notes, now)
@@ -97,6 +103,9 @@ def _waits_for(
     now: datetime,
 ) -> str:
     files = delivered(store, day, notes)
+    grace = settings.automation.overdue_hours * 3600
+    if any(0 <= now.timestamp() - file["modified"] < grace for file in files):
+        return ""  # it came late, and is being seen to
     if not files and not store.has_day("recordings", day):
         return "nothing was delivered"
     job, why, mark = "ingest", "", ""
@@ -112,6 +121,12 @@ def _waits_for(
         return ""
     tried = attempts(instance, job, day, mark).wait(settings.automation, now.timestamp())
     return f"{job}: {why}" + (f"; {tried}" if tried else "")
+
+
+def _just_begun(store: Store, first: str, automation: AutomationSettings, now: datetime) -> bool:
+    """Whether the first delivery of all came so lately that nothing can be overdue."""
+    came = min((file["modified"] for file in landing_files(store, first)), default=0.0)
+    return 0 <= now.timestamp() - came < automation.overdue_hours * 3600
 
 
 def _end(day: date) -> datetime:
