@@ -82,9 +82,9 @@ function spectrum(host, { hz, alarm, usual, spread }) {
   for (const v of ticks(low, high, 5)) svg.append(shape("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end", "font-size": 12 }, `${v}`));
   for (let k = 0; k < 6; k++) {
     const i = Math.round(k / 5 * (n - 1));
-    svg.append(shape("text", { x: x(i), y: h - 16, "text-anchor": k === 5 ? "end" : "middle", "font-size": 12 }, `${hz[i]?.toFixed(0)} Hz`));
+    svg.append(shape("text", { x: x(i), y: h - 20, "text-anchor": k === 5 ? "end" : "middle", "font-size": 12 }, `${hz[i]?.toFixed(0)} Hz`));
   }
-  svg.append(shape("text", { x: left, y: h - 2, "font-size": 12 }, "dB by band: blue the alarm, dashed what is usual, grey one spread about it"));
+  svg.append(shape("text", { x: left, y: h - 5, "font-size": 12 }, "dB by band: blue the alarm, dashed what is usual, grey one spread about it"));
   host.replaceChildren(svg);
 }
 
