@@ -84,9 +84,9 @@ def distance_of(row: Mapping[str, Any]) -> np.ndarray:
 
 
 def _same_place(known: float | None, distance: float) -> bool:
-    if known is None or np.isnan(distance):
-        return known is None and bool(np.isnan(distance))
-    return abs(known - distance) <= SAME_PLACE_M
+    if np.isnan(distance):  # a file that does not say it moves nothing
+        return True
+    return known is not None and abs(known - distance) <= SAME_PLACE_M
 
 
 class Places:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dasanom_assets.recordings.fibres import Places
 from dasanom_assets.recordings.measured import MOST, SAME_RATE, in_base_units, rounding_ns
 from dasanom_assets.recordings.opened import BundleSamples, ChangedError, File, Files
 from dasanom_assets.recordings.overlaps import resolve
@@ -51,8 +52,8 @@ class Stretch:
     n_samples : int
     dtype : numpy.dtype
         Of the samples.
-    channel_spacing_m : float or None
-        None where no file says.
+    distance_m : numpy.ndarray
+        float64, shape (n_channels,): where channels lie; NaN where that is not known.
     units : str
         Base unit of what is measured; empty where no file says.
     scale : float
@@ -67,7 +68,7 @@ class Stretch:
     start_ns: int
     n_samples: int
     dtype: np.dtype
-    channel_spacing_m: float | None
+    distance_m: np.ndarray
     units: str
     scale: float
     pieces: tuple[Piece, ...]
@@ -133,7 +134,6 @@ class _Line:
     channels: np.ndarray
     sampling_rate_hz: float
     dtype: np.dtype
-    channel_spacing_m: float | None
     units: tuple[str, float]
     start_ns: int
     end_ns: int
@@ -152,12 +152,12 @@ class _Line:
         return self.n_samples * 1e9 / (self.end_ns - self.start_ns)
 
 
-def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
+def stretches(store: Store, recordings: pa.Table, places: Places | None = None) -> list[Stretch]:
     """Join the files of a day into continuous stretches.
 
-    Files of a fibre with the same rate, unit, sample type, spacing and channels that follow each other within half
-    a sample, or what their step is rounded by, are one stretch, whatever else the fibre delivers in between. A
-    rate that is measured anew in each file is the same rate. Where two that share channels overlap, one counts
+    Files of a fibre with the same rate, unit, sample type and channels that follow each other within half a
+    sample, or what their step is rounded by, are one stretch, whatever else the fibre delivers in between. A rate
+    that is measured anew in each file is the same rate. Where two that share channels overlap, one counts
     there, see `overlaps.resolve`.
 
     Parameters
@@ -165,6 +165,8 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     store : Store
     recordings : pyarrow.Table
         Rows of `recordings`.
+    places : Places, optional
+        Where channels lie; None: nothing is known of it.
 
     Returns
     -------
@@ -182,12 +184,12 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
     for part in resolve(rows)[0]:
         row, start, skip = part.row, part.start_ns, part.first
         fibre, rate, dtype = row["fibre"], row["sampling_rate_hz"], np.dtype(row["sample_type"])
-        channels, spacing = row["channels"][part.columns], row["channel_spacing_m"]
+        channels = row["channels"][part.columns]
         units = in_base_units(row["units"])
         known = next((other for other in rates if abs(rate - other) <= SAME_RATE * other), None)
         if known is None:
             rates.append(rate)
-        key = (fibre, known or rate, dtype.str, spacing, units, channels.tobytes())
+        key = (fibre, known or rate, dtype.str, units, channels.tobytes())
         line = latest.get(key)
         # What half a sample, or a rounded step, cannot tell from the next sample is the next sample.
         slack_ns = 0.5e9 / rate + rounding_ns(row["format"], line.pieces[-1].n_samples if line else 0)
@@ -204,17 +206,25 @@ def stretches(store: Store, recordings: pa.Table) -> list[Stretch]:
             continue
         piece = Piece(File.of(row), 0, skip + early, n, columns)
         start_ns = start + round(early * 1e9 / rate)
-        latest[key] = _Line(fibre, channels, rate, dtype, spacing, units, start_ns, end_ns, [piece])
+        latest[key] = _Line(fibre, channels, rate, dtype, units, start_ns, end_ns, [piece])
         lines.append(latest[key])
     files = Files(store)
     lines.sort(key=lambda line: (line.fibre, line.start_ns))
     return [
         Stretch(
             line.fibre, line.channels, line.measured_hz, line.start_ns, line.n_samples, line.dtype,
-            line.channel_spacing_m, *line.units, tuple(line.pieces), files,
+            _metres(line, places), *line.units, tuple(line.pieces), files,
         )
         for line in lines
     ]  # fmt: skip
+
+
+def _metres(line: _Line, places: Places | None) -> np.ndarray:
+    known, metres = (np.empty(0),) * 2 if places is None else places.layout(line.fibre, line.start_ns)
+    if not len(known):
+        return np.full(len(line.channels), np.nan)
+    place = np.minimum(np.searchsorted(known, line.channels), len(known) - 1)
+    return np.where(known[place] == line.channels, metres[place], np.nan)
 
 
 def _columns(columns: np.ndarray) -> slice | np.ndarray:

@@ -68,7 +68,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
     ]
 
     @dg.asset(
-        deps=["recordings", "channel_health", "spectrograms", "background", "common_levels"],
+        deps=["recordings", "fibres", "channel_health", "spectrograms", "background", "common_levels"],
         partitions_def=days,
         group_name=GROUP,
         kinds={"python"},

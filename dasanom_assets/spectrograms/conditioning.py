@@ -6,6 +6,8 @@ import numpy as np
 import scipy.signal
 
 STOP_BAND_DB = 60.0
+LEAN = 0.01
+"""Share of a spacing by which the nearer of two channels counts as nearer, where both are as far from a place."""
 
 
 @lru_cache(maxsize=16)
@@ -97,8 +99,8 @@ def _remove_common_mode_around(x: np.ndarray, channels: np.ndarray) -> np.ndarra
     return x
 
 
-def difference(x: np.ndarray, channels: np.ndarray, targets: np.ndarray, order: str, step: int) -> np.ndarray:
-    """Return differences between channels that lie `step` apart.
+def difference(x: np.ndarray, channels: np.ndarray, partners: np.ndarray) -> np.ndarray:
+    """Return differences between channels.
 
     Parameters
     ----------
@@ -106,22 +108,57 @@ def difference(x: np.ndarray, channels: np.ndarray, targets: np.ndarray, order: 
         float32, shape (channels, n).
     channels : numpy.ndarray
         Channel number of each row of `x`, ascending.
-    targets : numpy.ndarray
-        Channel numbers j, among those that `with_neighbours` returns.
-    order : {"first", "laplacian"}
-        ``x[j] - x[j-d]``, or ``x[j-d] - 2 x[j] + x[j+d]``.
-    step : int
-        d, in channels.
+    partners : numpy.ndarray
+        Columns of what `neighbours` returns, for channels j whose partners are all there: ``x[j] - x[before]``
+        where it has two rows, ``x[before] - 2 x[j] + x[after]`` where it has three.
     """
-    here, before = (np.searchsorted(channels, targets + shift) for shift in (0, -step))
-    if order == "first":
-        return x[here] - x[before]
-    return x[before] - 2 * x[here] + x[np.searchsorted(channels, targets + step)]
+    here, before, *after = (np.searchsorted(channels, row) for row in partners)
+    return x[before] - 2 * x[here] + x[after[0]] if after else x[here] - x[before]
 
 
-def with_neighbours(channels: np.ndarray, order: str, step: int) -> np.ndarray:
-    """Return the channels whose difference exists: those at the ends and at gaps of a fibre have none."""
-    there = np.isin(channels - step, channels)
-    if order == "laplacian":
-        there &= np.isin(channels + step, channels)
-    return channels[there]
+def neighbours(channels: np.ndarray, metres: np.ndarray, order: str, distance_m: float) -> np.ndarray:
+    """Return the channels that have a difference, and those that it is taken to.
+
+    A partner is the channel nearest to `distance_m` away, or to the usual spacing where that is more. It lies
+    there but for half the way to the next channel, so that there is none around a gap.
+
+    Parameters
+    ----------
+    channels : numpy.ndarray
+        Channel numbers, shape (n,).
+    metres : numpy.ndarray
+        Where they lie, m, shape (n,); NaN where that is not known.
+    order : {"first", "laplacian"}
+    distance_m : float
+
+    Returns
+    -------
+    numpy.ndarray
+        Channel numbers, shape (2, k) or (3, k): the channel, ascending; its partner at less metres; for a
+        laplacian, that at more.
+
+    Examples
+    --------
+    >>> neighbours(np.arange(5), np.array([0.0, 5, 10, 15, 40]), "first", 10.0)
+    array([[2, 3],
+           [0, 1]])
+    """
+    by_place = np.argsort(metres, kind="stable")[: np.isfinite(metres).sum()]  # NaN come last
+    places = metres[by_place]
+    gaps = np.diff(np.unique(places))
+    rows = 3 if order == "laplacian" else 2
+    if not len(gaps):
+        return np.empty((rows, 0), channels.dtype)
+    away = max(distance_m, float(np.median(gaps)))
+    which = np.searchsorted(np.unique(places), places)
+    own = np.minimum(np.r_[np.inf, gaps][which], np.r_[gaps, np.inf][which])  # to the next channel
+    there, found = np.ones(len(places), bool), [by_place]
+    for sign in (-1, 1)[: rows - 1]:
+        target = places + sign * (away - LEAN * own)
+        after = np.clip(np.searchsorted(places, target), 1, len(places) - 1)
+        nearest = after - (target - places[after - 1] <= places[after] - target)
+        off = np.abs(places[nearest] - target)
+        there &= (sign * (places[nearest] - places) > 0) & (off <= np.minimum(own, own[nearest]) / 2)
+        found.append(by_place[nearest])
+    partners = channels[np.array(found)[:, there]]
+    return partners[:, np.argsort(partners[0], kind="stable")]

@@ -94,9 +94,7 @@ def _owners(
 
 def row_channels(signal: "Stretch", settings: SpectrogramSettings) -> np.ndarray:
     """Return the channels of a signal that have levels: with differences, those that have neighbours."""
-    if settings.difference == "none":
-        return signal.channels
-    return conditioning.with_neighbours(signal.channels, settings.difference, _difference_step(signal, settings))
+    return signal.channels if settings.difference == "none" else _neighbours(signal, settings)[0]
 
 
 def row_of(channels: np.ndarray, settings: SpectrogramSettings) -> np.ndarray:
@@ -130,13 +128,19 @@ def _too_short(signal: "Stretch", settings: SpectrogramSettings) -> str | None:
     )
 
 
-def _difference_step(signal: "Stretch", settings: SpectrogramSettings) -> int:
-    if signal.channel_spacing_m is None:
+def _neighbours(signal: "Stretch", settings: SpectrogramSettings) -> np.ndarray:
+    """Return what `conditioning.neighbours` does; raises ValueError where no channel has any."""
+    away = f"spectrogram.difference_m = {settings.difference_m:g} m"
+    if np.isnan(signal.distance_m).all():
         raise ValueError(
-            f"no file says how far apart channels are, so spectrogram.difference_m = {settings.difference_m:g} m "
-            "is no number of channels; add channel_spacing_m to the sidecar"
+            f"no file says where its channels lie, so that none is {away} from another; "
+            "add channel_spacing_m to the sidecar, or spacing_m in sites.toml"
         )
-    return max(1, round(settings.difference_m / signal.channel_spacing_m))
+    found = conditioning.neighbours(signal.channels, signal.distance_m, settings.difference, settings.difference_m)
+    if not found.size:
+        sides = "on both sides of it" if len(found) == 3 else "from it"
+        raise ValueError(f"none of its channels has another one about {away} {sides}")
+    return found
 
 
 def overlaps(signal: "Stretch", first_second: int, last_second: int) -> bool:
@@ -209,25 +213,25 @@ def _conditioned(
     x : numpy.ndarray
         float32, shape (channels, samples). What lies before the signal or behind it is its reflection.
     """
-    step, taps, margin = 0, None, 0
-    reach = [0]
+    taps, margin = None, 0
+    partners = [channels[None] for channels in targets]
     if settings.difference != "none":
-        step = _difference_step(signal, settings)
-        reach = [-step, 0, step]
+        found = _neighbours(signal, settings)
+        partners = [found[:, np.isin(found[0], channels)] for channels in targets]
     if settings.high_pass_hz:
         taps = conditioning.high_pass_taps(settings.high_pass_hz, nominal_rate(signal.sampling_rate_hz))
         margin = len(taps) // 2
-    needed = [np.intersect1d(signal.channels, np.add.outer(reach, channels)) for channels in targets]
+    needed = [np.unique(of_block) for of_block in partners]
     read = np.unique(np.concatenate(needed))
     x_read = _read_reflected(signal, _columns(signal, read), first - margin, last + margin)
-    for channels, with_reach in zip(targets, needed, strict=True):
+    for channels, with_reach, of_block in zip(targets, needed, partners, strict=True):
         x = x_read[_slice(np.searchsorted(read, with_reach))]
         if taps is not None:
             x = conditioning.high_pass(x, taps)
         if settings.common_mode_channels:
             x = conditioning.remove_common_mode(x.copy())  # with differences, blocks share channels
         if settings.difference != "none":
-            x = conditioning.difference(x, with_reach, channels, settings.difference, step)
+            x = conditioning.difference(x, with_reach, of_block)
         yield channels, x
 
 

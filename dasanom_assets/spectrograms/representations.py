@@ -113,6 +113,7 @@ def compare(
         Where no channel has two separate stretches of continuous signal as asked for.
     """
     from dasanom_assets.recordings.catalogue import adjoining
+    from dasanom_assets.recordings.fibres import places_of
     from dasanom_assets.recordings.signal import stretches
 
     def may_be_shown(name: str, number: int) -> bool:
@@ -132,7 +133,7 @@ def compare(
     recordings = store.read_day("recordings", day)
     signals = [
         s
-        for s in stretches(store, pa.concat_tables([recordings, adjoining(store, day)]))
+        for s in stretches(store, pa.concat_tables([recordings, adjoining(store, day)]), places_of(store, [day]))
         if s.fibre == choice.fibre and not unfit(s, base)
     ]
     units = {

@@ -43,7 +43,7 @@ HISTOGRAM_SETTINGS = ("background.hour_classes",)
 BACKGROUND_SETTINGS = (*HISTOGRAM_SETTINGS, "background.look_back_days")
 
 
-@step("spectrograms", "channel_health", "clipped_seconds", settings=("spectrogram", "limits"), code="3")
+@step("spectrograms", "channel_health", "clipped_seconds", settings=("spectrogram", "limits"), code="4")
 def spectrograms(
     day: Day, dask: Any, warn: Callable[[str], object] = warning, say: Callable[[str], object] = info
 ) -> None:
@@ -66,15 +66,17 @@ def _write_levels(
     warn: Callable[[str], object],
     say: Callable[[str], object],
 ) -> None:
+    from dasanom_assets.recordings.fibres import places_of
     from dasanom_assets.recordings.health import Sums, health_of
     from dasanom_assets.recordings.of_day import of_day
     from dasanom_assets.recordings.signal import stretches
-    from dasanom_assets.spectrograms.engine import rows_expected, settings_note, spectrogram_parts
-    from dasanom_assets.spectrograms.levels import unfit
+    from dasanom_assets.spectrograms.engine import day_seconds, rows_expected, settings_note, spectrogram_parts
+    from dasanom_assets.spectrograms.levels import overlaps, unfit
     from dasanom_assets.tables.metadata import LoggedProgress
 
     settings = day.settings.spectrogram
-    signals = stretches(day, recordings)
+    signals = stretches(day, recordings, places_of(day, [day.iso]))
+    signals = [signal for signal in signals if overlaps(signal, *day_seconds(day.iso))]
     heard, sums = list(of_day(signals, day.iso)), list[Sums]()
     left_out = sorted({reason for signal in signals if (reason := unfit(signal, settings))})
     for reason in left_out:

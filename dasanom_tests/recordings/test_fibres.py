@@ -70,6 +70,16 @@ def test_a_channel_keeps_the_time_from_which_it_lies_there_until_it_moves(tmp_pa
     assert since == [TEN, TEN, TEN + 86_400 * 10**9]
 
 
+def test_a_file_that_does_not_say_where_channels_lie_moves_none(tmp_path: Path) -> None:
+    for day, places in ((DAY, {"channel_spacing_m": 2.0}), ("2026-01-06", {})):
+        folder = tmp_path / "landing" / day
+        folder.mkdir(parents=True)
+        keys = {"selected_channel_zones": [7, 8], "fibre": "north", "start_time": f"{day}T10:00:00Z"}
+        write(folder, numbers(20, 2), keys | places, f"a_{day}")
+        write(folder, numbers(20, 2), keys | {"start_time": f"{day}T11:00:00Z"}, f"b_{day}")
+        assert told(tmp_path, day) == [("north", 7, 14.0), ("north", 8, 16.0)]
+
+
 def test_another_spacing_than_on_earlier_days_is_another_fibre(tmp_path: Path) -> None:
     deliver(tmp_path, "north_1.h5", distance=2.0 * np.arange(2))
     told(tmp_path)

@@ -10,8 +10,8 @@ from dasanom_assets.spectrograms.conditioning import (
     difference,
     high_pass,
     high_pass_taps,
+    neighbours,
     remove_common_mode,
-    with_neighbours,
 )
 
 
@@ -91,23 +91,43 @@ def test_too_few_channels_have_no_common_mode() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(
-    channels=st.lists(st.integers(0, 60), min_size=1, max_size=40, unique=True).map(sorted).map(np.array),
+    zones=st.lists(st.tuples(st.integers(2, 9), st.integers(2, 12)), min_size=1, max_size=6),
     step=st.integers(1, 5),
     order=st.sampled_from(["first", "laplacian"]),
+    spacing=st.sampled_from([5.0, 1.0209523, -2.5]),
 )
 def test_differences_are_between_channels_a_distance_apart_never_around_a_gap(
-    channels: np.ndarray, step: int, order: str
+    zones: list[tuple[int, int]], step: int, order: str, spacing: float
 ) -> None:
+    channels = np.cumsum([gap for first, n in zones for gap in (first, *[1] * n)])
     x = noise(len(channels), 7)
     parts = dict(zip(channels.tolist(), x, strict=True))
-    targets = with_neighbours(channels, order, step)
+    found = neighbours(channels, 30.0 + channels * spacing, order, step * abs(spacing))
+    back = step if spacing > 0 else -step  # the first partner lies at less metres
     expected = {
-        j: parts[j] - parts[j - step] if order == "first" else parts[j - step] - 2 * parts[j] + parts[j + step]
+        j: parts[j] - parts[j - back] if order == "first" else parts[j - back] - 2 * parts[j] + parts[j + back]
         for j in parts
-        if j - step in parts and (order == "first" or j + step in parts)
+        if j - back in parts and (order == "first" or j + back in parts)
     }
-    assert targets.tolist() == list(expected)
+    assert found[0].tolist() == list(expected)
     if expected:
-        np.testing.assert_array_equal(
-            difference(x, channels, targets, order, step), np.stack(list(expected.values()))
-        )
+        np.testing.assert_array_equal(difference(x, channels, found), np.stack(list(expected.values())))
+
+
+@pytest.mark.parametrize(
+    ("metres", "distance_m", "pairs"),
+    [
+        ([0.0, 4, 8, 12], 10.0, [(2, 0), (3, 1)]),  # of 8 and 12 m the nearer one, always
+        ([0.0, 20, 40], 10.0, [(1, 0), (2, 1)]),  # none is nearer than the next
+        ([0.0, 5, 10, 15, 35, 55], 10.0, [(2, 0), (3, 1)]),
+        ([0.0, 5, np.nan, 15, 20], 10.0, [(3, 1)]),
+        ([20.0, 15, 10, 5, 0], 10.0, [(0, 2), (1, 3), (2, 4)]),
+        ([7.0, 7, 7], 10.0, []),
+        ([7.0], 10.0, []),
+    ],
+)
+def test_partners_are_found_by_metres(
+    metres: list[float], distance_m: float, pairs: list[tuple[int, int]]
+) -> None:
+    found = neighbours(np.arange(len(metres)), np.array(metres), "first", distance_m)
+    assert list(zip(*found.tolist(), strict=True)) == pairs

@@ -43,7 +43,7 @@ class Array:
     fibre: str = "north"
     channels: np.ndarray = None  # type: ignore[assignment]
     quantization: float | None = 1.0
-    channel_spacing_m: float | None = 5.0
+    distance_m: np.ndarray = None  # type: ignore[assignment]
     units: str = ""
     scale: float = 1.0
 
@@ -54,6 +54,8 @@ class Array:
     def __post_init__(self) -> None:
         if self.channels is None:
             object.__setattr__(self, "channels", np.arange(100, 100 + self.samples.shape[1], dtype=np.int32))
+        if self.distance_m is None:
+            object.__setattr__(self, "distance_m", self.channels * 5.0)
 
     @property
     def n_samples(self) -> int:

@@ -1,5 +1,7 @@
 """Levels are those of librosa and SciPy, on one grid, whatever the rate, the conditioning and the groups."""
 
+from dataclasses import replace
+
 import librosa
 import numpy as np
 import pytest
@@ -72,10 +74,24 @@ def test_differences_have_rows_where_both_channels_exist_at_their_distance_in_me
     np.testing.assert_allclose(cube(table, settings), cube(rows([by_hand], plain), plain), atol=1e-3)
 
 
-def test_differences_without_a_known_spacing_are_refused_by_name() -> None:
+def test_differences_of_uneven_channels_are_those_of_their_metres() -> None:
+    x = noise(12, 6)
+    metres = np.array([0.0, 5.0, 10.0, 12.0, 14.0, 16.0])  # 5 m apart, then 2 m
+    settings = SMALL.model_copy(update={"difference": "first", "difference_m": 10.0, "db_step": 0.0})
+    table = rows([Array(x, distance_m=metres)], settings)
+    assert sorted(set(table["channel"].to_pylist())) == [102, 104]
+    y = x.astype(float)
+    by_hand = Array((y[:, [2, 4]] - y[:, [0, 1]]).astype(np.float32))  # 10 m, and 9 m
+    plain = settings.model_copy(update={"difference": "none"})
+    np.testing.assert_allclose(cube(table, settings), cube(rows([by_hand], plain), plain), atol=1e-3)
+
+
+def test_differences_without_a_known_place_or_neighbour_are_refused_by_name() -> None:
     settings = SMALL.model_copy(update={"difference": "first"})
-    assert "add channel_spacing_m to the sidecar" in unfit(Array(noise(1), channel_spacing_m=None), settings)
-    assert unfit(Array(noise(1)), settings) is None
+    unknown = replace(Array(noise(1)), distance_m=np.full(2, np.nan))
+    assert "add channel_spacing_m to the sidecar" in unfit(unknown, settings)
+    assert "has another one about spectrogram.difference_m = 10 m" in unfit(Array(noise(1)), settings)
+    assert unfit(Array(noise(1, 3)), settings) is None
 
 
 def test_the_high_pass_is_scipys_across_chunk_borders() -> None:
