@@ -15,6 +15,8 @@ SAME_SPACING = 0.005
 """Share by which the spacings of two files may differ, to be the same."""
 UNEVEN = 0.25
 """Share of a spacing by which a distance may be off a multiple of it."""
+MOST_MISSING = 8
+"""Channels that may be missing between any two, for a spacing to be found that all gaps are multiples of."""
 LEAST_SPACING = 0.05
 """Share of the usual spacing below which two channels are too close to be numbered by their distance."""
 
@@ -192,9 +194,12 @@ def _grid(distance: np.ndarray) -> float | None:
     gaps = _gaps(distance)
     if not len(gaps) or gaps.min() < LEAST_SPACING * np.median(gaps):
         return None
-    n = np.rint(gaps / gaps.min())
-    spacing = float(gaps.sum() / n.sum())
-    return float(f"{spacing:.9g}") if (np.abs(gaps / spacing - n) <= UNEVEN / 5).all() else None
+    for parts in range(1, MOST_MISSING + 2):
+        n = np.rint(gaps / gaps.min() * parts)
+        spacing = float(gaps.sum() / n.sum())
+        if (np.abs(gaps / spacing - n) <= UNEVEN / 5 / parts**2).all():  # the finer, the more would fit by chance
+            return float(f"{spacing:.9g}")
+    return None
 
 
 def _nearest(distance: np.ndarray) -> float | None:

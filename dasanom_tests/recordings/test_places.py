@@ -91,6 +91,14 @@ def test_feet_and_kilometres_become_metres(tmp_path: Path, units: str, in_metres
     assert row["channels"] == "100..103"
 
 
+def test_files_in_feet_and_in_metres_are_one_signal(tmp_path: Path) -> None:
+    metres = np.arange(4) * 2.0
+    deliver(tmp_path, "north_1.h5", distance=metres, units="m")
+    deliver(tmp_path, "north_2.h5", 1, distance=metres / 0.3048, units="ft")
+    (signal,) = look(tmp_path)[1]
+    assert (signal.channels.tolist(), signal.n_samples) == ([0, 1, 2, 3], 200)
+
+
 def test_distances_in_no_unit_of_length_are_said(tmp_path: Path) -> None:
     deliver(tmp_path, "north_1.h5", distance=np.arange(3.0) + 5, units="s")
     channels, (issue,) = numbered(tmp_path)
@@ -125,6 +133,14 @@ def test_one_file_a_channel_is_one_fibre_of_several(tmp_path: Path) -> None:
     assert found.recordings["issues"].to_pylist()[0] == [
         "spacing 10 m taken from the distances of the fibre's files"
     ]
+
+
+def test_channels_may_be_missing_between_all_files_of_one_channel(tmp_path: Path) -> None:
+    for i, metres in enumerate((1000.0, 1030.0, 1070.0)):  # 10 m apart, and no two of them neighbours
+        deliver(tmp_path, f"north_{i}.h5", distance=np.array([metres]))
+    found = look(tmp_path)[0].recordings
+    assert set(found["fibre"].to_pylist()) == {"north"}
+    assert sorted(found["first_channel"].to_pylist()) == [100, 103, 107]
 
 
 def test_a_single_channel_fits_beside_the_others_of_its_fibre(tmp_path: Path) -> None:
