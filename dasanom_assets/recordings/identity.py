@@ -39,16 +39,20 @@ _STAMP = re.compile(
     r"|\d{14}"
     r")(?:_?UTC)?(?![0-9A-Za-z])"
 )
-_COPY = re.compile(r"(?:raw|dec\d*|decim|decimated|downsampled|resampled|copy|\d+(?:\.\d+)?k?hz)", re.IGNORECASE)
+_COPY = re.compile(
+    r"(?:raw|dec\d*|decim|decimated|downsampled|resampled|copy|\d+(?:\.\d+)?[\s_]?k?hz)", re.IGNORECASE
+)
+_CHANNEL = r"ch(?:an|annel)?[\s_-]?\d+"
 _TECHNICAL = (
-    rf"(?:{_COPY.pattern}|data|hdf5|h5|tdms|das|dphi|utc|part\d*|ch(?:an|annel)?\d+"
-    r"|\(?\d+\)?|\d{1,2}h(?:\d{2}(?:m(?:\d{2}s?)?)?)?|h(?:our)?[_-]?(?:[01]\d|2[0-3])|\d+(?:\.\d+)?\s?(?:m|km|ft|hz|khz|s|sps|min))"
+    rf"(?:{_COPY.pattern}|data|hdf5|h5|tdms|das|dphi|utc|part\d*|{_CHANNEL}"
+    r"|\d+(?:\.\d+)?\s?(?:m|km|ft|s|sps|min)"  # before a bare number, which is a part of it
+    r"|\(?\d+\)?|\d{1,2}h(?:\d{2}(?:m(?:\d{2}s?)?)?)?|h(?:our)?[_-]?(?:[01]\d|2[0-3]))"
 )
 _OF = r"copy(?:[\s_-]*\(?\d+\)?)?[\s_-]+of"
 _COPY_OF = re.compile(rf"^{_OF}[\s_.-]+", re.IGNORECASE)
 _BEFORE = re.compile(rf"^(?:{_OF}|{_TECHNICAL})(?:[\s_.-]+|$)", re.IGNORECASE)
 _AFTER = re.compile(rf"(?:[\s_.-]+|^){_TECHNICAL}$", re.IGNORECASE)
-_PROCESSED = re.compile(rf"(?:[\s_.-]+|^)(?:{_COPY.pattern}|utc)$", re.IGNORECASE)
+_PROCESSED = re.compile(rf"(?:[\s_.-]+|^)(?:{_COPY.pattern}|utc|{_CHANNEL})$", re.IGNORECASE)
 _EDGES = " _.-"
 
 
