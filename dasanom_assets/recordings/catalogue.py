@@ -274,7 +274,9 @@ def _require_day(row: dict[str, Any], day: str) -> None:
         str(np.datetime64(row["start"] + late, "ns").astype("datetime64[D]")) for late in (0, half_a_sample)
     )
     if day not in (start_day, rounded_day):
-        raise RefusedError(f"it starts on {start_day}, but lies in the folder of {day}: move it, or set the clock")
+        raise RefusedError(
+            f"it starts on {start_day}, UTC, but lies in the folder of {day}: move it, or set the clock"
+        )
 
 
 def _extent(day: str, margin_seconds: int) -> tuple[int, int]:

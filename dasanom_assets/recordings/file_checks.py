@@ -62,11 +62,12 @@ def _bundle_row(
     if not store.exists(path + SIDECAR):
         raise BundleError(f"there is no sidecar {PurePosixPath(path).name}{SIDECAR} beside it: deliver it")
     sidecar = stored_sidecar(store, path)
-    if reason := no_sound(sidecar.units, sidecar.extra):
+    fibre, decided, site = identify(path, rules, vars(sidecar) | sidecar.extra, sidecar.fibre)
+    units = (site and site.unit) or sidecar.units
+    if reason := no_sound(units, sidecar.extra):
         raise RefusedError(reason)
     n_channels, rate = len(sidecar.channels), sidecar.sampling_rate_hz
     require_within(limits, sidecar.start_ns, sidecar.n_samples, rate, n_channels, of_sidecar=True)
-    fibre, decided, site = identify(path, rules, vars(sidecar) | sidecar.extra, sidecar.fibre)
     start_ns = sidecar.start_ns
     issues = list(sidecar.assumed)
     if sidecar.start_of_name and site is not None and site.time_zone != "UTC":
@@ -90,7 +91,7 @@ def _bundle_row(
         "sampling_rate_hz": sidecar.sampling_rate_hz,
         "n_samples": sidecar.n_samples,
         "channel_spacing_m": sidecar.channel_spacing_m,
-        "units": (site and site.unit) or sidecar.units,
+        "units": units,
         "issues": issues,
         "channels": sidecar.channels,
         "sample_type": sidecar.dtype.str,

@@ -84,7 +84,8 @@ def look(
     patches = dc.read(local, file_format=kind, file_version=version)
     head = local.read_bytes()[:HEAD_BYTES] if kind.lower() == "sentek" else b""
     for patch in patches:
-        units = None if patch.attrs.data_units is None else str(patch.attrs.data_units)
+        fibre, decided, site = identify(path, sites, dict(patch.attrs))
+        units = (site and site.unit) or (None if patch.attrs.data_units is None else str(patch.attrs.data_units))
         if reason := no_sound(units, dict(patch.attrs)):
             raise RefusedError(reason)
     if not len(patches):
@@ -112,7 +113,6 @@ def look(
         issues.append(note)
     end_ns = start_ns + round(n_samples * 1e9 / rate)
     require_extent(start_ns, end_ns, extent)
-    fibre, decided, site = identify(path, sites, dict(patch.attrs))
     return {
         "fibre": fibre,
         "path": path,
@@ -121,7 +121,7 @@ def look(
         "end": end_ns,
         "sampling_rate_hz": rate,
         "n_samples": n_samples,
-        "units": (site and site.unit) or units,
+        "units": units,
         "issues": issues,
         "sample_type": patch.data.dtype.str,
         "fibre_from": decided,

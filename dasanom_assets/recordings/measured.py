@@ -10,7 +10,12 @@ import numpy as np
 NO_SOUND = {"DTS": "temperature", "DSS": "strain, averaged over seconds or minutes"}
 """Categories of DASCore that are no sound, and what they measure."""
 FREQUENCY = re.compile(r"[kMG]?(Hz|hertz)", re.IGNORECASE)
-TEMPERATURE = re.compile(r"(º|°|deg(ree)?s?[ _]?)?(C|K|F|celsius|kelvin|fahrenheit)", re.IGNORECASE)
+TEMPERATURE = re.compile(
+    r"((º|°|deg(ree)?s?|grad)?[ _.]*(celsius|kelvin|fahrenheit)|(º|°|deg(ree)?s?|grad)?[ _.]*[CKF])", re.IGNORECASE
+)
+CATEGORY = ("data_category", "category", "sensing")
+"""What files call the kind of the instrument, and below the kind of what it measures."""
+KIND = ("data_type", "type", "measurement", "measurand", "quantity")
 MOST = 1e15
 """Floats beyond it are fill values or an overflow: no samples, and their squares leave what float32 holds."""
 NOT_NUMBERS, TOO_LARGE = "samples are not finite", f"samples are larger than {MOST:g}"
@@ -34,7 +39,7 @@ def no_sound(units: str | None, attributes: Mapping[str, Any]) -> str | None:
     units : str or None
         Of its samples.
     attributes : mapping
-        ``data_category`` and ``data_type``, in the words of DASCore, where they are known.
+        What the file says: one of `CATEGORY` and one of `KIND`, in the words of DASCore, where they are known.
 
     Examples
     --------
@@ -43,7 +48,11 @@ def no_sound(units: str | None, attributes: Mapping[str, Any]) -> str | None:
     >>> no_sound("nanostrain/s", {"data_category": "DAS", "data_type": "strain_rate"}) is None
     True
     """
-    category, kind = (str(attributes.get(name) or "").strip() for name in ("data_category", "data_type"))
+    said = {name.lower(): value for name, value in attributes.items()}
+    category, kind = (
+        next((str(said[name]).strip() for name in names if str(said.get(name) or "").strip()), "")
+        for names in (CATEGORY, KIND)
+    )
     what = NO_SOUND.get(category.upper())
     if kind.lower() == "otdr":
         what = "the light that the fibre gives back, once"

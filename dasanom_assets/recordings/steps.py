@@ -20,7 +20,7 @@ def files_in_landing(store: Store, models: Store, day: str) -> dict[str, str | N
     }
 
 
-@step("recordings", "fibres", settings=("limits",), inputs=files_in_landing, code="4")
+@step("recordings", "fibres", settings=("limits",), inputs=files_in_landing, code="5")
 def recordings(day: Day, warn: Callable[[str], object] = warning) -> None:
     """Catalogue of the day's readable files; refused ones go to `quarantine/` with a reason."""
     from dasanom_assets.recordings.catalogue import catalogue_day, past_midnight

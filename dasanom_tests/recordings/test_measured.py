@@ -55,6 +55,10 @@ def found(root: Path) -> tuple[Catalogue, list[Stretch]]:
         (None, {"data_category": "DTS"}, "temperature"),
         ("microstrain", {"data_category": "DSS"}, "strain"),
         ("GHz", {}, "Brillouin"),
+        ("grad C", {}, "temperature"),
+        ("deg. C", {}, "temperature"),
+        (None, {"Category": "DTS"}, "temperature"),
+        (None, {"measurement": "Temperature"}, "temperature"),
     ],
 )
 def test_what_is_no_sound_is_told(units: str | None, attributes: dict[str, str], word: str) -> None:
@@ -64,6 +68,18 @@ def test_what_is_no_sound_is_told(units: str | None, attributes: dict[str, str],
 @pytest.mark.parametrize("units", [None, "strain/s", "rad", "counts", "m/s", "nm/m/s", "ours", "V"])
 def test_sound_is_taken_in_any_unit(units: str | None) -> None:
     assert no_sound(units, {"data_category": "DAS", "data_type": "strain"}) is None
+
+
+@pytest.mark.parametrize(("ruled", "told", "taken"), [("degC", "rad", 0), ("rad", "degC", 2)])
+def test_the_unit_of_a_rule_decides_whether_it_is_sound(tmp_path: Path, ruled: str, told: str, taken: int) -> None:
+    (tmp_path / "sites.toml").write_text(f'[[site]]\nfibre = "north"\nunit = "{ruled}"')
+    bundle(tmp_path, f"a_{DAY.replace('-', '')}T100000", noise(100, 2), units=told)
+    patch(tmp_path, "b.h5", noise(100, 2).astype("f4"), 500_000, 40_000, data_units=told)
+    rows, refused = found(tmp_path)[0].recordings, found(tmp_path)[0].refused
+    assert rows["units"].to_pylist() == [ruled] * taken
+    assert ["temperature (degC)" in refusal.reason or "°C" in refusal.reason for refusal in refused] == [True] * (
+        2 - taken
+    )
 
 
 def test_temperature_and_strain_of_days_are_refused_in_files_of_any_kind(tmp_path: Path) -> None:
