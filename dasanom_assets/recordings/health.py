@@ -20,6 +20,8 @@ NEIGHBOURS = 10
 """Channels on each side that a channel's level is compared with."""
 FLAT_RUN = 3
 """Equal extreme samples in a row that are taken for clipping where the sample type has no limits."""
+FAR = 100
+"""Steps that integers jump by, at least, to a value that is none of theirs, as fill values of lost samples are."""
 LEAST_SAMPLES = 8
 """Of a second that can be constant: with fewer a second, blocks are longer."""
 STUCK_SECONDS = 0.25
@@ -63,9 +65,10 @@ def health_of(parts: Iterable[Sums]) -> tuple[pa.Table, pa.Table]:
     Signal is read second by second and summed in float64. ``rms`` is that of the signal less its mean, in the
     base unit of the samples; means and squared deviations of the parts are combined as in Chan, Golub and LeVeque
     (1983), so that a large offset costs no digits. ``dead_fraction`` is the share of seconds that are constant or
-    hold NaN. ``clipped_fraction`` is the share of samples at the limits of an integer type, or, for floats, that
-    repeat the extreme of their second at least `FLAT_RUN` times in a row. A channel is noisy where its level lies
-    `NOISY_DB` and `NOISY_MADS` median absolute deviations above the median of its neighbours. `clipped_seconds`
+    hold NaN. ``clipped_fraction`` is the share of samples at the limits of an integer type, or at a fill value
+    that is far from all others, or, for floats, that repeat the extreme of their second at least `FLAT_RUN` times
+    in a row. A channel is noisy where its level lies `NOISY_DB` and `NOISY_MADS` median absolute deviations above
+    the median of its neighbours. `clipped_seconds`
     has the stretches of a channel of which at least `CLIPPED_SHARE` of the samples are clipped, and those in which
     floats do not change for `STUCK_SECONDS`: rounding makes levels of them that mean nothing.
 
@@ -185,11 +188,30 @@ def _clipped(block: np.ndarray) -> np.ndarray:
     """Return the number of clipped samples of each channel, shape (n_channels,)."""
     if block.dtype.kind in "iu":
         limits = np.iinfo(block.dtype)
-        return ((block == limits.min) | (block == limits.max)).sum(axis=0)
+        return _plateaus(block, ((block == limits.min) | (block == limits.max)).sum(axis=0))
     extreme = (block == block.max(axis=0)) | (block == block.min(axis=0))
     extreme &= block.max(axis=0) > block.min(axis=0)  # a constant second is dead, not clipped
     runs = ndimage.binary_opening(extreme, structure=np.ones((FLAT_RUN, 1), bool))
     return runs.sum(axis=0)
+
+
+def _plateaus(block: np.ndarray, clipped: np.ndarray) -> np.ndarray:
+    """Add to the number of clipped integers those of fill values, shape (n_channels,).
+
+    These are equal, `FLAT_RUN` in a row, and farther from all others than they lie apart.
+    """
+    for extreme in (block.max(axis=0), block.min(axis=0)):
+        equal = block == extreme
+        n = equal.sum(axis=0)
+        for column in np.flatnonzero((n >= FLAT_RUN) & (n < len(block)) & (clipped == 0)):
+            value = int(extreme[column])
+            others = block[~equal[:, column], column]
+            low, high = sorted((abs(value - int(others.min())), abs(value - int(others.max()))))
+            if low > max(FAR, high - low):
+                clipped[column] += ndimage.binary_opening(
+                    equal[:, column], structure=np.ones(FLAT_RUN, bool)
+                ).sum()
+    return clipped
 
 
 def _stuck(block: np.ndarray, n_samples: float) -> np.ndarray:

@@ -109,6 +109,17 @@ def test_clipped_seconds_are_those_with_more_than_a_glitch_at_the_limits(
     assert [row[3] for row in found] == pytest.approx([0.02, 0.005, 0.005])
 
 
+@pytest.mark.parametrize(("sample_format", "fill"), [("int32", -9999), ("int16", -9999), ("int32", 2**30)])
+def test_fill_values_of_lost_integers_are_clipped(tmp_path: Path, sample_format: str, fill: int) -> None:
+    data = np.random.default_rng(3).normal(0, 300, size=(12_000, 4))
+    data[5900:6100, 1] = fill  # the ends of seconds 2 and 3
+    data[7000:7002, 2] = fill  # a glitch
+    data[2000:4000, 3] = np.where(np.arange(2000) % 500 < 5, 9, 0)  # a weak pulse of few steps
+    data = data.astype({"int32": "<i4", "int16": "<i2"}[sample_format])
+    found = clipped_seconds(tmp_path, data, sample_format=sample_format)
+    assert found == [(11, 2, 3, 0.05), (11, 3, 4, 0.05)]
+
+
 def test_a_signal_that_is_not_clipped_has_no_clipped_second(tmp_path: Path) -> None:
     data = np.random.default_rng(3).normal(0, 1e4, size=(8000, 3)).astype("<i2")
     data[2000:4000, 1] = 7  # silent, which is not clipped
