@@ -17,7 +17,7 @@ from dasanom_assets.comparison.contractor_files import (
 )
 from dasanom_assets.detection.events.components import STEPS_APART, components, members
 from dasanom_assets.detection.events.outlines import ORDER, THREATS, event_id
-from dasanom_assets.recordings.bundle import contractor_files
+from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS, contractor_files
 from dasanom_assets.recordings.identity import below_day
 from dasanom_assets.recordings.listing import closed, entries, why_closed
 from dasanom_assets.recordings.of_day import extent
@@ -138,6 +138,29 @@ def contractor_scores(
         share = round(float(sums[1] / sums[0]), 6)
         notes |= {"rows_sum_to_one": bool(sums[0] == sums[1]), "share_summing_to_one": share}
     return _tables(store, delivered, day), notes
+
+
+def without_recording(store: Store, refused: Iterable[tuple[str, str]]) -> list[str]:
+    """Return, in words, which of the contractor's files have no recording that can be used.
+
+    Parameters
+    ----------
+    store : Store
+    refused : iterable of (str, str)
+        Paths of the day that were refused, with the reasons.
+    """
+    told = []
+    listings: dict[str, list[str]] = {}
+    for path, reason in refused:
+        if path.endswith(CONTRACTOR_ENDINGS):
+            told.append(f"{path}: {reason}")
+        elif path.endswith(".bin"):
+            folder = path.rpartition("/")[0]
+            if folder not in listings:
+                listings[folder] = [entry["path"] for entry in entries(store, folder)]
+            for _, *names in contractor_files(path, listings[folder]):
+                told += [f"{name}: its recording is refused: {reason}" for name in names if name]
+    return told
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,14 @@ ALARM = ("comparison.contractor_probability",)
 REPORTS = "reports/contractor_comparison"
 
 
-@step("contractor_scores", settings=CONTRACTOR, inputs=files_in_landing, code="3")
+@step("contractor_scores", settings=CONTRACTOR, inputs=files_in_landing, code="4")
 def contractor_scores(day: Day, warn: Callable[[str], object] = warning) -> None:
     """Power and class probabilities of the contractor's classifier; no rows where it delivered none."""
     from dasanom_assets.comparison.contractor import contractor_scores as compute
+    from dasanom_assets.comparison.contractor import without_recording
 
     rows, note = compute(day, day.read("recordings"), day.settings.comparison, day=day.iso)
+    note["left_out"] += without_recording(day, day.note("recordings").get("refused", []))
     for reason in note["left_out"]:
         warn(f"left out: {reason}")
     day.write("contractor_scores", rows, note)

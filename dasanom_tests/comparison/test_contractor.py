@@ -10,9 +10,11 @@ import pyarrow as pa
 import pytest
 
 from dasanom_assets.comparison import contractor
+from dasanom_assets.comparison import steps as comparison
 from dasanom_assets.comparison.contractor import contractor_events, threat
+from dasanom_assets.recordings import steps as recordings_steps
 from dasanom_assets.recordings.catalogue import catalogue_files
-from dasanom_assets.settings import ComparisonSettings
+from dasanom_assets.settings import ComparisonSettings, Settings
 from dasanom_assets.tables.schemas import SCHEMAS, mismatch
 from dasanom_assets.tables.store import Store
 
@@ -304,3 +306,23 @@ def test_without_joining_only_rows_that_follow_each_other_are_one_event() -> Non
 def test_fibres_do_not_touch_and_noise_is_no_alarm() -> None:
     table = pa.concat_tables([scores([(5, 2.0, DIG)]), scores([(5, 2.0, DIG), (5, 2.2, NOISE)], "south")])
     assert contractor_events(table, SETTINGS)["fibre"].to_pylist() == ["north", "south"]
+
+
+def test_what_comes_without_a_recording_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    day = FOLDER.rpartition("/")[2]
+    store = deliver(tmp_path, prob=probabilities(20 - LAG))
+    for stem in ("north_b", "north_c"):
+        deliver(tmp_path, stem=stem, start="2026-01-05T11:00:00Z", prob=probabilities(20 - LAG), power=powers(20))
+    for ending in ("", ".info"):
+        (tmp_path / FOLDER / f"north_b.bin{ending}").unlink()
+    (tmp_path / FOLDER / "north_c.bin").write_bytes(b"odd")
+    recordings_steps.recordings(store, day, Settings())
+    comparison.contractor_scores(store, day, Settings())
+    left_out = store.metadata("contractor_scores", day)["left_out"]
+    assert [(line.rpartition("/")[2].split(":")[0], "truncated" in line) for line in sorted(left_out)] == [
+        ("north_b.bin_power.pow", False),
+        ("north_b.bin_prob.prob", False),
+        ("north_c.bin_power.pow", True),
+        ("north_c.bin_prob.prob", True),
+    ]
+    assert store.metadata("contractor_scores", day)["files"] == [f"{FOLDER}/Model1/north_a.bin_prob.prob"]
