@@ -50,7 +50,7 @@ app.add_typer(
     typer.Typer(cls=Benchmarks, help="Run a benchmark: dasanom bench detection --help.", no_args_is_help=True),
     name="bench",
 )
-console = Console(highlight=False)
+console = Console(highlight=False, markup=False)  # brackets in names are no markup
 
 
 def set_home() -> Path:
@@ -220,11 +220,13 @@ def inspect(file: Annotated[Path, typer.Argument(help="a recording", exists=Fals
         console.print(str(error), soft_wrap=True)
         raise typer.Exit(1) from error
     for refusal in catalogue.refused:
-        console.print(f"refused: {refusal.reason}")
+        console.print(f"refused: {refusal.reason}", soft_wrap=True)
     table = Table(show_header=False, box=None)
     for row in catalogue.recordings.to_pylist():
+        row = {"fibre": row.pop("fibre"), "fibre_from": row.pop("fibre_from"), **row}
         for name, value in row.items():
-            table.add_row(name, "; ".join(value) if isinstance(value, list) else str(value))
+            words = "; ".join(value) or "none" if isinstance(value, list) else str(value)
+            table.add_row(name, "not said" if value is None else words)
     console.print(table)
     raise typer.Exit(0 if catalogue.recordings.num_rows else 1)
 
@@ -237,7 +239,8 @@ def doctor(port: Annotated[int, typer.Option(help="of the UI on 127.0.0.1")] = 3
     set_home()
     findings = list(examine(port))
     for finding in findings:
-        console.print(f"[bold]{finding.problem}[/bold]\n  {finding.remedy}", soft_wrap=True)
+        console.print(finding.problem, style="bold", soft_wrap=True)
+        console.print(f"  {finding.remedy}", soft_wrap=True)
     if not findings:
         console.print("Nothing is wrong that could be seen from here.")
     raise typer.Exit(1 if findings else 0)
@@ -265,7 +268,7 @@ def notify(
     file = home / "notices.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     for row in [row for row in rows if "title" in row][-20:]:
-        console.print(f"{row['time']}  {row['title']}: {row['text']}", soft_wrap=True, markup=False)
+        console.print(f"{row['time']}  {row['title']}: {row['text']}", soft_wrap=True)
 
 
 def _execute(job: str, partition: str | None = None, **how: Any) -> int:

@@ -1,5 +1,6 @@
 """The one command: it does what it is told, and says what it can do."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -53,6 +54,22 @@ def test_a_file_that_is_none_says_why(tmp_path: Path, content: bytes, reason: st
     assert f"refused: {reason}" in shown.output
     missing = runner.invoke(app, ["inspect", str(tmp_path / "nowhere.h5")])
     assert (missing.exit_code, "is no file" in missing.output) == (1, True)
+
+
+def test_brackets_and_odd_bytes_in_names_are_told_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASANOM_DATA", str(tmp_path))
+    folder = tmp_path / "landing" / "2026-01-05"
+    folder.mkdir(parents=True)
+    (folder / "north[raw].h5").symlink_to("nowhere")
+    (tmp_path / "landing" / os.fsdecode(b"2026-01-06\xff")).mkdir()
+    told = runner.invoke(app, ["doctor"]).output
+    assert "north[raw].h5 cannot be read" in told
+    assert "is no recording day" in told
+    (folder / "[old].h5").write_bytes(b"abc")
+    (tmp_path / "sites.toml").write_text("[[sites]]")
+    assert "[[site]] only" in runner.invoke(app, ["inspect", str(folder / "[old].h5")]).output
 
 
 def test_the_doctor_tells_by_its_exit_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,12 +20,15 @@ from dasanom_assets.recordings.listing import why_closed
 from dasanom_assets.recordings.reasons import INSTALL, READERS
 from dasanom_assets.recordings.site_rules import SitesError, read_sites
 from dasanom_assets.settings import Settings, unknown_variables
+from dasanom_assets.tables.provenance import Freshness
 from dasanom_assets.tables.store import Store
 
 RUN_LOCK = ".dasanom-run.lock"
 """In DAGSTER_HOME: held by a `dasanom run`, so that there is one at a time."""
 LEAST_FREE_BYTES = 2 << 30
 """What should be free where the data root lies: a day is written beside the old one."""
+RULED_DAYS = 7
+"""Newest days in which a rule of `sites.toml` should have a file."""
 MAX_FILES = 2_000
 """Newest files of landing/ that are opened, at most."""
 
@@ -118,9 +122,21 @@ def _running(variables: Mapping[str, str]) -> bool:
 
 def _sites(store: Store, settings: Settings) -> Iterator[Finding]:
     try:
-        read_sites(store)
+        rules = read_sites(store)
     except SitesError as error:
         yield Finding(str(error), "mend the rule: no day is ingested before; docs/engineers.md has an example")
+        return
+    fresh = Freshness(store, settings)
+    days = [day for day in store.days("recordings")[-RULED_DAYS:] if not fresh.stale("recordings", day)]
+    decided = {
+        by for day in days for by in store.read_day("recordings", day, ["fibre_from"])["fibre_from"].to_pylist()
+    }
+    for number, rule in enumerate(rules if days else (), start=1):
+        if f"rule {number} of sites.toml" not in decided:
+            yield Finding(
+                f"rule {number} of sites.toml, for the fibre {rule.fibre}, fits no file of {', '.join(days)} first",
+                "mend its pattern, folder or attribute, move it before one that fits these files, or remove it",
+            )
 
 
 def _landing(store: Store, settings: Settings) -> Iterator[Finding]:
@@ -151,9 +167,10 @@ def _clock(store: Store, settings: Settings) -> Iterator[Finding]:
     now = time.time()
     for day in landing_days(store)[-7:]:
         if late := ahead(landing_files(store, day), now):
-            seconds = max(file["modified"] for file in late) - now
+            last = max(late, key=lambda file: file["modified"])
+            when = datetime.fromtimestamp(last["modified"], UTC)
             yield Finding(
-                f"{late[0]['path']} changed {seconds / 60:.0f} minutes in the future: one clock is ahead",
+                f"{last['path']} changed on {when:%Y-%m-%d at %H:%M} UTC, in the future: one clock is ahead",
                 "set the clocks by NTP; until then the sensor cannot tell that the day is still being delivered",
             )
 

@@ -13,6 +13,7 @@ import pytest
 from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration import doctor
 from dasanom_assets.orchestration.doctor import Finding, examine
+from dasanom_assets.recordings import steps as recordings
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
 from dasanom_tests.orchestration.test_run import free_port
@@ -130,8 +131,18 @@ def rule_without_a_fibre(root: Path, patch: pytest.MonkeyPatch) -> None:
     (root / "sites.toml").write_text('[[site]]\nfolder = "boxA"')
 
 
+def rule_without_a_file(root: Path, patch: pytest.MonkeyPatch) -> None:
+    rules = [f'[[site]]\nfibre = "{name}"\npattern = "{pattern}"\n' for name, pattern in (("a", "*"), ("b", "n*"))]
+    (root / "sites.toml").write_text("\n".join(rules))
+    recordings.recordings(Store(str(root)), DAY, Settings())
+
+
 FAULTS: dict[Callable[[Path, pytest.MonkeyPatch], None], tuple[str, str]] = {
     rule_without_a_fibre: ("rule 1 in sites.toml in the data root: fibre: Field required", "mend the rule"),
+    rule_without_a_file: (
+        f"rule 2 of sites.toml, for the fibre b, fits no file of {DAY} first",
+        "move it before",
+    ),
     no_home: ("DAGSTER_HOME is not set", "export DAGSTER_HOME="),
     empty_home: ("has no dagster.yaml", "ln -s"),
     wrong_zone: ("DASANOM_TEMPORAL: time_zone 'Europe/Ankara' is not known", "change the variable"),
@@ -148,7 +159,7 @@ FAULTS: dict[Callable[[Path, pytest.MonkeyPatch], None], tuple[str, str]] = {
         "dasanom train",
     ),
     no_model: ("there is no live model", "dasanom train"),
-    clock_ahead: ("changed 60 minutes in the future", "NTP"),
+    clock_ahead: (" UTC, in the future: one clock is ahead", "NTP"),
     full_disk: ("0.001 GB are free", "free some"),
     missing_reader: ("no segyio to read it", "pip install segyio"),
     stale_lock: (".background.parquet.abc.partial was left by a writer that was killed", "rm "),
