@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from dasanom_assets.comparison.contractor_files import (
     POWERS,
+    SUM_TOLERANCE,
     MisfitError,
     read_power,
     read_probabilities,
@@ -33,7 +34,6 @@ from dasanom_assets.tables.store import Store
 
 CLASSES = (*THREATS, "noise")
 """Digging, walking, cutting, machine, noise: `kazma`, `yurume`, `kesici`, `makine`, `gurultu` in the files."""
-SUM_TOLERANCE = 0.01
 ROWS_AT_ONCE = 500_000
 """Rows of the contractor that are in memory at a time, at least those of one channel."""
 

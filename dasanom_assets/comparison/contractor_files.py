@@ -6,6 +6,8 @@ error, and its alarms land elsewhere. What does not fit is left out, with the re
 
 import numpy as np
 
+SUM_TOLERANCE = 0.01
+"""What the classes of a row may miss 1 by."""
 POWERS = 2
 """Real and normalised power."""
 ROUNDING = 1e-4
@@ -53,6 +55,8 @@ def read_probabilities(
     least, most = float(known.min()), float(known.max())
     if least < -ROUNDING or most > 1 + ROUNDING:
         raise MisfitError(f"not probabilities, they run from {least:g} to {most:g}")
+    if not _sum_to_one(values.sum(axis=2)) and _sum_to_one(values.reshape(shape[2], -1).sum(axis=0)):
+        raise MisfitError("its classes come first, and rows, channels and then classes are due")
     finite = np.isfinite(values).all(axis=2)
     values = np.where(finite[..., None], np.clip(values, 0, 1), np.float32(np.nan))
     return values, _remark(finite)
@@ -127,11 +131,19 @@ def _numbers(
     values = np.frombuffer(content, "<f4")
     if not np.isfinite(values).any():
         raise MisfitError("none of its numbers is finite")
+    if not values.any():
+        raise MisfitError("all of its numbers are 0: space was kept for it, and not written")
     if _absurd(values) and not _absurd(values.view(">f4")):
         raise MisfitError("its numbers are big-endian, and little-endian ones are due")
     if _absurd(values):
         raise MisfitError("its numbers are no float32: their sizes are beyond any power or probability")
     return values
+
+
+def _sum_to_one(total: np.ndarray) -> bool:
+    """Whether most of what is finite is 1."""
+    total = total[np.isfinite(total)]
+    return bool(len(total)) and float((np.abs(total - 1) <= SUM_TOLERANCE).mean()) > 0.5
 
 
 def _absurd(values: np.ndarray) -> bool:

@@ -131,10 +131,11 @@ def _sites(store: Store, settings: Settings) -> Iterator[Finding]:
     decided = {
         by for day in days for by in store.read_day("recordings", day, ["fibre_from"])["fibre_from"].to_pylist()
     }
+    when = ", ".join(days)
     for number, rule in enumerate(rules if days else (), start=1):
         if f"rule {number} of sites.toml" not in decided:
             yield Finding(
-                f"rule {number} of sites.toml, for the fibre {rule.fibre}, fits no file of {', '.join(days)} first",
+                f"rule {number} of sites.toml, for the fibre {rule.fibre}, fits no file of {when} first",
                 "mend its pattern, folder or attribute, move it before one that fits these files, or remove it",
             )
 

@@ -163,6 +163,8 @@ def quiet(n_rows: int, channels: int = 3) -> np.ndarray:
         (probabilities(20).byteswap(), "big-endian"),
         (quiet(20) * np.nan, "none of its numbers is finite"),
         (quiet(20) - 0.5, "not probabilities, they run from -0.5 to 0.5"),
+        (probabilities(20).transpose(2, 0, 1), "its classes come first"),
+        (quiet(20) * 0, "all of its numbers are 0"),
     ],
 )
 def test_probabilities_that_do_not_fit_are_left_out(tmp_path: Path, prob: np.ndarray, reason: str) -> None:
@@ -179,6 +181,7 @@ def test_probabilities_that_do_not_fit_are_left_out(tmp_path: Path, prob: np.nda
         (powers(21), "it has 21 rows of 3 channels, and its recording 20 rows, at 5 a second"),
         ((powers(20) + np.pi).byteswap(), "big-endian"),
         (powers(20) - 1, "not power, it runs down to -1"),
+        (powers(20) * 0, "all of its numbers are 0"),
     ],
 )
 def test_power_that_does_not_fit_is_left_out(tmp_path: Path, power: np.ndarray, reason: str) -> None:
