@@ -131,7 +131,7 @@ def _numbers(
     values = np.frombuffer(content, "<f4")
     if not np.isfinite(values).any():
         raise MisfitError("none of its numbers is finite")
-    if not values.any():
+    if not np.count_nonzero(values):
         raise MisfitError("all of its numbers are 0: space was kept for it, and not written")
     if _absurd(values) and not _absurd(values.view(">f4")):
         raise MisfitError("its numbers are big-endian, and little-endian ones are due")
