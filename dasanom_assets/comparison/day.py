@@ -209,7 +209,7 @@ def day_findings(
         points=points,
         event_agreement=agreement.agreement_summary(table["event_matches"], hours) if both_sides else None,
         window_agreement=agreement.window_agreement(windows.who) if both_sides else None,
-        unknown=unknown_fibres(windows.places, reference.usual),
+        unknown=unknown_fibres(windows.places, reference, store.metadata("spectrograms", day)),
         chance=_chance(table) if both_sides else None,
         model_version=reference.version,
         vae_version=reference.vae_version,

@@ -1,7 +1,7 @@
 """Windows of a day to embeddings, cluster labels, scores and p-values: their levels are whitened once for all."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from dasanom_assets.models.encoding import Encoded, encode_bank
 from dasanom_assets.models.training_set import WindowIndex
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank, window_rows
 from dasanom_assets.tables.schemas import SCHEMAS, with_detectors
@@ -72,7 +73,18 @@ class Judge:
         import torch
 
         torch.set_num_threads(1)  # channels are scored side by side
-        return [self._judged(channel) for channel in self.levels.channels(keys)]
+        return [self._judged(self._of_known_bands(channel)) for channel in self.levels.channels(keys)]
+
+    def _of_known_bands(self, channel: WhiteChannel) -> WhiteChannel:
+        """Return a channel without the rows whose bands mean other frequencies than the model's."""
+        grids = DayGrids(self.levels.frames.note)
+        known = np.array([self.reference.knows(grid.centre_hz) for grid in grids.of(channel.fibre)])
+        if known.all():
+            return channel
+        other = ~known[grids.of_rows(channel.fibre, channel.channel, channel.start_ns)]
+        return replace(
+            channel, usable=channel.usable & ~other, unusable={"other bands": other, **channel.unusable}
+        )
 
     def _judged(self, channel: WhiteChannel) -> Judged:
         reference, window = self.reference, self.settings.window
@@ -139,7 +151,8 @@ def score_day(
     Raises
     ------
     IncompatibleModelError
-        Where the reference model is not for the day's spectrograms or the settings in force.
+        Where the reference model is not for the day's spectrograms or the settings in force. Of a day that holds
+        other bands, too, only these have no score.
     """
     levels = WhiteDay(store, day, settings.background, settings.window, bad=True)
     require_fit(reference, levels.frames.note, settings, day)

@@ -64,7 +64,7 @@ def temporal_terms(day: Day, dask: Any = None) -> None:
     *("embeddings", "cluster_labels", "anomaly_scores"),
     settings=("window", "background", "reference", "detection.budget"),
     inputs=live_model,
-    code="2",
+    code="3",
 )
 def scores(day: Day, device: str, dask: Any = None, progress: Callable[[int], Any] | None = None) -> None:
     """What the VAE makes of every window, its nearest cluster, and its score by each detector and by all together.

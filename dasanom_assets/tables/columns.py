@@ -92,7 +92,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "score": "of the fused detectors and a window's surroundings, standard deviations above what is usual",
         "p_value": "share of reference windows that score as high, this one among them; at least 1 / (n + 1)",
         "is_anomaly": "whether reference ground has such an event, there and then, no more often than the budget",
-        "invalid": "why there is no score: silent, clipped, stuck, incomplete, dead, saturated; else null",
+        "invalid": "why there is no score: silent, clipped, stuck, incomplete, other bands, dead or saturated",
     },
     "anomaly_events": {
         "first_m": "least distance of its channels along the fibre, m; null where no file says it",

@@ -18,8 +18,14 @@ from dasanom_assets.detection.events.outlines import hour_of
 from dasanom_assets.detection.events.support import ChannelScores, reach_channels, supported
 from dasanom_assets.detection.reference.crossfit import CrossFitted, Folds
 from dasanom_assets.detection.reference.fitting import fit_reference
-from dasanom_assets.detection.reference.model import NEEDED, IncompatibleModelError, Reference, require_fit
-from dasanom_assets.detection.scoring import TABLES
+from dasanom_assets.detection.reference.model import (
+    NEEDED,
+    IncompatibleModelError,
+    Reference,
+    other_bands,
+    require_fit,
+)
+from dasanom_assets.detection.scoring import TABLES, Judge
 from dasanom_assets.models.training_set import build_manifest
 from dasanom_assets.settings import (
     BackgroundSettings,
@@ -31,6 +37,7 @@ from dasanom_assets.settings import (
 )
 from dasanom_assets.spectrograms.cluster import open_client
 from dasanom_assets.spectrograms.engine import settings_note
+from dasanom_assets.spectrograms.whitening import WhiteChannel
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch, with_score
 from dasanom_assets.tables.store import Store
 from dasanom_tests.detection.conftest import (
@@ -55,8 +62,12 @@ from dasanom_tests.detection.conftest import (
 from dasanom_tests.memory import memory_of
 
 
-def heard(fibre: str, rate: float) -> SimpleNamespace:
-    return SimpleNamespace(fibre=fibre, sampling_rate_hz=rate, units="")
+def heard(fibre: str, rate: float, second: int = 0) -> SimpleNamespace:
+    """Ten seconds of channels 5 and 6."""
+    channels, start = np.array([5, 6]), second * SECOND
+    return SimpleNamespace(
+        fibre=fibre, sampling_rate_hz=rate, units="", channels=channels, start_ns=start, n_samples=10 * rate
+    )
 
 
 HEARD = {"fibre": "north", "sampling_rate_hz": 2000.0, "centre_hz": [10.0, 100.0, 990.0]}
@@ -119,11 +130,28 @@ def test_a_fibre_whose_bands_are_other_ones_is_refused_and_one_whose_rate_is_a_l
     for rate in (2000.0, 1999.0, 5000.0):  # bands end at 1000 Hz
         note = settings_note([heard("north", 2000.0), heard("south", rate)], settings.spectrogram)
         require_fit(reference, note, settings, "2026-01-05")
-    note = settings_note([heard("north", 2000.0), heard("south", 1000.0)], settings.spectrogram)
+    note = settings_note([heard("south", 1000.0)], settings.spectrogram)
     with pytest.raises(IncompatibleModelError, match=r"fibre south, sampled at 1000 Hz.*highest_hz.*train again"):
         require_fit(reference, note, settings, "2026-01-05")
     learned = replace(reference, grids=[grid["centre_hz"] for grid in note["grids"]])
     require_fit(learned, note, settings, "2026-01-05")
+
+
+def test_of_a_day_with_known_bands_only_what_has_other_ones_has_no_score() -> None:
+    settings = Settings()
+    signals = [heard("north", 2000.0), heard("north", 1000.0, 10), heard("south", 1000.0), heard("west", 2000.0)]
+    note = settings_note(signals, settings.spectrogram)
+    reference = model(settings, [next(grid["centre_hz"] for grid in note["grids"] if grid["fibre"] == "west")])
+    require_fit(reference, note, settings, "2026-01-05")
+    assert [key[:2] for key in other_bands(reference, note)] == [("north", 1000.0), ("south", 1000.0)]
+    levels = SimpleNamespace(frames=SimpleNamespace(note=note))
+    judge = Judge("2026-01-05", levels, settings, reference, None, None, "cpu")  # type: ignore[arg-type]
+    start, all_there = np.arange(20) * SECOND, np.ones(20, bool)
+    for fibre, there in (("north", np.arange(20) < 10), ("south", ~all_there), ("west", all_there)):
+        channel = WhiteChannel(fibre, 5, start, np.zeros((20, 8, 64), np.float32), all_there, {})
+        of_model = judge._of_known_bands(channel)
+        assert of_model.usable.tolist() == there.tolist()
+        assert np.array_equal(of_model.unusable.get("other bands", ~all_there), ~there)
 
 
 DAY = "2026-01-09"

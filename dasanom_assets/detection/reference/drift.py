@@ -1,13 +1,15 @@
 """Whether a day is still like those that the model learned from, so that its p-values mean what they say."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from scipy import stats
 
-from dasanom_assets.detection.reference.model import Reference
+from dasanom_assets.detection.reference.model import Reference, other_bands
 from dasanom_assets.settings import BackgroundSettings, Settings
 from dasanom_assets.spectrograms.background import day_levels
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -81,8 +83,10 @@ def drift(store: Store, day: str, reference: Reference, settings: Settings) -> D
         "background": store.read_day("background", day),
         "level": day_levels(store, day, settings.background),
     }
-    reasons += unknown_fibres(tables["level"], reference.usual)
-    for fibre in sorted(set(reference.usual["fibre"].tolist())):
+    note = store.metadata("spectrograms", day)
+    other = {fibre for fibre, _, _ in other_bands(reference, note)}
+    reasons += unknown_fibres(tables["level"], reference, note)
+    for fibre in sorted(set(reference.usual["fibre"].tolist()) - other):
         for name, what in (("background", "what is usual on"), ("level", "the day's levels on")):
             if change := _moved(tables[name], reference.usual, fibre, settings.background):
                 figures |= {f"{name}_{figure}/{fibre}": value for figure, value in change.items()}
@@ -94,21 +98,23 @@ def drift(store: Store, day: str, reference: Reference, settings: Settings) -> D
     return Drift(figures, reasons)
 
 
-def unknown_fibres(of_day: pa.Table, usual: dict[str, np.ndarray]) -> list[str]:
-    """Say of which fibres the model has seen no channel, and what that means for their scores.
+def unknown_fibres(of_day: pa.Table, reference: Reference, note: Mapping[str, Any]) -> list[str]:
+    """Say of which fibres the model has seen no channel, or not those bands, and what that means for their scores.
 
     Parameters
     ----------
     of_day : pyarrow.Table
         ``fibre`` and ``channel`` of what was recorded on the day.
-    usual : dict of numpy.ndarray
-        The same of what the model learned from.
+    reference : Reference
+    note : mapping
+        Metadata of the day of `spectrograms`.
     """
+    usual, others = reference.usual, other_bands(reference, note)
     seen: dict[str, set[int]] = {}
     for fibre, channel in zip(usual["fibre"].tolist(), usual["channel"].tolist(), strict=True):
         seen.setdefault(fibre, set()).add(channel)
-    reasons = []
-    for fibre in sorted(set(of_day["fibre"].to_pylist())):
+    reasons = [f"{words}, so that what was recorded so has no score" for words in others.values()]
+    for fibre in sorted(set(of_day["fibre"].to_pylist()) - {fibre for fibre, _, _ in others}):
         channels = of_day.filter(pc.equal(of_day["fibre"], fibre))["channel"].to_pylist()
         if not seen.get(fibre, set()).isdisjoint(channels):
             continue

@@ -110,6 +110,12 @@ class Reference:
             for name in self.names
         }
 
+    def knows(self, centre_hz: Sequence[float]) -> bool:
+        """Whether a fibre of the training days had bands with these centres, Hz; none are like any."""
+        return not len(centre_hz) or any(
+            len(centre_hz) == len(own) and np.allclose(centre_hz, own, rtol=SAME_HZ) for own in self.grids
+        )
+
     @property
     def latent(self) -> Latent | None:
         """The detector whose clusters `cluster_labels` and the map show, whether or not it scores."""
@@ -230,7 +236,8 @@ def require_fit(
 ) -> None:
     """Refuse to score a day with a model that was made by another recipe, for other settings or other bands.
 
-    Settings alone do not make the bands: those of a fibre end at half of its sampling rate.
+    Settings alone do not make the bands: those of a fibre end at half of its sampling rate. A day is refused where
+    the model knows the bands of none; what has other bands than it knows is not scored.
 
     Parameters
     ----------
@@ -265,17 +272,30 @@ def require_fit(
             raise IncompatibleModelError(
                 f"reference model {reference.version} does not fit {day}: {names}. {remedy}, or run the job train."
             )
-    for grid in metadata["grids"]:
-        hz = np.array(grid["centre_hz"])
-        if not any(
-            len(hz) == len(centres) and np.allclose(hz, centres, rtol=SAME_HZ) for centres in reference.grids
-        ):
-            learned = " or ".join(
-                f"{centres[0]:g} to {centres[-1]:g} Hz" for centres in reference.grids if centres
-            )
-            raise IncompatibleModelError(
-                f"reference model {reference.version} does not fit {day}: the {len(hz)} bands of fibre "
-                f"{grid['fibre']}, sampled at {grid['sampling_rate_hz']:g} Hz, have their centres at {hz[0]:g} to "
-                f"{hz[-1]:g} Hz (model: {learned}). Run the job train with days that hold this fibre, or set "
-                f"spectrogram.highest_hz to what every fibre carries, materialize spectrograms and train again."
-            )
+    others = other_bands(reference, metadata)
+    if others and len(others) == len(metadata["grids"]):
+        raise IncompatibleModelError(
+            f"reference model {reference.version} does not fit {day}: {'; '.join(others.values())}. Run the job "
+            "train with days that hold this fibre, or set spectrogram.highest_hz to what every fibre carries, "
+            "materialize spectrograms and train again."
+        )
+
+
+def other_bands(reference: Reference, metadata: Mapping[str, Any]) -> dict[tuple[str, float, str], str]:
+    """Return, in words, which bands of a day the model does not know, by fibre, sampling rate, Hz, and unit.
+
+    Parameters
+    ----------
+    reference : Reference
+    metadata : mapping
+        That of the day of `spectrograms`.
+    """
+    learned = " or ".join(f"{centres[0]:g} to {centres[-1]:g} Hz" for centres in reference.grids if centres)
+    return {
+        (grid["fibre"], grid["sampling_rate_hz"], grid.get("units", "")): (
+            f"the {len(hz)} bands of fibre {grid['fibre']}, sampled at {grid['sampling_rate_hz']:g} Hz, have "
+            f"their centres at {hz[0]:g} to {hz[-1]:g} Hz (model: {learned})"
+        )
+        for grid in metadata["grids"]
+        if not reference.knows(hz := grid["centre_hz"])
+    }

@@ -104,6 +104,14 @@ def test_a_fibre_that_the_model_has_not_learned_from_is_told_and_has_no_levels_t
     assert RETRAIN in result.sentence
 
 
+def test_a_fibre_with_bands_that_the_model_does_not_know_is_told_and_not_compared(ground: Ground) -> None:
+    result = drift(ground.store, QUIET, replace(ground.reference, grids=[[1.0, 2.0]]), SETTINGS)
+    assert not [name for name in result.figures if "/" in name]
+    (reported,) = [reason for reason in result.reasons if "p-values" not in reason]
+    assert "bands of fibre north" in reported
+    assert reported.endswith("so that what was recorded so has no score")
+
+
 def test_a_known_fibre_with_other_channels_is_told(ground: Ground) -> None:
     moved = {**ground.reference.usual, "channel": ground.reference.usual["channel"] + 1000}
     result = drift(ground.store, QUIET, replace(ground.reference, usual=moved), SETTINGS)
