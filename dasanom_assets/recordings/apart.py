@@ -27,12 +27,14 @@ from dasanom_assets.recordings.reasons import RefusedError
 from dasanom_assets.recordings.site_rules import Site
 from dasanom_assets.settings import LimitSettings
 
-SECONDS, BYTES_A_SECOND = 4, 20_000_000
+SECONDS, BYTES_A_SECOND = 2, 20_000_000
 """Processor time for a file, and how much of its size has another second."""
 WAIT = 8
 """Times as long may it take by the clock, on a machine that does other things, or a disk that is slow."""
 MEMORY, TIMES_SIZE = 600_000_000, 4
 """Bytes of memory for a file, beside the readers' own, and how many times its size, or that of its samples."""
+LARGE_BYTES = 64_000_000
+"""Of larger files, or samples, one at a time is read."""
 ANSWER_BYTES = 1 << 26
 KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "HDF5_USE_FILE_LOCKING")
 """Of the environment: a reader has no use for the keys of a store."""
@@ -125,7 +127,7 @@ class _Readers:
     """The readers of this process: as many as ask at once, forked from one that has loaded all formats."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock, self._large = Lock(), Lock()
         self._idle: list[_Reader] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._control: tuple[socket.socket, Connection] | None = None
@@ -145,6 +147,10 @@ class _Readers:
             "seconds": seconds,
             "bytes": MEMORY + TIMES_SIZE * size,
         }
+        with self._large if size > LARGE_BYTES else contextlib.nullcontext():
+            return self._answer(request, target, seconds)
+
+    def _answer(self, request: dict[str, Any], target: int | None, seconds: float) -> Any:
         reader = self._take()
         try:
             answer = reader.ask(request, target, WAIT * seconds)
@@ -250,7 +256,7 @@ def _too_long(seconds: float) -> str:
 
 
 def _why_ended(code: int, seconds: float) -> str:
-    if code == -signal.SIGXCPU:
+    if code == -signal.SIGPROF:
         return f"it is damaged: its reader was still at it after {seconds:.0f} s; deliver it again"
     if code == -signal.SIGKILL:
         return "its reader was ended by the system, perhaps for want of memory: split it into shorter files"

@@ -74,7 +74,7 @@ def _work(peer: socket.socket, libc: Any, answers: dict[str, Callable[..., Any]]
     for standard in (0, 1, 2):  # what a library prints is no answer
         os.dup2(nothing, standard)
     os.close(nothing)
-    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     for limit, most in (
         (resource.RLIMIT_CORE, 0),
@@ -97,9 +97,7 @@ def _work(peer: socket.socket, libc: Any, answers: dict[str, Callable[..., Any]]
             request = messages.decoded(connection.recv_bytes())
         except (EOFError, OSError):
             os._exit(0)
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        seconds = int(used.ru_utime + used.ru_stime + request["seconds"])
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+        signal.setitimer(signal.ITIMER_PROF, request["seconds"])  # it ends the process by SIGPROF
         resource.setrlimit(resource.RLIMIT_DATA, (held + request["bytes"], resource.RLIM_INFINITY))
         armed = True
         try:
@@ -108,6 +106,7 @@ def _work(peer: socket.socket, libc: Any, answers: dict[str, Callable[..., Any]]
         except (Exception, CodeError) as error:
             answer = {"error": reason_of(error)}
         armed, target = False, None
+        signal.setitimer(signal.ITIMER_PROF, 0)
         for handle in handles:
             os.close(handle)
         connection.send_bytes(messages.encoded(answer))

@@ -1,8 +1,9 @@
 """What is readable of a day's delivery, and what is refused with which reason."""
 
-from collections.abc import Callable, Collection, Iterable
+import os
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
@@ -12,16 +13,15 @@ import pyarrow as pa
 
 from dasanom_assets.recordings.bundle import bundle_of
 from dasanom_assets.recordings.fibres import fibres_before, fibres_table, spacings_of
-from dasanom_assets.recordings.file_checks import LIMITS, file_row
+from dasanom_assets.recordings.file_checks import LIMITS, Look, look_at
 from dasanom_assets.recordings.identity import part_fibres
 from dasanom_assets.recordings.landing import landing_files, recordings_notes, shifted
 from dasanom_assets.recordings.limits import beyond
-from dasanom_assets.recordings.listing import closed, why_closed
+from dasanom_assets.recordings.listing import closed
 from dasanom_assets.recordings.measured import changes, rounding_ns
 from dasanom_assets.recordings.overlaps import FINER_SHARE, resolve
 from dasanom_assets.recordings.places import number_channels, part_spacings, written
 from dasanom_assets.recordings.quarantine import Refusal
-from dasanom_assets.recordings.reasons import RefusedError, reason_of
 from dasanom_assets.recordings.sidecar import SIDECAR
 from dasanom_assets.recordings.site_rules import read_sites
 from dasanom_assets.settings import LimitSettings
@@ -30,8 +30,8 @@ from dasanom_assets.tables.store import Store
 
 UNFINISHED = (".partial", ".tmp", ".part")
 """Endings of files that are still being written; they are neither read nor refused."""
-DIGEST_THREADS = 4
-"""Files that are digested at once, from disk or over a network."""
+LOOKS = min(4, len(os.sched_getaffinity(0)))
+"""Files that are looked at at once."""
 _NEVER = np.iinfo(np.int64).min + 1
 
 
@@ -63,12 +63,11 @@ def catalogue_day(store: Store, day: str, limits: LimitSettings = LIMITS) -> Cat
     SitesError
         See `site_rules.read_sites`.
     """
-    rows, reasons = _look(store, _problems(store, day), day, limits)
-    tail: list[dict[str, Any]] = []
+    looks = _look(store, _problems(store, day), day, limits)
+    tail: list[Look] = []
     for before, problems in _before(store, day).items():
-        tail += _look(store, problems, before, limits, _extent(day, 0))[0]
-    of_days_before = {row["path"] for row in tail}
-    return _catalogue(store, tail + rows, reasons, fibres_before(store, day), limits, of_days_before)
+        tail += [look for look in _look(store, problems, before, limits, _extent(day, 0)) if look.row]
+    return _catalogue(store, tail + looks, fibres_before(store, day), limits, {look.path for look in tail})
 
 
 def past_midnight(recordings: pa.Table, day: str) -> list[str]:
@@ -88,7 +87,7 @@ def past_midnight(recordings: pa.Table, day: str) -> list[str]:
 def adjoining(store: Store, day: str, limits: LimitSettings = LIMITS) -> pa.Table:
     """Return the files around a day: of the day before and after, those within a second of midnight.
 
-    They are not of the day, but the frames at its first and last instant reach into them. Digests are left out.
+    They are not of the day, but the frames at its first and last instant reach into them.
 
     Parameters
     ----------
@@ -101,17 +100,17 @@ def adjoining(store: Store, day: str, limits: LimitSettings = LIMITS) -> pa.Tabl
     Returns
     -------
     pyarrow.Table
-        Rows of `recordings`; ``sha256`` is null.
+        Rows of `recordings`.
     """
     rows = []
     for shift in (-1, 1):
         other = shifted(day, shift)
-        near_midnight, _ = _look(store, _problems(store, other), other, limits, _extent(day, 1))
-        rows += near_midnight
+        near_midnight = _look(store, _problems(store, other), other, limits, _extent(day, 1))
+        rows += [look.row for look in near_midnight if look.row]
     start, end = _extent(day, 0)
-    outside = [{**row, "sha256": None} for row in rows if row["end"] <= start or row["start"] >= end]
+    outside = [row for row in rows if row["end"] <= start or row["start"] >= end]
     known = store.read_day("fibres", day) if store.has_day("fibres", day) else empty("fibres")
-    settled, _ = _settled(outside, known, lambda path: _digest(store, path)[0], limits)
+    settled, _ = _settled(outside, known, limits)
     return _table(sorted(settled, key=lambda row: row["path"]))
 
 
@@ -136,7 +135,7 @@ def catalogue_files(
     Catalogue
         Rows by fibre and start.
     """
-    return _catalogue(store, *_look(store, dict.fromkeys(paths, ""), day, limits), empty("fibres"), limits)
+    return _catalogue(store, _look(store, dict.fromkeys(paths, ""), day, limits), empty("fibres"), limits)
 
 
 def _problems(store: Store, day: str) -> dict[str, str]:
@@ -162,62 +161,54 @@ def _look(
     day: str | None,
     limits: LimitSettings,
     extent: tuple[int, int] | None = None,
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Return a row for each file that can be used, and the reason for each that cannot.
+) -> list[Look]:
+    """Look at files, several at once; files that lie wholly outside of `extent`, ns since 1970, are refused.
 
-    A row is that of `file_row`. Files wholly outside of `extent`, ns since 1970, are among those that cannot be
-    used, and are not read; nor are those with one of `problems`, by path.
+    Those with one of `problems`, by path, are not read.
     """
     known = {p for p in problems if not PurePosixPath(p).name.startswith(".") and not p.endswith(UNFINISHED)}
-    rows, reasons = [], {}
     rules = read_sites(store)
-    for path in sorted(p for p in known if bundle_of(p) not in known):
-        # Whatever a foreign reader raises at a foreign file becomes a record in quarantine, and the day goes on.
-        try:
-            if problem := problems[path] or closed(store, path):
-                raise RefusedError(problem)
-            if beside := problems.get(path + SIDECAR):
-                raise RefusedError(f"its sidecar {PurePosixPath(path).name}{SIDECAR}: {beside}")
-            row = file_row(store, path, extent, limits, rules)
-            if day is not None:
-                _require_day(row, day)
-            rows.append(row)
-        except Exception as error:
-            reasons[path] = reason_of(error)
-    return rows, reasons
+
+    def look(path: str) -> Look:
+        if problems[path]:
+            return Look(path, reason=problems[path])
+        beside = problems.get(path + SIDECAR)
+        refused = f"its sidecar {PurePosixPath(path).name}{SIDECAR}: {beside}" if beside else ""
+        found = look_at(store, path, extent, limits, rules, refused)
+        if day is not None and found.row and (why := _of_other_day(found.row, day)):
+            return replace(found, row=None, reason=why)
+        return found
+
+    with ThreadPoolExecutor(LOOKS) as pool:
+        return list(pool.map(look, sorted(p for p in known if bundle_of(p) not in known)))
 
 
 def _catalogue(
     store: Store,
-    rows: list[dict[str, Any]],
-    reasons: dict[str, str],
+    looks: list[Look],
     before: pa.Table,
     limits: LimitSettings,
     of_days_before: Collection[str] = (),
 ) -> Catalogue:
-    with ThreadPoolExecutor(DIGEST_THREADS) as pool:
-        paths = [*(row["path"] for row in rows), *reasons]
-        digests = dict(zip(paths, pool.map(lambda path: _digest(store, path), paths), strict=True))
-    lost = {
-        row["path"]: f"it was lost while it was read: {digests[row['path']][1]}"
-        for row in rows
-        if not digests[row["path"]][0]
-    }
-    rows = [row | {"sha256": digests[row["path"]][0]} for row in rows if row["path"] not in lost]
-    rows, unused = _settled(rows, before, lambda path: digests[path][0], limits)
-    unused = {path: reason for path, reason in unused.items() if path not in of_days_before}
+    reasons = {look.path: look.reason for look in looks if look.row is None}
+    for path in (look.path for look in looks if look.row is not None):
+        if lost := closed(store, path):
+            reasons[path] = f"it was lost while it was read: {lost}"
+    rows, unused = _settled([look.row for look in looks if look.row and look.path not in reasons], before, limits)
+    reasons |= {path: reason for path, reason in unused.items() if path not in of_days_before}
     return Catalogue(
         _table(rows),
         [
-            Refusal(path, digests[path][0], _size(store, path), reason)
-            for path, reason in sorted({**reasons, **lost, **unused}.items())
+            Refusal(look.path, look.sha256, look.size, reasons[look.path])
+            for look in sorted(looks, key=lambda look: look.path)
+            if look.path in reasons
         ],
         fibres_table(rows, before),
     )
 
 
 def _settled(
-    rows: list[dict[str, Any]], known: pa.Table, digest: Callable[[str], str], limits: LimitSettings
+    rows: list[dict[str, Any]], known: pa.Table, limits: LimitSettings
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Decide what takes all files together; return rows by fibre and start, and why others are not used.
 
@@ -227,7 +218,7 @@ def _settled(
     number_channels(rows, known_m)
     unused = {row["path"]: why for row in rows if (why := beyond(limits, row["fibre"], row["channel_spacing_m"]))}
     rows = [row for row in rows if row["path"] not in unused]
-    part_fibres(rows, digest, set(known["fibre"].to_pylist()))
+    part_fibres(rows, set(known["fibre"].to_pylist()))
     unused |= part_spacings(rows, known_m)
     rows = [row for row in rows if row["path"] not in unused]
     rows.sort(key=lambda row: (row["fibre"], row["start"], row["path"]))
@@ -250,33 +241,15 @@ def _table(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([{name: row[name] for name in schema.names} for row in complete], schema)
 
 
-def _digest(store: Store, path: str) -> tuple[str, str]:
-    """Return the SHA-256 of a file, or an empty one and why there is none."""
-    if problem := closed(store, path):
-        return "", problem
-    try:
-        return store.digest(path), ""
-    except OSError as error:
-        return "", why_closed(error)
-
-
-def _size(store: Store, path: str) -> int:
-    try:
-        return store.fs.size(store.full(path)) or 0
-    except OSError:
-        return 0
-
-
-def _require_day(row: dict[str, Any], day: str) -> None:
+def _of_other_day(row: dict[str, Any], day: str) -> str | None:
     # Times are rounded, in 64 bits of seconds to 240 ns: a sample of midnight may seem to lie before it.
     half_a_sample = round(0.5e9 / row["sampling_rate_hz"])
     start_day, rounded_day = (
         str(np.datetime64(row["start"] + late, "ns").astype("datetime64[D]")) for late in (0, half_a_sample)
     )
-    if day not in (start_day, rounded_day):
-        raise RefusedError(
-            f"it starts on {start_day}, UTC, but lies in the folder of {day}: move it, or set the clock"
-        )
+    if day in (start_day, rounded_day):
+        return None
+    return f"it starts on {start_day}, UTC, but lies in the folder of {day}: move it, or set the clock"
 
 
 def _extent(day: str, margin_seconds: int) -> tuple[int, int]:

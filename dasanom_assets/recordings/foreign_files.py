@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import dascore as dc
-import h5py
 import numpy as np
 from dascore.exceptions import UnknownFiberFormatError
 from dascore.io import FiberIO
 from dascore.units import get_quantity
 from dascore.utils.hdf5 import H5Reader
 
+from dasanom_assets.recordings.hdf5 import SIGNATURE, Contents, contents
 from dasanom_assets.recordings.identity import identify
 from dasanom_assets.recordings.limits import require_extent, require_room, require_within
 from dasanom_assets.recordings.measured import no_sound, not_finite, rate_of_step, rate_of_times
@@ -34,8 +34,9 @@ from dasanom_assets.recordings.reasons import (
 from dasanom_assets.recordings.site_rules import Site
 from dasanom_assets.settings import LimitSettings
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DAY_NS = 86_400 * 1_000_000_000
+BLOCK_VALUES = 1 << 20
+"""Samples that are looked at together in the search for those that are not finite."""
 
 
 def load_readers() -> None:
@@ -74,8 +75,7 @@ def look(
         Whatever a reader of DASCore raises at a file that it cannot read.
     """
     bounds, sites = LimitSettings(**limits), [Site(**rule) for rule in rules]
-    kind, version = _format(local)
-    require_room(bounds, local)
+    kind, version = _format(local, bounds)
     if extent is not None:
         for attrs in dc.scan(local, file_format=kind, file_version=version, progress=None):
             time = attrs.coords["time"]
@@ -109,7 +109,8 @@ def look(
         raise RefusedError(NO_DATE)
     require_within(bounds, start_ns, n_samples, rate, n_channels)
     issues = []
-    if note := not_finite(patch.data, n_samples, n_channels):
+    rows = max(1, BLOCK_VALUES // n_channels)
+    if note := not_finite(patch.data[row : row + rows] for row in range(0, n_samples, rows)):
         issues.append(note)
     end_ns = start_ns + round(n_samples * 1e9 / rate)
     require_extent(start_ns, end_ns, extent)
@@ -154,7 +155,7 @@ def samples(local: Path, target: mmap.mmap | None, format: str, shape: tuple[int
         Whatever a reader of DASCore raises at a file that it cannot read.
     """
     assert target is not None
-    _require_whole(local)
+    _require_whole(contents(local))
     kind, version = format.split(" ", 1)
     patches = dc.read(local, file_format=kind, file_version=version)
     data = time_first(patches[0]).data if len(patches) == 1 else np.empty(0)
@@ -167,7 +168,7 @@ ANSWERS: dict[str, Callable[..., Any]] = {"look": look, "samples": samples}
 """What can be asked for."""
 
 
-def _format(local: Path) -> tuple[str, str]:
+def _format(local: Path, bounds: LimitSettings) -> tuple[str, str]:
     """Return name and version of a file's format.
 
     Raises
@@ -175,6 +176,8 @@ def _format(local: Path) -> tuple[str, str]:
     RefusedError
         For a pickled object: DASCore would unpickle it to find out, and that runs whatever code it holds. For HDF5
         whose content lies in other files.
+    LimitError
+        See `require_room`.
     OSError
         For an HDF5 file that is cut short or damaged, saying how.
     UnknownFiberFormatError
@@ -184,38 +187,23 @@ def _format(local: Path) -> tuple[str, str]:
         head = file.read(HEAD_BYTES)
     if b"dascore.core" in head[:100]:
         raise RefusedError(PICKLED)
-    _require_whole(local)
+    hdf5 = contents(local)
+    _require_whole(hdf5)
+    require_room(bounds, local.stat().st_size, hdf5.datasets)
     try:
         return dc.get_format(local)
     except UnknownFiberFormatError:
-        if head.startswith(HDF5_SIGNATURE):
+        if head.startswith(SIGNATURE):
             H5Reader.get_handle(local).close()
         if what := foreign(head, local.name):
             raise RefusedError(what) from None
         raise
 
 
-def _require_whole(local: Path) -> None:
+def _require_whole(hdf5: Contents) -> None:
     """Refuse HDF5 that would have other files opened, which may be any of this machine."""
-    if not h5py.is_hdf5(local):
-        return
-    others: list[str] = []
-
-    def links(name: str, link: Any) -> None:
-        if isinstance(link, h5py.ExternalLink):
-            others.append(link.filename)
-
-    def datasets(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset):
-            others.extend(file for file, *_ in item.external or ())
-            if item.is_virtual:
-                others.extend(source.file_name for source in item.virtual_sources() if source.file_name != ".")
-
-    with h5py.File(local) as file:
-        file.visititems_links(links)
-        file.visititems(datasets)
-    if others:
-        raise RefusedError(f"its content lies in other files, as {others[0][:100]!r}: deliver it in one")
+    if hdf5.others:
+        raise RefusedError(f"its content lies in other files, as {hdf5.others[0][:100]!r}: deliver it in one")
 
 
 def _rate(time: Any) -> float | None:

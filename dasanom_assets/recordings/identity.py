@@ -146,7 +146,7 @@ def _stripped(text: str, what: re.Pattern[str]) -> str:
     return text
 
 
-def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str], known: Collection[str] = ()) -> None:
+def part_fibres(rows: Sequence[dict[str, Any]], known: Collection[str] = ()) -> None:
     """Keep apart files that have one name of a fibre by chance, and say so in ``issues``.
 
     Files of exactly the same channels, time and rate, and yet of other content, cannot be one signal. Where
@@ -159,12 +159,10 @@ def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str], kn
     ----------
     rows : sequence of dict
         Those of the catalogue, with ``channels`` and ``sha256``.
-    digest : callable
-        Returns that of a file, by its path; asked of few.
     known : collection of str
         Fibres of earlier days.
     """
-    originals = _know_copies(rows, digest)
+    originals = _know_copies(rows)
     tellers: tuple[tuple[str, Callable[[str], str], float], ...] = (
         ("folder", folder_name, 0),
         ("name", file_name, 0),
@@ -184,7 +182,7 @@ def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str], kn
             }
             remembered = sum(name in known for name in apart.values()) > share * len(of_fibre)
             several = len(set(names.values())) > 1
-            if not remembered and not (several and _contradict(of_fibre, names, digest, share)):
+            if not remembered and not (several and _contradict(of_fibre, names, share)):
                 continue
             when = "had on earlier days" if remembered else "have"
             for row in of_fibre:
@@ -197,7 +195,7 @@ def part_fibres(rows: Sequence[dict[str, Any]], digest: Callable[[str], str], kn
                 )
 
 
-def _know_copies(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) -> dict[str, str]:
+def _know_copies(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Give a copy that lies in a folder, as in `backup/`, the fibre of the same file outside; return its path."""
     outside = {PurePosixPath(row["path"]).name: row for row in rows if "/" not in below_day(row["path"])}
     originals = {}
@@ -205,7 +203,7 @@ def _know_copies(rows: Sequence[dict[str, Any]], digest: Callable[[str], str]) -
         original = outside.get(PurePosixPath(row["path"]).name)
         if original is None or row["fibre_from"] != "the folder":
             continue
-        if digest(row["path"]) and digest(row["path"]) == digest(original["path"]):
+        if row["sha256"] == original["sha256"]:
             row["fibre"] = original["fibre"]
             row["fibre_from"] = f"that of {original['path']}, whose copy it is"
             originals[row["path"]] = original["path"]
@@ -220,9 +218,7 @@ def _whole_name(below: str) -> str:
     return "_".join(word for word in re.split(r"[\s_]+", stem) if not _COPY.fullmatch(word))
 
 
-def _contradict(
-    rows: Sequence[dict[str, Any]], names: Mapping[str, str], digest: Callable[[str], str], share: float
-) -> bool:
+def _contradict(rows: Sequence[dict[str, Any]], names: Mapping[str, str], share: float) -> bool:
     """Whether more than a share of files have the channels, time and rate of one that has another name."""
     contradicting: set[str] = set()
     live: dict[bytes, list[dict[str, Any]]] = defaultdict(list)  # by channels
@@ -235,7 +231,7 @@ def _contradict(
                 names[row["path"]] != names[other["path"]]
                 and min(row["end"], other["end"]) - row["start"] > SAME_TIME * shorter
                 and abs(row["sampling_rate_hz"] / other["sampling_rate_hz"] - 1) < 0.01
-                and digest(row["path"]) != digest(other["path"])
+                and row["sha256"] != other["sha256"]
             ):
                 contradicting |= {row["path"], other["path"]}
                 if len(contradicting) > share * len(rows):

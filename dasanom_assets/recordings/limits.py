@@ -1,18 +1,16 @@
 """Bounds of what a delivered file may be: what lies beyond is refused before memory is asked for."""
 
-from pathlib import Path
+from collections.abc import Iterable
 
-import h5py
 import numpy as np
 
+from dasanom_assets.recordings.hdf5 import SMALL_BYTES, Dataset
 from dasanom_assets.settings import LimitSettings
 
 EARLIEST_NS, LATEST_NS = (int(np.datetime64(year, "ns").astype(np.int64)) for year in ("1971", "2200"))
 """A clock that was never set says 1970; int64 nanoseconds end in 2262."""
 MOST_EXPANSION = 1100
 """Bytes of samples that a byte of a compressed file becomes, at most; deflate reaches 1032."""
-SMALL_BYTES = 1 << 28
-"""Samples that take less memory may expand more."""
 
 
 class LimitError(ValueError):
@@ -99,32 +97,30 @@ def beyond(limits: LimitSettings, fibre: str, spacing_m: float | None) -> str | 
     return None
 
 
-def require_room(limits: LimitSettings, local: Path) -> None:
+def require_room(limits: LimitSettings, size: int, datasets: Iterable[Dataset]) -> None:
     """Refuse a file, of a format that is read whole, whose samples would not fit into memory.
+
+    Parameters
+    ----------
+    limits : LimitSettings
+    size : int
+        Of the file, bytes.
+    datasets : iterable of hdf5.Dataset
+        Where it is HDF5.
 
     Raises
     ------
     LimitError
         Also for an HDF5 file that claims far more samples than its bytes can hold.
     """
-    _require_bytes(limits, local.stat().st_size)
-    try:
-        file = h5py.File(local)
-    except OSError:
-        return
-    with file:
-        datasets: list[tuple[str, int, int]] = []
-
-        def look(name: str, item: h5py.Dataset | h5py.Group) -> None:
-            if isinstance(item, h5py.Dataset) and item.shape is not None:
-                n_bytes = int(np.prod(item.shape, dtype=object)) * item.dtype.itemsize
-                datasets.append((name, n_bytes, item.id.get_storage_size()))
-
-        file.visititems(look)
-    for name, n_bytes, stored in datasets:
-        if n_bytes > max(SMALL_BYTES, MOST_EXPANSION * stored):
-            raise LimitError(f"it is damaged or made up: {name} claims {n_bytes / 1e9:.3g} GB in {stored} bytes")
-        _require_bytes(limits, n_bytes)
+    _require_bytes(limits, size)
+    for dataset in datasets:
+        if dataset.stored is not None and dataset.n_bytes > max(SMALL_BYTES, MOST_EXPANSION * dataset.stored):
+            raise LimitError(
+                f"it is damaged or made up: {dataset.name} claims {dataset.n_bytes / 1e9:.3g} GB in "
+                f"{dataset.stored} bytes"
+            )
+        _require_bytes(limits, dataset.n_bytes)
 
 
 def _require_bytes(limits: LimitSettings, n_bytes: int) -> None:

@@ -1,7 +1,7 @@
 """What a recording measures: sound or not, in which unit, and at which rate its clock ticks."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -19,8 +19,6 @@ KIND = ("data_type", "type", "measurement", "measurand", "quantity")
 MOST = 1e15
 """Floats beyond it are fill values or an overflow: no samples, and their squares leave what float32 holds."""
 NOT_NUMBERS, TOO_LARGE = "samples are not finite", f"samples are larger than {MOST:g}"
-BLOCK_VALUES = 1 << 24
-"""Samples that are looked at together in the search for those that are not finite."""
 UNEVEN = 0.1
 """Samples that lie farther from their place than this share of a step are not evenly spaced."""
 FLOAT_SECONDS = ("DASHDF5", "H5Simple", "Uptech_H5")
@@ -195,22 +193,21 @@ def nominal_rate(rate_hz: float) -> float:
     return float(f"{rate_hz:.5g}")
 
 
-def not_finite(data: Any, n_samples: int, n_channels: int) -> str | None:
+def not_finite(blocks: Iterable[np.ndarray]) -> str | None:
     """Say how many samples are not finite, or beyond what can be a sample; None where all are numbers.
 
     Parameters
     ----------
-    data : array-like
-        Shape (n_samples, n_channels); sliced by samples.
-    n_samples, n_channels : int
+    blocks : iterable of numpy.ndarray
+        Samples, of any shape.
     """
-    rows = max(1, BLOCK_VALUES // n_channels)
     none, large = 0, 0
-    for row in range(0, n_samples, rows):
-        block = data[row : min(row + rows, n_samples)]
+    for block in blocks:
+        if block.dtype.kind != "f" or not block.size or (float(block.min()) >= -MOST and float(block.max()) <= MOST):
+            continue
         finite = np.isfinite(block)
         none += int((~finite).sum())
-        large += int((finite & (np.abs(block) > MOST)).sum()) if block.dtype.kind == "f" else 0
+        large += int((finite & (np.abs(block) > MOST)).sum())
     notes = [f"{none} {NOT_NUMBERS}"] if none else []
     if large:
         notes.append(f"{large} {TOO_LARGE}, fill values or an overflow, and not used")

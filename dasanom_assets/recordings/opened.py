@@ -107,10 +107,11 @@ def open_recording(store: Store, file: "File") -> Recording:
         return Recording(apart.samples(local, file.format, file.shape, np.dtype(file.sample_type)))
 
 
-def stored_sidecar(store: Store, path: str) -> Sidecar:
+def stored_sidecar(store: Store, path: str, size: int | None = None) -> Sidecar:
     """Read the sidecar of a bundle, and of its `.bin` file no more than the size; raises as `read_sidecar`."""
     with store.local(path + SIDECAR) as local:
-        return read_sidecar(Path(str(local).removesuffix(SIDECAR)), store.fs.size(store.full(path)))
+        size = store.fs.size(store.full(path)) if size is None else size
+        return read_sidecar(Path(str(local).removesuffix(SIDECAR)), size)
 
 
 @dataclass

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dasanom_assets.recordings.catalogue import catalogue_day
+from dasanom_assets.recordings.hdf5 import contents
 from dasanom_assets.recordings.health import channel_health
 from dasanom_assets.recordings.limits import LimitError, require_room, require_within
 from dasanom_assets.recordings.signal import stretches
@@ -66,13 +67,13 @@ def test_a_file_that_claims_more_than_it_holds_is_refused_unread(tmp_path: Path)
     with h5py.File(path, "w") as file:
         file.create_dataset("inner/data", (10**7, 10**6), "f4", chunks=(1000, 1000), compression="gzip")
     with pytest.raises(LimitError, match="inner/data claims 4e\\+04 GB in 0 bytes"):
-        require_room(LimitSettings(), path)
+        require_room(LimitSettings(), path.stat().st_size, contents(path).datasets)
 
 
 def test_a_file_too_large_for_memory_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "large.h5"
     with h5py.File(path, "w") as file:
         file["data"] = noise(1000, 100)
-    require_room(LimitSettings(), path)
+    require_room(LimitSettings(), path.stat().st_size, contents(path).datasets)
     with pytest.raises(LimitError, match=r"limits\.most_gigabytes"):
-        require_room(LimitSettings(most_gigabytes=1e-4), path)
+        require_room(LimitSettings(most_gigabytes=1e-4), path.stat().st_size, contents(path).datasets)
