@@ -54,12 +54,15 @@ class Outcome:
         Files by what became of them.
     slowest_s : float
         The longest that a file took, by the clock.
+    slowest : int
+        Its number.
     stopped : list of str
         What was raised where nothing should be.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     slowest_s: float = 0.0
+    slowest: int = 0
     stopped: list[str] = field(default_factory=list)
 
 
@@ -103,15 +106,15 @@ def bundles(rng: random.Random) -> dict[str, bytes]:
     return {".bin": samples.tobytes(), ".bin.info": rng.choice((lines, json.dumps(sidecar))).encode()}
 
 
-def run(root: Path, sources: dict[str, bytes], files: int, seed: int) -> Outcome:
-    """Damage `files` files below `root` one after the other, and read each.
+def run(root: Path, sources: dict[str, bytes], files: int, seed: int, first: int = 0) -> Outcome:
+    """Damage `files` files below `root` one after the other, and read each from number `first` on.
 
     Parameters
     ----------
     root : Path
     sources : dict
         Real recordings by name; none: bundles are simulated.
-    files, seed : int
+    files, seed, first : int
 
     Returns
     -------
@@ -129,6 +132,8 @@ def run(root: Path, sources: dict[str, bytes], files: int, seed: int) -> Outcome
             written = {f"case{ending}": content for ending, content in bundles(rng).items()}
             for name in rng.sample(sorted(written), rng.choice((1, 1, 2))):
                 written[name] = mutated(written[name], rng, harmful)
+        if number < first:
+            continue
         for name, content in written.items():
             (folder / name).write_bytes(content)
         began = time.perf_counter()
@@ -137,7 +142,9 @@ def run(root: Path, sources: dict[str, bytes], files: int, seed: int) -> Outcome
         except Exception as error:
             outcome.counts["stopped the run"] += 1
             outcome.stopped.append(f"{number}: {type(error).__name__}: {error}"[:300])
-        outcome.slowest_s = max(outcome.slowest_s, time.perf_counter() - began)
+        took = time.perf_counter() - began
+        if took > outcome.slowest_s:
+            outcome.slowest_s, outcome.slowest = took, number
         for path in folder.iterdir():
             path.unlink()
         if marker.exists():
@@ -178,6 +185,7 @@ def main(
     format: Annotated[Literal["hdf5", "tdms", "bundle"], typer.Option(help="what is damaged")] = "hdf5",
     files: Annotated[int, typer.Option(help="damaged files")] = 10_000,
     seed: Annotated[int, typer.Option(help="of the damage")] = 2026,
+    first: Annotated[int, typer.Option(help="the first that is read, to go on where a run ended")] = 0,
     samples: Annotated[Path, typer.Option(help="folder of real recordings")] = Path("../shared/data/das"),
 ) -> None:
     """Run the benchmark."""
@@ -187,12 +195,12 @@ def main(
         raise typer.BadParameter(f"{samples} holds no file of {' or '.join(endings)}: give --samples")
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        outcome = run(Path(folder), sources, files, seed)
+        outcome = run(Path(folder), sources, files, seed, first)
     held = _READERS.rest()
-    print(f"{format}: {files} files, seed {seed}, {time.perf_counter() - began:.0f} s")
+    print(f"{format}: {files - first} files from {first} on, seed {seed}, {time.perf_counter() - began:.0f} s")
     for kind, count in outcome.counts.most_common():
         print(f"  {count:6d} {kind}")
-    print(f"  the slowest file took {outcome.slowest_s:.1f} s by the clock")
+    print(f"  the slowest file, {outcome.slowest}, took {outcome.slowest_s:.1f} s by the clock")
     print(f"  memory at most: {held / 1e6:.0f} MB a reader, {kilobytes('VmHWM') / 1e3:.0f} MB this process")
     print("\n".join(outcome.stopped))
 

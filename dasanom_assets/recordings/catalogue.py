@@ -24,7 +24,8 @@ from dasanom_assets.recordings.places import number_channels, part_spacings, wri
 from dasanom_assets.recordings.quarantine import Refusal
 from dasanom_assets.recordings.sidecar import SIDECAR
 from dasanom_assets.recordings.site_rules import read_sites
-from dasanom_assets.settings import LimitSettings
+from dasanom_assets.settings import LimitSettings, Settings
+from dasanom_assets.tables.provenance import Freshness
 from dasanom_assets.tables.schemas import SCHEMAS, empty
 from dasanom_assets.tables.store import Store
 
@@ -65,7 +66,7 @@ def catalogue_day(store: Store, day: str, limits: LimitSettings = LIMITS) -> Cat
     """
     looks = _look(store, _problems(store, day), day, limits)
     tail: list[Look] = []
-    for before, problems in _before(store, day).items():
+    for before, problems in _before(store, day, limits).items():
         tail += [look for look in _look(store, problems, before, limits, _extent(day, 0)) if look.row]
     return _catalogue(store, tail + looks, fibres_before(store, day), limits, {look.path for look in tail})
 
@@ -105,7 +106,8 @@ def adjoining(store: Store, day: str, limits: LimitSettings = LIMITS) -> pa.Tabl
     rows = []
     for shift in (-1, 1):
         other = shifted(day, shift)
-        near_midnight = _look(store, _problems(store, other), other, limits, _extent(day, 1))
+        problems = _near(store, other, limits, _extent(day, 1))
+        near_midnight = _look(store, problems, other, limits, _extent(day, 1))
         rows += [look.row for look in near_midnight if look.row]
     start, end = _extent(day, 0)
     outside = [row for row in rows if row["end"] <= start or row["start"] >= end]
@@ -143,10 +145,27 @@ def _problems(store: Store, day: str) -> dict[str, str]:
     return {f["path"]: f["problem"] for f in landing_files(store, day)}
 
 
-def _before(store: Store, day: str) -> dict[str, dict[str, str]]:
+def _near(store: Store, other: str, limits: LimitSettings, extent: tuple[int, int]) -> dict[str, str]:
+    """Return those of `_problems` of another day that may lie within `extent`, ns since 1970.
+
+    Where the `recordings` of that day are still what they would be now, they tell, and the others are not opened.
+    """
+    from dasanom_assets.recordings import steps  # noqa: F401, it tells what makes recordings
+
+    problems, store = _problems(store, other), store.unnoted
+    fresh = Freshness(store, Settings(limits=limits), within_day=True)
+    if not store.has_day("recordings", other) or fresh.stale("recordings", other):
+        return problems
+    known = store.read_day("recordings", other, ["path", "start", "end"])
+    start, end = (known[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+    near = set(known["path"].filter(pa.array((end > extent[0]) & (start < extent[1]))).to_pylist())
+    return {path: problem for path, problem in problems.items() if path.removesuffix(SIDECAR) in near}
+
+
+def _before(store: Store, day: str, limits: LimitSettings) -> dict[str, dict[str, str]]:
     """Return the paths that may run into a day, by the day of their folder: those of `_problems`."""
     before = shifted(day, -1)
-    folders = {before: _problems(store, before)}
+    folders = {before: _near(store, before, limits, _extent(day, 0))}
     notes = recordings_notes(store, [before])
     for path in notes.get(before, {}).get("past_midnight", []):
         folder = path.split("/")[1]

@@ -17,6 +17,8 @@ from dasanom_assets.tables.store import Store
 OPEN_FILES, HELD_BYTES, MOST_FILES = 4, 256_000_000, 64
 """Files that all stretches of a day hold open together: a block at a border needs two, and two threads read. More
 are held as long as their samples are small."""
+FETCHED_BYTES = 64_000_000
+"""A bundle in an object store is fetched whole up to this size: each piece would be a request."""
 
 
 class ChangedError(Exception):
@@ -79,14 +81,15 @@ class BundleSamples:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         stride = self.dtype.itemsize * self.n_channels
-        content = self.store.read_range(self.path, rows.start * stride, rows.stop * stride)
+        content = self.store.read_range(self.path, (rows.start or 0) * stride, rows.stop * stride)
         return np.frombuffer(content, self.dtype).reshape(-1, self.n_channels)
 
 
 def open_recording(store: Store, file: "File") -> Recording:
     """Open a recording of any known format.
 
-    A vendor bundle is read piece by piece. Files of other formats are read whole, once, by a process of their own.
+    A vendor bundle is read piece by piece, a small one in an object store whole. Files of other formats are read
+    whole, once, by a process of their own.
 
     Parameters
     ----------
@@ -102,7 +105,10 @@ def open_recording(store: Store, file: "File") -> Recording:
     """
     if file.path.endswith(".bin"):
         sidecar = stored_sidecar(store, file.path)
-        return Recording(BundleSamples(store, file.path, sidecar.dtype, len(sidecar.channels)))
+        samples = BundleSamples(store, file.path, sidecar.dtype, len(sidecar.channels))
+        n_bytes = sidecar.n_samples * len(sidecar.channels) * sidecar.dtype.itemsize
+        fetched = not store.is_local and n_bytes <= FETCHED_BYTES
+        return Recording(samples[: sidecar.n_samples] if fetched else samples)
     with store.local(file.path) as local:
         return Recording(apart.samples(local, file.format, file.shape, np.dtype(file.sample_type)))
 

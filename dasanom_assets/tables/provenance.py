@@ -199,6 +199,10 @@ class Day(Store):
 
     # -- what Store does, noted -------------------------------------------------------------------------
 
+    @property
+    def unnoted(self) -> Store:  # noqa: D102
+        return self._store
+
     def open_day(self, table: str, day: str, known: pq.FileMetaData | None = None) -> pq.ParquetFile:  # noqa: D102
         try:
             file = super().open_day(table, day, known)

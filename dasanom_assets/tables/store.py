@@ -73,6 +73,11 @@ class Store:
         self._apart: tuple[str, str] | None = None
         self._selected: frozenset[str] | None = None
 
+    @property
+    def unnoted(self) -> "Store":
+        """The store itself, for what is looked up and has no part in what is made."""
+        return self
+
     # -- paths ------------------------------------------------------------------------------------------
 
     def full(self, path: str) -> str:

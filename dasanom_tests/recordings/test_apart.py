@@ -227,22 +227,3 @@ def test_samples_that_are_not_those_of_the_catalogue_are_told(tmp_path: Path) ->
     deliver(tmp_path, "north_1.h5", samples=50)
     with pytest.raises(ChangedError, match="written again"):
         signal_there.read(0, 10)
-
-
-def test_a_recording_is_opened_once_for_the_catalogue_and_once_for_its_samples(
-    tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("north_1.h5", "south_1.h5"):
-        deliver(tmp_path, name, samples=2000)
-    store, asked, ask = Store(str(tmp_path)), list[tuple[str, str]](), _READERS.ask
-
-    def counted(what: str, local: Path, *more: Any) -> Any:
-        asked.append((local.name, what))
-        return ask(what, local, *more)
-
-    monkeypatch.setattr(_READERS, "ask", counted)
-    steps.recordings(store, DAY, Settings())
-    spectrograms.spectrograms(store, DAY, Settings(), dask=client)
-    assert sorted(asked) == [(name, what) for name in ("north_1.h5", "south_1.h5") for what in ("look", "samples")]
-    for table in ("spectrograms", "channel_health"):
-        assert set(store.read_day(table, DAY)["fibre"].to_pylist()) == {"north", "south"}
