@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -75,7 +75,29 @@ def look(
     return row | {"site": None if site is None else rules[site]}
 
 
-def samples(local: Path, format: str, shape: tuple[int, int], dtype: np.dtype) -> np.ndarray:
+def pieces(local: Path, limits: LimitSettings) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield sampling rate (Hz) and samples, shape (n_samples, n_channels), of each piece of a file.
+
+    Parameters
+    ----------
+    local : Path
+        Where the file lies.
+    limits : LimitSettings
+
+    Raises
+    ------
+    RefusedError
+        As `look`.
+    """
+    found = _READERS.ask("outline", local, {"limits": limits.model_dump()})
+    for number, piece in enumerate(found["pieces"]):
+        dtype, of = np.dtype(piece["dtype"]), (number, len(found["pieces"]))
+        yield piece["rate"], samples(local, found["format"], tuple(piece["shape"]), dtype, of)
+
+
+def samples(
+    local: Path, format: str, shape: tuple[int, int], dtype: np.dtype, piece: tuple[int, int] = (0, 1)
+) -> np.ndarray:
     """Return the samples of a file, in memory that is shared with the process that reads it.
 
     Parameters
@@ -88,6 +110,8 @@ def samples(local: Path, format: str, shape: tuple[int, int], dtype: np.dtype) -
         Samples and channels, as the catalogue says.
     dtype : numpy.dtype
         Of a sample, as the catalogue says.
+    piece : (int, int), optional
+        Which of how many the file consists of.
 
     Raises
     ------
@@ -100,7 +124,8 @@ def samples(local: Path, format: str, shape: tuple[int, int], dtype: np.dtype) -
         os.ftruncate(target, n_bytes)
         # Nor can a reader that a file has taken over cut it, which would end this process.
         fcntl.fcntl(target, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        _READERS.ask("samples", local, {"format": format, "shape": shape, "dtype": dtype.str}, target, n_bytes)
+        more = {"format": format, "shape": shape, "dtype": dtype.str, "piece": piece[0], "pieces": piece[1]}
+        _READERS.ask("samples", local, more, target, n_bytes)
         return np.frombuffer(mmap.mmap(target, n_bytes, prot=mmap.PROT_READ), dtype).reshape(shape)
     finally:
         os.close(target)

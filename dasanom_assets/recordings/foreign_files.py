@@ -131,7 +131,45 @@ def look(
     }
 
 
-def samples(local: Path, target: mmap.mmap | None, format: str, shape: tuple[int, int], dtype: str) -> None:
+def outline(local: Path, target: mmap.mmap | None, limits: dict[str, Any]) -> dict[str, Any]:
+    """Return format, rates, shapes and sample types of all pieces of a file, whatever they measure and whenever.
+
+    Parameters
+    ----------
+    local : Path
+        Where the file lies.
+    target : mmap.mmap or None
+        Not used.
+    limits : dict
+        The fields of `LimitSettings`.
+
+    Returns
+    -------
+    dict
+        ``format``, and ``pieces``: ``rate`` (Hz), ``shape`` (samples, channels) and ``dtype`` of each.
+
+    Raises
+    ------
+    RefusedError, LimitError
+        In words, where it cannot be used.
+    Exception
+        Whatever a reader of DASCore raises at a file that it cannot read.
+    """
+    kind, version = _format(local, LimitSettings(**limits))
+    pieces = []
+    for patch in map(time_first, dc.read(local, file_format=kind, file_version=version)):
+        time = patch.get_coord("time")
+        if time.dtype.kind not in "mM" or len(time) < 2 or (rate := _rate(time)) is None:
+            raise RefusedError("its samples are not evenly spaced in time")
+        if patch.data.dtype.kind not in "iuf":
+            raise RefusedError(f"its samples are {patch.data.dtype}, not real numbers")
+        pieces.append({"rate": rate, "shape": patch.shape, "dtype": patch.data.dtype.str})
+    return {"format": f"{kind} {version}", "pieces": pieces}
+
+
+def samples(
+    local: Path, target: mmap.mmap | None, format: str, shape: tuple[int, int], dtype: str, piece: int, pieces: int
+) -> None:
     """Write the samples of a file, time first, to memory that is shared with the process that asks.
 
     Parameters
@@ -146,6 +184,8 @@ def samples(local: Path, target: mmap.mmap | None, format: str, shape: tuple[int
         Samples and channels, as the catalogue says.
     dtype : str
         Of a sample, as the catalogue says.
+    piece, pieces : int
+        Which of how many the file consists of.
 
     Raises
     ------
@@ -158,13 +198,13 @@ def samples(local: Path, target: mmap.mmap | None, format: str, shape: tuple[int
     _require_whole(contents(local))
     kind, version = format.split(" ", 1)
     patches = dc.read(local, file_format=kind, file_version=version)
-    data = time_first(patches[0]).data if len(patches) == 1 else np.empty(0)
+    data = time_first(patches[piece]).data if len(patches) == pieces else np.empty(0)
     if data.shape != tuple(shape) or data.dtype.str != dtype:
         raise RefusedError(REWRITTEN)
     np.frombuffer(target, dtype).reshape(shape)[...] = data
 
 
-ANSWERS: dict[str, Callable[..., Any]] = {"look": look, "samples": samples}
+ANSWERS: dict[str, Callable[..., Any]] = {"look": look, "outline": outline, "samples": samples}
 """What can be asked for."""
 
 
@@ -211,7 +251,7 @@ def _rate(time: Any) -> float | None:
     if time.step is not None:
         step_ns = int(time.step.astype("timedelta64[ns]").astype(np.int64))
         return rate_of_step(step_ns) if step_ns > 0 else None
-    return rate_of_times(time.values.astype("datetime64[ns]").astype(np.int64))
+    return rate_of_times(time.values.astype(f"{time.dtype.kind}8[ns]").astype(np.int64))
 
 
 def _ns(time: np.datetime64) -> int:

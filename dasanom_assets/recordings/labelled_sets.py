@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from dasanom_assets.settings import LimitSettings
+
 Layout = Literal["mimii", "bjtu", "das"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
@@ -259,20 +261,14 @@ def _read_mat(labelled: LabelledSet, path: Path) -> Iterator[_Signal]:
 
 
 def _read_das(labelled: LabelledSet, path: Path) -> Iterator[_Signal]:
-    import dascore as dc
+    from dasanom_assets.recordings import apart
+    from dasanom_assets.recordings.reasons import RefusedError
 
     try:
-        patches = list(dc.read(path))
-    except Exception as error:  # each of DASCore's formats raises its own
-        raise BadClipError(f"DASCore cannot read it: {error}") from error
-    for patch in patches:
-        if set(patch.dims) != {"time", "distance"}:
-            raise BadClipError(f"has the axes {patch.dims}, not time and distance")
-        step = patch.get_coord("time").step
-        if step is None or not (seconds := step / np.timedelta64(1, "s")) > 0:
-            raise BadClipError("its samples are not evenly spaced in time")
-        data = patch.transpose("distance", "time").data
-        yield 1 / float(seconds), data, 1.0 if data.dtype.kind in "iu" else None
+        for rate, samples in apart.pieces(path, LimitSettings()):
+            yield rate, samples.T, 1.0 if samples.dtype.kind in "iu" else None
+    except (RefusedError, OSError) as error:
+        raise BadClipError(str(error)) from error
 
 
 _READ: dict[str, Callable[[LabelledSet, Path], Iterator[_Signal]]] = {

@@ -144,6 +144,38 @@ def test_das_files_of_any_make_are_clips_of_their_folder(samples: Path, tmp_path
     assert LabelledSet(tmp_path, "das").with_rate(dataset.files()).rate == pytest.approx(500)
 
 
+def test_a_das_file_that_ends_its_reader_is_left_out(samples: Path, tmp_path: Path) -> None:
+    content = bytearray((samples / "das" / "deformation_rate_event_1.hdf5").read_bytes())
+    (tmp_path / "normal").mkdir()
+    (tmp_path / "normal" / "good.hdf5").write_bytes(content)
+    content[4963] = 229
+    (tmp_path / "normal" / "crash.hdf5").write_bytes(content)
+    clips, reasons = read_all(LabelledSet(tmp_path, "das"))
+    assert [clip.path.name for clip in clips] == ["good.hdf5"]
+    assert "damaged" in reasons["crash.hdf5"]
+
+
+def test_pieces_of_a_das_file_are_a_clip_each(tmp_path: Path) -> None:
+    import dascore as dc
+
+    (tmp_path / "normal").mkdir()
+    patches = [
+        dc.Patch(
+            np.random.default_rng(number).normal(size=(50, 2 + number)).astype("f4"),
+            {"time": np.arange(50) * np.timedelta64(10, "ms"), "distance": np.arange(2.0 + number)},
+            ("time", "distance"),
+            attrs={"tag": f"piece{number}"},
+        )
+        for number in range(2)
+    ]
+    dc.write(dc.spool(patches), tmp_path / "normal" / "both.h5", "dasdae")
+    clips, reasons = read_all(LabelledSet(tmp_path, "das"))
+    assert reasons == {}
+    assert {clip.samples.shape: clip.rate for clip in clips} == {(2, 50): 100, (3, 50): 100}
+    for clip in clips:
+        np.testing.assert_array_equal(clip.samples.T, patches[len(clip.samples) - 2].data)
+
+
 def test_a_folder_without_the_layout_is_refused_with_what_is_wanted(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"wants <snr>/<machine>/<id>"):
         LabelledSet(tmp_path).files()
@@ -152,5 +184,5 @@ def test_a_folder_without_the_layout_is_refused_with_what_is_wanted(tmp_path: Pa
     (tmp_path / "normal").mkdir()
     (tmp_path / "normal" / "words.txt").write_text("no recording")
     dataset = LabelledSet(tmp_path, "das")
-    with pytest.raises(ValueError, match=r"none of 1 files .* can be read \(words.txt: DASCore"):
+    with pytest.raises(ValueError, match=r"none of 1 files .* can be read \(words.txt: not a recording"):
         dataset.with_rate(dataset.files())
