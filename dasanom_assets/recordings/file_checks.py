@@ -81,7 +81,7 @@ def look_at(
     try:
         with _content(store, path) as content:
             row, reason = None, refused
-            # Whatever a foreign reader raises at a foreign file becomes a record in quarantine, and the day goes on.
+            # Whatever is raised at a foreign file becomes a record in quarantine, and the day goes on.
             try:
                 if not reason:
                     row = _row(store, path, content, extent, limits, rules)

@@ -1,4 +1,4 @@
-"""What an HDF5 file consists of, before anything in it is read: datasets, and other files that it would have opened."""
+"""What an HDF5 file consists of, before it is read: datasets, and other files that it would have opened."""
 
 import os
 from dataclasses import dataclass

@@ -203,7 +203,9 @@ def not_finite(blocks: Iterable[np.ndarray]) -> str | None:
     """
     none, large = 0, 0
     for block in blocks:
-        if block.dtype.kind != "f" or not block.size or (float(block.min()) >= -MOST and float(block.max()) <= MOST):
+        if block.dtype.kind != "f" or not block.size:
+            continue
+        if float(block.min()) >= -MOST and float(block.max()) <= MOST:  # neither holds of NaN
             continue
         finite = np.isfinite(block)
         none += int((~finite).sum())

@@ -8,6 +8,7 @@ the table, so that `Freshness.stale` can say in words what has changed since.
 What flows back, as alarms of earlier days into a background, is noted apart: it makes nothing stale.
 """
 
+import copy
 import hashlib
 import json
 import logging
@@ -151,7 +152,7 @@ class Day(Store):
 
     def __reduce__(self) -> Any:
         """Reach Dask's workers as the plain store: what they read is files, which the catalogue names."""
-        return _itself, (self._store,)
+        return copy.copy, (self._store,)
 
     def read(self, table: str, columns: list[str] | None = None) -> pa.Table:
         """Return this day of a table; raises as `Store.open_day`."""
@@ -199,9 +200,7 @@ class Day(Store):
 
     # -- what Store does, noted -------------------------------------------------------------------------
 
-    @property
-    def unnoted(self) -> Store:  # noqa: D102
-        return self._store
+    unnoted = property(lambda self: self._store)
 
     def open_day(self, table: str, day: str, known: pq.FileMetaData | None = None) -> pq.ParquetFile:  # noqa: D102
         try:
@@ -348,7 +347,3 @@ def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     """Return in words what is not as it was; empty where all is."""
     names = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
     return ", ".join(f"{name} is {now.get(name)}, was {before.get(name)}" for name in names)
-
-
-def _itself(store: Store) -> Store:
-    return store
