@@ -138,7 +138,7 @@ def test_a_file_in_the_wrong_folder_is_refused_and_one_past_midnight_belongs_to_
     tomorrow = catalogue_day(store, "2026-01-06")
     assert tomorrow.recordings["path"].to_pylist() == [over, own]
     assert [(r.path, r.reason) for r in tomorrow.refused] == [
-        (wrong, "it starts on 2026-01-04, but lies in the folder of 2026-01-06: move it, or set the clock")
+        (wrong, "it starts on 2026-01-04, UTC, but lies in the folder of 2026-01-06: move it, or set the clock")
     ]
     today = catalogue_day(store, DAY).recordings
     assert today.num_rows == 2
