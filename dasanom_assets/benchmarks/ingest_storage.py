@@ -13,8 +13,8 @@ from dasanom_assets.benchmarks.ingest_day import BANDS, DAY, FRAME, HOP, RATE, S
 from dasanom_assets.benchmarks.timing import timed
 from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.settings import WindowSettings
-from dasanom_assets.spectrograms.engine import rows_table
 from dasanom_assets.spectrograms.frames import channel_rows, day_frames
+from dasanom_assets.spectrograms.hours import rows_table
 from dasanom_assets.spectrograms.transform import Transform
 from dasanom_assets.tables.parquet import encode
 from dasanom_assets.tables.store import Store

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from dasanom_assets.comparison.contractor import threat
 from dasanom_assets.recordings.of_day import extent
-from dasanom_assets.settings import Settings, SpectrogramSettings
+from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms.frames import DayFrames
 from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 
@@ -94,9 +94,8 @@ def waterfall_tiles(
         Called with each channel, also with those that are not scored.
     """
     yield SCHEMAS["waterfalls"].empty_table()
-    size = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"]).group_channels
-    with store.open_day("spectrograms", day) as file:
-        keys = sorted({key for key in group_keys(file.metadata) if key is not None})
+    frames = DayFrames(store, day)
+    keys, size = frames.keys, frames.spectrogram.group_channels
     for fibre in dict.fromkeys(fibre for fibre, _ in keys):
         channels = [channel for name, channel in keys if name == fibre]
         for first in range(channels[0], channels[-1] + 1, TILE_CHANNELS * size):

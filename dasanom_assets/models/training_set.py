@@ -306,9 +306,10 @@ def _healthy_seconds(store: Store, day: str, settings: TrainingSetSettings) -> d
         if key in healthy
     }
     for rows in store.iter_day("spectrograms", day, ["fibre", "channel", "start"]):
-        if rows.num_rows and (key := (rows["fibre"][0].as_py(), rows["channel"][0].as_py())) in seconds:
-            split = split_of(rows["start"].cast(pa.int64()).to_numpy(), settings)
-            seconds[key] += np.bincount(split, minlength=len(SPLITS))
+        channel, split = rows["channel"].to_numpy(), split_of(rows["start"].cast(pa.int64()).to_numpy(), settings)
+        for number in np.unique(channel):  # of one fibre
+            if (key := (rows["fibre"][0].as_py(), int(number))) in seconds:
+                seconds[key] += np.bincount(split[channel == number], minlength=len(SPLITS))
     return {key: counts for key, counts in seconds.items() if counts.any()}
 
 

@@ -126,7 +126,7 @@ def sums(stretch: Stretch, first_ns: int | None = None, last_ns: int | None = No
     cut: list[tuple[np.ndarray, ...]] = []
     counts = np.zeros((len(_COUNTS), len(stretch.channels)))
     moments = np.zeros((3, len(stretch.channels)))
-    edges = _seconds(stretch, first_ns, last_ns)
+    edges = seconds_of(stretch, first_ns, last_ns)
     if len(edges) < 2:
         return None
     for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -170,7 +170,7 @@ def _combined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([n, a[1] + share * apart, a[2] + b[2] + a[0] * share * apart**2])
 
 
-def _seconds(stretch: Stretch, first_ns: int | None, last_ns: int | None) -> np.ndarray:
+def seconds_of(stretch: Stretch, first_ns: int | None, last_ns: int | None) -> np.ndarray:
     """Return the borders of blocks of about a second, of equal length: a short last one would count as much.
 
     Those that begin between two times, see `sums`; int64, shape (blocks + 1,), or fewer than two.

@@ -16,6 +16,9 @@ from dasanom_assets.recordings.places import parsed
 from dasanom_assets.recordings.reasons import REWRITTEN
 from dasanom_assets.tables.store import Store
 
+HELD_BYTES = 1 << 20
+"""Bytes that are read at a time into what is held."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -114,6 +117,53 @@ class Stretch:
         if x.shape != (last - first, len(self.channels)):
             raise ChangedError(piece.path, REWRITTEN)
         return x
+
+
+class Held:
+    """A stretch of which some samples are in memory: what is read of these is not read again.
+
+    Parameters
+    ----------
+    stretch : Stretch
+    of : Held, optional
+        A longer stretch of the same recordings, which holds the samples.
+    offset : int
+        The sample of the longer stretch that this one begins with.
+    """
+
+    def __init__(self, stretch: Stretch, of: "Held | None" = None, offset: int = 0) -> None:
+        self._stretch, self._of, self.offset = stretch, of, offset
+        dtype = _samples_only(np.empty(0, stretch.dtype)).dtype
+        self._first, self._samples = 0, np.empty((0, len(stretch.channels)), dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stretch, name)
+
+    def part(self, stretch: Stretch) -> "Held | None":
+        """Return a stretch as one that is read through this one; None where it is no part of it."""
+        if stretch.fibre != self.fibre or not np.array_equal(stretch.channels, self.channels):
+            return None
+        offset = round((stretch.start_ns - self.start_ns) * self.sampling_rate_hz / 1e9)
+        return Held(stretch, self, offset) if 0 <= offset <= self.n_samples - stretch.n_samples else None
+
+    def hold(self, first: int, last: int) -> None:
+        """Hold samples ``[first, last)`` and no others; those that were held are not read again."""
+        known = self._samples[first - self._first :] if first >= self._first else self._samples[:0]
+        samples = np.empty((last - first, len(self.channels)), self._samples.dtype)
+        samples[: len(known)] = known[: len(samples)]
+        step = max(1, HELD_BYTES // (self.dtype.itemsize * len(self.channels)))
+        for sample in range(first + len(known), last, step):  # of pieces that stay in cache
+            end = min(sample + step, last)
+            samples[sample - first : end - first] = self._stretch.read(sample, end)
+        self._first, self._samples = first, samples
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        """Return samples as `Stretch.read` does."""
+        if self._of is not None:
+            return self._of.read(first + self.offset, last + self.offset)
+        if self._first <= first and last <= self._first + len(self._samples):
+            return self._samples[first - self._first : last - self._first]
+        return self._stretch.read(first, last)
 
 
 def _samples_only(x: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """A day of signal to the rows of `spectrograms`, in parts that any worker can compute by itself.
 
-A part is an hour of a fibre, or less, in which a file is opened once. It is read, transformed (see `levels`)
-and encoded as Parquet where it is computed, in pieces of `CHUNK_SECONDS`; what comes back is a few per cent of
-what was read, and is joined without decoding. The health of its channels is summed on the way.
+A part is a stretch of time of all channels of a fibre: a sample is read once, by one worker, however wide the
+fibre. It is transformed (see `levels`) and made pages of Parquet where it is read; what comes back is a few per
+cent of what was read. Pages of an hour are put in the order of channels (see `hours`) and joined without decoding.
+The health of channels is summed from the same samples.
 """
 
 from collections import deque
@@ -14,30 +15,39 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from dasanom_assets.settings import SpectrogramSettings
 from dasanom_assets.spectrograms.grids import grids_note
-from dasanom_assets.spectrograms.levels import CHUNK_SECONDS, levels_of, overlaps, row_channels, row_of
+from dasanom_assets.spectrograms.hours import Hour, Piece, rows_table
+from dasanom_assets.spectrograms.levels import (
+    CHUNK_SECONDS,
+    chunk_seconds,
+    levels_of,
+    overlaps,
+    row_channels,
+    row_of,
+    samples_of,
+)
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.parquet import RowGroupWriter, encode
-from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+from dasanom_assets.tables.parquet import encode, vector_pages
 
 if TYPE_CHECKING:  # their modules load DASCore and Dask's scheduler
     from distributed import Client, Future
 
     from dasanom_assets.recordings.health import Sums
-    from dasanom_assets.recordings.signal import Stretch
+    from dasanom_assets.recordings.signal import Held, Stretch
 
 GROUP_SECONDS, LEAST_SECONDS = 3600, 600
-"""Rows of one channel that lie together in the file, and the length of a part, at most and at least."""
+"""Rows of one channel that lie together in the file, at most and at least."""
 DAY_PARTS = 8
 """A fibre of a short day is cut into about so many, for threads to share them."""
-PART_ROWS, BLOCK_ROWS = 64, 16
-"""Channels, or groups of them, in a part, and those of them that are transformed together. Each part reads all
-channels and keeps its own, and its encoded rows, 1 MB a channel, wait in memory."""
-READ_SHARE = 8
-"""A sample is read for at most so many parts: a part of a wide fibre has more channels."""
+PART_ROW_SECONDS = 64 * 3600
+"""Rows of a part, at most, unless it is as short as can be: they wait in memory, 0.3 kB each."""
+BLOCK_ROWS = 16
+"""Channels, or groups of them, that are transformed together, where chunks have their full length."""
+HOUR_GROUPS = 256
+"""Row groups of a fibre's hour, at most: with more channels, each holds several. Programs that open a day read the
+entries of all."""
 WRITE_CHANNEL_SECONDS = 7_200
 """Levels that wait in memory to be encoded; fewer cost more calls than they save memory."""
 FETCHES = 2
@@ -46,7 +56,7 @@ FETCHES = 2
 
 @dataclass(frozen=True)
 class Part:
-    """What one task computes: the rows of some channels of a fibre in some seconds.
+    """What one task computes: the rows of a fibre in some seconds, and the health of its channels.
 
     Attributes
     ----------
@@ -55,15 +65,18 @@ class Part:
         int32, absolute channel numbers in ascending order; channels of one block share their common mode.
     first_second, last_second : int
         Seconds since 1970; the last one is not in the part.
-    hears : bool
-        Whether it sums the health of all channels of the fibre, one part a stretch of time.
+    ends : bool
+        Whether rows of the fibre that wait are written after it.
+    together : int
+        Channels, or groups of them, of a row group.
     """
 
     fibre: str
     blocks: tuple[np.ndarray, ...]
     first_second: int
     last_second: int
-    hears: bool = False
+    ends: bool = True
+    together: int = 1
 
 
 def day_seconds(day: str) -> tuple[int, int]:
@@ -91,21 +104,34 @@ def parts_of_day(
     parts = []
     for fibre in sorted({signal.fibre for signal in (*signals, *heard)}):
         of_fibre, own = ([s for s in some if s.fibre == fibre] for some in (signals, heard))
-        channels = [row_channels(s, settings) for s in of_fibre]
-        tasks = _tasks(np.unique(np.concatenate(channels)), settings, PART_ROWS) if channels else []
-        step = _part_seconds([*of_fibre, *own], first, last)
-        for second in range(first, last, step):
-            end = min(second + step, last)
-            blocks = tasks if any(_seconds(s, second, end) for s in of_fibre) else []
-            hears = any(_seconds(s, second, end) for s in own)
-            parts += [
-                Part(fibre, own, second, end, hears and not i) for i, own in enumerate(blocks or [()] * hears)
-            ]
+        channels = np.unique(np.concatenate([row_channels(s, settings) for s in of_fibre] or [np.empty(0, int)]))
+        blocks = _blocks(channels, settings, of_fibre)
+        n_rows = len(np.unique(row_of(channels, settings)))
+        hour = _hour_seconds([*of_fibre, *own], first, last)
+        step = min(hour, _part_seconds(n_rows, [*of_fibre, *own]))
+        for begin in range(first, last, hour):
+            of_hour = []
+            for second in range(begin, min(begin + hour, last), step):
+                end = min(second + step, begin + hour, last)
+                there = any(_seconds(s, second, end) for s in of_fibre)
+                if there or any(_seconds(s, second, end) for s in own):
+                    of_hour.append((blocks if there else (), second, end))
+            together = max(1, -(-n_rows // HOUR_GROUPS))
+            parts += [Part(fibre, *part, i == len(of_hour), together) for i, part in enumerate(of_hour, 1)]
     return parts
 
 
-def _part_seconds(signals: "Sequence[Stretch]", first: int, last: int) -> int:
-    """Return how long parts of a fibre's day are, s, on the grid of `CHUNK_SECONDS`."""
+def _part_seconds(n_rows: int, signals: "Sequence[Stretch]") -> int:
+    """Return how long parts of so many rows a second are, s, on the grid of `CHUNK_SECONDS`."""
+    # Files that are no bundles are read whole, so that a part should have a whole one.
+    files = {piece.file.path: piece.file.shape[0] / s.sampling_rate_hz for s in signals for piece in s.pieces}
+    longest = max((seconds for path, seconds in files.items() if not path.endswith(".bin")), default=0)
+    seconds = max(PART_ROW_SECONDS // max(1, n_rows), longest, CHUNK_SECONDS)
+    return int(seconds // CHUNK_SECONDS) * CHUNK_SECONDS
+
+
+def _hour_seconds(signals: "Sequence[Stretch]", first: int, last: int) -> int:
+    """Return how many seconds of a channel of a fibre's day lie together, on the grid of `CHUNK_SECONDS`."""
     inside = [signal for signal in signals if overlaps(signal, first, last)]
     ends = [signal.start_ns / SECOND_NS + signal.n_samples / signal.sampling_rate_hz for signal in inside]
     start = min((signal.start_ns / SECOND_NS for signal in inside), default=first)
@@ -131,7 +157,7 @@ def spectrogram_parts(
     progress: Callable[[int], None] | None = None,
     heard: "Sequence[Stretch]" = (),
     keep: "Callable[[list[Sums]], object]" = len,
-) -> Iterator[bytes]:
+) -> Iterator[bytes | list[bytes]]:
     """Compute a day on a Dask cluster and yield its rows in order, as small Parquet files.
 
     A part is lost with the worker that computes it, and then computed again by another.
@@ -154,13 +180,14 @@ def spectrogram_parts(
 
     Yields
     ------
-    bytes
+    bytes or list of bytes
         Parts for `Store.write_day_parts`. The first is empty, so that a day without a full frame is a table too.
     """
     yield encode(rows_table("", 0, np.empty(0, np.int64), np.empty((0, *settings.row_shape), np.float32)))
     waiting: deque[Future] = deque()
-    fetches: deque[Fetch[tuple[list[bytes], int, list[Sums]]]] = deque()
+    fetches: deque[Fetch[tuple[list[Piece], int, list[Sums]]]] = deque()
     parts = deque(parts_of_day(signals, settings, day, heard))
+    to_write, hour = deque(parts), Hour()
     pool = ThreadPoolExecutor(FETCHES)
     try:
         while parts or waiting or fetches:
@@ -169,33 +196,37 @@ def spectrogram_parts(
             while parts and len(waiting) + len(fetches) < threads + max(1, threads // 2):
                 part = parts.popleft()
                 inside = [s for s in signals if s.fibre == part.fibre and _reaches(s, part)]
-                own = [s for s in heard if part.hears and s.fibre == part.fibre and _reaches(s, part)]
+                own = [s for s in heard if s.fibre == part.fibre and _reaches(s, part)]
                 task = client.submit(compute_part, inside, settings, part, own, pure=False, key=_key(part))
                 waiting.append(task)
             while waiting and len(fetches) < FETCHES:
                 fetches.append(pool.submit(_taken, waiting.popleft()))
-            files, rows, sums = fetches.popleft().result()
+            pieces, rows, sums = fetches.popleft().result()
             keep(sums)
-            files.reverse()
-            while files:  # each is let go of once it is written
-                yield files.pop()
+            part = to_write.popleft()
+            hour.add(pieces, spool=not part.ends)
+            del pieces
+            if part.ends:
+                yield from hour.row_groups(part.fibre, settings.row_shape, part.together)
+                hour = Hour()
             if progress:
                 progress(rows)
     finally:
+        hour.close()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _taken(future: "Future") -> "tuple[list[bytes], int, list[Sums]]":
+def _taken(future: "Future") -> "tuple[list[Piece], int, list[Sums]]":
     """Return what `compute_part` does, and let the worker forget it."""
-    result: tuple[list[bytes], int, list[Sums]] = future.result()
+    result: tuple[list[Piece], int, list[Sums]] = future.result()
     future.release()
     return result
 
 
 def compute_part(
     signals: "Sequence[Stretch]", settings: SpectrogramSettings, part: Part, heard: "Sequence[Stretch]" = ()
-) -> "tuple[list[bytes], int, list[Sums]]":
-    """Return one Parquet file for each channel of a part that has rows, the number of rows, and sums of health.
+) -> "tuple[list[Piece], int, list[Sums]]":
+    """Return the rows of a part in order of time, their number, and sums of health.
 
     Parameters
     ----------
@@ -209,30 +240,52 @@ def compute_part(
     import torch
 
     from dasanom_assets.recordings.health import sums
+    from dasanom_assets.recordings.signal import Held
 
     torch.set_num_threads(1)  # parts run side by side; threads of their own would fight over the same cores
-    writers: dict[int, RowGroupWriter] = {}
-    n_rows = 0
+    held = [Held(signal) for signal in signals if part.blocks]
+    within = {id(s): [own for stretch in heard if (own := s.part(stretch)) is not None] for s in held}
+    alone = [s for s in heard if not any(own.part(s) is not None for own in held)]
+    pieces: list[Piece] = []
     summed: list[Sums | None] = []
+
+    def hear(signal: "Held", second: int, seconds: int) -> None:
+        first, last = second * SECOND_NS, (second + seconds) * SECOND_NS
+        signal.hold(*_needed(signal, settings, second, seconds, within[id(signal)]))
+        summed.extend(sums(own, first, last) for own in within[id(signal)])  # type: ignore[arg-type]
+
     wide = 1 + sum(map(len, part.blocks))
-    step = CHUNK_SECONDS * max(2, WRITE_CHANNEL_SECONDS // (CHUNK_SECONDS * wide))
+    step = CHUNK_SECONDS * max(1, WRITE_CHANNEL_SECONDS // (CHUNK_SECONDS * wide))
     for second in range(part.first_second, part.last_second, step):
         last = min(second + step, part.last_second)
-        summed += [sums(s, second * SECOND_NS, last * SECOND_NS) for s in heard if overlaps(s, second, last)]
-        inside = [s for s in signals if overlaps(s, second, last)]
-        if not inside or not part.blocks:
+        summed += [sums(s, second * SECOND_NS, last * SECOND_NS) for s in alone if overlaps(s, second, last)]
+        inside = [s for s in held if overlaps(s, second, last)]  # type: ignore[arg-type]
+        if not inside:
             continue
-        for channel, values in zip(*levels_of(inside, settings, part.blocks, second, last), strict=True):
+        levels = levels_of(inside, settings, part.blocks, second, last, hear)  # type: ignore[arg-type]
+        for channel, values in zip(*levels, strict=True):
             there = np.flatnonzero(np.isfinite(values[:, :, 0]).any(axis=1))
             if len(there):
                 values = values if len(there) == len(values) else values[there]
-                table = rows_table(part.fibre, int(channel), (second + there) * SECOND_NS, values)
-                if channel not in writers:
-                    writers[channel] = RowGroupWriter(table.schema)
-                writers[channel].write(table)
-                n_rows += len(there)
-    files = [writers.pop(channel).close() for channel in sorted(writers)]
-    return files, n_rows, [part_sums for part_sums in summed if part_sums]
+                start = (second + there) * SECOND_NS
+                table = rows_table(part.fibre, int(channel), start, values)
+                pieces.append(Piece(int(channel), start, vector_pages(table)["power_db"]))
+    return pieces, sum(len(piece.start_ns) for piece in pieces), [of_part for of_part in summed if of_part]
+
+
+def _needed(
+    signal: "Held", settings: SpectrogramSettings, second: int, seconds: int, parts: "Sequence[Held]"
+) -> tuple[int, int]:
+    """Return the samples of some seconds that levels and health need: the first, and the one after the last."""
+    from dasanom_assets.recordings.health import seconds_of
+
+    ranges = [samples_of(signal, settings, second, seconds)]  # type: ignore[arg-type]
+    for part in parts:
+        edges = seconds_of(part, second * SECOND_NS, (second + seconds) * SECOND_NS)  # type: ignore[arg-type]
+        if len(edges) > 1:
+            ranges.append((int(edges[0]) + part.offset, int(edges[-1]) + part.offset))
+    ranges = [(first, last) for first, last in ranges if first < last] or [(0, 0)]
+    return min(first for first, _ in ranges), max(last for _, last in ranges)
 
 
 def settings_note(signals: "Iterable[Stretch]", settings: SpectrogramSettings) -> dict[str, Any]:
@@ -241,17 +294,17 @@ def settings_note(signals: "Iterable[Stretch]", settings: SpectrogramSettings) -
     return note | grids_note(signals, settings)
 
 
-def _tasks(channels: np.ndarray, settings: SpectrogramSettings, rows: int) -> list[tuple[np.ndarray, ...]]:
-    """Cut a fibre's channels into blocks that share a common mode, and the blocks into parts."""
+def _blocks(
+    channels: np.ndarray, settings: SpectrogramSettings, signals: "Sequence[Stretch]"
+) -> tuple[np.ndarray, ...]:
+    """Cut a fibre's channels into blocks that are transformed together, and may share a common mode."""
     if not len(channels):
-        return []
+        return ()
     groups = np.split(channels, np.flatnonzero(np.diff(channels // settings.group_channels)) + 1)
-    n_parts = -(-len(groups) // max(rows, -(-len(groups) // READ_SHARE)))
     shared = settings.common_mode_channels
-    n_blocks = max(1, len(channels) // shared) if shared else -(-len(groups) // min(rows, BLOCK_ROWS))
-    cuts = np.array_split(range(len(groups)), n_blocks)
-    blocks = [np.concatenate([groups[i] for i in cut]) for cut in cuts]
-    return [tuple(blocks[i] for i in cut) for cut in np.array_split(range(n_blocks), min(n_parts, n_blocks))]
+    rows = BLOCK_ROWS * CHUNK_SECONDS // max(map(chunk_seconds, signals))
+    n_blocks = max(1, len(channels) // shared) if shared else -(-len(groups) // rows)
+    return tuple(np.concatenate([groups[i] for i in cut]) for cut in np.array_split(range(len(groups)), n_blocks))
 
 
 def _seconds(signal: "Stretch", first_second: int, last_second: int) -> float:
@@ -272,17 +325,3 @@ def _key(part: Part) -> str:
     start = datetime.fromtimestamp(part.first_second, UTC)
     channel = f" channel {part.blocks[0][0]}" if part.blocks else ""
     return f"{part.fibre} {start:%Y-%m-%d %H:%M}{channel}-{secrets.token_hex(16)}"
-
-
-def rows_table(fibre: str, channel: int, start_ns: np.ndarray, levels: np.ndarray) -> pa.Table:
-    """Return rows of `spectrograms` of one channel; `levels` has the shape (rows, frames a second, bands)."""
-    n = len(start_ns)
-    return pa.table(
-        {
-            "fibre": pa.repeat(fibre, n),
-            "channel": pa.repeat(pa.scalar(channel, pa.int32()), n),
-            "start": pa.array(start_ns, pa.int64()).cast(TIME),
-            "end": pa.array(start_ns + SECOND_NS, pa.int64()).cast(TIME),
-            "power_db": vector(levels, levels.shape[1] * levels.shape[2]),
-        }
-    ).select(SCHEMAS["spectrograms"].names)

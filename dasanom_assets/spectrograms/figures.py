@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dasanom_assets.spectrograms.frames import channel_rows
+from dasanom_assets.spectrograms.frames import DayFrames, channel_rows
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.metadata import thumbnail
-from dasanom_assets.tables.parquet import group_keys
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
@@ -96,5 +95,4 @@ def _frequency_axis(axis: Any, metadata: dict[str, Any], fibre: str, bands: int,
 
 
 def _keys(store: Store, day: str) -> list[tuple[str, int]]:
-    with store.open_day("spectrograms", day) as file:
-        return sorted({key for key in group_keys(file.metadata) if key is not None})
+    return DayFrames(store, day).keys

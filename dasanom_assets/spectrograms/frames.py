@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dasanom_assets.settings import SpectrogramSettings
-from dasanom_assets.tables.parquet import group_keys
+from dasanom_assets.tables.groups import Channels, inner_footers
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
@@ -37,7 +38,7 @@ class ChannelFrames:
 class DayFrames:
     """The channels of a day of `spectrograms`: where they lie in its file, which is opened where they are read.
 
-    Rows of one channel may lie in several row groups; rows of one row group belong to one channel.
+    Rows of one channel may lie in several row groups, and a row group may hold several channels: see `groups`.
 
     Parameters
     ----------
@@ -56,37 +57,43 @@ class DayFrames:
         with store.open_day("spectrograms", day) as file:
             self.note, self._metadata = store.metadata_of(file), file.metadata
         self.spectrogram = SpectrogramSettings(**self.note["settings"])
-        self._groups: dict[tuple[str, int], list[int]] = {}
-        for group, key in enumerate(group_keys(self._metadata)):
-            if key is not None:
-                self._groups.setdefault(key, []).append(group)
-        self.keys = sorted(self._groups)
+        self._channels = Channels(self._metadata)
+        self.keys = sorted(self._channels.places)
         """Fibre and channel of those that have rows."""
 
     def seconds(self, key: tuple[str, int]) -> int:
         """Return how many rows a channel has."""
-        return sum(self._metadata.row_group(group).num_rows for group in self._groups[key])
+        return sum(place.rows for place in self._channels.places[key])
 
     def extents(self) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
         """Return first and last channel, and first second and the one after the last, of each fibre."""
         column = self._metadata.schema.to_arrow_schema().get_field_index("start")
-        ends: dict[str, list[int]] = {}
-        for (fibre, _), groups in self._groups.items():
-            for group in groups:
-                statistics = self._metadata.row_group(group).column(column).statistics
-                seconds = [int(end.timestamp()) for end in (statistics.min, statistics.max)]
-                ends.setdefault(fibre, []).extend(seconds)
-        numbers = {fibre: [channel for name, channel in self.keys if name == fibre] for fibre in ends}
-        return {
-            fibre: ((numbers[fibre][0], numbers[fibre][-1]), (min(seconds), max(seconds) + 1))
-            for fibre, seconds in ends.items()
-        }
+        groups: dict[str, set[int]] = {}
+        for (fibre, _), places in self._channels.places.items():
+            groups.setdefault(fibre, set()).update(place.group for place in places)
+        extents = {}
+        for fibre, numbers in groups.items():
+            of_groups = [self._metadata.row_group(number).column(column).statistics for number in numbers]
+            first, last = min(s.min for s in of_groups), max(s.max for s in of_groups)
+            channels = [channel for name, channel in self.keys if name == fibre]
+            extents[fibre] = (channels[0], channels[-1]), (int(first.timestamp()), int(last.timestamp()) + 1)
+        return extents
 
     def channels(self, keys: Iterable[tuple[str, int]]) -> Iterator[ChannelFrames]:
         """Yield some of the channels in `keys`, one in memory at a time."""
-        with self._store.open_day("spectrograms", self._day, self._metadata) as file:
-            for key in keys:
-                yield ChannelFrames(*key, *_rows_of(file, self._groups[key], self.spectrogram.row_shape))
+        places = self._channels.places
+        for groups, some in groupby(keys, lambda key: [p.group for p in places[key] if p.number is not None]):
+            known, first = self._metadata, dict.fromkeys(groups, 0)
+            if groups:  # a footer in which each channel has row groups of its own
+                path = self._store.day_path("spectrograms", self._day)
+                contents = [self._store.read_range(path, *self._channels.listed(group)) for group in groups]
+                known = inner_footers(contents)
+                sizes = [self._channels.size(group) for group in groups]
+                first = dict(zip(groups, accumulate(sizes, initial=0), strict=False))
+            with self._store.open_day("spectrograms", self._day, known) as file:
+                for key in some:
+                    of_key = [p.group if p.number is None else first[p.group] + p.number for p in places[key]]
+                    yield ChannelFrames(*key, *_rows_of(file, of_key, self.spectrogram.row_shape))
 
 
 def day_frames(

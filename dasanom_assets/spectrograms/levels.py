@@ -5,7 +5,7 @@ at the ends of a continuous stretch does a frame reach beyond it; the signal is 
 librosa does. Where files follow each other no frame notices.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,11 @@ from dasanom_assets.spectrograms.windows import SECOND_NS, first_frame
 if TYPE_CHECKING:  # its module loads DASCore
     from dasanom_assets.recordings.signal import Stretch
 
-CHUNK_SECONDS = 30
+CHUNK_SECONDS, SHORT_CHUNKS = 30, (10, 2, 1)
 """Signal is transformed in chunks on this grid, whatever the parts, so that the last bit of a level does not
-depend on how the day was cut."""
+depend on how the day was cut. Those of a wide fibre are shorter; each length divides the one before."""
+CHUNK_SAMPLES = 1 << 24
+"""Samples of all channels of a chunk, at most, unless it is a second: they are in memory together."""
 READ_BYTES = 1 << 20
 """Bytes of a file in memory at a time."""
 
@@ -34,6 +36,7 @@ def levels_of(
     blocks: Sequence[np.ndarray],
     first_second: int,
     last_second: int,
+    before: "Callable[[Any, int, int], object]" = lambda signal, second, seconds: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the levels of some channels of a fibre in some seconds.
 
@@ -46,6 +49,8 @@ def levels_of(
         int32, ascending: absolute channel numbers, whole groups of them; those of one block share a common mode.
     first_second, last_second : int
         Seconds since 1970, on the grid of `CHUNK_SECONDS`; the last one is left out.
+    before : callable, optional
+        Called with a signal, a second and a number of seconds before these are read.
 
     Returns
     -------
@@ -58,9 +63,11 @@ def levels_of(
     levels = np.full((len(rows), last_second - first_second, *settings.row_shape), np.nan, np.float32)
     owners = _owners(signals, settings, rows, first_second, last_second)
     for number, signal in enumerate(signals):
-        for second in range(first_second, last_second, CHUNK_SECONDS):
-            if overlaps(signal, second, second + CHUNK_SECONDS):
-                chunk = slice(second - first_second, second - first_second + CHUNK_SECONDS)
+        seconds = chunk_seconds(signal)
+        for second in range(first_second, last_second, seconds):
+            if overlaps(signal, second, second + seconds):
+                before(signal, second, seconds)
+                chunk = slice(second - first_second, second - first_second + seconds)
                 if owners is None:
                     _fill(levels[:, chunk], rows, signal, settings, blocks, second)
                     continue
@@ -90,6 +97,12 @@ def _owners(
     owner = np.stack([grids.of_rows(signals[0].fibre, int(row), start_ns) for row in rows])
     numbers = [grids.number(signal.fibre, grid_of(signal, settings)) or 0 for signal in signals]
     return numbers, owner
+
+
+def chunk_seconds(signal: "Stretch") -> int:
+    """Return how many seconds of a signal are transformed together."""
+    a_second = len(signal.channels) * signal.sampling_rate_hz
+    return next((s for s in (CHUNK_SECONDS, *SHORT_CHUNKS) if s * a_second <= CHUNK_SAMPLES), SHORT_CHUNKS[-1])
 
 
 def row_channels(signal: "Stretch", settings: SpectrogramSettings) -> np.ndarray:
@@ -164,13 +177,9 @@ def _fill(
 ) -> None:
     """Write the frames of `signal` in one chunk to `levels`, shape (rows, chunk seconds, frames, bands)."""
     hop, transform = settings.hop_ns, _transform(settings, nominal_rate(signal.sampling_rate_hz))
-    # Frames whose centres (2k + 1)·hop/2 lie in the chunk, and the second and the place in it of each.
-    k = np.arange(first_frame(second, hop), first_frame(second + CHUNK_SECONDS, hop))
+    k, centre, there = _frames(signal, settings, second, levels.shape[1])
     of_second = (2 * k + 1) * hop // (2 * SECOND_NS)
     slot = k - first_frame(of_second, hop)
-    offset = ((2 * k + 1) * hop - 2 * signal.start_ns) / (2 * SECOND_NS)
-    centre = np.rint(offset * signal.sampling_rate_hz).astype(np.int64)
-    there = (centre >= 0) & (centre < signal.n_samples)
     has_levels = row_channels(signal, settings)
     targets = [channels for block in blocks if len(channels := np.intersect1d(has_levels, block))]
     if not there.any() or not targets:
@@ -191,6 +200,37 @@ def _fill(
             levels[target] = out.reshape(-1, *levels.shape[1:])
         else:
             levels[target[:, None], (of_second[there] - second)[None], slot[there][None]] = out[:, there]
+
+
+def _frames(
+    signal: "Stretch", settings: SpectrogramSettings, second: int, seconds: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the frames whose centres (2k + 1)·hop/2 lie in some seconds: k, sample, and whether it is there."""
+    hop = settings.hop_ns
+    k = np.arange(first_frame(second, hop), first_frame(second + seconds, hop))
+    offset = ((2 * k + 1) * hop - 2 * signal.start_ns) / (2 * SECOND_NS)
+    centre = np.rint(offset * signal.sampling_rate_hz).astype(np.int64)
+    return k, centre, (centre >= 0) & (centre < signal.n_samples)
+
+
+def samples_of(signal: "Stretch", settings: SpectrogramSettings, second: int, seconds: int) -> tuple[int, int]:
+    """Return the first sample that the levels of some seconds are made of, and the one after the last."""
+    _, centre, there = _frames(signal, settings, second, seconds)
+    if not there.any():
+        return 0, 0
+    rate, half = nominal_rate(signal.sampling_rate_hz), 0
+    if settings.high_pass_hz:
+        half = len(conditioning.high_pass_taps(settings.high_pass_hz, rate)) // 2
+    length = _transform(settings, rate).win_length
+    first = int(centre[there].min()) - length // 2
+    last = int(centre[there].max()) - length // 2 + length
+    return _within(signal, first - half, last + half)
+
+
+def _within(signal: "Stretch", first: int, last: int) -> tuple[int, int]:
+    """Return the samples of a signal that ``[first, last)`` and its reflections are made of."""
+    n = signal.n_samples
+    return max(0, min(first, 2 * (n - 1) - (last - 1))), min(n, max(last, 1 - first))
 
 
 def _mean_power(power: np.ndarray) -> np.ndarray:
@@ -241,8 +281,7 @@ def _read_reflected(signal: "Stretch", columns: np.ndarray, first: int, last: in
     What lies before the signal or behind it is its reflection about its first or last sample.
     """
     n = signal.n_samples
-    begin = max(0, min(first, 2 * (n - 1) - (last - 1)))
-    end = min(n, max(last, 1 - first))
+    begin, end = _within(signal, first, last)
     step = max(1, READ_BYTES // (signal.dtype.itemsize * len(signal.channels)))
     exact = signal.dtype.itemsize > 2  # float32 does not hold all digits of what lies far from zero
     x, which = np.empty((len(columns), end - begin), np.float64 if exact else np.float32), _slice(columns)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,12 +85,13 @@ class Contract:
         names = f"{self._by}_min", f"{self._by}_max"
         return [(tuple(row[name] for name in self._of), *(row[name] for name in names)) for row in ends]
 
-    def looked_at(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+    def looked_at(self, parts: Iterable[bytes | Sequence[bytes]]) -> Iterator[bytes | Sequence[bytes]]:
         """Yield Parquet files as they come, each looked at; of its columns no more than needed is decoded."""
         names = {*self._of, self._by, "start", "end", *self._limits}
         for part in parts:
-            file = pq.ParquetFile(pa.BufferReader(part))
-            self.add(file.read([name for name in file.schema_arrow.names if name in names]))
+            for content in [part] if isinstance(part, bytes) else part:
+                file = pq.ParquetFile(pa.BufferReader(content))
+                self.add(file.read([name for name in file.schema_arrow.names if name in names]))
             yield part
 
     def violations(self) -> list[str]:

@@ -74,17 +74,22 @@ def _struct_list_header(n: int) -> bytes:
 
 def shift(group: Any, by: int) -> None:
     """Move a row group of a footer by some bytes."""
-
-    def move(thing: Any, *names: str) -> None:
-        for name in names:
-            if getattr(thing, name):
-                setattr(thing, name, getattr(thing, name) + by)
-
-    move(group, "file_offset")
+    _move(group, by, "file_offset")
     group.ordinal = None  # only encrypted files need it
     for column in group.columns:
-        move(column, "file_offset", "offset_index_offset", "column_index_offset")
-        move(column.meta_data, "data_page_offset", "index_page_offset", "dictionary_page_offset")
+        shift_column(column, by)
+
+
+def shift_column(column: Any, by: int) -> None:
+    """Move a column of a row group by some bytes."""
+    _move(column, by, "file_offset", "offset_index_offset", "column_index_offset")
+    _move(column.meta_data, by, "data_page_offset", "index_page_offset", "dictionary_page_offset")
+
+
+def _move(thing: Any, by: int, *names: str) -> None:
+    for name in names:
+        if getattr(thing, name):
+            setattr(thing, name, getattr(thing, name) + by)
 
 
 def varint(n: int) -> bytes:

@@ -8,7 +8,7 @@ import functools
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -26,6 +26,7 @@ from dasanom_assets.tables.footer import (
     thrift_bytes,
     varint,
 )
+from dasanom_assets.tables.groups import Listing, together
 
 METADATA_KEY = b"dasanom"
 """Schema metadata: one JSON object with the settings and inputs behind a table."""
@@ -105,24 +106,23 @@ class RowGroupWriter:
     """
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._vectors = [f.name for f in schema if pa.types.is_fixed_size_list(f.type)]
+        self._vectors = list(_vectors(schema))
         self._template = _template(schema)
-        columns = pq.ParquetFile(pa.BufferReader(self._template)).schema
-        self._definition = {
-            c.path.split(".")[0]: c.max_definition_level for c in map(columns.column, range(len(columns)))
-        }
-        self._pages: dict[str, list[_Page]] = {name: [] for name in self._vectors}
+        self._pages: dict[str, list[Page]] = {name: [] for name in self._vectors}
         self._others = [schema.empty_table().drop(self._vectors)]
 
     def write(self, table: pa.Table) -> None:
         """Append rows; raises ValueError where the columns are not those of the schema, or a vector is missing."""
-        others = table.drop(self._vectors)
+        self.add(table.drop(self._vectors), vector_pages(table))
+
+    def add(self, others: pa.Table, vectors: "Mapping[str, Page]") -> None:
+        """Append rows whose vectors are pages already: see `vector_pages`; raises as `write`."""
         if not others.schema.equals(self._others[0].schema):
             raise ValueError(f"columns {others.schema.names} do not fit {self._others[0].schema.names}")
-        if not table.num_rows:
+        if not others.num_rows:
             return
         for name, pages in self._pages.items():
-            pages.append(_vector_page(table[name].combine_chunks(), self._definition[name]))
+            pages.append(vectors[name])
         self._others.append(others)
 
     def close(self) -> bytes:
@@ -158,7 +158,7 @@ class RowGroupWriter:
 
 
 @dataclass(frozen=True)
-class _Page:
+class Page:
     """A data page with its header, the number of its values, and its size before compression."""
 
     content: bytes
@@ -166,7 +166,29 @@ class _Page:
     full_size: int
 
 
-def _vector_page(column: pa.FixedSizeListArray, definition: int) -> _Page:
+def vector_pages(table: pa.Table) -> dict[str, Page]:
+    """Return each column of vectors as a page; none of a table without rows.
+
+    Raises
+    ------
+    ValueError
+        Where a vector is missing.
+    """
+    if not table.num_rows:
+        return {}
+    vectors = _vectors(table.schema)
+    return {name: _vector_page(table[name].combine_chunks(), level) for name, level in vectors.items()}
+
+
+@functools.lru_cache(maxsize=8)
+def _vectors(schema: pa.Schema) -> dict[str, int]:
+    """Return the definition level of values in each column of vectors."""
+    columns = pq.ParquetFile(pa.BufferReader(_template(schema))).schema
+    levels = {c.path.split(".")[0]: c.max_definition_level for c in map(columns.column, range(len(columns)))}
+    return {f.name: levels[f.name] for f in schema if pa.types.is_fixed_size_list(f.type)}
+
+
+def _vector_page(column: pa.FixedSizeListArray, definition: int) -> Page:
     """Return a column of vectors as one data page: levels, then values byte by byte, compressed.
 
     The format's levels say where a list starts and what is missing. Where all lists have one length and nothing is
@@ -199,7 +221,7 @@ def _vector_page(column: pa.FixedSizeListArray, definition: int) -> _Page:
         data_page_header=data,
     )
     start = thrift_bytes(header)
-    return _Page(start + packed, n, len(start) + len(page))
+    return Page(start + packed, n, len(start) + len(page))
 
 
 def _run(n: int, value: int) -> bytes:
@@ -229,7 +251,7 @@ def encode(table: pa.Table) -> bytes:
 
 def join(
     sink: BinaryIO,
-    parts: Iterable[bytes],
+    parts: Iterable[bytes | Sequence[bytes]],
     metadata: dict[str, Any] | None = None,
     record: Callable[[], dict[bytes, bytes]] = dict,
     describe: Callable[[pa.Schema], pa.Schema] = lambda schema: schema,
@@ -241,7 +263,8 @@ def join(
     sink : file object
         Written from start to end.
     parts : iterable of bytes
-        Parquet files of one schema; their order is that of the rows. At least one.
+        Parquet files of one schema; their order is that of the rows. At least one. Several files of one channel
+        each, in a sequence, become one row group: see `groups`.
     metadata : dict, optional
         JSON-serialisable; replaces that of the parts.
     record : callable
@@ -259,24 +282,34 @@ def join(
     end, n_rows = len(MAGIC), 0
     first, schema = None, pa.schema([])
     groups: list[bytes] = []  # as bytes they are a fiftieth of the size of the objects
+    listing = Listing()
     for number, part in enumerate(parts, 1):
-        footer = read_footer(part)
-        if first is None:
-            first, schema = footer, _schema(part)
-        # To compare bytes is quicker than to compare schemas; they differ where the parts' own metadata does.
-        elif footer.schema != first.schema or footer.key_value_metadata != first.key_value_metadata:
-            _require_same(schema, _schema(part), number)
-        for group in footer.row_groups or []:
-            shift(group, end - len(MAGIC))
-            groups.append(thrift_bytes(group))
-            n_rows += group.num_rows
-        rows = body(part)
-        hashing.write(rows)
-        end += len(rows)
+        files = [part] if isinstance(part, bytes) else part
+        footers = [read_footer(file) for file in files]
+        for footer, file in zip(footers, files, strict=True):
+            if first is None:
+                first, schema = footer, _schema(file)
+            # To compare bytes is quicker than to compare schemas; they differ where the parts' own metadata does.
+            elif footer.schema != first.schema or footer.key_value_metadata != first.key_value_metadata:
+                _require_same(schema, _schema(file), number)
+        if isinstance(part, bytes):
+            content = [body(part)]
+            entries = footers[0].row_groups or []
+            for entry in entries:
+                shift(entry, end - len(MAGIC))
+        else:
+            joined = together(files, footers, end)
+            listing.add(len(groups), joined)
+            content, entries = [*joined.content, memoryview(joined.inner)], [joined.group]
+        groups += map(thrift_bytes, entries)
+        n_rows += sum(entry.num_rows for entry in entries)
+        for rows in content:
+            hashing.write(rows)
+            end += len(rows)
     if first is None:
         raise ValueError("there is no part to join")
     noted = with_note(schema, metadata)
-    keys = {DIGEST_KEY: hashing.digest(noted.metadata[METADATA_KEY])} | record()
+    keys = {DIGEST_KEY: hashing.digest(noted.metadata[METADATA_KEY])} | listing.footer() | record()
     first.key_value_metadata = _key_values(describe(noted)) + [
         pair for pair in _key_values(pa.schema([], keys)) if pair.key in keys
     ]
@@ -311,10 +344,10 @@ def group_keys(metadata: pq.FileMetaData) -> list[tuple[str, int] | None]:
     return group_values(metadata, "fibre", "channel")
 
 
-def group_values(metadata: pq.FileMetaData, *names: str) -> list[Any]:
+def group_values(metadata: pq.FileMetaData, *names: str, groups: Iterable[int] | None = None) -> list[Any]:
     """Return the values of some columns that all rows of a row group share, by row group, from statistics.
 
-    Each is a tuple, or None for an empty row group.
+    Each is a tuple, or None for an empty row group. `groups` are the numbers of row groups, all by default.
 
     Raises
     ------
@@ -324,7 +357,7 @@ def group_values(metadata: pq.FileMetaData, *names: str) -> list[Any]:
     paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     columns = [paths.index(name) for name in names]
     values: list[Any] = []
-    for i in range(metadata.num_row_groups):
+    for i in range(metadata.num_row_groups) if groups is None else groups:
         group = metadata.row_group(i)
         if not group.num_rows:
             values.append(None)

@@ -20,7 +20,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -358,7 +358,11 @@ class Store:
                     writer.close()
 
     def write_day_parts(
-        self, table: str, day: str, parts: Iterable[bytes], metadata: dict[str, Any] | None = None
+        self,
+        table: str,
+        day: str,
+        parts: Iterable[bytes | Sequence[bytes]],
+        metadata: dict[str, Any] | None = None,
     ) -> int:
         """Replace a day of a table whole with rows that are Parquet already; see `parquet.join`.
 
@@ -366,8 +370,8 @@ class Store:
         ----------
         table, day : str
             Name of a table of `schemas.SCHEMAS`, and ISO day.
-        parts : iterable of bytes
-            Parquet files, at least one; taken one at a time.
+        parts : iterable of bytes or sequence of bytes
+            Parquet files, at least one; taken one at a time. Those of a sequence become one row group.
         metadata : dict, optional
             JSON-serialisable; kept in the schema's metadata.
 
@@ -383,7 +387,8 @@ class Store:
         """
         contract, parts = Contract(table, day), iter(parts)
         first = next(parts)
-        if wrong := mismatch(table, pq.read_schema(pa.BufferReader(first))):
+        file = first if isinstance(first, bytes) else first[0]
+        if wrong := mismatch(table, pq.read_schema(pa.BufferReader(file))):
             raise ValueError(wrong)
         with self._replacing(self.day_path(table, day)) as sink:
             parts = contract.looked_at(itertools.chain([first], parts))

@@ -24,7 +24,7 @@ from dasanom_assets.settings import (
     VaeSettings,
     WindowSettings,
 )
-from dasanom_assets.spectrograms.engine import rows_table
+from dasanom_assets.spectrograms.hours import rows_table
 from dasanom_assets.tables.provenance import STEPS, Day
 from dasanom_assets.tables.schemas import SCHEMAS, empty
 from dasanom_assets.tables.store import Store

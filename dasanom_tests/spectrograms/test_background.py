@@ -17,7 +17,7 @@ from dasanom_assets.spectrograms.background import (
     level_histograms,
     reference_days,
 )
-from dasanom_assets.spectrograms.engine import rows_table
+from dasanom_assets.spectrograms.hours import rows_table
 from dasanom_assets.spectrograms.whitening import reference_rows
 from dasanom_assets.tables.schemas import SCHEMAS, mismatch, stack
 from dasanom_assets.tables.store import MissingDayError, Store

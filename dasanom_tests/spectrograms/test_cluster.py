@@ -41,8 +41,7 @@ def write(store: Store, found: list[Stretch], client: Client, progress: object =
 
 @pytest.fixture(autouse=True)
 def many_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "PART_ROWS", 2)
-    monkeypatch.setattr(engine, "READ_SHARE", 1000)
+    monkeypatch.setattr(engine, "PART_ROW_SECONDS", 1)
 
 
 def test_parts_are_fetched_from_workers_unless_dask_is_told_otherwise() -> None:

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.common_level import LEAST, SAMPLED, common_levels
-from dasanom_assets.spectrograms.engine import rows_table
+from dasanom_assets.spectrograms.hours import rows_table
 from dasanom_assets.spectrograms.whitening import white_day
 from dasanom_assets.tables.schemas import SCHEMAS, empty, mismatch, stack, vector
 from dasanom_assets.tables.store import Store

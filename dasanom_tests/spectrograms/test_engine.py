@@ -2,9 +2,11 @@
 
 import itertools
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +26,10 @@ from dasanom_assets.spectrograms.engine import (
     settings_note,
     spectrogram_parts,
 )
+from dasanom_assets.spectrograms.frames import DayFrames
+from dasanom_assets.spectrograms.hours import Hour, rows_table
 from dasanom_assets.spectrograms.windows import SECOND_NS
+from dasanom_assets.tables.parquet import encode
 from dasanom_assets.tables.schemas import mismatch, stack
 from dasanom_assets.tables.store import Store
 
@@ -46,6 +51,7 @@ class Array:
     distance_m: np.ndarray = None  # type: ignore[assignment]
     units: str = ""
     scale: float = 1.0
+    pieces: tuple = ()
 
     @property
     def dtype(self) -> np.dtype:
@@ -71,16 +77,26 @@ def noise(seconds: float, channels: int = 2, rate: float = 2000.0, seed: int = 0
     return rng.normal(scale=200, size=(int(seconds * rate), channels)).astype(np.int16)
 
 
+def parts_here(
+    signals: list, settings: SpectrogramSettings = SMALL, day: str = DAY
+) -> Iterator[bytes | list[bytes]]:
+    """What `spectrogram_parts` yields, without a cluster."""
+    yield encode(rows_table("", 0, np.empty(0, np.int64), np.empty((0, *settings.row_shape), np.float32)))
+    hour = Hour()
+    for part in parts_of_day(signals, settings, day):
+        pieces, n, _ = compute_part([s for s in signals if s.fibre == part.fibre], settings, part)
+        assert n == sum(len(piece.start_ns) for piece in pieces)
+        hour.add(pieces, spool=not part.ends)
+        if part.ends:
+            yield from hour.row_groups(part.fibre, settings.row_shape, part.together)
+            hour = Hour()
+
+
 def rows(signals: list, settings: SpectrogramSettings = SMALL, day: str = DAY) -> pa.Table:
     """Rows of a day, without a cluster."""
     first, last = day_seconds(day)
-    tables = [engine.rows_table("", 0, np.empty(0, np.int64), np.empty((0, *settings.row_shape), np.float32))]
-    for part in parts_of_day(signals, settings, day):
-        files, n, _ = compute_part([s for s in signals if s.fibre == part.fibre], settings, part)
-        tables_of_part = [pq.read_table(pa.BufferReader(file)) for file in files]
-        assert n == sum(table.num_rows for table in tables_of_part)
-        tables += tables_of_part
-    table = pa.concat_tables(tables)
+    files = [[part] if isinstance(part, bytes) else part for part in parts_here(signals, settings, day)]
+    table = pa.concat_tables([pq.read_table(pa.BufferReader(file)) for part in files for file in part])
     seconds = table["start"].cast(pa.int64()).to_numpy() // SECOND_NS
     assert ((first <= seconds) & (seconds < last)).all()
     return table
@@ -107,7 +123,7 @@ def test_rows_are_the_contracts_and_lie_on_utc_seconds() -> None:
 @settings(deadline=None, max_examples=12)
 @given(
     group_seconds=st.sampled_from([30, 90, 900, 7200]),
-    part_rows=st.sampled_from([1, 2, 16]),
+    part_rows=st.sampled_from([1, 100, 400, 10_000]),
     read_bytes=st.sampled_from([1000, 77_777, 1 << 30]),
     write=st.sampled_from([1, 100, 10_000]),
     start_ms=st.integers(0, 59_999),
@@ -121,10 +137,9 @@ def test_a_day_does_not_depend_on_how_it_is_cut(
     expected = rows([whole], settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "GROUP_SECONDS", group_seconds)
-        patch.setattr(engine, "PART_ROWS", part_rows)
+        patch.setattr(engine, "PART_ROW_SECONDS", part_rows)
         patch.setattr(levels, "READ_BYTES", read_bytes)
         patch.setattr(engine, "WRITE_CHANNEL_SECONDS", write)
-        patch.setattr(engine, "READ_SHARE", 100)
         cut = in_order(rows([whole], settings))
     assert cut.drop(["power_db"]).equals(in_order(expected).drop(["power_db"]))
     np.testing.assert_array_equal(cube(cut, settings), cube(in_order(expected), settings))
@@ -234,3 +249,83 @@ def test_files_that_meet_around_midnight_give_the_frames_of_the_joined_file(tmp_
         expected = day(tmp_path / "joined", name)
         assert expected.num_rows == 30
         assert day(tmp_path / "cut", name).equals(expected)
+
+
+@dataclass(frozen=True)
+class Counted(Array):
+    """A signal in memory that notes how often each sample was read."""
+
+    reads: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "reads", np.zeros(len(self.samples), int))
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        self.reads[first:last] += 1
+        return super().read(first, last)
+
+
+@pytest.mark.parametrize("start_ms", [0, 300])
+def test_each_sample_of_a_wide_fibre_is_read_once_for_levels_and_health(
+    start_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PART_ROW_SECONDS", 600 * 60)
+    monkeypatch.setattr(levels, "CHUNK_SAMPLES", 600 * 50 * 10)
+    signal = Counted(noise(150, 600, 50.0), FIRST * SECOND_NS + start_ms * 1_000_000, sampling_rate_hz=50.0)
+    assert levels.chunk_seconds(signal) == 10
+    settings = SMALL.model_copy(update={"bands": 4})
+    parts = parts_of_day([signal], settings, DAY, [signal])
+    assert [part.last_second - part.first_second for part in parts] == [60] * 3
+    sums = [s for part in parts for s in compute_part([signal], settings, part, [signal])[2]]
+    assert sum(s.counts[0, 1] for s in sums) == 150
+    assert signal.reads.min() == 1
+    again = np.flatnonzero(signal.reads > 1)
+    # Where parts meet, a frame reaches into the next; a second that begins in one part may end in the next.
+    assert len(again) <= 2 * (round(settings.frame_seconds * 50) + 50 * (start_ms > 0))
+    assert signal.reads.max() == 2
+
+
+def test_levels_of_a_wide_fibre_are_those_of_its_channels_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Array(noise(45, 3, 500.0), FIRST * SECOND_NS + 300_000_000, sampling_rate_hz=500.0)
+    settings = SMALL.model_copy(update={"high_pass_hz": 10.0})
+    expected = rows([whole], settings)
+    for seconds in levels.SHORT_CHUNKS:
+        monkeypatch.setattr(levels, "CHUNK_SAMPLES", 3 * 500 * seconds)
+        assert levels.chunk_seconds(whole) == seconds
+        table = rows([whole], settings)
+        assert table.drop(["power_db"]).equals(expected.drop(["power_db"]))
+        np.testing.assert_allclose(cube(table, settings), cube(expected, settings), atol=settings.db_step)
+
+
+def test_channels_of_a_wide_fibre_share_row_groups_and_are_read_alone(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "HOUR_GROUPS", 3)
+    monkeypatch.setattr(engine, "GROUP_SECONDS", 60)
+    monkeypatch.setattr(engine, "PART_ROW_SECONDS", 7 * 30)
+    late = Array(noise(40, 2), start_ns=(FIRST + 70) * SECOND_NS, channels=np.int32([300, 305]))
+    signals = [Array(noise(130, 5)), late, Array(noise(20, 2), fibre="south")]
+    store = Store(str(tmp_path))
+    store.write_day_parts(
+        "spectrograms", DAY, spectrogram_parts(signals, SMALL, DAY, client), {"settings": SMALL.model_dump()}
+    )
+    expected = in_order(rows(signals))
+    assert in_order(store.read_day("spectrograms", DAY)).equals(expected)
+    with store.open_day("spectrograms", DAY) as file:
+        n_rows = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert n_rows == [0, *[3 * 60, 2 * 60], *[3 * 60, 2 * 60 + 40, 40], *[3 * 10, 2 * 10], *[20] * 2]
+    frames = DayFrames(store, DAY)
+    assert frames.keys == [("north", c) for c in (*range(100, 105), 300, 305)] + [("south", 100), ("south", 101)]
+    for channel in frames.channels(frames.keys):
+        of_channel = (expected["fibre"].to_numpy() == channel.fibre) & (
+            expected["channel"].to_numpy() == channel.channel
+        )
+        wanted = expected.filter(pa.array(of_channel))
+        assert frames.seconds((channel.fibre, channel.channel)) == wanted.num_rows
+        np.testing.assert_array_equal(channel.start_ns, wanted["start"].cast(pa.int64()).to_numpy())
+        np.testing.assert_array_equal(channel.power_db, cube(wanted))
+    assert frames.extents()["north"] == ((100, 305), (FIRST, FIRST + 130))
+    files = f"'{tmp_path}/tables/spectrograms/*/*.parquet'"
+    query = f"SELECT count(*) FROM {files} WHERE fibre = 'north' AND channel = 300"
+    assert duckdb.sql(query).fetchall() == [(40,)]

@@ -14,7 +14,7 @@ from dasanom_assets.recordings.signal import stretches
 from dasanom_assets.settings import BackgroundSettings
 from dasanom_assets.spectrograms.background import background
 from dasanom_assets.spectrograms.common_level import common_levels
-from dasanom_assets.spectrograms.engine import compute_part, parts_of_day, settings_note
+from dasanom_assets.spectrograms.engine import parts_of_day, settings_note
 from dasanom_assets.spectrograms.frames import channel_rows
 from dasanom_assets.spectrograms.levels import levels_of
 from dasanom_assets.spectrograms.representation_figures import figure_png
@@ -23,7 +23,7 @@ from dasanom_assets.spectrograms.stretch_choice import Choice
 from dasanom_assets.tables.store import MissingDayError, Store
 from dasanom_tests.recordings.test_bundle import write
 from dasanom_tests.spectrograms.conftest import BASE, CHOICE
-from dasanom_tests.spectrograms.test_engine import DAY, FIRST, Array, noise
+from dasanom_tests.spectrograms.test_engine import DAY, FIRST, Array, noise, parts_here
 
 
 def test_both_stretches_are_what_the_engine_makes_of_the_signal(
@@ -96,8 +96,7 @@ def store(signals: list[Array], tmp_path_factory: pytest.TempPathFactory) -> Sto
     recordings = catalogue_day(store, DAY).recordings
     store.write_day("recordings", DAY, recordings)
     heard = stretches(store, recordings)
-    files = [file for part in parts_of_day(heard, BASE, DAY) for file in compute_part(heard, BASE, part)[0]]
-    store.write_day_parts("spectrograms", DAY, files, settings_note(heard, BASE))
+    store.write_day_parts("spectrograms", DAY, parts_here(heard, BASE, DAY), settings_note(heard, BASE))
     store.write_day("background", DAY, *background(store, DAY, BackgroundSettings()))
     store.write_day("channel_health", DAY, channel_health(heard)[0])
     store.write_day("clipped_seconds", DAY, channel_health(heard)[1])

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from dasanom_assets.models.loop import DeviceWindows
 from dasanom_assets.settings import SpectrogramSettings, WindowSettings
-from dasanom_assets.spectrograms.engine import rows_table
 from dasanom_assets.spectrograms.frames import channel_rows, day_frames
+from dasanom_assets.spectrograms.hours import rows_table
 from dasanom_assets.spectrograms.whitening import unusable_rows
 from dasanom_assets.spectrograms.windows import (
     SECOND_NS,

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from dasanom_assets.orchestration.checks import contract_violations
-from dasanom_assets.spectrograms.engine import rows_table
+from dasanom_assets.spectrograms.hours import rows_table
 from dasanom_assets.tables.contract import CONTRACT_KEY
 from dasanom_assets.tables.parquet import encode
 from dasanom_assets.tables.store import Store

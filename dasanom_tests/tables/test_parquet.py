@@ -2,6 +2,7 @@
 
 import io
 import os
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from thriftpy2.utils import deserialize, serialize
 
 from dasanom_assets.tables.footer import COMPACT, FORMAT, footer_bytes, read_footer, shift, thrift_bytes
+from dasanom_assets.tables.groups import Channels, inner_footers
 from dasanom_assets.tables.parquet import RowGroupWriter, encode, group_keys, join, writer_options
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import Store
@@ -243,3 +245,70 @@ def test_metadata_of_the_parts_may_differ_and_gives_way() -> None:
     file = joined(parts, {"b": 1})
     assert file.schema_arrow.metadata == {b"dasanom": b'{"b": 1}'}
     assert file.read().num_rows == 9
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    blocks=st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=4), min_size=1, max_size=4),
+    width=st.sampled_from([1, 6]),
+)
+def test_channels_that_share_a_row_group_are_found_in_it(blocks: list[list[int]], width: int) -> None:
+    tables = [[rows(n, 10 * b + i, 50 * b, width) for i, n in enumerate(block)] for b, block in enumerate(blocks)]
+    sink = io.BytesIO()
+    join(sink, [encode(rows(0, width=width)), *([encode(table) for table in block] for block in tables)])
+    file = pq.ParquetFile(io.BytesIO(sink.getvalue()))
+    assert file.num_row_groups == 1 + len(blocks)
+    every = pa.concat_tables([table for block in tables for table in block])
+    assert same_rows(file.read(), every)
+    assert duckdb_rows(sink.getvalue()) == every.num_rows
+    for number, block in enumerate(tables, 1):
+        entry = file.metadata.row_group(number)
+        statistics = [entry.column(i).statistics for i in (1, 2)]
+        whole = pa.concat_tables(block)
+        for column, values in zip(("channel", "start"), statistics, strict=True):
+            low_high = pa.compute.min_max(whole[column])
+            assert (values.min, values.max) == (low_high["min"].as_py(), low_high["max"].as_py())
+    where = Channels(file.metadata)
+    for block in tables:
+        for table in block:
+            [place] = where.places["north", table["channel"][0].as_py()]
+            begin, end = where.listed(place.group)
+            inner = inner_footers([sink.getvalue()[begin:end]])
+            alone = pq.ParquetFile(io.BytesIO(sink.getvalue()), metadata=inner)
+            assert alone.num_row_groups == where.size(place.group)
+            assert same_rows(alone.read_row_group(place.number), table)
+            assert place.rows == table.num_rows
+
+
+def same_rows(one: pa.Table, other: pa.Table) -> bool:
+    """Whether tables are equal, NaN being NaN."""
+    levels = [t["power_db"].combine_chunks().flatten().to_numpy() for t in (one, other)]
+    np.testing.assert_array_equal(*levels)
+    return one.drop(["power_db"]).equals(other.drop(["power_db"]))
+
+
+def duckdb_rows(content: bytes) -> int:
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+        file.write(content)
+        file.flush()
+        return len(duckdb.sql(f"SELECT start, power_db FROM '{file.name}'").fetchall())
+
+
+def test_the_footer_of_channels_that_share_row_groups_is_small() -> None:
+    alone, shared = io.BytesIO(), io.BytesIO()
+    files = [encode(rows(5, channel, hour)) for hour in (0, 3600, 7200) for channel in range(64)]
+    join(alone, files)
+    join(shared, [files[i : i + 16] for i in range(0, len(files), 16)])
+    sizes = [int.from_bytes(sink.getvalue()[-8:-4], "little") for sink in (alone, shared)]
+    assert sizes[1] < sizes[0] / 8
+
+
+def test_files_that_cannot_share_a_row_group_are_refused() -> None:
+    sink = io.BytesIO()
+    pq.write_table(rows(5), sink, use_dictionary=True)
+    with pytest.raises(ValueError, match="has a dictionary"):
+        joined([[sink.getvalue(), sink.getvalue()]])
+    several = io.BytesIO()
+    join(several, [encode(rows(3)), encode(rows(3, 8))])
+    with pytest.raises(ValueError, match="has several of its own"):
+        joined([[several.getvalue()]])

@@ -1,0 +1,122 @@
+"""Rows of `spectrograms` on their way from the order of time, in which they are computed, to that of channels."""
+
+import tempfile
+from collections.abc import Iterator
+from typing import IO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from dasanom_assets.spectrograms.windows import SECOND_NS
+from dasanom_assets.tables.parquet import Page, RowGroupWriter
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+
+
+class Piece(NamedTuple):
+    """Rows of one channel that follow each other.
+
+    Attributes
+    ----------
+    channel : int
+        Absolute channel number.
+    start_ns : numpy.ndarray
+        int64, shape (n_rows,), ns since 1970 UTC.
+    levels : Page
+        Column ``power_db`` of the rows.
+    """
+
+    channel: int
+    start_ns: np.ndarray
+    levels: Page
+
+
+class _Spooled(NamedTuple):
+    """A page whose content lies in a file."""
+
+    position: int
+    size: int
+    n_values: int
+    full_size: int
+
+
+class Hour:
+    """Rows of a fibre that lie together in the day's file: at most an hour, whose parts come one after another.
+
+    Those of all parts but the last lie in a temporary file, 1 MB a channel, and in memory one row group at a time.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: dict[int, list[tuple[np.ndarray, Page | _Spooled]]] = {}
+        self._file: IO[bytes] | None = None
+        self._starts = np.empty(0, np.int64)
+
+    def add(self, pieces: list[Piece], *, spool: bool) -> None:
+        """Append rows; `spool` puts them into the file."""
+        if spool and self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="dasanom-")  # noqa: SIM115, closed by `close`
+        for channel, start, page in pieces:
+            levels: Page | _Spooled = page
+            if spool:
+                assert self._file is not None
+                levels = _Spooled(self._file.tell(), len(page.content), page.n_values, page.full_size)
+                self._file.write(page.content)
+            if not np.array_equal(start, self._starts):  # nearly always those of the channel before
+                self._starts = start
+            self._pieces.setdefault(channel, []).append((self._starts, levels))
+
+    def row_groups(self, fibre: str, shape: tuple[int, int], together: int) -> Iterator[bytes | list[bytes]]:
+        """Yield the rows by channel as `Store.write_day_parts` takes them, and forget them.
+
+        Parameters
+        ----------
+        fibre : str
+        shape : tuple of int
+            Frames a second and bands.
+        together : int
+            Channels of a row group.
+        """
+        schema = rows_table("", 0, np.empty(0, np.int64), np.empty((0, *shape), np.float32)).schema
+        channels = sorted(self._pieces)
+        for first in range(0, len(channels), together):
+            files = [self._content(fibre, channel, schema) for channel in channels[first : first + together]]
+            if together > 1:
+                yield files
+            else:
+                yield files.pop()
+        self.close()
+
+    def _content(self, fibre: str, channel: int, schema: pa.Schema) -> bytes:
+        writer = RowGroupWriter(schema)
+        for start, page in self._pieces.pop(channel):
+            if isinstance(page, _Spooled):
+                assert self._file is not None
+                self._file.seek(page.position)
+                page = Page(self._file.read(page.size), page.n_values, page.full_size)
+            writer.add(_places(fibre, channel, start), {"power_db": page})
+        return writer.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def rows_table(fibre: str, channel: int, start_ns: np.ndarray, levels: np.ndarray) -> pa.Table:
+    """Return rows of `spectrograms` of one channel; `levels` has the shape (rows, frames a second, bands)."""
+    rows = _places(fibre, channel, start_ns)
+    power = vector(levels, levels.shape[1] * levels.shape[2])
+    return rows.append_column("power_db", power).select(SCHEMAS["spectrograms"].names)
+
+
+def _places(fibre: str, channel: int, start_ns: np.ndarray) -> pa.Table:
+    """Return all columns but the levels of some rows."""
+    n = len(start_ns)
+    return pa.table(
+        {
+            "fibre": pa.repeat(fibre, n),
+            "channel": pa.repeat(pa.scalar(channel, pa.int32()), n),
+            "start": pa.array(start_ns, pa.int64()).cast(TIME),
+            "end": pa.array(start_ns + SECOND_NS, pa.int64()).cast(TIME),
+        }
+    )
