@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 PROJECT = Path(__file__).resolve().parents[1]
 BENCHMARKS = (
     *("detection", "recipe", "temporal", "clustering", "ingest", "training"),
-    *("machines", "labelled", "mnist", "simulated", "cost", "memory", "mutations"),
+    *("machines", "labelled", "mnist", "simulated", "cost", "memory", "opening", "mutations"),
 )
 
 

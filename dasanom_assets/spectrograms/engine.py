@@ -42,7 +42,7 @@ GROUP_SECONDS, LEAST_SECONDS = 3600, 600
 DAY_PARTS = 8
 """A fibre of a short day is cut into about so many, for threads to share them."""
 PART_ROW_SECONDS = 64 * 3600
-"""Rows of a part, at most, unless it is as short as can be: they wait in memory, 0.3 kB each."""
+"""Rows of a part, at most, unless it is as short as can be: they wait in memory, half a kB each."""
 BLOCK_ROWS = 16
 """Channels, or groups of them, that are transformed together, where chunks have their full length."""
 HOUR_GROUPS = 256

@@ -42,7 +42,7 @@ class _Spooled(NamedTuple):
 class Hour:
     """Rows of a fibre that lie together in the day's file: at most an hour, whose parts come one after another.
 
-    Those of all parts but the last lie in a temporary file, 1 MB a channel, and in memory one row group at a time.
+    Those of all parts but the last lie in a temporary file, 2 MB a channel, and in memory one row group at a time.
     """
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.tables.parquet import group_values
+from dasanom_assets.tables.groups import group_values
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 

@@ -6,7 +6,7 @@ that lists it as if each channel had a row group of its own: who knows of it rea
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -153,8 +153,6 @@ class Channels:
     """
 
     def __init__(self, metadata: pq.FileMetaData) -> None:
-        from dasanom_assets.tables.parquet import group_values
-
         self._metadata = metadata
         self._note = note = json.loads(
             (metadata.metadata or {}).get(CHANNELS_KEY, b'{"blocks": [], "groups": {}}')
@@ -183,6 +181,36 @@ class Channels:
         columns = [entry.column(i) for i in range(entry.num_columns)]
         end = max(column.data_page_offset + column.total_compressed_size for column in columns)
         return end, end + self._note["groups"][str(group)][2]
+
+
+def group_keys(metadata: pq.FileMetaData) -> list[tuple[str, int] | None]:
+    """Return fibre and channel of each row group; see `group_values`."""
+    return group_values(metadata, "fibre", "channel")
+
+
+def group_values(metadata: pq.FileMetaData, *names: str, groups: Iterable[int] | None = None) -> list[Any]:
+    """Return the values of some columns that all rows of a row group share, by row group, from statistics.
+
+    Each is a tuple, or None for an empty row group. `groups` are the numbers of row groups, all by default.
+
+    Raises
+    ------
+    ValueError
+        Where rows of a row group differ in one.
+    """
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    columns = [paths.index(name) for name in names]
+    values: list[Any] = []
+    for i in range(metadata.num_row_groups) if groups is None else groups:
+        group = metadata.row_group(i)
+        if not group.num_rows:
+            values.append(None)
+            continue
+        statistics = [group.column(column).statistics for column in columns]
+        if any(s.min_raw != s.max_raw for s in statistics):
+            raise ValueError(f"row group {i} holds several channels: materialize the day again")
+        values.append(tuple(s.min for s in statistics))
+    return values
 
 
 def inner_footers(contents: Sequence[bytes]) -> pq.FileMetaData:

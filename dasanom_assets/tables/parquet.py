@@ -337,33 +337,3 @@ def _require_same(schema: pa.Schema, other: pa.Schema, number: int) -> None:
             raise ValueError(
                 f"parts differ in columns: {want.name} {have.type} in part {number}, {want.type} in the first"
             )
-
-
-def group_keys(metadata: pq.FileMetaData) -> list[tuple[str, int] | None]:
-    """Return fibre and channel of each row group; see `group_values`."""
-    return group_values(metadata, "fibre", "channel")
-
-
-def group_values(metadata: pq.FileMetaData, *names: str, groups: Iterable[int] | None = None) -> list[Any]:
-    """Return the values of some columns that all rows of a row group share, by row group, from statistics.
-
-    Each is a tuple, or None for an empty row group. `groups` are the numbers of row groups, all by default.
-
-    Raises
-    ------
-    ValueError
-        Where rows of a row group differ in one.
-    """
-    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
-    columns = [paths.index(name) for name in names]
-    values: list[Any] = []
-    for i in range(metadata.num_row_groups) if groups is None else groups:
-        group = metadata.row_group(i)
-        if not group.num_rows:
-            values.append(None)
-            continue
-        statistics = [group.column(column).statistics for column in columns]
-        if any(s.min_raw != s.max_raw for s in statistics):
-            raise ValueError(f"row group {i} holds several channels: materialize the day again")
-        values.append(tuple(s.min for s in statistics))
-    return values

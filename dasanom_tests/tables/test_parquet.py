@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from thriftpy2.utils import deserialize, serialize
 
 from dasanom_assets.tables.footer import COMPACT, FORMAT, footer_bytes, read_footer, shift, thrift_bytes
-from dasanom_assets.tables.groups import Channels, inner_footers
-from dasanom_assets.tables.parquet import RowGroupWriter, encode, group_keys, join, writer_options
+from dasanom_assets.tables.groups import Channels, group_keys, inner_footers
+from dasanom_assets.tables.parquet import RowGroupWriter, encode, join, writer_options
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import Store
 from dasanom_tests.memory import memory_of

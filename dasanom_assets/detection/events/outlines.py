@@ -12,7 +12,7 @@ from dasanom_assets.detection.events.components import STEPS_APART, basins, link
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.settings import ReferenceSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.parquet import group_keys
+from dasanom_assets.tables.groups import group_keys
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, with_score
 from dasanom_assets.tables.store import Store
 

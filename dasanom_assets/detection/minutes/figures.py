@@ -20,7 +20,7 @@ from dasanom_assets.detection.minutes.terms import (
     standing_out,
 )
 from dasanom_assets.settings import Settings, SpectrogramSettings
-from dasanom_assets.tables.parquet import group_keys
+from dasanom_assets.tables.groups import group_keys
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 

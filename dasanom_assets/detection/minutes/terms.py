@@ -20,7 +20,7 @@ from dasanom_assets.detection.streams import blocks, spread
 from dasanom_assets.settings import TemporalSettings
 from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.parquet import group_keys
+from dasanom_assets.tables.groups import group_keys
 from dasanom_assets.tables.schemas import SCHEMAS, stack
 from dasanom_assets.tables.store import Store
 from dasanom_assets.tables.verdicts import unusual
