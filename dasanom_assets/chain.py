@@ -124,7 +124,8 @@ def score(
     return seconds
 
 
-def compare(store: Store, day: str, settings: Settings) -> None:
-    """Lay a scored day beside the contractor's, and write its report."""
+def compare(store: Store, day: str, settings: Settings, client: "Client | None" = None) -> None:
+    """Lay a scored day beside the contractor's, and write its report; without a Dask client, threads do it."""
+    more = {comparison.waterfalls: {"dask": client}}
     for step in COMPARE:
-        step(store, day, settings)
+        step(store, day, settings, **more.get(step, {}))

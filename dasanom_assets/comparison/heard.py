@@ -8,7 +8,6 @@ import pyarrow as pa
 from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.spectrograms.whitening import WhiteChannel
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.schemas import SCHEMAS
 
 REASONS = ("silent", "clipped", "stuck", "incomplete", "dead", "saturated")
 FAINT = -3.0
@@ -18,34 +17,21 @@ BREAK_SECONDS = 60
 BREAK_CHANNELS = 2
 
 
-class Listening:
-    """Counts the seconds of channels as they are read, and gives them as rows of `heard`."""
-
-    def __init__(self) -> None:
-        self._rows: list[dict[str, Any]] = []
-
-    def __call__(self, channel: WhiteChannel) -> None:
-        """Count a channel."""
-        with np.errstate(invalid="ignore"):
-            level = np.nanmean(channel.rows, axis=(1, 2)) if channel.usable.any() else np.empty(0)
-        clear = channel.usable & (level > FAINT) if len(level) else channel.usable
-        heard = channel.start_ns[clear]
-        self._rows.append(
-            {
-                "fibre": channel.fibre,
-                "channel": channel.channel,
-                "recorded_s": len(channel.start_ns),
-                "usable_s": int(channel.usable.sum()),
-                **{f"{why}_s": int(channel.unusable.get(why, np.zeros(1)).sum()) for why in REASONS},
-                "heard_from": int(heard[0]) if len(heard) else None,
-                "heard_until": int(heard[-1]) + SECOND_NS if len(heard) else None,
-            }
-        )
-
-    def table(self) -> pa.Table:
-        """Return rows of `heard`, by fibre and channel."""
-        rows = sorted(self._rows, key=lambda row: (row["fibre"], row["channel"]))
-        return pa.Table.from_pylist(rows, SCHEMAS["heard"])
+def heard_row(channel: WhiteChannel) -> dict[str, Any]:
+    """Return a channel's row of `heard`."""
+    with np.errstate(invalid="ignore"):
+        level = np.nanmean(channel.rows, axis=(1, 2)) if channel.usable.any() else np.empty(0)
+    clear = channel.usable & (level > FAINT) if len(level) else channel.usable
+    heard = channel.start_ns[clear]
+    return {
+        "fibre": channel.fibre,
+        "channel": channel.channel,
+        "recorded_s": len(channel.start_ns),
+        "usable_s": int(channel.usable.sum()),
+        **{f"{why}_s": int(channel.unusable.get(why, np.zeros(1)).sum()) for why in REASONS},
+        "heard_from": int(heard[0]) if len(heard) else None,
+        "heard_until": int(heard[-1]) + SECOND_NS if len(heard) else None,
+    }
 
 
 def breaks(heard: pa.Table, day: str, before: pa.Table | None = None) -> list[dict[str, Any]]:

@@ -5,20 +5,25 @@ bytes: 0 where there is nothing, and 1 to 255 on the scale of their layer.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dasanom_assets.comparison.contractor import threat
+from dasanom_assets.comparison.heard import heard_row
+from dasanom_assets.detection.streams import blocks, spread
 from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.settings import Settings
-from dasanom_assets.spectrograms.frames import DayFrames
-from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay
+from dasanom_assets.spectrograms.whitening import WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 LAYERS = ("power", "contractor", "ours")
 DAY_SECONDS = 86_400
@@ -78,8 +83,45 @@ def power_level(rows: np.ndarray, usable: np.ndarray) -> np.ndarray:
     return (loud - median) / max(1.4826 * float(np.median(np.abs(known - median))), LEAST_SPREAD)
 
 
+class PowerCells(NamedTuple):
+    """What is seen and told of one channel: its cells, uint8, shape (DAY_SECONDS,), and its row of `heard`."""
+
+    fibre: str
+    channel: int
+    cells: np.ndarray
+    heard: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PowerOf:
+    """Gives the power of any channels of a day, on this machine or another.
+
+    Attributes
+    ----------
+    day : str
+        ISO day.
+    levels : WhiteDay
+    """
+
+    day: str
+    levels: WhiteDay
+
+    def __call__(self, keys: list[tuple[str, int]]) -> list[PowerCells]:
+        """Return what is seen and told of each of some channels."""
+        midnight, out = extent(self.day)[0], []
+        for white in self.levels.channels(keys):
+            cells = np.zeros(DAY_SECONDS, np.uint8)
+            cells[(white.start_ns - midnight) // SECOND_NS] = code_of_z(power_level(white.rows, white.usable))
+            out.append(PowerCells(white.fibre, white.channel, cells, heard_row(white)))
+        return out
+
+
 def waterfall_tiles(
-    store: Store, day: str, settings: Settings, listen: Callable[[WhiteChannel], object] = lambda channel: None
+    store: Store,
+    day: str,
+    settings: Settings,
+    client: "Client | None" = None,
+    hear: Callable[[dict[str, Any]], object] = lambda row: None,
 ) -> Iterator[pa.Table]:
     """Yield the rows of `waterfalls` of a day, a table a row group, in bounded memory.
 
@@ -90,43 +132,36 @@ def waterfall_tiles(
     day : str
         ISO day.
     settings : Settings
-    listen : callable, optional
-        Called with each channel, also with those that are not scored.
+    client : distributed.Client, optional
+        Its workers, which must reach the store, read the power; threads of this process by default.
+    hear : callable, optional
+        Called with the row of `heard` of each channel, also of those that are not scored.
     """
     yield SCHEMAS["waterfalls"].empty_table()
-    frames = DayFrames(store, day)
-    keys, size = frames.keys, frames.spectrogram.group_channels
+    levels = WhiteDay(store, day, settings.background, settings.window, bad=True)
+    size = levels.spectrogram.group_channels
+    power = spread(PowerOf(day, levels), blocks(levels.keys, levels.frames.seconds), client)
+    upcoming = next(power, None)
+    keys = levels.frames.keys
     for fibre in dict.fromkeys(fibre for fibre, _ in keys):
         channels = [channel for name, channel in keys if name == fibre]
         for first in range(channels[0], channels[-1] + 1, TILE_CHANNELS * size):
             block = (fibre, first, first + TILE_CHANNELS * size)
-            if any(block[1] <= channel < block[2] for channel in channels):
-                for layer, codes in zip(LAYERS, _layers(store, day, settings, block, size, listen), strict=True):
-                    yield from tiles_of(codes, day, layer, block, size)
+            if not any(block[1] <= channel < block[2] for channel in channels):
+                continue
+            codes = np.zeros((TILE_CHANNELS, DAY_SECONDS), np.uint8)
+            while upcoming is not None and upcoming.fibre == fibre and upcoming.channel < block[2]:
+                codes[(upcoming.channel - first) // size] = upcoming.cells
+                hear(upcoming.heard)
+                upcoming = next(power, None)
+            yield from tiles_of(codes, day, LAYERS[0], block, size)
+            for layer, codes in zip(LAYERS[1:], _layers(store, day, block, size), strict=True):
+                yield from tiles_of(codes, day, layer, block, size)
 
 
-def _layers(
-    store: Store,
-    day: str,
-    settings: Settings,
-    block: tuple[str, int, int],
-    size: int,
-    listen: Callable[[WhiteChannel], object],
-) -> Iterator[np.ndarray]:
-    """Yield the cells of each layer of a block of channels, uint8, shape (TILE_CHANNELS, DAY_SECONDS)."""
-    fibre, first, end = block
+def _layers(store: Store, day: str, block: tuple[str, int, int], size: int) -> Iterator[np.ndarray]:
+    """Yield the cells of the contractor's and our layer of a block, uint8, shape (TILE_CHANNELS, DAY_SECONDS)."""
     midnight = extent(day)[0]
-    codes = np.zeros((TILE_CHANNELS, DAY_SECONDS), np.uint8)
-
-    def mine(name: str, channel: int) -> bool:
-        return name == fibre and first <= channel < end
-
-    plan = WhiteDay(store, day, settings.background, settings.window, bad=True)
-    for white in plan.channels([key for key in plan.keys if mine(*key)]):
-        listen(white)
-        second = (white.start_ns - midnight) // SECOND_NS
-        codes[(white.channel - first) // size, second] = code_of_z(power_level(white.rows, white.usable))
-    yield codes
     codes = np.zeros((TILE_CHANNELS, DAY_SECONDS), np.uint8)
     for rows in _rows_of(store, "contractor_scores", day, block, None):
         start, stop = (rows[name].cast(pa.int64()).to_numpy() - midnight for name in ("start", "end"))

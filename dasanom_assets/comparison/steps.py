@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 from dasanom_assets.detection.steps import WHITENING, live_model
 from dasanom_assets.recordings.steps import files_in_landing
@@ -45,15 +46,20 @@ def event_matches(day: Day) -> None:
 
 
 @step("waterfalls", "heard", settings=("window.scaling", *WHITENING))
-def waterfalls(day: Day) -> None:
-    """Power, the contractor's probabilities and our scores as a pyramid of maxima; seconds that were not heard."""
-    from dasanom_assets.comparison.heard import Listening
+def waterfalls(day: Day, dask: Any = None) -> None:
+    """Power, the contractor's probabilities and our scores as a pyramid of maxima; seconds that were not heard.
+
+    Blocks of channels go to the workers of `dask`, or to threads.
+    """
+    import pyarrow as pa
+
     from dasanom_assets.comparison.pyramid import waterfall_tiles
+    from dasanom_assets.tables.schemas import SCHEMAS
 
     day.require_fresh("anomaly_scores")
-    listening = Listening()
-    day.write("waterfalls", waterfall_tiles(day, day.iso, day.settings, listening))
-    day.write("heard", listening.table())
+    heard = list[dict[str, Any]]()
+    day.write("waterfalls", waterfall_tiles(day, day.iso, day.settings, dask, heard.append))
+    day.write("heard", pa.Table.from_pylist(heard, SCHEMAS["heard"]))
 
 
 @step("embedding_map", code="2", settings=("comparison.map_windows", *ALARM), inputs=live_model)
