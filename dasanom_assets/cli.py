@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 PROJECT = Path(__file__).resolve().parents[1]
 BENCHMARKS = (
     *("detection", "recipe", "temporal", "clustering", "ingest", "training"),
-    *("machines", "labelled", "mnist", "simulated", "cost", "memory", "opening", "mutations"),
+    *("machines", "labelled", "mnist", "simulated", "cost", "memory", "chain", "opening", "mutations"),
 )
 
 
@@ -144,7 +144,7 @@ def simulate(
 def train(days: Days = None) -> None:
     """Learn what is normal from some days, all whole ones by default, and make it the live model."""
     config = {"ops": {"training_set": {"config": {"days": days or []}}}}
-    raise typer.Exit(_execute("train", run_config=config))
+    raise typer.Exit(execute("train", run_config=config))
 
 
 @app.command()
@@ -176,7 +176,7 @@ def score(days: Days = None) -> None:
         while day := next((other for other in days or known() if other not in seen), None):
             seen.add(day)
             if chain.stale(store, day, settings, steps):
-                status = _execute(job, day, tags={STALE_ONLY: "true"}) or status
+                status = execute(job, day, tags={STALE_ONLY: "true"}) or status
             else:
                 console.print(f"{job} {day}: nothing is missing")
     raise typer.Exit(status)
@@ -271,7 +271,7 @@ def notify(
         console.print(f"{row['time']}  {row['title']}: {row['text']}", soft_wrap=True)
 
 
-def _execute(job: str, partition: str | None = None, **how: Any) -> int:
+def execute(job: str, partition: str | None = None, **how: Any) -> int:
     """Run a job in this process, recorded where `dasanom run` shows it; return the exit status."""
     from dagster import BetaWarning, DagsterInstance, PreviewWarning
 

@@ -138,7 +138,7 @@ def test_a_recording_over_midnights_is_scored_on_each_of_its_days_at_once(
         steps.recordings(store, day, Settings())
         return 0
 
-    monkeypatch.setattr(cli, "_execute", ingest)
+    monkeypatch.setattr(cli, "execute", ingest)
     monkeypatch.setattr(chain, "stale", lambda _, day, *__: not store.has_day("recordings", day))
     shown = runner.invoke(app, ["score"])
     assert asked == ["2026-01-05", "2026-01-06", "2026-01-07"]
