@@ -147,6 +147,8 @@ def of_start(folder: Path) -> Laps:
     root = simulated(folder, RATE_HZ)
     codes = {"help": HELP, "code_location": "import dasanom_assets.definitions"}
     seconds = {name: in_a_process(code, root=root)["seconds"] for name, code in codes.items()}
+    for job in JOBS:  # so that there is nothing left to do
+        in_a_process(NOTHING_TO_DO, job, DAY, root=root)
     idle = {f"{job}_with_nothing_to_do": in_a_process(NOTHING_TO_DO, job, DAY, root=root) for job in JOBS}
     return seconds | {name: laps["seconds"] for name, laps in idle.items()}
 

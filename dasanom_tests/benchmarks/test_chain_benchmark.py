@@ -44,11 +44,12 @@ def test_rows_run_as_jobs_and_add_to_what_is_kept(
 ) -> None:
     def settings_of(root: Path) -> Settings:
         small = {"latent": 4, "widths": (8, 8, 8), "max_epochs": 1, "windows_per_epoch": 512}
-        return Settings.model_validate({"data": str(root), "vae": small, "device": "cpu"})
+        blocks = {"block_seconds": 20}
+        return Settings.model_validate({"data": str(root), "vae": small, "training_set": blocks, "device": "cpu"})
 
     monkeypatch.setattr(simulated_day, "settings_of", settings_of)
     monkeypatch.setattr(simulated_day, "CHANNELS", 4)
-    monkeypatch.setattr(simulated_day, "MINUTES", 2)
+    monkeypatch.setattr(simulated_day, "MINUTES", 4)
     monkeypatch.setattr(chain, "CHANNELS", 4)
     monkeypatch.setattr(chain, "RATE_HZ", 500)
     monkeypatch.setattr(chain, "librosa_laps", lambda *size: {"librosa": 1.0, "librosa_cpu": 1.0})
