@@ -14,6 +14,10 @@ from pydantic import SecretStr
 
 SINGLY = 5
 """More notices at once are one message."""
+LARGEST_BYTES = 8 << 20
+"""A longer file of notices is cut to `KEPT` of them."""
+KEPT = 5_000
+"""Newest notices, beside those that could not be sent: some years of them; what is older is not told again."""
 SHOWN = 50
 """Notices that one message names, at most; all are in the file."""
 
@@ -98,9 +102,30 @@ class Sink:
     @contextmanager
     def _open(self) -> Iterator[IO[str]]:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.file, "a+", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield file
+        while True:
+            with open(self.file, "a+", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not os.path.samestat(os.fstat(file.fileno()), os.stat(self.file)):
+                    continue  # it was cut while this waited
+                if os.fstat(file.fileno()).st_size > LARGEST_BYTES and self._cut(file):
+                    continue
+                yield file
+                return
+
+    def _cut(self, file: IO[str]) -> bool:
+        """Keep the newest notices and those that were not sent, and say whether there were others."""
+        known, sent = self._read(file)
+        newest = list(known)[-KEPT:]
+        waiting = [] if self.url is None else [identity for identity in known if identity not in sent]
+        kept = set(newest) | set(waiting)
+        if len(kept) == len(known):
+            return False
+        file.seek(0)
+        short = self.file.with_name(f".{self.file.name}.partial")
+        with open(short, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:
+            target.writelines(line for line in file if _identity(line) in kept)
+        os.replace(short, self.file)
+        return True
 
     def _read(self, file: IO[str]) -> tuple[dict[str, Notice], set[str]]:
         file.seek(0)
@@ -121,6 +146,13 @@ class Sink:
     def _write(self, file: IO[str], row: dict[str, Any]) -> None:
         file.write(json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), **row}) + "\n")
         file.flush()
+
+
+def _identity(line: str) -> str:
+    try:
+        return str(json.loads(line)["identity"])
+    except ValueError:  # a writer was killed in the middle of it
+        return ""
 
 
 def send(url: SecretStr | None, title: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ QUIET = ["--log-level", "warning"]
 """Each tick of a year would be some lines otherwise."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before a service is started again; twice as many each time that it ends soon."""
+LARGEST_LOG_BYTES = 20 << 20
+"""A longer log goes to a file beside it, in place of the one that went before, and begins anew."""
 
 
 class Services:
@@ -33,7 +36,7 @@ class Services:
     commands : mapping
         What to run, by the service's name.
     log : file
-        Takes what they write.
+        Takes what they write; opened to append, since it is cut while they write.
     """
 
     def __init__(self, commands: Mapping[str, list[str]], log: IO[str]) -> None:
@@ -78,6 +81,7 @@ class Services:
 
     def _watch(self) -> None:
         while not self._stopping.wait(0.5):
+            self._cut_log()
             now = time.monotonic()
             for name, process in self.processes.items():
                 if process.poll() is None:
@@ -92,6 +96,12 @@ class Services:
                 elif now >= self._due[name]:
                     del self._due[name]
                     self._start(name)
+
+    def _cut_log(self) -> None:
+        path = Path(self.log.name)
+        if path.stat().st_size > LARGEST_LOG_BYTES:
+            shutil.copyfile(path, path.with_suffix(".before.log"))
+            os.truncate(path, 0)  # those who append go on at its begin
 
 
 @contextmanager
@@ -108,10 +118,11 @@ def services(port: int) -> Iterator[tuple[Services, Path]]:
     folder = Path(os.environ["DAGSTER_HOME"]) / "services"
     folder.mkdir(exist_ok=True)
     log = folder / "make-run.log"
+    log.write_text("")
     with (
         # Not in DAGSTER_HOME: the path of a socket has some hundred letters at most.
         tempfile.TemporaryDirectory(prefix="dasanom-") as private,
-        open(log, "w") as sink,
+        open(log, "a") as sink,
     ):
         socket, workspace = f"{private}/code.sock", Path(private) / "workspace.yaml"
         location = {"grpc_server": {"socket": socket, "location_name": LOCATION}}

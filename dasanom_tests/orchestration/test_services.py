@@ -24,7 +24,7 @@ def test_a_service_that_ends_is_started_again_with_growing_pauses(
         "failing": [sys.executable, "-c", failing],
         "standing": [sys.executable, "-c", "import time; time.sleep(600)"],
     }
-    with open(tmp_path / "log", "w") as log:
+    with open(tmp_path / "log", "a") as log:
         running = Services(commands, log)
         running.start()
         try:
@@ -46,8 +46,29 @@ def test_a_service_that_ends_is_started_again_with_growing_pauses(
 
 def test_services_are_told_to_send_no_telemetry(tmp_path: Path) -> None:
     told = [sys.executable, "-c", "import os; print(os.environ['DAGSTER_DISABLE_TELEMETRY'], flush=True)"]
-    with open(tmp_path / "log", "w") as log:
+    with open(tmp_path / "log", "a") as log:
         running = Services({"one": told}, log)
         running.start()
         assert within(30, lambda: (tmp_path / "log").read_text().startswith("yes"))
         running.stop(5)
+
+
+def test_a_log_of_a_year_keeps_its_end_and_what_came_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "LARGEST_LOG_BYTES", 10_000)
+    writing = "import time\nfor i in range(10**6): print(i, 'x' * 90, flush=True); time.sleep(0.001)"
+    path = tmp_path / "make-run.log"
+    with open(path, "a") as log:
+        running = Services({"talking": [sys.executable, "-c", writing]}, log)
+        running.start()
+        try:
+            assert within(60, lambda: path.with_suffix(".before.log").exists())
+            first = path.with_suffix(".before.log").read_text()
+            assert within(60, lambda: path.with_suffix(".before.log").read_text() != first)
+        finally:
+            running.stop(5)
+    before, now = (p.read_text().splitlines() for p in (path.with_suffix(".before.log"), path))
+    assert not first.startswith("\0")
+    assert now[0].split()[0] > "0"
+    assert int(before[-1].split()[0]) > int(first.splitlines()[-1].split()[0])

@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from dasanom_assets.definitions import build_defs
-from dasanom_assets.orchestration import watch
+from dasanom_assets.orchestration import notices, watch
 from dasanom_assets.orchestration.attempts import MARK
 from dasanom_assets.orchestration.notices import Notice, NoticeError, Sink, sink_of
 from dasanom_assets.settings import AutomationSettings, Settings
@@ -169,6 +169,29 @@ def test_many_notices_are_one_message(tmp_path: Path) -> None:
     (message,) = map(json.loads, posted)
     assert message["title"] == "dasanom: 60 notices"
     assert "… and 10 more" in message["message"]
+
+
+def test_a_file_of_years_keeps_the_newest_notices_and_those_that_were_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "LARGEST_BYTES", 20_000)
+    monkeypatch.setattr(notices, "KEPT", 50)
+    posted: list[str] = []
+    file = tmp_path / "notices.jsonl"
+    unsent = Notice("never", "run", "not sent for a long time")
+    with pytest.raises(NoticeError):
+        Sink(file, SecretStr("json://127.0.0.1:9/hook")).tell([unsent])
+    Sink(file, None).tell(Notice(f"alarm:{n}", "alarm", f"alarm {n}") for n in range(400))
+    sent = "".join(json.dumps({"identity": f"alarm:{n}", "sent": True}) + "\n" for n in range(400))
+    file.write_text(file.read_text() + sent)
+    assert file.stat().st_size > 20_000
+    with listener(posted) as url:
+        sink = Sink(file, SecretStr(url.replace("http://", "json://")))
+        assert sink.tell([Notice("alarm:399", "alarm", "alarm 399")]) == []
+    assert json.loads(posted[0])["title"] == "not sent for a long time"
+    identities = {json.loads(line)["identity"] for line in file.read_text().splitlines()}
+    assert identities == {"never", *(f"alarm:{n}" for n in range(350, 400))}
+    assert file.stat().st_mode & 0o077 == 0
 
 
 def test_the_sensor_tells_what_is_overdue_and_says_so_in_its_check(
