@@ -346,7 +346,7 @@ def live_through(season: Season, deliveries: list[Delivery], say: Callable[[str]
 
 
 def clean_run(season: Season, folder: Path, settings: Settings) -> dict[str, dict[str, str]]:
-    """Make the tables of the files that lie there in one process, with the models that scored each day.
+    """Make the tables of the files that lie there in one process, in the order and with the models of the season.
 
     Returns
     -------
@@ -357,20 +357,31 @@ def clean_run(season: Season, folder: Path, settings: Settings) -> dict[str, dic
     folder.mkdir()
     (folder / "landing").symlink_to(Path(store.full("landing")))
     shutil.copytree(store.full("models"), folder / "models")
-    found: dict[str, dict[str, str]] = {table: {} for table in TABLES}
     with open_client(settings.dask) as client:
-        for day in store.days("recordings"):
-            chain.ingest(clean, day, settings, client)
-            if not store.has_day("anomaly_scores", day):
-                continue
-            promote(clean, _model(store, day))
-            chain.score(clean, day, settings)
-            chain.compare(clean, day, settings)
+        for job, day in _last_runs(season.instance):
+            if job == "ingest":
+                chain.ingest(clean, day, settings, client)
+            else:
+                promote(clean, _model(store, day))
+                chain.score(clean, day, settings)
+                chain.compare(clean, day, settings)
+    found: dict[str, dict[str, str]] = {table: {} for table in TABLES}
     for table, days in found.items():
         for day in sorted({*store.days(table), *clean.days(table)}):
             both = [s.content_digest(table, day) if s.has_day(table, day) else "" for s in (store, clean)]
             days[day] = "same" if both[0] == both[1] else "other"
     return found
+
+
+def _last_runs(instance: DagsterInstance) -> list[tuple[str, str]]:
+    """Return jobs and days in the order of the last run of each that succeeded: what flows back depends on it."""
+    last: dict[tuple[str, str], float] = {}
+    for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.SUCCESS])):
+        run = record.dagster_run
+        if run.job_name in ("ingest", "rescore"):
+            key = run.job_name, run.tags["dagster/partition"]
+            last[key] = max(last.get(key, 0.0), record.end_time or 0.0)
+    return sorted(last, key=lambda key: last[key])
 
 
 def _model(store: Store, day: str) -> str:
