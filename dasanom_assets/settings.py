@@ -402,6 +402,9 @@ class ComparisonSettings(_Section):
     )
     join_seconds: float = Field(2.0, ge=0, description="contractor rows this close form one event, s")
     map_windows: int = Field(3_000, ge=10, description="windows of a day on the embedding map, at most")
+    triage_places: int = Field(
+        4, ge=1, le=100, description="alarms of each kind of agreement that analysts are asked to judge a day"
+    )
 
 
 class ReportsSettings(_Section):

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from sklearn.metrics import cohen_kappa_score
 
 from dasanom_assets.comparison.contractor import alarmed, row_lengths
 from dasanom_assets.comparison.matching import by_chance, overlapping
@@ -201,12 +200,53 @@ def window_agreement(counts: np.ndarray) -> dict[str, float | int | None]:
         "kappa": None,
         "ac1": None,
     }
-    if them or us or 0 < both < n:  # with one answer alone, chance explains all and κ is not defined
-        weights = [both, us, them, n - both - us - them]
-        out["kappa"] = float(cohen_kappa_score([1, 1, 0, 0], [1, 0, 1, 0], sample_weight=weights))
-    if n:
-        observed = (n - us - them) / n
-        mean = ((both + us) / n + (both + them) / n) / 2
-        by_chance = 2 * mean * (1 - mean)
-        out["ac1"] = (observed - by_chance) / (1 - by_chance)
+    counts = counts.astype(float)
+    for name, measure in (("kappa", kappa), ("ac1", ac1)):
+        value = float(measure(counts))
+        out[name] = value if np.isfinite(value) else None
     return out
+
+
+def kappa(counts: np.ndarray) -> np.ndarray:
+    """Return Cohen's κ (1960) of counts or durations; NaN where chance explains all, as with one answer alone.
+
+    Parameters
+    ----------
+    counts : numpy.ndarray
+        float64, shape (..., 4): how much of each kind that `who_flagged` tells apart.
+
+    Examples
+    --------
+    >>> round(float(kappa(np.array([40.0, 30.0, 20.0, 10.0]))), 3)
+    0.4
+    """
+    observed, ours, theirs = _shares(counts)
+    by_chance = ours * theirs + (1 - ours) * (1 - theirs)
+    return _beyond(observed, by_chance)
+
+
+def ac1(counts: np.ndarray) -> np.ndarray:
+    """Return Gwet's AC1 (2008), which stays meaningful where alarms are rare; takes what `kappa` takes."""
+    observed, ours, theirs = _shares(counts)
+    share = (ours + theirs) / 2
+    return _beyond(observed, 2 * share * (1 - share))
+
+
+def positive(counts: np.ndarray) -> np.ndarray:
+    """Return the share that both flag of what each flags, added (Dice 1945); takes what `kappa` takes."""
+    both, either = counts[..., BOTH], counts[..., ONLY_US] + counts[..., ONLY_CONTRACTOR]
+    with np.errstate(invalid="ignore"):
+        return 2 * both / (2 * both + either)
+
+
+def _shares(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return shares of what both sides answer alike, and of what each flags."""
+    with np.errstate(invalid="ignore"):
+        share = counts / counts.sum(axis=-1, keepdims=True)
+    both = share[..., BOTH]
+    return share[..., NEITHER] + both, both + share[..., ONLY_US], both + share[..., ONLY_CONTRACTOR]
+
+
+def _beyond(observed: np.ndarray, by_chance: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(by_chance < 1, (observed - by_chance) / (1 - by_chance), np.nan)

@@ -47,9 +47,13 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
             steps.event_matches,
             days,
             group=GROUP,
-            deps=["anomaly_events", "contractor_events"],
+            deps=["recordings", "anomaly_events", "contractor_scores", "contractor_events"],
             kinds=tables,
-            describe={"event_matches": _agreement},
+            describe={"event_matches": _agreement, "agreement": _measures},
+            descriptions={
+                "event_matches": "Events of both sides matched by overlap, and those that only one side has.",
+                "agreement": "How far both sides agree: by event, with what chance gives, and by channel-seconds.",
+            },
         ),
         step_asset(
             steps.waterfalls,
@@ -77,7 +81,8 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
             days,
             group=GROUP,
             deps=[
-                *("recordings", "fibres", "anomaly_scores", "cluster_labels", "event_matches", "embedding_map"),
+                *("recordings", "fibres", "anomaly_scores", "cluster_labels", "event_matches", "agreement"),
+                "embedding_map",
                 "live_model",
             ],
             kinds=pictures,
@@ -118,6 +123,11 @@ def _summary(store: Store, day: str) -> dict[str, float]:
 def _agreement(store: Store, day: str, settings: Settings) -> dict[str, int]:
     counts = store.read_day("event_matches", day, ["agreement"])["agreement"].to_pylist()
     return {name: counts.count(name) for name in ("both", "only_us", "only_contractor")}
+
+
+def _measures(store: Store, day: str, settings: Settings) -> dict[str, float]:
+    rows = store.read_day("agreement", day).drop_columns(["start", "end"]).to_pylist()
+    return {name: value for row in rows for name, value in row.items() if value is not None}
 
 
 def _tiles(store: Store, day: str, settings: Settings) -> dict[str, int]:

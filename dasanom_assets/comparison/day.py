@@ -174,7 +174,7 @@ def day_findings(
     """
     table = {
         name: store.read_day(name, day)
-        for name in ("recordings", "anomaly_events", "contractor_events", "event_matches")
+        for name in ("recordings", "anomaly_events", "contractor_events", "event_matches", "agreement")
     }
     theirs = alarmed(store.iter_day("contractor_scores", day), settings.comparison)
     with store.open_day("contractor_scores", day) as file:
@@ -207,22 +207,13 @@ def day_findings(
         outlier_scores=windows.shown["outlier_score"].to_numpy(),
         quality=cluster_quality(placed, label[judged]),
         points=points,
-        event_agreement=agreement.agreement_summary(table["event_matches"], hours) if both_sides else None,
-        window_agreement=agreement.window_agreement(windows.who) if both_sides else None,
+        agreement=next(iter(table["agreement"].to_pylist()), None),
         unknown=unknown_fibres(windows.places, reference, store.metadata("spectrograms", day)),
-        chance=_chance(table) if both_sides else None,
         model_version=reference.version,
         vae_version=reference.vae_version,
         left_out=store.metadata("contractor_scores", day)["left_out"],
         places=places_of(store, [day]),
     )
-
-
-def _chance(table: dict[str, pa.Table]) -> float:
-    """Return how many of our events would match by chance."""
-    start, end = (table["recordings"][name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-    period = int(start.min()), int(end.max())
-    return agreement.chance_agreement(table["anomaly_events"], table["contractor_events"], period)["ours"]
 
 
 class _Windows(NamedTuple):

@@ -3,6 +3,7 @@
 Pages are Jinja2 templates that extend ``page.html.j2`` and escape what they are given, unless it is `Markup`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,16 @@ def count(n: int, name: str) -> str:
 def number(value: float | None, digits: int = 2) -> str:
     """Return a number with so many decimals, or a dash where there is none."""
     return "–" if value is None or not np.isfinite(value) else f"{value:,.{digits}f}"
+
+
+def between(row: Mapping[str, Any], name: str) -> str:
+    """Return the interval of a measure, whose ends are columns of a row, in words.
+
+    >>> between({"kappa_low": 0.1, "kappa_high": 0.333}, "kappa")
+    '95 %: 0.10 to 0.33'
+    """
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "no interval" if low is None else f"95 %: {number(low)} to {number(high)}"
 
 
 def duration(seconds: float) -> tuple[str, float]:

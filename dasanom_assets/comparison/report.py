@@ -19,7 +19,7 @@ from dasanom_assets.comparison import figures, pictures
 from dasanom_assets.comparison.alarms import Alarm, alarms_of, clock, cluster_name, of_side
 from dasanom_assets.comparison.figures import EmbeddingMap
 from dasanom_assets.comparison.metres import reach
-from dasanom_assets.comparison.page import code, count, duration, number, plot, render, templates
+from dasanom_assets.comparison.page import between, code, count, duration, number, plot, render, templates
 from dasanom_assets.comparison.palette import COLOUR, LABEL
 from dasanom_assets.comparison.waterfall import Panels, Waterfall, colour_range
 from dasanom_assets.recordings.fibres import Places
@@ -69,13 +69,10 @@ class Findings:
         ``davies_bouldin`` of the day's windows; the last three None where they are not defined.
     points : EmbeddingMap or None
         None where no window could be placed.
-    event_agreement, window_agreement : mapping or None
-        ``positive_agreement`` of events; ``positive_agreement``, ``kappa`` and ``ac1`` of windows. None without
-        contractor files.
+    agreement : mapping or None
+        The row of `agreement`; None without contractor files.
     unknown : sequence of str
         Which fibres the model has not learned from, in words; see `drift.unknown_fibres`.
-    chance : float or None
-        Events of ours that would match by chance; see `agreement.chance_agreement`. None without contractor files.
     model_version, vae_version : str
         What scored the day.
     left_out : sequence of str
@@ -104,10 +101,8 @@ class Findings:
     outlier_scores: np.ndarray
     quality: Mapping[str, float | None]
     points: EmbeddingMap | None
-    event_agreement: Mapping[str, float | None] | None
-    window_agreement: Mapping[str, float | None] | None
+    agreement: Mapping[str, Any] | None
     unknown: Sequence[str]
-    chance: float | None
     model_version: str
     vae_version: str
     left_out: Sequence[str] = ()
@@ -236,15 +231,17 @@ def _cards(findings: Findings, alarms: Sequence[Alarm]) -> list[dict[str, str]]:
     sides = Counter(alarm.side for alarm in alarms)
     rate = {side: sides[side] / findings.hours if findings.hours else None for side in ("us", "contractor")}
     ours_an_hour = (number(rate["us"]), "our alarms an hour", "events ÷ recorded hours", _PLAIN)
-    if findings.event_agreement is None or findings.window_agreement is None:
+    row = findings.agreement
+    if row is None:
         cards = [(f"{sides['us']}", "our events", "", COLOUR["only_us"]), ours_an_hour]
     else:
-        events, windows = findings.event_agreement["positive_agreement"], findings.window_agreement
+        n = row["ours"] + row["theirs"]
+        events = (row["ours_matched"] + row["theirs_matched"]) / n if n else None
         cards = [
             (
                 f"{count['both']}",
                 "both",
-                f"events of both sides; {number(findings.chance, 1)} by chance",
+                f"events of both sides; {number(row['ours_by_chance'], 1)} by chance",
                 COLOUR["both"],
             ),
             (f"{count['only_us']}", "only us", "events the contractor lacks", COLOUR["only_us"]),
@@ -252,8 +249,8 @@ def _cards(findings: Findings, alarms: Sequence[Alarm]) -> list[dict[str, str]]:
             ours_an_hour,
             (number(rate["contractor"]), "contractor's alarms an hour", "events ÷ recorded hours", _PLAIN),
             (number(events), "positive agreement, events", "alarms that the other side has, too, ÷ all", _PLAIN),
-            (number(windows["kappa"]), "Cohen's κ, windows", "0 is chance, 1 is full agreement", _PLAIN),
-            (number(windows["ac1"]), "Gwet's AC1, windows", "as κ, steadier when alarms are rare", _PLAIN),
+            (number(row["kappa"]), "Cohen's κ, channel-seconds", f"{between(row, 'kappa')}; 0 is chance", _PLAIN),
+            (number(row["ac1"]), "Gwet's AC1, channel-seconds", f"{between(row, 'ac1')}; steadier when rare", _PLAIN),
         ]
     return [dict(zip(("value", "name", "note", "colour"), card, strict=True)) for card in cards]
 

@@ -37,12 +37,23 @@ def contractor_events(day: Day) -> None:
     day.write("contractor_events", compute(rows, day.settings.comparison))
 
 
-@step("event_matches", code="2")
+@step("event_matches", "agreement", code="3")
 def event_matches(day: Day) -> None:
-    """Events of both sides matched by overlap, and those that only one side has."""
+    """Events of both sides matched by overlap, and those that only one side has; how far the sides agree."""
     from dasanom_assets.comparison.agreement import match_events
+    from dasanom_assets.comparison.seconds import agreement_of_day
+    from dasanom_assets.tables.schemas import empty
 
-    day.write("event_matches", match_events(day.read("anomaly_events"), day.read("contractor_events")))
+    ours, theirs = day.read("anomaly_events"), day.read("contractor_events")
+    matches = match_events(ours, theirs)
+    day.write("event_matches", matches)
+    with day.open_day("contractor_scores", day.iso) as file:
+        delivered = file.metadata.num_rows > 0
+    recordings = day.read("recordings")
+    day.write(
+        "agreement",
+        agreement_of_day(ours, theirs, matches, recordings, day.iso) if delivered else empty("agreement"),
+    )
 
 
 @step("waterfalls", "heard", settings=("window.scaling", *WHITENING))
@@ -88,7 +99,7 @@ def map_path(day: str) -> str:
     return f"reports/embedding_map/day={day}/embedding_map.parquet"
 
 
-@step("contractor_comparison", code="3", settings=ALARM, inputs=live_model)
+@step("contractor_comparison", code="4", settings=ALARM, inputs=live_model)
 def contractor_comparison(day: Day) -> None:
     """Report of the day: one HTML file that opens offline, and an overview as PNG."""
     import pyarrow.parquet as pq
@@ -97,7 +108,7 @@ def contractor_comparison(day: Day) -> None:
     from dasanom_assets.comparison.report import day_report
     from dasanom_assets.detection.reference.model import load_reference
 
-    day.require_fresh("anomaly_events", "event_matches")
+    day.require_fresh("anomaly_events", "event_matches", "agreement")
     reference = load_reference(day.models, day.inputs["the live model"])
     points = None
     placed = day.read_report("embedding_map", map_path(day.iso))

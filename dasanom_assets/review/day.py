@@ -18,6 +18,7 @@ from dasanom_assets.review import incidents
 from dasanom_assets.review.app import Review
 from dasanom_assets.review.heard import heard_of
 from dasanom_assets.review.tiles import TABLE, Tiles
+from dasanom_assets.review.triage import triage_of
 from dasanom_assets.tables import verdicts
 from dasanom_assets.tables.schemas import empty
 from dasanom_assets.tables.store import MissingDayError, Store
@@ -27,7 +28,7 @@ __all__ = ["LAYERS", "DayView", "boxes_in", "chosen", "day_view"]
 KEPT_DAYS = 3
 PLACES = 5
 """Rows that the first screen names."""
-MADE_OF = ("anomaly_events", "event_matches", "contractor_events", "verdicts", TABLE)
+MADE_OF = ("anomaly_events", "event_matches", "agreement", "contractor_events", "verdicts", TABLE)
 SORTABLE = ("rank", "start", "first_m", "seconds", "rate", "score", "kind", "agreement", "fibre", "verdict")
 
 
@@ -91,6 +92,8 @@ class DayView:
         self.note = store.metadata("anomaly_events", day)
         self.events = store.read_day("anomaly_events", day)
         self.contractor_events = _read(store, "contractor_events", day)
+        self.matches = _read(store, "event_matches", day)
+        self.agreement = next(iter(_read(store, "agreement", day).drop_columns(["start", "end"]).to_pylist()), None)
         self.explanations = _read(store, "event_explanations", day, ["event_id", "band_hz", "profile"])
         self.km_days = reference_km_days(store, str(self.note.get("model_version", "")))
         self.both_sides = bool(_rows(store, "contractor_scores", day))
@@ -103,6 +106,11 @@ class DayView:
     def fibre(self, name: str) -> Fibre:
         """Return a fibre of the day; an empty one where it has none of that name."""
         return self.fibres.get(name) or Fibre(name, np.empty(0, np.int32), np.empty(0), 0, 0)
+
+    @cached_property
+    def triage(self) -> dict[str, Any]:
+        """The places that an analyst is asked to judge; see `triage.triage_of`."""
+        return triage_of(self)
 
     @cached_property
     def box_table(self) -> dict[str, np.ndarray]:
@@ -145,6 +153,7 @@ class DayView:
             "contractor_alarms": self.contractor_events.num_rows,
             "both_sides": self.both_sides,
             "counts": counts,
+            "agreement": self.agreement,
             "kinds": sorted({row["kind"] for row in self.rows}),
             "budget": self.note.get("budget"),
             "expected": self.note.get("counts", {}),

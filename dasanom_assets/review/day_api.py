@@ -74,6 +74,11 @@ def alarms(request: Request) -> Response:
     return JSONResponse({"total": len(rows), "of": len(of_day.rows), "rows": rows[offset : offset + limit]})
 
 
+def triage(request: Request) -> Response:
+    """List the places of a day to judge, drawn by lot, and tell which share of each side's alarms is true."""
+    return JSONResponse(view(request).triage)
+
+
 def boxes(request: Request) -> Response:
     """List the boxes of the alarms that are in sight, the rarest first."""
     fibre, time, channels = window(request)

@@ -153,6 +153,7 @@ ENDPOINTS = [
         FILTER
         | {"sort": "column, with - in front for descending", "offset": "rows to skip", "limit": "at most 500"},
     ),
+    Endpoint("GET", "/api/days/{day}/triage", day_api.triage),
     Endpoint("GET", "/api/days/{day}/boxes", day_api.boxes, WINDOW | {"limit": "at most 3000"}),
     Endpoint(
         "GET",

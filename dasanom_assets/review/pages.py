@@ -1,6 +1,7 @@
 """The pages: frames of HTML, which their scripts fill from the API."""
 
 import hmac
+from typing import Any
 from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
@@ -10,7 +11,7 @@ from starlette.routing import Route
 
 from dasanom_assets.review.app import COOKIE, page, review_of
 from dasanom_assets.review.calendar import month_of
-from dasanom_assets.review.day import day_view
+from dasanom_assets.review.day import DayView, day_view
 
 
 def home(request: Request) -> Response:
@@ -26,7 +27,8 @@ def days(request: Request) -> Response:
 def day(request: Request) -> Response:
     """Show a day."""
     view = day_view(review_of(request), request.path_params["day"])
-    return page(request, "day.html.j2", day=view.day, head=view.head(), around=_around(request, view.day))
+    around = _around(request, view.day)
+    return page(request, "day.html.j2", day=view.day, head=view.head(), around=around, triage=view.triage)
 
 
 def alarm(request: Request) -> Response:
@@ -47,6 +49,7 @@ def alarm(request: Request) -> Response:
         zone=view.settings.temporal.time_zone,
         before=view.rows[i - 1]["id"] if i else None,
         after=view.rows[i + 1]["id"] if i + 1 < len(view.rows) else None,
+        to_judge=_to_judge(view, row),
     )
 
 
@@ -68,6 +71,17 @@ def enter(request: Request) -> Response:
     if review.token is not None and hmac.compare_digest(token.encode(), review.token.encode()):
         answer.set_cookie(COOKIE, token, max_age=30 * 86_400, httponly=True, samesite="strict")
     return answer
+
+
+def _to_judge(view: DayView, row: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the place of a row in the queue, and the next one that nobody has judged; None where it is in none."""
+    queue = view.triage["queue"]
+    mine = [i for i, place in enumerate(queue) if place["event"] in row["members"]]
+    if not mine:
+        return None
+    open_ones = [place["event"] for place in queue[mine[0] + 1 :] + queue[: mine[0]] if place["verdict"] is None]
+    following = next((event for event in open_ones if event not in row["members"]), None)
+    return {"number": mine[0] + 1, "of": len(queue), "next": following}
 
 
 def _around(request: Request, day: str) -> dict[str, str | None]:

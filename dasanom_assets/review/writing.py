@@ -37,7 +37,7 @@ async def _entered(enter: Callable[..., Any], *arguments: Any) -> Response:
 
 
 async def judge(request: Request) -> Response:
-    """Enter a verdict on an alarm: on all events of its row, as they are now."""
+    """Enter a verdict on an alarm: on all events of its row, as they are now, or on a single cell alone."""
     values = await posted(request)
     of_day, event, _ = await run_in_threadpool(event_of, request)
     names = ("entry_id", "who", "verdict", "kind", "note")
@@ -48,7 +48,8 @@ async def judge(request: Request) -> Response:
         raise HTTPException(400, "to take back a verdict, post to verdicts/undo")
     entry["model_version"] = event.get("model_version")
     row = of_day.by_event.get(event["event_id"])
-    if row and len(row["members"]) > 1:  # the whole of what was folded into one row
+    # The whole of what was folded into one row; single cells are of one place and class, and not of one cause.
+    if row and len(row["members"]) > 1 and not row["cells"]:
         entry |= {"start": row["start"] * 1000, "end": row["end"] * 1000}
         entry |= {"first_channel": row["first"], "last_channel": row["last"]}
     return await _entered(verdicts.record_verdict, review_of(request).store, of_day.day, entry)

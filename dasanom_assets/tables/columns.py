@@ -131,6 +131,29 @@ COLUMNS: dict[str, dict[str, str]] = {
         "contractor_event_id": "of the contractor's event; null where only we have one",
         "agreement": "both, only_us or only_contractor",
     },
+    "agreement": {
+        "start": "begin of what was recorded on the day, UTC",
+        "end": "end of what was recorded on the day, UTC",
+        "ours": "events of ours",
+        "theirs": "events of the contractor",
+        "ours_matched": "events of ours that the contractor has, too",
+        "theirs_matched": "events of the contractor that we have, too",
+        "ours_by_chance": "events of ours that would match if the contractor's times meant nothing",
+        "theirs_by_chance": "events of the contractor that would match if our times meant nothing",
+        "both_s": "channel-seconds that events of both sides cover",
+        "only_us_s": "channel-seconds that events of ours alone cover",
+        "only_contractor_s": "channel-seconds that events of the contractor alone cover",
+        "neither_s": "recorded channel-seconds that no event covers",
+        **{
+            f"{name}{end}": f"{which}{words} of channel-seconds{why}"
+            for name, words, why in (
+                ("kappa", "Cohen's κ", "; null where not defined"),
+                ("ac1", "Gwet's AC1", "; null where not defined"),
+                ("positive_agreement", "positive agreement", ", 0 to 1; null where no event covers any"),
+            )
+            for end, which in (("", ""), ("_low", "lower end of the 95 % interval of "), ("_high", "upper end of the 95 % interval of "))
+        },
+    },
     "heard": {
         "recorded_s": "seconds that were recorded on the day",
         "usable_s": "seconds that could be scored",

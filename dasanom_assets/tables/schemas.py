@@ -16,6 +16,7 @@ VECTOR = pa.list_(F32)
 _FIBRE = [("fibre", pa.string())]
 _CHANNEL = [*_FIBRE, ("channel", pa.int32())]
 _INTERVAL = [*_CHANNEL, ("start", TIME), ("end", TIME)]
+_INTERVAL_ENDS = ("", "_low", "_high")
 _EXTENT = [("start", TIME), ("end", TIME), ("first_channel", pa.int32()), ("last_channel", pa.int32())]
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -155,6 +156,16 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("agreement", pa.string()),
         ]
     ),
+    "agreement": pa.schema(
+        [
+            ("start", TIME),
+            ("end", TIME),
+            *((name, pa.int64()) for name in ("ours", "theirs", "ours_matched", "theirs_matched")),
+            *((f"{name}_by_chance", F64) for name in ("ours", "theirs")),
+            *((f"{name}_s", F64) for name in ("both", "only_us", "only_contractor", "neither")),
+            *((f"{name}{end}", F64) for name in ("kappa", "ac1", "positive_agreement") for end in _INTERVAL_ENDS),
+        ]
+    ),
     "waterfalls": pa.schema(
         [
             *_FIBRE,
@@ -211,6 +222,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "event_explanations": ("event_id",),
     "contractor_events": ("event_id",),
     "event_matches": ("event_id", "contractor_event_id"),
+    "agreement": ("start",),
     "waterfalls": ("fibre", "layer", "zoom", "first_channel", "start"),
     "heard": ("fibre", "channel"),
     "verdicts": ("entry_id",),

@@ -172,10 +172,12 @@ def findings(fibres: tuple[str, ...] = ("north",), channels: int = 40, seconds: 
         outlier_scores=rng.uniform(size=len(scores)).astype(np.float32),
         quality=QUALITY,
         points=points,
-        event_agreement={"positive_agreement": 0.4},
-        window_agreement={"positive_agreement": 0.31, "kappa": 0.287, "ac1": 0.934},
+        agreement={
+            **{"ours": 4, "theirs": 6, "ours_matched": 2, "theirs_matched": 2, "ours_by_chance": 0.4},
+            **{"kappa": 0.287, "kappa_low": 0.12, "kappa_high": 0.41, "ac1": 0.934, "ac1_low": None},
+            "ac1_high": None,
+        },
         unknown=(),
-        chance=0.4,
         model_version="ref-7f3a",
         vae_version="vae-19c2",
     )
@@ -188,6 +190,5 @@ def one_sided(day: Findings) -> Findings:
         contractor_events=None,
         matches=empty("event_matches"),
         panels=[replace(panels, contractor=None) for panels in day.panels],
-        event_agreement=None,
-        window_agreement=None,
+        agreement=None,
     )

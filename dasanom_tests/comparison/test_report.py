@@ -73,8 +73,8 @@ def test_numbers_of_the_day_are_in_the_text(page: Page) -> None:
         "2 only us",
         "4 only contractor",
         "0.40 positive agreement",
-        "0.29 Cohen's κ",
-        "0.93",
+        "0.29 Cohen's κ, channel-seconds 95 %: 0.12 to 0.41",
+        "0.93 Gwet's AC1, channel-seconds no interval",
     ):
         assert number in page.text
     assert "24.00 our alarms an hour" in page.text  # 4 in a sixth of an hour

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.comparison import pyramid
+from dasanom_assets.comparison.agreement import match_events
+from dasanom_assets.comparison.seconds import agreement_of_day
 from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.tables.schemas import SCHEMAS, empty, vector, with_detectors
 from dasanom_assets.tables.store import Store
@@ -94,7 +96,11 @@ def write(
     store.write_day("contractor_events", day, table("contractor_events", theirs))
     scored = {"fibre": fibre, "channel": 0, "start": start, "end": start + SECOND // 5, "p_noise": 1.0}
     store.write_day("contractor_scores", day, table("contractor_scores", [scored] if theirs else []))
-    store.write_day("event_matches", day, empty("event_matches"))
+    ours, others = table("anomaly_events", events), table("contractor_events", theirs)
+    matches = match_events(ours, others)
+    store.write_day("event_matches", day, matches)
+    agreement = agreement_of_day(ours, others, matches, table("recordings", [recording]), day)
+    store.write_day("agreement", day, agreement if theirs else empty("agreement"))
     store.write_day("anomaly_scores", day, with_detectors([]).empty_table())
     store.write_day("waterfalls", day, _tiles(day, cells or {}, channels, fibre, (begin, seconds), noise))
     explanations = [{"fibre": e["fibre"], "event_id": e["event_id"], "band_hz": [30.0]} for e in events]

@@ -8,9 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
 
+from dasanom_assets.review.app import create_app
 from dasanom_assets.review.tiles import Tiles
+from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
-from dasanom_tests.review.conftest import rows_of
+from dasanom_tests.review.conftest import judge, rows_of
 from dasanom_tests.review.made import DAY, MIDNIGHT, SECOND, event, ours, write
 
 US = 1_000_000
@@ -183,3 +185,55 @@ def test_a_day_whose_model_cannot_be_read_is_still_shown(store: Store, reader: T
     (row,) = rows_of(reader)
     assert row["often"] == "rarer than in all of its reference"
     assert reader.get(f"/api/days/{DAY}/alarms/far").json()["model"]["missing"]
+
+
+def test_places_to_judge_are_drawn_from_each_kind_of_agreement_and_stay_the_same(
+    store: Store, reader: TestClient
+) -> None:
+    said = reader.get(f"/api/days/{DAY}/triage").json()
+    queue = [place["event"] for place in said["queue"]]
+    assert {name: (cell["places"], cell["drawn"]) for name, cell in said["cells"].items()} == {
+        "both": (1, 1),
+        "only_us": (4, 4),
+        "only_contractor": (4, 4),
+    }
+    assert len(set(queue)) == len(queue) == 9
+    assert said["precision"]["ours"]["low"] is None
+    again = TestClient(create_app(store, Settings(data=store.full(""))), base_url="http://127.0.0.1")
+    assert [place["event"] for place in again.get(f"/api/days/{DAY}/triage").json()["queue"]] == queue
+    page = reader.get(f"/day/{DAY}").text
+    assert "Judge these 9 places" in page
+    assert "nothing is known yet" in page
+
+
+def test_what_was_judged_tells_how_many_alarms_of_each_side_are_true(writer: TestClient) -> None:
+    judge(writer, "dig", "true", "entry-dig-1")
+    judge(writer, "alone", "false", "entry-alone")
+    for i in range(4):
+        judge(writer, f"cell-{i}", "unknown" if i == 3 else "false", f"entry-cell-{i}")
+    said = writer.get(f"/api/days/{DAY}/triage").json()
+    ours, theirs = (said["precision"][side] for side in ("ours", "contractor"))
+    assert (theirs["right"], theirs["judged"], theirs["places"]) == (1, 4, 5)
+    assert theirs["value"] == pytest.approx(1 / 5)
+    assert theirs["low"] == pytest.approx(1 / 5)
+    assert theirs["high"] <= 2 / 5
+    assert ours["value"] == pytest.approx(1 / 5)  # one of one, and none of four
+    assert said["cells"]["only_contractor"]["unknown"] == 1
+    page = writer.get(f"/day/{DAY}").text
+    assert "were something (1 of 4 judged, for 5 places)" in " ".join(page.split())
+
+
+def test_an_alarm_that_was_drawn_leads_to_the_next_one_to_judge(writer: TestClient) -> None:
+    queue = [place["event"] for place in writer.get(f"/api/days/{DAY}/triage").json()["queue"]]
+    page = writer.get(f"/day/{DAY}/alarm/{queue[0]}").text
+    assert f"place 1 of {len(queue)} to judge" in page
+    assert f'/alarm/{queue[1]}">Next to judge' in page or queue[1].startswith(queue[0].split("-")[0])
+
+
+def test_a_day_tells_how_far_the_sides_agree_with_chance_and_intervals(store: Store, reader: TestClient) -> None:
+    said = reader.get(f"/api/days/{DAY}").json()["agreement"]
+    row = store.read_day("agreement", DAY).drop_columns(["start", "end"]).to_pylist()[0]
+    assert said == row
+    assert (said["ours"], said["ours_matched"], said["theirs_matched"]) == (5, 1, 1)
+    assert said["both_s"] == 40 * 5
+    assert f"{said['kappa']:.2f}" in reader.get(f"/day/{DAY}").text
