@@ -43,11 +43,12 @@ def build_defs(settings: Settings | None = None, resources: dict[str, object] | 
     ]
     jobs = {job.name: job for job in [*build_jobs(), build_job()]}
     retention, tidy, nightly = build_tidying()
+    scorecard, monthly, each_morning = comparison.build_scorecard(settings.first_day)
     return dg.Definitions(
-        assets=[described(asset) for asset in (*assets, retention)],
+        assets=[described(asset) for asset in (*assets, scorecard, retention)],
         asset_checks=build_checks(days),
-        jobs=[*jobs.values(), tidy],
-        schedules=[*build_schedules(jobs["rescore"], settings.first_day), nightly],
+        jobs=[*jobs.values(), monthly, tidy],
+        schedules=[*build_schedules(jobs["rescore"], settings.first_day), each_morning, nightly],
         sensors=[
             *build_sensors(jobs["ingest"], jobs["rescore"], settings.first_day),
             build_sensor(jobs["so_far"]),

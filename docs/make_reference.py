@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import BaseModel
 
+from dasanom_assets.comparison.scorecard import SCORECARD, TABLE
 from dasanom_assets.definitions import defs
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.columns import description
@@ -28,8 +29,9 @@ def reference() -> str:
         *settings(),
         "## Tables",
         "",
-        "One Parquet file a day: `tables/<table>/day=<YYYY-MM-DD>/<table>.parquet` below the data root. Columns "
-        "in bold name a row. The descriptions also stand in the files and in Dagster's pages.",
+        "One Parquet file a day: `tables/<table>/day=<YYYY-MM-DD>/<table>.parquet` below the data root; "
+        f"`{TABLE}` has one a month, in `month=<YYYY-MM>/`. Columns in "
+        "bold name a row. The descriptions also stand in the files and in Dagster's pages.",
         "",
         *tables(),
         "## Assets and checks",
@@ -76,10 +78,10 @@ def is_section(usual: Settings, name: str) -> bool:
 def tables() -> list[str]:
     """Return the columns of each table."""
     lines = []
-    for table, schema in SCHEMAS.items():
+    for table, schema in (SCHEMAS | {TABLE: SCORECARD}).items():
         lines += [f"### `{table}`", "", "| column | type | meaning |", "|---|---|---|"]
         for field in schema:
-            name = f"**`{field.name}`**" if field.name in KEYS[table] else f"`{field.name}`"
+            name = f"**`{field.name}`**" if field.name in KEYS.get(table, ("month",)) else f"`{field.name}`"
             kind = "float32, fixed-size list" if field.type == VECTOR else kind_of(field.type)
             lines.append(f"| {name} | {kind} | {escaped(description(table, field.name))} |")
         if table == "anomaly_scores":

@@ -249,4 +249,5 @@ def _shares(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _beyond(observed: np.ndarray, by_chance: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(by_chance < 1, (observed - by_chance) / (1 - by_chance), np.nan)
+        beyond = np.where(by_chance < 1, (observed - by_chance) / (1 - by_chance), np.nan)
+    return np.round(beyond, 12) + 0.0  # what is 0 is not −1e−17

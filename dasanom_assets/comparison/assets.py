@@ -1,6 +1,7 @@
 """Assets of the comparison stage: the contractor's side, and both sides laid beside each other."""
 
 import io
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -89,6 +90,54 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
             describe={"contractor_comparison": _report},
         ),
     ]
+
+
+def build_scorecard(first_day: date) -> tuple[dg.AssetsDefinition, Any, dg.ScheduleDefinition]:
+    """Return the asset `contractor_scorecard`, one partition a month, its job, and what makes it each morning."""
+    # With the month that has begun: what is known of it so far.
+    months = dg.MonthlyPartitionsDefinition(start_date=first_day.replace(day=1).isoformat(), end_offset=1)
+    deps = (
+        "recordings",
+        "fibres",
+        "contractor_scores",
+        "contractor_events",
+        "event_matches",
+        "agreement",
+        "heard",
+    )
+
+    @dg.asset(group_name=GROUP, kinds={"python", "parquet"}, partitions_def=months, deps=[*deps, "verdicts"])
+    def contractor_scorecard(
+        context: dg.AssetExecutionContext, store: dg.ResourceParam[Store], settings: dg.ResourceParam[Settings]
+    ) -> dg.MaterializeResult:
+        """The contractor's month: alarms, agreement beside chance, precision as judged, and what is missing."""
+        from dasanom_assets.comparison.scorecard import path_of, write_scorecard
+
+        month = context.partition_key[:7]
+        row = write_scorecard(store, month, settings)
+        shown = {name: value for name, value in row.items() if isinstance(value, int | float)}
+        kinds = dict(zip(row["kinds"], row["kind_alarms"], strict=True))
+        return dg.MaterializeResult(metadata={"dagster/uri": store.url(path_of(month)), **shown, "kinds": kinds})
+
+    job = dg.define_asset_job(
+        "scorecard",
+        dg.AssetSelection.assets("contractor_scorecard"),
+        description="A month: what the contractor delivered, and how much of it is true.",
+        executor_def=dg.in_process_executor,
+    )
+
+    @dg.schedule(
+        job=job,
+        cron_schedule="0 5 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Makes the scorecard of yesterday's month anew, with the verdicts since.",
+    )
+    def daily_scorecard(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        yesterday = context.scheduled_execution_time.date() - timedelta(days=1)
+        return dg.RunRequest(partition_key=yesterday.replace(day=1).isoformat())
+
+    return contractor_scorecard, job, daily_scorecard
 
 
 def _rows(store: Store, table: str, day: str) -> int:

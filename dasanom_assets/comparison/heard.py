@@ -77,6 +77,25 @@ def breaks(heard: pa.Table, day: str, before: pa.Table | None = None) -> list[di
     return out
 
 
+def kilometres(heard: pa.Table, fibres: pa.Table) -> np.ndarray:
+    """Return how many kilometres each row of `heard` stands for, float64; 0 where no file tells spacing.
+
+    Parameters
+    ----------
+    heard, fibres : pyarrow.Table
+        Rows of the tables of that name; of the latter `fibre` and `spacing_m`.
+    """
+    spacing = {
+        row["fibre"]: row["spacing_m_max"]
+        for row in fibres.group_by("fibre").aggregate([("spacing_m", "max")]).to_pylist()
+    }
+    metres = [spacing.get(name) or 0.0 for name in heard["fibre"].to_pylist()]
+    channel, fibre = heard["channel"].to_numpy(), np.array(heard["fibre"].to_pylist(), object)
+    step = {name: int(np.min(np.diff(channel[fibre == name]), initial=1 << 20)) for name in set(fibre.tolist())}
+    size = [1 if step[name] == 1 << 20 else step[name] for name in fibre.tolist()]
+    return np.array(metres) * np.array(size) / 1000
+
+
 def _until(heard: pa.Table) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return channels of each fibre, and until when each was heard, ns since 1970; 0 where it was not."""
     fibre = np.array(heard["fibre"].to_pylist(), object)

@@ -250,7 +250,12 @@ def _cards(findings: Findings, alarms: Sequence[Alarm]) -> list[dict[str, str]]:
             (number(rate["contractor"]), "contractor's alarms an hour", "events ÷ recorded hours", _PLAIN),
             (number(events), "positive agreement, events", "alarms that the other side has, too, ÷ all", _PLAIN),
             (number(row["kappa"]), "Cohen's κ, channel-seconds", f"{between(row, 'kappa')}; 0 is chance", _PLAIN),
-            (number(row["ac1"]), "Gwet's AC1, channel-seconds", f"{between(row, 'ac1')}; steadier when rare", _PLAIN),
+            (
+                number(row["ac1"]),
+                "Gwet's AC1, channel-seconds",
+                f"{between(row, 'ac1')}; steadier when rare",
+                _PLAIN,
+            ),
         ]
     return [dict(zip(("value", "name", "note", "colour"), card, strict=True)) for card in cards]
 

@@ -1,8 +1,8 @@
 """Agreement by the channel-seconds that events of the two sides cover, with intervals from blocks of time.
 
-A window or cell lies on a grid of one side's making; a second of a channel is the same for both. What was recorded
-is divided into what both sides, one or none cover, exactly and by stretch of time. Seconds follow each other within
-an event and within an hour of work, so intervals come from whole blocks of time, drawn on a circle.
+A window or cell lies on a grid of one side's making; a second of a channel is the same for both. What was
+recorded is divided into what both sides, one or none cover, exactly and by stretch of time. Seconds follow each
+other within an event and within an hour of work, so intervals come from whole blocks of time, drawn on a circle.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ CELL_S = 60
 BLOCK_S, LEAST_BLOCKS = 900, 24
 """A block is so long, or shorter where a day would have fewer of them."""
 LEAST_HELD = 3
-"""Blocks that hold an event, at least, or there is no interval."""
+"""Blocks that hold an event of a side, at least, or there is no interval."""
 RESAMPLES = 2000
 SEED = 20080101
 LEVEL = 0.95
@@ -71,8 +71,8 @@ def covered(ours: pa.Table, theirs: pa.Table, recordings: pa.Table, day: str) ->
     Returns
     -------
     numpy.ndarray
-        float64, shape (n_cells, 4), channel-seconds in the order of `agreement.who_flagged`; of each `CELL_S` of the
-        day in which something was recorded, all fibres together.
+        float64, shape (n_cells, 4), channel-seconds in the order of `agreement.who_flagged`; of each `CELL_S` of
+        the day in which something was recorded, all fibres together.
     """
     first, last = extent(day)
     edges = np.arange(first, last + 1, CELL_S * 1_000_000_000)
@@ -100,7 +100,10 @@ def covered(ours: pa.Table, theirs: pa.Table, recordings: pa.Table, day: str) ->
 def _ground(recordings: pa.Table) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the channels of a fibre's files, ascending, and what was recorded as boxes."""
     rows = recordings.select(["channels", "first_channel", "n_channels"]).to_pylist()
-    said = [row["channels"] or f"{row['first_channel']}..{row['first_channel'] + row['n_channels'] - 1}" for row in rows]
+    said = [
+        row["channels"] or f"{row['first_channel']}..{row['first_channel'] + row['n_channels'] - 1}"
+        for row in rows
+    ]
     numbers = {text: np.unique(parsed(text)) for text in set(said)}
     start, end = (recordings[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
     boxes = []
@@ -116,7 +119,7 @@ def _ground(recordings: pa.Table) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def _on_line(boxes: dict[str, np.ndarray], channels: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return intervals that boxes cover on channels that lie one after the other on a line, int64, shape (2, n)."""
+    """Return what boxes cover as intervals, int64, shape (2, n): channels lie one after the other on a line."""
     begin, end = (np.clip(boxes[name], edges[0], edges[-1]) - edges[0] for name in ("start", "end"))
     low = np.searchsorted(channels, boxes["first_channel"])
     size = np.searchsorted(channels, boxes["last_channel"], side="right") - low
@@ -153,8 +156,9 @@ def measures(cells: np.ndarray) -> dict[str, Interval]:
     """Return κ, AC1 and positive agreement of channel-seconds, each with its interval.
 
     Intervals are percentiles over resamples of a circular block bootstrap (Politis and Romano 1992): blocks of
-    `BLOCK_S` begin anywhere on the circle of all cells. The percentiles lie as far out as those of Student's t, where
-    few blocks hold an event (expanded percentile interval, Hesterberg 2015). The same cells give the same interval.
+    `BLOCK_S` begin anywhere on the circle of all cells. Where few blocks hold events of a side, the percentiles
+    lie as far out as those of Student's t (expanded percentile interval, Hesterberg 2015). The same cells give the
+    same interval.
 
     Parameters
     ----------
@@ -170,7 +174,8 @@ def measures(cells: np.ndarray) -> dict[str, Interval]:
     whole, length = cells.sum(axis=0), max(1, min(BLOCK_S // CELL_S, len(cells) // LEAST_BLOCKS))
     sums = _resampled(cells, length)
     begins = np.arange(0, len(cells), length)
-    held = int((np.add.reduceat(cells, begins)[:, 1:].sum(axis=1) > 0).sum()) if len(cells) else 0
+    blocks = np.add.reduceat(cells, begins) if len(cells) else cells
+    held = min(int((blocks[:, [BOTH, alone]].sum(axis=1) > 0).sum()) for alone in (ONLY_US, ONLY_CONTRACTOR))
     out = {}
     for name, statistic in MEASURES.items():
         values = statistic(sums)
@@ -192,7 +197,9 @@ def _resampled(cells: np.ndarray, length: int) -> np.ndarray:
     return blocks[np.random.default_rng(SEED).integers(0, n, (RESAMPLES, -(-n // length)))].sum(axis=1)
 
 
-def agreement_of_day(ours: pa.Table, theirs: pa.Table, matches: pa.Table, recordings: pa.Table, day: str) -> pa.Table:
+def agreement_of_day(
+    ours: pa.Table, theirs: pa.Table, matches: pa.Table, recordings: pa.Table, day: str
+) -> pa.Table:
     """Return how far both sides agree on a day: the row of `agreement`.
 
     Parameters

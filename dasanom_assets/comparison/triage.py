@@ -86,7 +86,9 @@ def places_of(matches: pa.Table, day: str) -> list[Place]:
     if not keys:
         return []
     first, last = np.array([(e[0], e[-1]) for e in ends]).T
-    label = connected_components(coo_array((np.ones(len(first)), (first, last)), (len(keys),) * 2), directed=False)[1]
+    label = connected_components(
+        coo_array((np.ones(len(first)), (first, last)), (len(keys),) * 2), directed=False
+    )[1]
     groups: dict[int, list[tuple[int, str]]] = {}
     for node, i in keys.items():
         groups.setdefault(int(label[i]), []).append(node)
@@ -148,11 +150,11 @@ def cells_of(places: Sequence[Place], sample: Sequence[Place], said: Sequence[st
 def precision(days: Iterable[Mapping[str, Cell]], side: str) -> dict[str, Any]:
     """Return which share of the places of a side were something, with its interval.
 
-    Each judged place stands for as many as its cell has on its day for each that is judged (Horvitz and Thompson
-    1952): the value is the stratified estimate. Each cell has a beta posterior with Jeffreys' prior (Brown, Cai and
-    DasGupta 2001), of as many places as are worth the weighted ones (Kish 1965; Korn and Graubard 1998); places
-    that nobody judged are drawn from it, as the rest of a finite population (Ericson 1969). A cell that is judged
-    as a whole is known. Days without a judged place of the side are left out.
+    Each judged place stands for as many as its cell has on its day for each that is judged (Horvitz and
+    Thompson 1952): the value is the stratified estimate. Each cell has a beta posterior with Jeffreys' prior
+    (Brown, Cai and DasGupta 2001), of as many places as are worth the weighted ones (Kish 1965; Korn and Graubard
+    1998); places that nobody judged are drawn from it, as the rest of a finite population (Ericson 1969). A cell
+    that is judged as a whole is known. Days without a judged place of the side are left out.
 
     Parameters
     ----------
@@ -164,8 +166,8 @@ def precision(days: Iterable[Mapping[str, Cell]], side: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``value``, None unless each cell that has places has a judged one; ``low`` and ``high``, None where nothing is
-        judged; ``judged``, ``right``, ``places`` and ``days`` that it is of.
+        ``value``, None unless each cell that has places has a judged one; ``low`` and ``high``, None where
+        nothing is judged; ``judged``, ``right``, ``places`` and ``days`` that it is of.
 
     Examples
     --------

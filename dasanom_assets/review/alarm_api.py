@@ -19,11 +19,10 @@ from dasanom_assets.review import alarm as computing
 from dasanom_assets.review.app import Review, review_of
 from dasanom_assets.review.day import DayView
 from dasanom_assets.review.day_api import view
-from dasanom_assets.review.export import whole_times
 from dasanom_assets.review.tiles import TABLE
 from dasanom_assets.review.worker import computed, root_of
 from dasanom_assets.settings import SpectrogramSettings
-from dasanom_assets.tables.schemas import detectors_in
+from dasanom_assets.tables.schemas import detectors_in, whole_times
 from dasanom_assets.tables.store import Store
 
 LOOK_BACK_DAYS = 28

@@ -4,9 +4,10 @@ import math
 from functools import lru_cache
 from typing import Any
 
-from dasanom_assets.comparison.agreement import agreement_summary
+from dasanom_assets.comparison.scorecard import scorecard
 from dasanom_assets.review.app import Review
 from dasanom_assets.review.heard import heard_of
+from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
 
 TREND_BINS = 12
@@ -20,14 +21,21 @@ def month_of(review: Review, month: str | None) -> dict[str, Any]:
     months = sorted({day[:7] for day in there})
     chosen = month if month in months else (months[-1] if months else "")
     days = [_summary(store, day) for day in there if day[:7] == chosen]
-    return {"month": chosen, "months": months, "days": days, "trends": _trends(store, [d["day"] for d in days])}
+    trends = _trends(store, [day["day"] for day in days])
+    return {
+        "month": chosen,
+        "months": months,
+        "days": days,
+        "trends": trends,
+        "scorecard": _scorecard(review, chosen),
+    }
 
 
 def _summary(store: Store, day: str) -> dict[str, Any]:
     """Return what is told of a day."""
     if not store.has_day("anomaly_events", day):
         return {"day": day, "scored": False}
-    names = ("anomaly_events", "event_matches", "contractor_scores")
+    names = ("anomaly_events", "agreement")
     digests = tuple(store.content_digest(name, day) if store.has_day(name, day) else "" for name in names)
     heard = heard_of(store, day)
     return _counted(store, day, digests) | {
@@ -42,13 +50,10 @@ def _counted(store: Store, day: str, digests: tuple[str, ...]) -> dict[str, Any]
     with store.open_day("anomaly_events", day) as file:
         alarms = file.metadata.num_rows
     out: dict[str, Any] = {"day": day, "scored": True, "alarms": alarms, "contractor": None, "agreement": None}
-    if store.has_day("contractor_scores", day) and store.has_day("event_matches", day):
-        with store.open_day("contractor_scores", day) as file:
-            delivered = file.metadata.num_rows > 0
-        if delivered:
-            summary = agreement_summary(store.read_day("event_matches", day), 0)
-            out["contractor"] = (summary["both"] or 0) + (summary["only_contractor"] or 0)
-            out["agreement"] = summary["positive_agreement"]
+    for row in store.read_day("agreement", day).to_pylist() if store.has_day("agreement", day) else []:
+        n = row["ours"] + row["theirs"]
+        out["contractor"] = row["theirs"]
+        out["agreement"] = (row["ours_matched"] + row["theirs_matched"]) / n if n else None
     # Of several budgets the one that most events are expected at tells most.
     counts = sorted(note.get("counts", {}).items(), key=lambda item: float(item[0]))
     for budget, n in counts:
@@ -57,6 +62,25 @@ def _counted(store: Store, day: str, digests: tuple[str, ...]) -> dict[str, Any]
             out["drift"] = math.log2((n["realised"] + 0.5) / (n["expected"] + 0.5))
             break
     return out
+
+
+def _scorecard(review: Review, month: str) -> dict[str, Any] | None:
+    """Return the contractor's month, made anew where one of its tables has changed; None without a month."""
+    if not month:
+        return None
+    store = review.store
+    days = store.days("recordings", f"{month}-01", f"{month}-31")
+    digests = tuple(
+        store.content_digest(name, day) if store.has_day(name, day) else ""
+        for day in days
+        for name in ("agreement", "heard", "verdicts")
+    )
+    return _made_scorecard(store, month, review.settings.model_dump_json(), digests)
+
+
+@lru_cache(24)
+def _made_scorecard(store: Store, month: str, settings: str, digests: tuple[str, ...]) -> dict[str, Any]:
+    return scorecard(store, month, Settings.model_validate_json(settings))
 
 
 def _trends(store: Store, days: list[str]) -> list[dict[str, Any]]:

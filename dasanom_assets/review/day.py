@@ -93,7 +93,9 @@ class DayView:
         self.events = store.read_day("anomaly_events", day)
         self.contractor_events = _read(store, "contractor_events", day)
         self.matches = _read(store, "event_matches", day)
-        self.agreement = next(iter(_read(store, "agreement", day).drop_columns(["start", "end"]).to_pylist()), None)
+        self.agreement = next(
+            iter(_read(store, "agreement", day).drop_columns(["start", "end"]).to_pylist()), None
+        )
         self.explanations = _read(store, "event_explanations", day, ["event_id", "band_hz", "profile"])
         self.km_days = reference_km_days(store, str(self.note.get("model_version", "")))
         self.both_sides = bool(_rows(store, "contractor_scores", day))

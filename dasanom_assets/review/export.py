@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dasanom_assets.review.day import DayView
-from dasanom_assets.tables.schemas import MICROSECONDS
+from dasanom_assets.tables.schemas import MICROSECONDS, whole_times
 from dasanom_assets.tables.store import Store
 
 ROUTE = "route.csv"
@@ -77,14 +77,6 @@ def events_of(view: DayView, store: Store) -> pa.Table:
                 }
             )
     return pa.Table.from_pylist(rows, EVENTS)
-
-
-def whole_times(table: pa.Table) -> list[dict[str, Any]]:
-    """Return rows with their times as whole ns."""
-    for i, name in enumerate(table.column_names):
-        if pa.types.is_timestamp(table.schema.field(name).type):
-            table = table.set_column(i, name, table[name].cast(pa.int64()))
-    return table.to_pylist()
 
 
 def write_parquet(view: DayView, store: Store, sink: BinaryIO) -> None:

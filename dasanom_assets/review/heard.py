@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dasanom_assets.comparison.heard import REASONS, breaks
+from dasanom_assets.comparison.heard import REASONS, breaks, kilometres
 from dasanom_assets.recordings.landing import shifted
+from dasanom_assets.tables.schemas import empty
 from dasanom_assets.tables.store import Store
 
 TABLE = "heard"
@@ -31,7 +32,8 @@ def heard_of(store: Store, day: str) -> dict[str, Any] | None:
 @lru_cache(64)
 def _heard(store: Store, day: str, digest: str) -> dict[str, Any]:
     table = store.read_day(TABLE, day)
-    km = _km_of(store, day, table)
+    there = store.has_day("fibres", day)
+    km = kilometres(table, store.read_day("fibres", day, ["fibre", "spacing_m"]) if there else empty("fibres"))
     seconds = {name: table[f"{name}_s"].to_numpy() for name in ("recorded", "usable", *REASONS)}
     km_hours = {name: float((km * value).sum() / 3600) for name, value in seconds.items()}
     whole = float(km.sum() * HOURS)
@@ -50,22 +52,6 @@ def _heard(store: Store, day: str, digest: str) -> dict[str, Any]:
         "where": _stretches(table, seconds),
         "breaks": [b | {"since": b["since"] // 1000} for b in breaks(table, day, before)],
     }
-
-
-def _km_of(store: Store, day: str, table: pa.Table) -> np.ndarray:
-    """Return how many kilometres each row of `heard` stands for; 0 where no file tells spacing."""
-    if not store.has_day("fibres", day):
-        return np.zeros(table.num_rows)
-    fibres = store.read_day("fibres", day, ["fibre", "spacing_m"])
-    spacing = {
-        row["fibre"]: row["spacing_m_max"]
-        for row in fibres.group_by("fibre").aggregate([("spacing_m", "max")]).to_pylist()
-    }
-    metres = [spacing.get(name) or 0.0 for name in table["fibre"].to_pylist()]
-    channel, fibre = table["channel"].to_numpy(), np.array(table["fibre"].to_pylist(), object)
-    step = {name: int(np.min(np.diff(channel[fibre == name]), initial=1 << 20)) for name in set(fibre.tolist())}
-    size = [1 if step[name] == 1 << 20 else step[name] for name in fibre.tolist()]
-    return np.array(metres) * np.array(size) / 1000
 
 
 def _stretches(table: pa.Table, seconds: dict[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ def alarm(request: Request) -> Response:
         zone=view.settings.temporal.time_zone,
         before=view.rows[i - 1]["id"] if i else None,
         after=view.rows[i + 1]["id"] if i + 1 < len(view.rows) else None,
-        to_judge=_to_judge(view, row),
+        to_judge=_to_judge(view, event, row["members"]),
     )
 
 
@@ -73,15 +73,14 @@ def enter(request: Request) -> Response:
     return answer
 
 
-def _to_judge(view: DayView, row: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the place of a row in the queue, and the next one that nobody has judged; None where it is in none."""
+def _to_judge(view: DayView, event: str, members: list[str]) -> dict[str, Any] | None:
+    """Return where in the queue an alarm, or its row, is, and the next that nobody has judged; None: in none."""
     queue = view.triage["queue"]
-    mine = [i for i, place in enumerate(queue) if place["event"] in row["members"]]
+    mine = [i for names in ([event], members) for i, place in enumerate(queue) if place["event"] in names]
     if not mine:
         return None
     open_ones = [place["event"] for place in queue[mine[0] + 1 :] + queue[: mine[0]] if place["verdict"] is None]
-    following = next((event for event in open_ones if event not in row["members"]), None)
-    return {"number": mine[0] + 1, "of": len(queue), "next": following}
+    return {"number": mine[0] + 1, "of": len(queue), "next": next(iter(open_ones), None)}
 
 
 def _around(request: Request, day: str) -> dict[str, str | None]:

@@ -151,7 +151,11 @@ COLUMNS: dict[str, dict[str, str]] = {
                 ("ac1", "Gwet's AC1", "; null where not defined"),
                 ("positive_agreement", "positive agreement", ", 0 to 1; null where no event covers any"),
             )
-            for end, which in (("", ""), ("_low", "lower end of the 95 % interval of "), ("_high", "upper end of the 95 % interval of "))
+            for end, which in (
+                ("", ""),
+                ("_low", "lower end of the 95 % interval of "),
+                ("_high", "upper end of the 95 % interval of "),
+            )
         },
     },
     "heard": {
@@ -185,6 +189,35 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
 }
 """Of the others, by table."""
+COLUMNS["contractor_scorecard"] = {
+    **{
+        name: words
+        for name, words in COLUMNS["agreement"].items()
+        if name not in ("start", "end", "both_s", "only_us_s", "only_contractor_s", "neither_s")
+    },
+    "month": "as 2026-01, UTC",
+    "days": "that were recorded",
+    "days_delivered": "of them, for which the contractor delivered scores; events and agreement are of these",
+    "km_days": "that were recorded on these days; 0 where no file says where channels lie",
+    "recorded_h": "channel-hours that were recorded",
+    "not_recorded_h": "channel-hours of recorded days without a recording",
+    "not_delivered_h": "recorded channel-hours for which the contractor delivered no scores",
+    "ours_a_km_day": "events of ours a kilometre and day; null where the length is not known",
+    "theirs_a_km_day": "events of the contractor a kilometre and day; null where the length is not known",
+    **{
+        f"{side}_precision{end}": f"{which}share of {whose} alarms that were something; null where not known"
+        for side, whose in (("ours", "our"), ("theirs", "the contractor's"))
+        for end, which in (
+            ("", ""),
+            ("_low", "lower end of the 95 % interval of the "),
+            ("_high", "upper end of the 95 % interval of the "),
+        )
+    },
+    "ours_judged": "drawn alarms of ours that were judged",
+    "theirs_judged": "drawn alarms of the contractor that were judged",
+    "kinds": "the contractor's classes, the most frequent first",
+    "kind_alarms": "events of each of these classes",
+}
 COLUMNS["events_so_far"] = COLUMNS["anomaly_events"] | {
     "event_id": "of the event as it was first seen; it stays while the event grows",
     "first_seen": "when the event was first in the table, UTC",

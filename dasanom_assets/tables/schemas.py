@@ -1,6 +1,7 @@
 """The columns of every table, in order: contracts that other programs rely on."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -275,6 +276,14 @@ def stack(column: pa.ChunkedArray | pa.FixedSizeListArray) -> np.ndarray:
     if isinstance(array, pa.ChunkedArray):  # combine_chunks of a column without rows
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
+
+
+def whole_times(table: pa.Table) -> list[dict[str, Any]]:
+    """Return rows with their times as whole ns."""
+    for i, name in enumerate(table.column_names):
+        if pa.types.is_timestamp(table.schema.field(name).type):
+            table = table.set_column(i, name, table[name].cast(pa.int64()))
+    return table.to_pylist()
 
 
 def mismatch(table: str, schema: pa.Schema) -> str | None:

@@ -227,7 +227,7 @@ def test_an_alarm_that_was_drawn_leads_to_the_next_one_to_judge(writer: TestClie
     queue = [place["event"] for place in writer.get(f"/api/days/{DAY}/triage").json()["queue"]]
     page = writer.get(f"/day/{DAY}/alarm/{queue[0]}").text
     assert f"place 1 of {len(queue)} to judge" in page
-    assert f'/alarm/{queue[1]}">Next to judge' in page or queue[1].startswith(queue[0].split("-")[0])
+    assert f'/alarm/{queue[1]}">Next to judge' in page
 
 
 def test_a_day_tells_how_far_the_sides_agree_with_chance_and_intervals(store: Store, reader: TestClient) -> None:
@@ -236,4 +236,4 @@ def test_a_day_tells_how_far_the_sides_agree_with_chance_and_intervals(store: St
     assert said == row
     assert (said["ours"], said["ours_matched"], said["theirs_matched"]) == (5, 1, 1)
     assert said["both_s"] == 40 * 5
-    assert f"{said['kappa']:.2f}" in reader.get(f"/day/{DAY}").text
+    assert f"{said['kappa']:.3f}" in reader.get(f"/day/{DAY}").text
