@@ -12,7 +12,7 @@ from dasanom_assets.comparison.scorecard import SCORECARD, TABLE
 from dasanom_assets.definitions import defs
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.columns import description
-from dasanom_assets.tables.schemas import KEYS, SCHEMAS, VECTOR
+from dasanom_assets.tables.schemas import KEYS, SCHEMAS, VECTOR, stored_schema
 
 PAGE = Path(__file__).with_name("reference.md")
 
@@ -80,7 +80,7 @@ def tables() -> list[str]:
     lines = []
     for table, schema in (SCHEMAS | {TABLE: SCORECARD}).items():
         lines += [f"### `{table}`", "", "| column | type | meaning |", "|---|---|---|"]
-        for field in schema:
+        for field in stored_schema(table, schema):
             name = f"**`{field.name}`**" if field.name in KEYS.get(table, ("month",)) else f"`{field.name}`"
             kind = "float32, fixed-size list" if field.type == VECTOR else kind_of(field.type)
             lines.append(f"| {name} | {kind} | {escaped(description(table, field.name))} |")

@@ -238,12 +238,7 @@ def _cards(findings: Findings, alarms: Sequence[Alarm]) -> list[dict[str, str]]:
         n = row["ours"] + row["theirs"]
         events = (row["ours_matched"] + row["theirs_matched"]) / n if n else None
         cards = [
-            (
-                f"{count['both']}",
-                "both",
-                f"events of both sides; {number(row['ours_by_chance'], 1)} by chance",
-                COLOUR["both"],
-            ),
+            (f"{count['both']}", "both", f"{number(row['ours_by_chance'], 1)} by chance", COLOUR["both"]),
             (f"{count['only_us']}", "only us", "events the contractor lacks", COLOUR["only_us"]),
             (f"{count['only_contractor']}", "only contractor", "events we lack", COLOUR["only_contractor"]),
             ours_an_hour,

@@ -4,7 +4,7 @@ A month is made of what its days' tables say, and of verdicts: it is small, and 
 """
 
 import io
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,7 @@ def scorecard(store: Store, month: str, settings: Settings) -> dict[str, Any]:
     settings : Settings
     """
     days = store.days("recordings", f"{month}-01", f"{month}-31")
-    out: Counter[str] = Counter()
+    out: dict[str, float] = defaultdict(float)
     kinds: Counter[str] = Counter()
     seconds, cells = [], []
     for day in days:
@@ -99,14 +99,15 @@ def scorecard(store: Store, month: str, settings: Settings) -> dict[str, Any]:
         out["km_days"] += (
             float(kilometres(heard, _day_of(store, "fibres", day)) @ heard["recorded_s"].to_numpy()) / DAY_S
         )
-        out.update({name: rows[0][name] for name in (*_COUNTS, "ours_by_chance", "theirs_by_chance")})
+        for name in (*_COUNTS, "ours_by_chance", "theirs_by_chance"):
+            out[name] += rows[0][name]
         seconds.append([rows[0][name] for _, name in sorted(SECONDS)])
         theirs = _day_of(store, "contractor_events", day)
         kinds.update(name or "unknown" for name in theirs["contractor_class"].to_pylist())
         cells.append(_judged(store, day, theirs, settings))
     row: dict[str, Any] = {name: out[name] for name in SCORECARD.names if name in out}
     row |= {"month": month, "days": len(days), "days_delivered": len(seconds)}
-    row |= {name: row.get(name, 0) for name in _COUNTS}
+    row |= {name: int(row.get(name, 0)) for name in _COUNTS}
     for side in ("ours", "theirs"):
         row[f"{side}_a_km_day"] = row[side] / out["km_days"] if out["km_days"] else None
     for name, ends in measures(np.array(seconds)).items() if seconds else ():

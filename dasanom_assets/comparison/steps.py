@@ -27,7 +27,7 @@ def contractor_scores(day: Day, warn: Callable[[str], object] = warning) -> None
     day.write("contractor_scores", rows, note)
 
 
-@step("contractor_events", settings=("comparison.join_seconds", *ALARM))
+@step("contractor_events", code="2", settings=("comparison.join_seconds", *ALARM))
 def contractor_events(day: Day) -> None:
     """Alarms of the contractor that belong together in time and along the fibre."""
     from dasanom_assets.comparison.contractor import alarmed
@@ -56,7 +56,7 @@ def event_matches(day: Day) -> None:
     )
 
 
-@step("waterfalls", "heard", settings=("window.scaling", *WHITENING))
+@step("waterfalls", "heard", code="2", settings=("window.scaling", *WHITENING))
 def waterfalls(day: Day, dask: Any = None) -> None:
     """Power, the contractor's probabilities and our scores as a pyramid of maxima; seconds that were not heard.
 

@@ -177,7 +177,15 @@ def precision(days: Iterable[Mapping[str, Cell]], side: str) -> dict[str, Any]:
     """
     cells = SIDES[side]
     days = [day for day in days if any(day[cell].judged for cell in cells)]
-    out = {"value": None, "low": None, "high": None, "judged": 0, "right": 0, "places": 0, "days": len(days)}
+    out: dict[str, Any] = {
+        "value": None,
+        "low": None,
+        "high": None,
+        "judged": 0,
+        "right": 0,
+        "places": 0,
+        "days": len(days),
+    }
     if not days:
         return out
     rng = np.random.default_rng(0)

@@ -85,7 +85,7 @@ def scores(day: Day, device: str, dask: Any = None, progress: Callable[[int], An
     day.write_days(day.iso, rows, dict.fromkeys(scores.tables, note) | of_scores)
 
 
-@step("anomaly_events", "event_explanations", code="3", settings=("window", *WHITENING), inputs=live_model)
+@step("anomaly_events", "event_explanations", code="4", settings=("window", *WHITENING), inputs=live_model)
 def anomaly_events(day: Day) -> None:
     """Windows that belong together in time and along the fibre, and why each event is one."""
     from dasanom_assets.detection.events.outlines import (

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from dasanom_assets.tables.columns import description
-from dasanom_assets.tables.schemas import SCHEMAS
+from dasanom_assets.tables.schemas import SCHEMAS, stored_schema
 
 CODE_VERSION = "8"
 """Of assets that no step makes: raised when the same inputs would give other results."""
@@ -25,7 +25,7 @@ def _described(spec: dg.AssetSpec) -> dg.AssetSpec:
         table = spec.key.to_user_string()
         columns = [
             dg.TableColumn(field.name, str(field.type), description=description(table, field.name))
-            for field in schema
+            for field in stored_schema(table, schema)
         ]
         spec = spec.merge_attributes(metadata={"dagster/column_schema": dg.TableSchema(columns)})
     return spec.replace_attributes(owners=OWNERS, code_version=spec.code_version or CODE_VERSION)

@@ -49,8 +49,8 @@ def _boxes(table: pa.Table, sample: Sequence[triage.Place]) -> list[dict[str, An
 def _shown(view: "DayView", box: dict[str, Any], verdict: str | None) -> dict[str, Any]:
     """Return where and when a drawn alarm is; its row may hold others."""
     fibre = view.fibre(box["fibre"])
-    metres = [fibre.metre(box[name]) for name in ("first_channel", "last_channel")]
-    first_m, last_m = (None, None) if None in metres else sorted(metres)
+    metres = sorted(m for c in (box["first_channel"], box["last_channel"]) if (m := fibre.metre(c)) is not None)
+    first_m, last_m = (metres[0], metres[-1]) if metres else (None, None)
     return {
         "event": box["event_id"],
         "verdict": verdict,

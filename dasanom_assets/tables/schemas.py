@@ -232,6 +232,45 @@ KEYS: dict[str, tuple[str, ...]] = {
 """The columns that name a row of each table: no two rows share them."""
 
 
+ANALYSTS = frozenset(
+    {"contractor_scores", "embeddings", "cluster_labels", "anomaly_scores", "anomaly_events", "event_explanations"}
+    | {"events_so_far", "contractor_events", "agreement", "heard", "verdicts"}
+)
+"""Tables that people compute with. Their files hold µs, since DuckDB cannot compute with ns of a time zone; the
+program has ns everywhere, as samples need them: at 3217.8 Hz they do not fall on whole µs."""
+
+
+def stored(table: str, rows: pa.Table) -> pa.Table:
+    """Return rows of a table as its files hold them: times in µs for `ANALYSTS`, cut off."""
+    return _cast(rows, stored_schema(table, rows.schema))
+
+
+def stored_schema(table: str, schema: pa.Schema) -> pa.Schema:
+    """Return the columns of a table, given those in memory, as its files hold them."""
+    if table not in ANALYSTS:
+        return schema
+    kinds = {TIME: MICROSECONDS, pa.list_(TIME): pa.list_(MICROSECONDS)}
+    return pa.schema([field.with_type(kinds.get(field.type, field.type)) for field in schema], schema.metadata)
+
+
+def in_memory(table: str, rows: pa.Table) -> pa.Table:
+    """Undo `stored`."""
+    return _cast(rows, in_memory_schema(table, rows.schema))
+
+
+def in_memory_schema(table: str, schema: pa.Schema) -> pa.Schema:
+    """Undo `stored_schema`."""
+    if table not in ANALYSTS:
+        return schema
+    own = SCHEMAS[table]
+    times = {field.name: field.type for field in own if field.type in (TIME, pa.list_(TIME))}
+    return pa.schema([field.with_type(times.get(field.name, field.type)) for field in schema], schema.metadata)
+
+
+def _cast(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    return rows if rows.schema.equals(schema) else rows.cast(schema, safe=False)
+
+
 def with_detectors(names: Sequence[str]) -> pa.Schema:
     """Return the columns of `anomaly_scores` where these detectors scored."""
     schema = SCHEMAS["anomaly_scores"]

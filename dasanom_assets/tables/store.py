@@ -33,7 +33,7 @@ from dasanom_assets.tables import parquet
 from dasanom_assets.tables.columns import described
 from dasanom_assets.tables.contract import Contract
 from dasanom_assets.tables.parquet import METADATA_KEY
-from dasanom_assets.tables.schemas import mismatch
+from dasanom_assets.tables.schemas import in_memory, in_memory_schema, mismatch, stored, stored_schema
 
 READ_AHEAD = 4 << 20
 """Bytes that are read beyond what is asked for, remotely: one channel's hour is half of it."""
@@ -341,10 +341,10 @@ class Store:
                 if writer is None:
                     if wrong := mismatch(table, rows.schema):
                         raise ValueError(wrong)
-                    schema = described(table, parquet.with_note(rows.schema, metadata))
+                    schema = described(table, parquet.with_note(stored_schema(table, rows.schema), metadata))
                     writer = pq.ParquetWriter(sink, schema, **parquet.writer_options(schema))
                 contract.add(rows)
-                rows = rows.replace_schema_metadata(schema.metadata)
+                rows = stored(table, rows).replace_schema_metadata(schema.metadata)
                 writer.write_table(rows, row_group_size=parquet.ROW_GROUP_ROWS)
                 return rows.num_rows
 
@@ -422,7 +422,7 @@ class Store:
             raise MissingDayError(f"{table} has no day {day} yet: materialize {table} for {day} first")
         source = self.fs.open(self.full(path), "rb", block_size=READ_AHEAD)
         # The columns of a row group come by one request.
-        return pq.ParquetFile(source, metadata=known, pre_buffer=True)
+        return DayFile(table, source, metadata=known, pre_buffer=True)
 
     def read_day(self, table: str, day: str, columns: list[str] | None = None) -> pa.Table:
         """Return a day of a table; raises as `open_day`."""
@@ -458,6 +458,27 @@ class Store:
         """Return the SHA-256 of a file, as hexadecimal digits."""
         with self.fs.open(self.full(path), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class DayFile(pq.ParquetFile):
+    """A day of a table: its columns are those of `schemas.SCHEMAS`, whatever unit of time the file has."""
+
+    def __init__(self, table: str, source: Any, **options: Any) -> None:
+        self._table = table
+        super().__init__(source, **options)
+
+    @property
+    def schema_arrow(self) -> pa.Schema:
+        """Columns as they are read."""
+        return in_memory_schema(self._table, super().schema_arrow)
+
+    def read(self, columns: list[str] | None = None, **options: Any) -> pa.Table:
+        """Return all rows."""
+        return in_memory(self._table, super().read(columns, **options))
+
+    def read_row_group(self, i: int, columns: list[str] | None = None, **options: Any) -> pa.Table:
+        """Return a row group."""
+        return in_memory(self._table, super().read_row_group(i, columns, **options))
 
 
 def _partial(name: str, token: str) -> str:

@@ -83,5 +83,7 @@ def test_each_morning_the_month_of_yesterday_is_made() -> None:
         (datetime(2026, 3, 1, 5, tzinfo=UTC), "2026-02-01"),
         (datetime(2026, 3, 2, 5, tzinfo=UTC), "2026-03-01"),
     ):
-        tick = schedule.evaluate_tick(build_schedule_context(scheduled_execution_time=today))
+        tick = schedule.evaluate_tick(
+            build_schedule_context(repository_def=defs.get_repository_def(), scheduled_execution_time=today)
+        )
         assert [request.partition_key for request in tick.run_requests] == [wanted]
