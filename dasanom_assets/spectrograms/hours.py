@@ -1,8 +1,9 @@
 """Rows of `spectrograms` on their way from the order of time, in which they are computed, to that of channels."""
 
+import errno
 import tempfile
 from collections.abc import Iterator
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow as pa
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.parquet import Page, RowGroupWriter
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
+from dasanom_assets.tables.store import StorageFullError
 
 
 class Piece(NamedTuple):
@@ -47,7 +49,7 @@ class Hour:
 
     def __init__(self) -> None:
         self._pieces: dict[int, list[tuple[np.ndarray, Page | _Spooled]]] = {}
-        self._file: IO[bytes] | None = None
+        self._file: Any = None
         self._starts = np.empty(0, np.int64)
 
     def add(self, pieces: list[Piece], *, spool: bool) -> None:
@@ -57,12 +59,24 @@ class Hour:
         for channel, start, page in pieces:
             levels: Page | _Spooled = page
             if spool:
-                assert self._file is not None
                 levels = _Spooled(self._file.tell(), len(page.content), page.n_values, page.full_size)
-                self._file.write(page.content)
+                self._write(page.content)
             if not np.array_equal(start, self._starts):  # nearly always those of the channel before
                 self._starts = start
             self._pieces.setdefault(channel, []).append((self._starts, levels))
+
+    def _write(self, content: bytes) -> None:
+        try:
+            self._file.write(content)
+            self._file.flush()
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFullError(
+                    error.errno,
+                    f"no space left in {tempfile.gettempdir()}, where an hour waits until it is complete: "
+                    "free some, or set TMPDIR to a folder with more, and run again",
+                ) from error
+            raise
 
     def row_groups(self, fibre: str, shape: tuple[int, int], together: int) -> Iterator[bytes | list[bytes]]:
         """Yield the rows by channel as `Store.write_day_parts` takes them, and forget them.
@@ -89,7 +103,6 @@ class Hour:
         writer = RowGroupWriter(schema)
         for start, page in self._pieces.pop(channel):
             if isinstance(page, _Spooled):
-                assert self._file is not None
                 self._file.seek(page.position)
                 page = Page(self._file.read(page.size), page.n_values, page.full_size)
             writer.add(_places(fibre, channel, start), {"power_db": page})

@@ -192,7 +192,7 @@ class Store:
             with (self._replacing_local if self.is_local else self._replacing_remote)(self.full(path)) as sink:
                 yield sink
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in (errno.ENOSPC, errno.EDQUOT) and not isinstance(error, StorageFullError):
                 raise StorageFullError(
                     error.errno,
                     f"no space left for {path}: free some and run again; the old one is untouched",
