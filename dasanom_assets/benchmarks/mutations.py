@@ -187,7 +187,7 @@ def _kind(reason: str) -> str:
 
 def main(
     format: Annotated[Literal["hdf5", "tdms", "bundle"], typer.Option(help="what is damaged")] = "hdf5",
-    files: Annotated[int, typer.Option(help="damaged files")] = 10_000,
+    files: Annotated[int, typer.Option(help="damaged files in all")] = 10_000,
     seed: Annotated[int, typer.Option(help="of the damage")] = 2026,
     first: Annotated[int, typer.Option(help="the first that is read, to go on where a run ended")] = 0,
     samples: Annotated[Path, typer.Option(help="folder of real recordings")] = Path("../shared/data/das"),
@@ -197,6 +197,8 @@ def main(
     sources = {path.name: path.read_bytes() for path in sorted(samples.glob("*")) if path.suffix in endings}
     if endings and not sources:
         raise typer.BadParameter(f"{samples} holds no file of {' or '.join(endings)}: give --samples")
+    if first >= files:
+        raise typer.BadParameter(f"--first {first} leaves none of {files} files: give more --files")
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         outcome = run(Path(folder), sources, files, seed, first)
