@@ -79,7 +79,10 @@ def ingest(store: Store, day: str, settings: Settings, client: "Client") -> None
 
 
 def train(store: Store, days: Iterable[str], settings: Settings, say: Callable[[str], Any]) -> str:
-    """Train the networks and fit a reference model on some days; return its version, which is live then."""
+    """Train the networks and fit a reference model on some days; return its version, which is live then.
+
+    No check is asked.
+    """
     from dasanom_assets.detection.reference.fitting import fit_reference
     from dasanom_assets.detection.reference.model import promote, save_reference
     from dasanom_assets.models.device import resolve_device
@@ -104,7 +107,7 @@ def train(store: Store, days: Iterable[str], settings: Settings, say: Callable[[
     vae = load_vae(store, vae_version)
     fitted = fit_reference(store, manifest, vae, vae_version, settings, device, infogan_version)
     reference = save_reference(store, fitted)
-    promote(store, reference)
+    promote(store, reference, anyway=True)
     return reference
 
 

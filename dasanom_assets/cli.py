@@ -149,6 +149,22 @@ def train(days: Days = None) -> None:
 
 
 @app.command()
+def propose() -> None:
+    """Learn from the newest days, and hold the model against the live one on the last; see `dasanom promote`."""
+    raise typer.Exit(_execute("propose"))
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(help="of a reference model: a proposed one, or an earlier one")],
+    anyway: Annotated[bool, typer.Option("--anyway", help="also where a check has refused it")] = False,
+) -> None:
+    """Make a model live."""
+    config = {"ops": {"live_model": {"config": {"version": version, "anyway": anyway}}}}
+    raise typer.Exit(_execute("promote", run_config=config))
+
+
+@app.command()
 def score(days: Days = None) -> None:
     """Ingest, score and report days, all in landing/ by default, as far as they are stale."""
     from dasanom_assets import chain

@@ -9,6 +9,7 @@ from dasanom_assets.models import assets as models
 from dasanom_assets.orchestration.checks import build_checks
 from dasanom_assets.orchestration.jobs import build_jobs
 from dasanom_assets.orchestration.partitions import recording_days
+from dasanom_assets.orchestration.proposing import build_proposals
 from dasanom_assets.orchestration.resources import build_resources
 from dasanom_assets.orchestration.schedules import build_schedules
 from dasanom_assets.orchestration.sensors import build_sensors
@@ -41,14 +42,19 @@ def build_defs(settings: Settings | None = None, resources: dict[str, object] | 
         build_asset(days, settings.background.look_back_days),
         *evaluation.build_assets(),
     ]
-    jobs = {job.name: job for job in [*build_jobs(), build_job()]}
+    jobs = {job.name: job for job in [*build_jobs(settings.automation), build_job()]}
     retention, tidy, nightly = build_tidying()
     scorecard, monthly, each_morning = comparison.build_scorecard(settings.first_day)
     return dg.Definitions(
         assets=[described(asset) for asset in (*assets, scorecard, retention)],
-        asset_checks=build_checks(days),
+        asset_checks=build_checks(days, settings.automation),
         jobs=[*jobs.values(), monthly, tidy],
-        schedules=[*build_schedules(jobs["rescore"], settings.first_day), each_morning, nightly],
+        schedules=[
+            *build_schedules(jobs["rescore"], settings.first_day),
+            build_proposals(jobs["propose"]),
+            each_morning,
+            nightly,
+        ],
         sensors=[
             *build_sensors(jobs["ingest"], jobs["rescore"], settings.first_day),
             build_sensor(jobs["so_far"]),

@@ -482,6 +482,24 @@ class AutomationSettings(_Section):
     weekdays: tuple[int, ...] = Field(
         (0, 1, 2, 3, 4, 5, 6), description="on which recordings are expected: Monday is 0, Sunday 6"
     )
+    propose_after_days: int = Field(
+        30,
+        ge=0,
+        description="days after the last that the live model learned from, until another is proposed; 0: none",
+    )
+    propose_drifted_days: int = Field(
+        3, ge=0, description="another model is proposed where so many days in a row have drifted; 0: none"
+    )
+    learn_days: int = Field(28, ge=1, description="newest days that a proposed model learns from")
+    held_out_days: int = Field(
+        7,
+        ge=1,
+        description="days after them that it is held against the live model on; at least so many pass "
+        "between two proposals",
+    )
+    promote: Literal["hand", "rule"] = Field(
+        "hand", description="what makes a proposed model live: a hand, or the check better_or_equal"
+    )
 
 
 class NotifySettings(_Section):

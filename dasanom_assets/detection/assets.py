@@ -1,5 +1,6 @@
 """Assets of the detection stage: from embeddings to events."""
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -32,6 +33,7 @@ class LiveModelConfig(dg.Config):
     version: str | None = Field(
         default=None, description="of reference_model; empty: the one that was fitted last"
     )
+    anyway: bool = Field(default=False, description="also where a check has refused it")
 
 
 def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.AssetsDefinition]:
@@ -122,7 +124,54 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             },
         )
 
-    @dg.asset(deps=[reference_model], group_name=GROUP, kinds={"python"})
+    @dg.asset(
+        deps=[
+            reference_model,
+            *(
+                dg.AssetDep(name, partition_mapping=dg.AllPartitionMapping())
+                for name in (*steps.INPUTS, "verdicts")
+            ),
+        ],
+        group_name=GROUP,
+        kinds={"python"},
+        pool="gpu",
+    )
+    def model_proposal(
+        context: dg.AssetExecutionContext,
+        store: dg.ResourceParam[Store],
+        settings: dg.ResourceParam[Settings],
+        device: dg.ResourceParam[str],
+        dask: dg.ResourceParam[Any],
+    ) -> dg.MaterializeResult:
+        """The last fitted model beside the live one, on days that neither has learned from; nothing goes live."""
+        from dasanom_assets.detection.proposal import propose
+        from dasanom_assets.detection.reference.model import NAME, proposal_path
+        from dasanom_assets.models import checkpoints
+        from dasanom_assets.models.training_set import days_to_learn
+
+        version = checkpoints.require_latest(store, NAME, "materialize reference_model first")
+        days = days_to_learn(store, datetime.now(UTC).date().isoformat())
+        found = propose(store, version, days, settings, device, dask, context.log.info)
+        rows = [
+            dg.TableRecord({"figure": figure, "live": live, "candidate": candidate})
+            for figure, live, candidate in found.rows()
+        ]
+        columns = [dg.TableColumn(name, "string") for name in ("figure", "live", "candidate")]
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(f"sha256:{store.digest(proposal_path(version))}"),
+            metadata={
+                "version": version,
+                "comparison": dg.MetadataValue.table(rows, dg.TableSchema(columns)),
+                "rule": found.verdict,
+                "days": found.days,
+                "left_out": found.left_out,
+                "promote": found.how,
+                "back": f"dasanom promote {found.live.version}",
+                "dagster/uri": store.url(proposal_path(version)),
+            },
+        )
+
+    @dg.asset(deps=[reference_model, model_proposal], group_name=GROUP, kinds={"python"})
     def live_model(
         context: dg.AssetExecutionContext, config: LiveModelConfig, store: dg.ResourceParam[Store]
     ) -> dg.MaterializeResult:
@@ -135,10 +184,15 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
 
         before = checkpoints.live(store, NAME)
         version = config.version or checkpoints.require_latest(store, NAME, "materialize reference_model first")
-        versions = promote(store, version)
+        versions = promote(store, version, anyway=config.anyway)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(checkpoints.digest(store, NAME, version)),
-            metadata={"version": version, "before": before or "none", "versions": versions},
+            metadata={
+                "version": version,
+                "before": before or "none",
+                "back": f"dasanom promote {before}" if before else "none",
+                "versions": versions,
+            },
         )
 
     return [
@@ -156,6 +210,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             resources=dask,
         ),
         reference_model,
+        model_proposal,
         live_model,
         asset_of(
             steps.scores,

@@ -21,6 +21,8 @@ class TrainingSetConfig(dg.Config):
     """Which days are learned from."""
 
     days: list[str] = Field(default=[], description="ISO days; empty: all that are whole and ingested")
+    newest: int | None = Field(default=None, description="where days is empty: so many of the newest, at most")
+    held_out: int = Field(default=0, description="where days is empty: so many at the end are left out")
 
 
 class VaeConfig(dg.Config):
@@ -60,7 +62,8 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         from dasanom_assets.models import checkpoints
         from dasanom_assets.models.training_set import build_manifest, days_to_learn
 
-        days = config.days or days_to_learn(store, datetime.now(UTC).date().isoformat())
+        today = datetime.now(UTC).date().isoformat()
+        days = config.days or days_to_learn(store, today, config.newest, config.held_out)
         manifest = build_manifest(store, days, settings)
         version = checkpoints.save(store, "training_set", {}, manifest)
         checkpoints.set_latest(store, "training_set", version)

@@ -116,7 +116,7 @@ def _takes_turn(position: np.ndarray, share: float) -> tuple[np.ndarray, np.ndar
     return (position + 1) * millionths // 1_000_000 > before, before
 
 
-def days_to_learn(store: Store, today: str) -> list[str]:
+def days_to_learn(store: Store, today: str, newest: int | None = None, held_out: int = 0) -> list[str]:
     """Return the days that are ingested: those before `today`, which still grows, or it where there is no other.
 
     Parameters
@@ -124,10 +124,15 @@ def days_to_learn(store: Store, today: str) -> list[str]:
     store : Store
     today : str
         ISO day, UTC.
+    newest : int, optional
+        Days at most; all by default.
+    held_out : int
+        Days after them that are left out.
     """
     ingested = set.intersection(*(set(store.days(table)) for table in (*TABLES, "temporal_terms")))
     days = sorted(day for day in ingested if day <= today)
-    return [day for day in days if day < today] or days
+    days = [day for day in days if day < today] or days
+    return days[: max(len(days) - held_out, 0)][-(newest or len(days)) :]
 
 
 def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.expected import in_words, overdue
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.recordings.measured import NOT_NUMBERS, TOO_LARGE
-from dasanom_assets.settings import Settings
+from dasanom_assets.settings import AutomationSettings, Settings
 from dasanom_assets.tables.contract import CONTRACT_KEY
 from dasanom_assets.tables.metadata import inert
 from dasanom_assets.tables.schemas import KEYS, mismatch
@@ -26,8 +26,6 @@ TOLD_REASONS = 10
 
 KEPT_DAYS = 28
 """Days that a promise is held against, at most."""
-LEAST_DAYS = 3
-"""With fewer, one day of threats could not be told from a model that does not know the ground."""
 
 
 def contract_violations(store: Store, table: str, day: str) -> list[str]:
@@ -92,39 +90,6 @@ def counts_of_last_days(store: Store, day: str) -> dict[str, dict[float, dict[st
     }
 
 
-def promise_holds(counts: Mapping[str, Mapping[float, Mapping[str, float]]]) -> tuple[bool, str]:
-    """Say whether some days together have no more events than expected, beyond chance, and in words why.
-
-    The strongest day is left out: threats are events, too, and one day of them is no fault of the model.
-
-    Parameters
-    ----------
-    counts : mapping
-        Of each day, by budget; see `counts_of_last_days`.
-    """
-    from dasanom_assets.detection.reference.promise import kept
-
-    if len(counts) < LEAST_DAYS:
-        return True, f"scored days that are new to the model: {len(counts)}; a verdict needs {LEAST_DAYS}"
-    ratios = {
-        day: sum(n["realised"] / n["expected"] for n in budgets.values() if n["expected"])
-        for day, budgets in counts.items()
-    }
-    strongest = max(ratios, key=ratios.__getitem__)
-    verdicts = kept([budgets for day, budgets in counts.items() if day != strongest])
-    days = f"{len(counts) - 1} days, without {strongest}, the strongest"
-    if not verdicts:
-        return True, f"{days}: the reference resolves no budget that could be compared"
-    reasons = "; ".join(
-        f"{verdict.realised} events where {verdict.expected:.3g} were due at {verdict.budget:g} a km and day"
-        for verdict in ([verdict for verdict in verdicts if not verdict.holds] or verdicts)
-    )
-    if all(verdict.holds for verdict in verdicts):
-        return True, f"{days}: {reasons}"
-    advice = "Look at the events; if they are ordinary, run the job train with recent days"
-    return False, f"{days}: {reasons}. {advice}"
-
-
 def expected_days_evaluation(late: Mapping[str, str]) -> dg.AssetCheckEvaluation:
     """Return the check `expected_days` of `raw_recordings` as the sensor that looks at it reports it."""
     return dg.AssetCheckEvaluation(
@@ -151,8 +116,9 @@ def _contract_check(table: str, days: dg.PartitionsDefinition) -> dg.AssetChecks
     return contract
 
 
-def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition]:
+def build_checks(days: dg.PartitionsDefinition, automation: AutomationSettings) -> list[dg.AssetChecksDefinition]:
     """Return the checks of all assets."""
+    by_rule = automation.promote == "rule"
 
     @dg.asset_check(asset="recordings", blocking=True, partitions_def=days)
     def something_readable(
@@ -229,6 +195,21 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
             },
         )
 
+    @dg.asset_check(asset="model_proposal", blocking=by_rule)
+    def better_or_equal(store: dg.ResourceParam[Store]) -> dg.AssetCheckResult:
+        """By the written rule, the candidate is no worse than the live model on the held-out days."""
+        from dasanom_assets.detection.proposal import read_proposal
+        from dasanom_assets.detection.reference.model import NAME
+
+        found = read_proposal(store, checkpoints.require_latest(store, NAME, "materialize reference_model first"))
+        if found is None:
+            return dg.AssetCheckResult(passed=False, description="materialize model_proposal first")
+        return dg.AssetCheckResult(
+            passed=not found.reasons,
+            severity=dg.AssetCheckSeverity.ERROR if by_rule else dg.AssetCheckSeverity.WARN,
+            description=inert(found.verdict),
+        )
+
     @dg.asset_check(asset="anomaly_scores", partitions_def=days)
     def few_are_unusual(
         context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
@@ -273,7 +254,11 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
     ) -> dg.AssetCheckResult:
         """The last days, but for the strongest, have no more events than expected, beyond chance."""
+        from dasanom_assets.detection.reference.promise import promise_holds
+
         passed, description = promise_holds(counts_of_last_days(store, context.partition_key))
+        if not passed:
+            description += ". Look at the events; if they are ordinary, run the job train with recent days"
         return dg.AssetCheckResult(
             passed=passed, severity=dg.AssetCheckSeverity.WARN, description=inert(description)
         )
@@ -295,6 +280,7 @@ def build_checks(days: dg.PartitionsDefinition) -> list[dg.AssetChecksDefinition
         something_to_score,
         not_collapsed,
         promise_stated,
+        better_or_equal,
         few_are_unusual,
         like_the_training_days,
         promise_kept,

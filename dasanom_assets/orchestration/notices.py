@@ -35,7 +35,7 @@ class Notice:
     identity : str
         The same for the same thing: it is told once.
     kind : str
-        ``run``, ``check``, ``expected``, ``fibre``, ``alarm``, ``digest`` or ``test``.
+        ``run``, ``check``, ``expected``, ``proposal``, ``fibre``, ``alarm``, ``digest`` or ``test``.
     title, text : str
         A line, and what else there is to say.
     link : str

@@ -21,9 +21,11 @@ from dasanom_assets.recordings.landing import is_day
 from dasanom_assets.settings import RetentionSettings, Settings
 from dasanom_assets.tables.store import Store
 
-REMOVABLE = ("tables/", "models/", "reports/")
+REMOVABLE = ("tables/", "models/", "reports/", "proposal/")
 LEFT_OVER_SECONDS = 3600.0
 """A partial file that nobody holds, and that is so old, was left by a writer that was killed."""
+COMPARISON_SECONDS = 86_400.0
+"""What a comparison of two models has not written to for so long, was left."""
 _VERSION = re.compile(r"\b[0-9a-f]{16}\b")
 
 
@@ -53,6 +55,7 @@ def plan(store: Store, settings: Settings, now: datetime) -> list[Removal]:
         *_reports(store, policy, now),
         *_models(store, policy, now),
         *_unfinished(store, policy, now),
+        *_comparison(store, now),
         *left_over(store, now.timestamp()),
     ]
 
@@ -168,6 +171,16 @@ def _unfinished(store: Store, policy: RetentionSettings, now: datetime) -> Itera
         for file in store.listing(f"models/{name}/unfinished", recursive=True):
             if file["modified"] < earliest:
                 yield Removal(file["path"], "unfinished trainings", file["size"])
+
+
+def _comparison(store: Store, now: datetime) -> Iterator[Removal]:
+    """Yield what a killed comparison of two models has left."""
+    from dasanom_assets.detection.proposal import FOLDER
+
+    files = store.listing(FOLDER, recursive=True)
+    if files and max(file["modified"] for file in files) < now.timestamp() - COMPARISON_SECONDS:
+        for file in files:
+            yield Removal(file["path"], "left over", file["size"])
 
 
 def _before(day: date, days: int) -> str:

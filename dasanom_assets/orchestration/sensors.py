@@ -198,7 +198,8 @@ def _tell(first_day: date) -> dg.SensorDefinition:
         name="tell",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells of failed runs and checks, overdue days, broken fibres and rare alarms, each once.",
+        description="Tells of failed runs and checks, overdue days, proposed models, broken fibres and rare "
+        "alarms, each once.",
     )
     def tell(
         context: dg.SensorEvaluationContext, store: dg.ResourceParam[Store]
@@ -208,6 +209,7 @@ def _tell(first_day: date) -> dg.SensorDefinition:
         ended = watch.ended_since(instance, cursor.get("since", now.timestamp() - 86_400))
         late = overdue(store, settings, instance, now)
         notices = [n for run, _ in ended for n in watch.of_run(instance, store, settings, run, now.date())]
+        notices += watch.of_proposal(store, settings)
         notices += [*watch.of_overdue(settings, late), *watch.digest(store, settings, late, now)]
         try:
             new = sink_of(os.environ["DAGSTER_HOME"], settings.notify.url).tell(notices)

@@ -14,6 +14,7 @@ from dagster import (
     RunsFilter,
 )
 
+from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.attempts import MARK, attempts
 from dasanom_assets.orchestration.expected import in_words
 from dasanom_assets.orchestration.news import failures
@@ -76,6 +77,8 @@ def of_run(
     checks = [check for check in _checks(instance, run.run_id) if not check.passed]
     for check in checks:
         asset = check.asset_key.to_user_string()
+        if asset == "model_proposal":  # `of_proposal` tells of it
+            continue
         of = check.partition or run.run_id
         title = f"check {check.check_name} of {asset} {check.partition or ''}".strip() + " does not pass"
         where = f"{base}/assets/{quote(asset)}?view=checks&checkDetail={quote(check.check_name)}"
@@ -141,6 +144,25 @@ def of_overdue(settings: Settings, overdue: Mapping[str, str]) -> Iterator[Notic
             why,
             f"{settings.notify.base_url}/assets/raw_recordings?view=checks&checkDetail=expected_days",
         )
+
+
+def of_proposal(store: Store, settings: Settings) -> Iterator[Notice]:
+    """Yield that a proposed model waits for a hand, and what is said of it."""
+    from dasanom_assets.detection.proposal import read_proposal
+
+    version = checkpoints.latest(store, "reference_model")
+    if version is None or version == checkpoints.live(store, "reference_model"):
+        return
+    found = read_proposal(store, version)
+    if found is None or (settings.automation.promote == "rule" and not found.reasons):
+        return
+    yield Notice(
+        f"proposal:{version}",
+        "proposal",
+        f"model {version} waits for a hand",
+        f"{found.verdict}. To make it live: {found.how}",
+        f"{settings.notify.base_url}/assets/model_proposal",
+    )
 
 
 def digest(store: Store, settings: Settings, overdue: Mapping[str, str], now: datetime) -> Iterator[Notice]:

@@ -72,6 +72,7 @@ class Store:
         self._base = self._base.rstrip("/")
         self._apart: tuple[str, str] | None = None
         self._selected: frozenset[str] | None = None
+        self._aside: tuple[str, tuple[str, ...]] = "", ()
 
     @property
     def unnoted(self) -> "Store":
@@ -82,7 +83,25 @@ class Store:
 
     def full(self, path: str) -> str:
         """Return the path that the file system understands for `path`, relative to the root."""
+        folder, moved = self._aside
+        if any(path == other or path.startswith(f"{other}/") for other in moved):
+            path = f"{folder}/{path}"
         return f"{self._base}/{path}" if path else self._base
+
+    def aside(self, folder: str, paths: Iterable[str]) -> "Store":
+        """Return this store as one that has some files and folders, by their paths, below `folder`.
+
+        Examples
+        --------
+        >>> aside = Store("/data").aside("trial", ["models/live.json", "tables/anomaly_events"])
+        >>> aside.full("tables/anomaly_events/day=2026-01-05")
+        '/data/trial/tables/anomaly_events/day=2026-01-05'
+        >>> aside.full("tables/background")
+        '/data/tables/background'
+        """
+        other = copy.copy(self)
+        other._aside = folder, tuple(paths)
+        return other
 
     def url(self, path: str) -> str:
         """Return a URL without secrets that names `path` to a person or program."""

@@ -13,7 +13,6 @@ from dasanom_assets.orchestration.checks import (
     contract_violations,
     counts_of_last_days,
     no_rows_because,
-    promise_holds,
 )
 from dasanom_assets.recordings import steps as recordings
 from dasanom_assets.recordings.landing import shifted
@@ -80,40 +79,6 @@ def test_a_promise_is_held_against_recent_days_that_the_model_scored_and_did_not
         scored(day)
     scored(shifted(DAY, -3), "another")
     assert counts_of_last_days(store, DAY) == {day: {10.0: {"expected": 0.25, "realised": 1}} for day in wanted}
-
-
-def counted(*realised: int) -> dict[str, dict[float, dict[str, float]]]:
-    """Return as many days, each with two events due at 100 a km and day, and none at 10 that could be expected."""
-    return {
-        shifted(DAY, i): {10.0: {"expected": 0.0, "realised": 0}, 100.0: {"expected": 2.0, "realised": n}}
-        for i, n in enumerate(realised)
-    }
-
-
-def test_a_promise_holds_up_to_chance_without_the_strongest_day() -> None:
-    """Where 4 are due, 9 or more are there by chance on 2.1 % of all occasions, and 10 or more on 0.8 %."""
-    assert promise_holds(counted(5, 60, 4)) == (
-        True,
-        "2 days, without 2026-01-31, the strongest: 9 events where 4 were due at 100 a km and day",
-    )
-    passed, words = promise_holds(counted(5, 60, 5))
-    assert not passed
-    assert "10 events where 4 were due at 100 a km and day. Look at the events" in words
-    assert promise_holds(counted(0, 0, 0))[0]
-
-
-def test_two_days_are_no_verdict() -> None:
-    assert promise_holds(counted(60, 60)) == (
-        True,
-        "scored days that are new to the model: 2; a verdict needs 3",
-    )
-    assert not promise_holds(counted(60, 60, 60))[0]
-
-
-def test_a_reference_that_resolves_no_budget_breaks_no_promise() -> None:
-    passed, words = promise_holds({day: {} for day in counted(1, 1, 1)})
-    assert passed
-    assert "resolves no budget" in words
 
 
 def test_a_day_without_rows_says_why(tmp_path: Path) -> None:

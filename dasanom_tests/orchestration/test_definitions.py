@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from dasanom_assets.definitions import defs
-from dasanom_assets.orchestration.jobs import INGEST, RESCORE, TRAIN
+from dasanom_assets.orchestration.jobs import INGEST, LEARN, RESCORE, TRAIN
 from dasanom_assets.tables.schemas import SCHEMAS
 
 PROJECT = Path(__file__).parents[2]
@@ -57,22 +57,28 @@ def test_every_asset_is_described_and_every_table_has_its_asset_and_contract_che
 
 
 def test_jobs_schedule_and_sensor_carry_their_names() -> None:
-    for name, assets in {"ingest": INGEST, "train": TRAIN, "rescore": RESCORE}.items():
+    proposed = (*LEARN, "model_proposal")
+    jobs = {"ingest": INGEST, "train": TRAIN, "propose": proposed, "promote": TRAIN[-1:], "rescore": RESCORE}
+    for name, assets in jobs.items():
         job = defs.resolve_job_def(name)
         assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(assets)
-        assert (job.partitions_def is None) == (name == "train")
+        assert (job.partitions_def is None) == (name in ("train", "propose", "promote"))
     assert defs.resolve_schedule_def("daily_rescoring").job_name == "rescore"
+    assert defs.resolve_schedule_def("proposals").job_name == "propose"
     assert defs.resolve_sensor_def("new_recordings").job_name == "ingest"
 
 
 def test_gpu_work_runs_in_its_pool_and_only_training_asks_kubernetes_for_a_gpu() -> None:
     ops = {
-        node.name: node.definition for name in ("train", "rescore") for node in defs.resolve_job_def(name).nodes
+        node.name: node.definition
+        for name in ("train", "propose", "rescore")
+        for node in defs.resolve_job_def(name).nodes
     }
     assert {name for name, op in ops.items() if op.pool == "gpu"} == {
         "vae_checkpoint",
         "infogan_checkpoint",
         "reference_model",
+        "model_proposal",
         "embeddings",  # with cluster labels and scores, which are of the same step
     }
     asking = {name for name, op in ops.items() if "dagster-k8s/config" in op.tags}

@@ -110,6 +110,19 @@ def test_only_what_nobody_writes_any_more_is_left_over(store: Store, tmp_path: P
     assert found == [".dead.partial"]
 
 
+def test_what_a_killed_comparison_of_models_left_goes_a_day_later(store: Store, tmp_path: Path) -> None:
+    paths = [store.full(f"proposal/{table}/rows.parquet") for table in ("embeddings", "anomaly_scores")]
+    for path in paths:
+        store.write_bytes(store.relative(path), b"rows")
+        old(Path(path), 2)
+    os.utime(paths[0], (NOW.timestamp() - 3600,) * 2)
+    settings = Settings(retention=POLICY)
+    assert [removal for removal in plan(store, settings, NOW) if removal.path.startswith("proposal/")] == []
+    old(Path(paths[0]), 2)
+    apply(store, plan(store, settings, NOW))
+    assert store.listing("proposal", recursive=True) == []
+
+
 @pytest.mark.parametrize("path", ["landing/2026-01-05/a.bin", "verdicts/a.parquet", "tables/../landing/a", "/x"])
 def test_a_plan_that_names_anything_else_is_refused(store: Store, path: str) -> None:
     with pytest.raises(ValueError, match="nothing that retention may remove"):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -15,6 +16,9 @@ import pytest
 from pydantic import SecretStr
 
 from dasanom_assets.definitions import build_defs
+from dasanom_assets.detection.proposal import Proposal, Side
+from dasanom_assets.detection.reference.model import proposal_path
+from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration import notices, watch
 from dasanom_assets.orchestration.attempts import MARK
 from dasanom_assets.orchestration.notices import Notice, NoticeError, Sink, sink_of
@@ -88,6 +92,32 @@ def test_ended_runs_are_looked_at_once_by_their_time(instance: dg.DagsterInstanc
     ((seen, changed),) = watch.ended_since(instance, 0)
     assert seen.run_id == run.run_id
     assert watch.ended_since(instance, changed + 1) == []
+
+
+def test_a_proposed_model_waits_for_a_hand_until_it_is_live(tmp_path: Path) -> None:
+    store, settings = Store(str(tmp_path)), Settings(data=str(tmp_path))
+    version = checkpoints.save(store, "reference_model", {}, {})
+    checkpoints.set_latest(store, "reference_model", version)
+    assert list(watch.of_proposal(store, settings)) == []
+    live, candidate = (Side(v, ["2026-01-05"], 1, 1, 1.0, 1.0, True, "", [], []) for v in ("0123", version))
+    found = Proposal(live, candidate, ["2026-01-09"], {}, 0, 0, ["it is deaf"])
+
+    def waits(automation: AutomationSettings = settings.automation, **changed: list[str]) -> list[Notice]:
+        store.write_json(proposal_path(version), asdict(replace(found, **changed)))
+        return list(watch.of_proposal(store, settings.model_copy(update={"automation": automation})))
+
+    (refused,), (good,) = waits(), waits(reasons=[])
+    assert refused.identity == good.identity == f"proposal:{version}"
+    assert refused.text.startswith(f"it is deaf. To make it live: dasanom promote {version} --anyway")
+    assert good.text.startswith(
+        "it is no worse than the live model (held-out days: 1). To make it live: dasanom p"
+    )
+    assert good.link == "http://127.0.0.1:3000/assets/model_proposal"
+    by_rule = AutomationSettings(promote="rule")
+    assert waits(by_rule, reasons=[]) == []
+    assert waits(by_rule) == [refused]
+    checkpoints.set_live(store, {"reference_model": version})
+    assert waits() == []
 
 
 def written(store: Store, table: str, day: str, rows: list[dict]) -> None:

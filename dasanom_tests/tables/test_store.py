@@ -70,6 +70,19 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return Store(str(tmp_path) if request.param == "local" else request.getfixturevalue("s3"))
 
 
+def test_what_is_aside_is_written_and_read_there_and_all_else_in_its_place(store: Store) -> None:
+    store.write_day("background", DAY, background(1.0))
+    aside = store.aside("trial", ["tables/background", "models/live.json"])
+    assert aside.days("background") == []
+    aside.write_day("background", DAY, background(2.0))
+    aside.write_json("models/live.json", {})
+    aside.write_json("models/live.json.more", {})
+    assert (level(store), level(aside)) == (1.0, 2.0)
+    assert aside.days("background") == store.days("background") == [DAY]
+    assert store.exists("trial/tables/background")
+    assert [store.exists(f"models/live.json{more}") for more in ("", ".more")] == [False, True]
+
+
 def test_a_day_comes_back_as_written_and_a_new_one_replaces_it(store: Store) -> None:
     assert not store.has_day("background", DAY)
     assert store.write_day("background", DAY, background(1.0), {"days": [DAY]}) == 3

@@ -25,6 +25,12 @@ NEEDED = (*WINDOWS, "reference")
 AS_THEY_ARE = ("vae_version", "infogan_version", "least_score", "settings", "grids", "note")
 """Parts of a model that JSON holds as they are."""
 
+REMEDY = "train another, or say that it shall score anyway, as by dasanom promote {} --anyway"
+
+
+class RefusedModelError(ValueError):
+    """A model that a check has refused, and that nobody has asked for anyway."""
+
 
 class IncompatibleModelError(ValueError):
     """A model that does not fit the table it should score."""
@@ -210,21 +216,42 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
         ) from error
 
 
-def promote(store: Store, version: str) -> dict[str, str]:
+def promote(store: Store, version: str, *, anyway: bool = False) -> dict[str, str]:
     """Make a reference model, and the networks that it was fitted with, those that score; return their versions.
+
+    Parameters
+    ----------
+    store : Store
+    version : str
+        Of the reference model.
+    anyway : bool
+        Whether what checks have said of it is passed over.
 
     Raises
     ------
     checkpoints.CheckpointError
         Where one of them is not there or damaged; what was live stays live.
+    RefusedModelError
+        Where its network has collapsed, or it lost against the live model; see `detection.proposal`.
     """
     _, description = checkpoints.load(store, NAME, version)
     versions = {NAME: version, "vae": description["vae_version"], "infogan": description["infogan_version"]}
     if versions["vae"]:
-        versions["training_set"] = checkpoints.load(store, "vae", versions["vae"])[1]["training_set"]
+        network = checkpoints.load(store, "vae", versions["vae"])[1]
+        versions["training_set"] = network["training_set"]
+        if not anyway and network["collapsed"]:
+            raise RefusedModelError(f"the network of {version} has collapsed: {REMEDY.format(version)}")
+    said = store.read_json(path) if store.exists(path := proposal_path(version)) else {"reasons": []}
+    if not anyway and said["reasons"]:
+        raise RefusedModelError(f"{version} was refused: {'; '.join(said['reasons'])}: {REMEDY.format(version)}")
     versions = {name: version for name, version in versions.items() if version}
     checkpoints.set_live(store, versions)
     return versions
+
+
+def proposal_path(version: str) -> str:
+    """Return the path of what was said of a reference model beside the one that was live."""
+    return f"models/{NAME}/{version}/proposal.json"
 
 
 def require_fit(

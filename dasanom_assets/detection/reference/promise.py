@@ -1,6 +1,6 @@
 """What a budget promises, and what days realise of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ ENOUGH_DAYS = 4
 """With fewer reference days, rates are those of these days' weather."""
 MOST_CHANCE = 0.01
 """A promise does not hold where chance alone would miss it by as much less often."""
+LEAST_DAYS = 3
+"""With fewer, one day of threats could not be told from a model that does not know the ground."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,22 @@ def promise(reference: Reference, budget: float) -> Promise:
     )
 
 
+def km_days_of(store: Store, day: str, reference: Reference) -> float:
+    """Return the km·days of a day that have a score by `reference`; the store must hold `anomaly_scores` of it."""
+    return sum(km_days for _, km_days in _scored(store, day, reference, ["fibre", "invalid"]))
+
+
+def _scored(store: Store, day: str, reference: Reference, columns: list[str]) -> Iterator[tuple[pa.Table, float]]:
+    """Yield rows of `anomaly_scores` that have a score, a row group at a time, and the km·days of each."""
+    window = WindowSettings(**reference.settings["window"])
+    step = reference.settings["spectrogram"]["group_channels"]
+    places = places_of(store, [day], float(np.median(list(reference.note["spacing_m"].values()))))
+    for rows in store.iter_day("anomaly_scores", day, columns):
+        if (rows := with_score(rows)).num_rows:
+            metres = (places.spacing_m(rows["fibre"][0].as_py()) or np.nan) * step
+            yield rows, exposure(rows.num_rows, metres, window.shift_seconds)
+
+
 def expected_and_realised(store: Store, day: str, reference: Reference) -> dict[float, dict[str, float]]:
     """Return the events that a scored day is expected to have, as the reference goes, and has, by budget.
 
@@ -88,12 +106,8 @@ def expected_and_realised(store: Store, day: str, reference: Reference) -> dict[
     columns = ["fibre", "channel", "start", "score", "invalid"]
     tables, km_days = [], 0.0
     step = reference.settings["spectrogram"]["group_channels"]
-    places = places_of(store, [day], float(np.median(list(reference.note["spacing_m"].values()))))
-    for rows in store.iter_day("anomaly_scores", day, columns):
-        if not (rows := with_score(rows)).num_rows:
-            continue
-        metres = (places.spacing_m(rows["fibre"][0].as_py()) or np.nan) * step
-        km_days += exposure(rows.num_rows, metres, window.shift_seconds)
+    for rows, of_rows in _scored(store, day, reference, columns):
+        km_days += of_rows
         tables.append(rows.filter(pa.array(rows["score"].to_numpy() >= reference.least_score)))
     budgets = [budget for budget in BUDGETS if budget >= rates.finest]
     if not tables:
@@ -139,3 +153,31 @@ def kept(counts: Sequence[Mapping[float, Mapping[str, float]]]) -> list[Kept]:
             ratio = poisson_ratio(realised, expected, 1 - 2 * MOST_CHANCE)
             out.append(Kept(budget, realised, expected, ratio, ratio[1] <= 1))
     return out
+
+
+def promise_holds(counts: Mapping[str, Mapping[float, Mapping[str, float]]]) -> tuple[bool, str]:
+    """Say whether some days together have no more events than expected, beyond chance, and in words why.
+
+    The strongest day is left out: threats are events, too, and one day of them is no fault of the model.
+
+    Parameters
+    ----------
+    counts : mapping
+        Of each day, by budget; see `expected_and_realised`.
+    """
+    if len(counts) < LEAST_DAYS:
+        return True, f"scored days that are new to the model: {len(counts)}; a verdict needs {LEAST_DAYS}"
+    ratios = {
+        day: sum(n["realised"] / n["expected"] for n in budgets.values() if n["expected"])
+        for day, budgets in counts.items()
+    }
+    strongest = max(ratios, key=ratios.__getitem__)
+    verdicts = kept([budgets for day, budgets in counts.items() if day != strongest])
+    days = f"{len(counts) - 1} days, without {strongest}, the strongest"
+    if not verdicts:
+        return True, f"{days}: the reference resolves no budget that could be compared"
+    reasons = "; ".join(
+        f"{verdict.realised} events where {verdict.expected:.3g} were due at {verdict.budget:g} a km and day"
+        for verdict in ([verdict for verdict in verdicts if not verdict.holds] or verdicts)
+    )
+    return all(verdict.holds for verdict in verdicts), f"{days}: {reasons}"

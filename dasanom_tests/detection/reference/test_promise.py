@@ -10,7 +10,13 @@ from scipy import stats
 from dasanom_assets.detection.calibration.rates import in_words
 from dasanom_assets.detection.events.outlines import find_events, hour_of, taking_part
 from dasanom_assets.detection.reference.model import Reference
-from dasanom_assets.detection.reference.promise import BUDGETS, expected_and_realised, kept, promise
+from dasanom_assets.detection.reference.promise import (
+    BUDGETS,
+    expected_and_realised,
+    kept,
+    promise,
+    promise_holds,
+)
 from dasanom_assets.settings import ReferenceSettings, Settings
 from dasanom_tests.detection.calibration.test_rates import made
 from dasanom_tests.detection.conftest import CHANNELS, EVENTFUL, EVENTS, QUIET, SECONDS, SETTINGS, Ground
@@ -112,6 +118,40 @@ def test_a_kept_promise_is_called_broken_once_in_a_hundred_times(expected: float
 def test_days_may_have_other_budgets() -> None:
     result = kept([{10.0: {"expected": 1.0, "realised": 1}}, {100.0: {"expected": 1.0, "realised": 1}}])
     assert [(one.budget, one.realised) for one in result] == [(10.0, 1), (100.0, 1)]
+
+
+def counted(*realised: int) -> dict[str, dict[float, dict[str, float]]]:
+    """Return as many days, each with two events due at 100 a km and day, and none at 10 that could be expected."""
+    return {
+        f"2026-01-{10 + i}": {10.0: {"expected": 0.0, "realised": 0}, 100.0: {"expected": 2.0, "realised": n}}
+        for i, n in enumerate(realised)
+    }
+
+
+def test_a_promise_holds_up_to_chance_without_the_strongest_day() -> None:
+    """Where 4 are due, 9 or more are there by chance on 2.1 % of all occasions, and 10 or more on 0.8 %."""
+    assert promise_holds(counted(60, 5, 4)) == (
+        True,
+        "2 days, without 2026-01-10, the strongest: 9 events where 4 were due at 100 a km and day",
+    )
+    passed, words = promise_holds(counted(60, 5, 5))
+    assert not passed
+    assert words.endswith("10 events where 4 were due at 100 a km and day")
+    assert promise_holds(counted(0, 0, 0))[0]
+
+
+def test_two_days_are_no_verdict() -> None:
+    assert promise_holds(counted(60, 60)) == (
+        True,
+        "scored days that are new to the model: 2; a verdict needs 3",
+    )
+    assert not promise_holds(counted(60, 60, 60))[0]
+
+
+def test_a_reference_that_resolves_no_budget_breaks_no_promise() -> None:
+    passed, words = promise_holds({day: {} for day in counted(1, 1, 1)})
+    assert passed
+    assert "resolves no budget" in words
 
 
 def test_the_promise_of_a_short_reference_names_its_resolution(ground: Ground) -> None:
