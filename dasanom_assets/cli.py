@@ -151,7 +151,7 @@ def train(days: Days = None) -> None:
 @app.command()
 def propose() -> None:
     """Learn from the newest days, and hold the model against the live one on the last; see `dasanom promote`."""
-    raise typer.Exit(_execute("propose"))
+    raise typer.Exit(execute("propose"))
 
 
 @app.command()
@@ -161,7 +161,7 @@ def promote(
 ) -> None:
     """Make a model live."""
     config = {"ops": {"live_model": {"config": {"version": version, "anyway": anyway}}}}
-    raise typer.Exit(_execute("promote", run_config=config))
+    raise typer.Exit(execute("promote", run_config=config))
 
 
 @app.command()
