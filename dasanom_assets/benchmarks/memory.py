@@ -5,6 +5,8 @@ any sampling rate. Peak memory should not grow with channels and hours; the seco
 follow from those that 448 more channels take. What was measured stays in the folder: sizes may be run one by one.
 """
 
+import contextlib
+import inspect
 import json
 import subprocess
 import sys
@@ -30,22 +32,25 @@ WIDE_DAY = 4000 * 24
 """Channel-hours that seconds are extrapolated to."""
 
 
-def measured(root: Path, name: str) -> dict[str, float]:
-    """Run a step in this process, and return its seconds, those of all its threads, and its peak memory."""
+def run_step(root: Path, name: str) -> None:
+    """Run a step of the day, or the reading of a training set, in this process."""
     store, settings = Store(str(root)), settings_of(root)
-    began = time.perf_counter()
     if name == TRAINING_SET:
         from dasanom_assets.models.training_set import build_manifest, load_bank
 
         load_bank(store, build_manifest(store, [DAY], settings), "train")
-    else:
-        import inspect
+        return
+    step = STEPS[name]
+    takes = inspect.signature(step.compute).parameters
+    with open_client(settings.dask) if "dask" in takes else contextlib.nullcontext() as client:
+        more: dict[str, Any] = {"dask": client, "device": settings.device}
+        step(store, DAY, settings, **{key: value for key, value in more.items() if key in takes})
 
-        step = STEPS[name]
-        takes = inspect.signature(step.compute).parameters
-        with open_client(settings.dask) as client:
-            more = {"dask": client, "device": settings.device}
-            step(store, DAY, settings, **{key: value for key, value in more.items() if key in takes})
+
+def measured(root: Path, name: str) -> dict[str, float]:
+    """Run a step in this process, and return its seconds, those of all its threads, and its peak memory."""
+    began = time.perf_counter()
+    run_step(root, name)
     return {
         "seconds": time.perf_counter() - began,
         "cpu_seconds": time.process_time(),
