@@ -79,6 +79,8 @@ def scores(day: Day, device: str, dask: Any = None, progress: Callable[[int], An
     reference, device = _reference(day), resolve_device(device)
     vae = load_vae(day.models, reference.vae_version)
     inputs = reference.inputs(day, day.models, device)
+    for table in inputs.tables:
+        day.footer(table, day.iso)  # noted here: workers read it, too, and note nothing
     rows = score_day(day, day.iso, vae, reference, day.settings, inputs, device, dask, progress)
     note = _versions(reference)
     of_scores = {"anomaly_scores": note | {"budget": day.settings.detection.budget}}

@@ -71,7 +71,8 @@ def spread(
 def _on_workers(
     work: Callable[[Item], Iterable[Result]], items: Iterable[Item], client: "Client"
 ) -> Iterator[Iterable[Result]]:
-    [held] = client.scatter([work], broadcast=True, hash=False)
+    # As the result of a task: what is scattered is lost for good with the last worker that has it.
+    held = client.submit(_itself, work, pure=False)
     waiting: deque[Any] = deque()
     upcoming = iter(items)
     threads = max(1, sum(client.nthreads().values()))
@@ -82,6 +83,10 @@ def _on_workers(
         if not waiting:
             return
         yield waiting.popleft().result()
+
+
+def _itself(work: Callable[[Item], Iterable[Result]]) -> Callable[[Item], Iterable[Result]]:
+    return work
 
 
 def _apply(work: Callable[[Item], Iterable[Result]], item: Item) -> list[Result]:

@@ -68,6 +68,11 @@ class Inputs:
                 )
             self._infogan = load_infogan(models, infogan_version)
 
+    @property
+    def tables(self) -> list[str]:
+        """Tables of the day that inputs are read from."""
+        return [TABLE] if TABLE in self.names else []
+
     def of(self, bank: WindowBank, index: WindowIndex) -> dict[str, np.ndarray]:
         """Return each input of some windows, float32, shape (n_windows, ...)."""
         out: dict[str, np.ndarray] = {}
