@@ -190,6 +190,8 @@ def score_group(
         began = time.perf_counter()
         try:
             fitted, values = step()
+        except OSError:  # of the machine, and not of the detector
+            raise
         except Exception as error:  # whatever it is, also of somebody else's detector: the others go on
             say(f"{name} is left out: it could not be fitted ({error})")
             continue

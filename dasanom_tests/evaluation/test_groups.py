@@ -1,5 +1,7 @@
 """Detectors on the clips of a group: what is planted is found, and what cannot judge is left out and said."""
 
+import errno
+import os
 from dataclasses import replace
 from typing import Self
 
@@ -85,6 +87,8 @@ def test_a_detector_that_cannot_judge_clips_is_left_out_and_said(
     # What is left of the fusion ranks as it does alone.
     single, fused = (result.scores[name]["mean"][result.parts.evaluation] for name in ("neighbours", FUSED))
     assert np.array_equal(single.argsort(), fused.argsort())
+    with pytest.raises(OSError, match="No space left"):
+        score_group(levels, abnormal, scale, quick, "cpu", (f"{__name__}:OnFullDisk",))
     with pytest.raises(TooFewError, match="no detector of the fusion is left of mute"):
         score_group(levels, abnormal, replace(scale, fused=(mute,)), quick, "cpu")
 
@@ -100,6 +104,14 @@ class Broken(Neighbours):
     @classmethod
     def fit(cls, reference: Windows, settings: Settings) -> Self:
         raise RuntimeError("out of order")
+
+
+class OnFullDisk(Neighbours):
+    name = "on full disk"
+
+    @classmethod
+    def fit(cls, reference: Windows, settings: Settings) -> Self:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Mute(Neighbours):

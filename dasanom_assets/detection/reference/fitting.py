@@ -203,6 +203,8 @@ def _fit_detectors(
             learned = seen if kind.network else windows
             detector = kind.fit(learned, settings)
             detector.score(learned.subset(np.arange(min(len(learned), TRIED_WINDOWS))))
+        except OSError as error:  # a full disk, say, is no reason for a model without the detector
+            raise OSError(error.errno, f"{name} could not be fitted: {error}. Mend it, and fit again") from error
         except Exception as error:  # whatever it is, also of somebody else's detector: the others go on
             left_out[name] = f"it could not be fitted ({error})"
             continue
