@@ -20,7 +20,7 @@ from dasanom_assets.detection.events.components import STEPS_APART, components, 
 from dasanom_assets.detection.events.outlines import ORDER, THREATS, event_id
 from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS, contractor_files
 from dasanom_assets.recordings.identity import below_day
-from dasanom_assets.recordings.listing import closed, entries, why_closed
+from dasanom_assets.recordings.listing import closed, entries, of_network, why_closed
 from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.recordings.opened import stored_sidecar
 from dasanom_assets.recordings.places import parsed
@@ -93,6 +93,8 @@ def contractor_scores(
         try:
             sidecar = stored_sidecar(store, path)
         except (OSError, BundleError) as error:
+            if of_network(error, store):
+                raise
             notes["left_out"].append(f"{path}: {reason_of(error)}")
             continue
         _, rule = rule_for(rules, below_day(path), vars(sidecar) | sidecar.extra)
@@ -126,6 +128,8 @@ def contractor_scores(
                     total = total[np.isfinite(total)]
                     sums += len(total), (np.abs(total - 1) <= SUM_TOLERANCE).sum()
             except (OSError, MisfitError) as error:
+                if of_network(error, store):
+                    raise
                 reason = why_closed(error) if isinstance(error, OSError) else str(error)
                 notes["left_out"].append(f"{name}: {reason}")
                 continue

@@ -13,7 +13,7 @@ import numpy as np
 from dasanom_assets.recordings import apart
 from dasanom_assets.recordings.identity import identify
 from dasanom_assets.recordings.limits import require_extent, require_within
-from dasanom_assets.recordings.listing import closed, why_closed
+from dasanom_assets.recordings.listing import closed, of_network, why_closed
 from dasanom_assets.recordings.measured import no_sound, not_finite
 from dasanom_assets.recordings.opened import stored_sidecar
 from dasanom_assets.recordings.reasons import REWRITTEN, RefusedError, misnamed, reason_of
@@ -61,7 +61,7 @@ def look_at(
     rules: Sequence[Site] = (),
     refused: str = "",
 ) -> Look:
-    """Read a file once, for its row and its digest; nothing is raised at what it holds.
+    """Read a file once, for its row and its digest; nothing is raised at what it holds, but where a store is away.
 
     Parameters
     ----------
@@ -86,6 +86,8 @@ def look_at(
                 if not reason:
                     row = _row(store, path, content, extent, limits, rules)
             except Exception as error:
+                if path.endswith(".bin") and of_network(error, store):  # others are read from a copy
+                    raise
                 reason = reason_of(error)
             if row is None and extent is not None:
                 return Look(path, reason=reason)
@@ -94,6 +96,8 @@ def look_at(
                 row, reason = None, REWRITTEN
             return Look(path, row and row | {"sha256": digest}, reason, digest, content.size)
     except OSError as error:
+        if of_network(error, store):
+            raise
         return Look(path, reason=f"it was lost while it was read: {why_closed(error)}")
 
 

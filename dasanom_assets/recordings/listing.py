@@ -94,6 +94,13 @@ def closed(store: Store, path: str) -> str:
         return why_closed(error, linked=os.path.islink(full))
 
 
+def of_network(error: Exception, store: Store) -> bool:
+    """Whether an error while a file was read is of the way to a store, and says nothing about the file."""
+    if store.is_local or isinstance(error, FileNotFoundError | PermissionError):
+        return False
+    return isinstance(error, OSError) or type(error).__module__.startswith(("botocore.", "aiohttp."))
+
+
 def why_closed(error: OSError, *, linked: bool = False) -> str:
     """Return in words what a technician can do about a path that the system does not open."""
     if error.errno == errno.ENOENT:

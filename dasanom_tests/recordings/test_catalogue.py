@@ -1,5 +1,6 @@
 """Every file of a delivery ends in the catalogue or in quarantine, with a reason."""
 
+import errno
 import json
 import pickle
 import shutil
@@ -264,3 +265,17 @@ def test_quarantine_holds_one_record_a_file_until_it_is_repaired(tmp_path: Path)
     (tmp_path / path).write_bytes(numbers(10, 3).tobytes())
     write_quarantine(store, DAY, catalogue_day(store, DAY).refused)
     assert list((tmp_path / "quarantine").iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [TimeoutError("no answer"), OSError(errno.EBUSY, "slow down")])
+def test_a_store_that_does_not_answer_stops_the_day_and_refuses_no_file(
+    error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(path: str, mode: str) -> None:
+        raise error
+
+    store, path = Store("memory://line-away"), "landing/2026-01-05/a.bin"
+    store.write_bytes(path, b"12")
+    monkeypatch.setattr(store.fs, "open", away)
+    with pytest.raises(OSError, match=str(error.args[-1])):
+        catalogue_files(store, [path])
