@@ -28,7 +28,8 @@ import typer
 
 from dasanom_assets import chain
 from dasanom_assets.benchmarks.machine import write_figures
-from dasanom_assets.benchmarks.memory import DAY, LEARNED, STEPS, run_step, settings_of
+from dasanom_assets.benchmarks.memory import STEPS, run_step
+from dasanom_assets.benchmarks.simulated_day import DAY, LEARNED, settings_of
 from dasanom_assets.tables.store import Store
 
 JOBS = {

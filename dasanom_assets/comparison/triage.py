@@ -173,7 +173,7 @@ def precision(days: Iterable[Mapping[str, Cell]], side: str) -> dict[str, Any]:
     --------
     >>> day = {"both": Cell(10, 5, 5, 5, 0), "only_us": Cell(30, 5, 5, 1, 0)}
     >>> {name: round(value, 2) for name, value in precision([day], "ours").items()}
-    {'value': 0.4, 'low': 0.27, 'high': 0.71, 'judged': 10, 'right': 6, 'places': 40, 'days': 1}
+    {'value': 0.4, 'low': 0.25, 'high': 0.7, 'judged': 10, 'right': 6, 'places': 40, 'days': 1}
     """
     cells = SIDES[side]
     days = [day for day in days if any(day[cell].judged for cell in cells)]
