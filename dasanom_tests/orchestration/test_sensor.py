@@ -77,7 +77,7 @@ def test_what_is_beside_the_days_is_named_and_stops_nothing(
     assert tick(root) == [DAY]
     assert BESIDE[put] in capfd.readouterr().err
     findings = [f"{finding.problem}: {finding.remedy}" for finding in examine(0)]
-    problem = BESIDE[put].replace("2.0 h", "120 minutes")
+    problem = BESIDE[put].replace("changed 2.0 h in", "UTC, in")  # it names the time itself
     assert any(problem in finding for finding in findings)
 
 
