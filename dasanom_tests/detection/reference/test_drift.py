@@ -151,7 +151,9 @@ def test_too_few_windows_are_not_judged_by_their_p_values() -> None:
 
 def test_the_check_of_a_day_warns_and_plots_the_figures(ground: Ground) -> None:
     days = dg.DailyPartitionsDefinition("2026-01-01")
-    (check,) = [c for c in build_checks(days, SETTINGS.automation) if "like_the_training_days" in str(c.check_keys)]
+    (check,) = [
+        c for c in build_checks(days, SETTINGS.automation) if "like_the_training_days" in str(c.check_keys)
+    ]
     context = dg.build_op_context(partition_key=QUIET)
     result = check(context, store=ground.store, settings=SETTINGS)
     assert result.passed
