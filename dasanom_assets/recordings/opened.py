@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dasanom_assets.recordings import apart
-from dasanom_assets.recordings.reasons import reason_of
+from dasanom_assets.recordings.reasons import REWRITTEN, RefusedError, reason_of
 from dasanom_assets.recordings.sidecar import SIDECAR, Sidecar, read_sidecar
 from dasanom_assets.tables.store import Store
 
@@ -101,10 +101,12 @@ def open_recording(store: Store, file: "File") -> Recording:
     BundleError
         See `sidecar.read_sidecar`.
     RefusedError
-        See `apart.samples`.
+        Where it holds other channels or another type than the catalogue found; see `apart.samples`.
     """
     if file.path.endswith(".bin"):
         sidecar = stored_sidecar(store, file.path)
+        if (len(sidecar.channels), sidecar.dtype.str) != (file.shape[1], file.sample_type):
+            raise RefusedError(REWRITTEN)
         samples = BundleSamples(store, file.path, sidecar.dtype, len(sidecar.channels))
         n_bytes = sidecar.n_samples * len(sidecar.channels) * sidecar.dtype.itemsize
         fetched = not store.is_local and n_bytes <= FETCHED_BYTES
