@@ -233,7 +233,7 @@ def test_channels_are_scored_one_at_a_time(ground: Ground) -> None:
     score()
     # All windows at once would be held twice: as they are, and as the networks see them.
     peak = min(memory_of(score).peak for _ in range(3))  # other threads of the process come and go
-    assert peak < 1.3 * whole
+    assert peak < 1.8 * whole
 
 
 def scored_at_once(store: Store, day: str) -> int:
