@@ -1,12 +1,15 @@
 """Channels of a day on their way through several steps, on all cores and in bounded memory."""
 
 import os
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import cloudpickle
 from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ def _on_workers(
     work: Callable[[Item], Iterable[Result]], items: Iterable[Item], client: "Client"
 ) -> Iterator[Iterable[Result]]:
     # As the result of a task: what is scattered is lost for good with the last worker that has it.
-    held = client.submit(_itself, work, pure=False)
+    held = client.submit(_itself, _Packed(work), pure=False)
     waiting: deque[Any] = deque()
     upcoming = iter(items)
     threads = max(1, sum(client.nthreads().values()))
@@ -85,13 +88,32 @@ def _on_workers(
         yield waiting.popleft().result()
 
 
-def _itself(work: Callable[[Item], Iterable[Result]]) -> Callable[[Item], Iterable[Result]]:
-    return work
+class _Packed:
+    """Work as it was packed, which a worker hands on to the next whatever has become of its own.
+
+    Work that is in use holds open files, or changes while it is packed: Dask then asks for it again, for ever.
+    """
+
+    def __init__(self, work: Callable[[Any], Iterable[Any]]) -> None:
+        self._buffers: list[Any] = []
+        self._packed = cloudpickle.dumps(work, protocol=5, buffer_callback=self._buffers.append)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_buffers": self._buffers, "_packed": self._packed}
+
+    @cached_property
+    def work(self) -> Callable[[Any], Iterable[Any]]:
+        """The work of this process; its arrays are those of the pack."""
+        return pickle.loads(self._packed, buffers=self._buffers)
 
 
-def _apply(work: Callable[[Item], Iterable[Result]], item: Item) -> list[Result]:
+def _itself(packed: _Packed) -> _Packed:
+    return packed
+
+
+def _apply(packed: _Packed, item: Item) -> list[Any]:
     threadpool_limits(limits=1, user_api="blas")
-    return list(work(item))
+    return list(packed.work(item))
 
 
 def with_neighbours(items: Iterable[Item], n: int) -> Iterator[tuple[Item, list[Item]]]:

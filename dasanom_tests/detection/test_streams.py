@@ -1,11 +1,15 @@
 """Items stay in order and few are in memory, whatever threads make of them."""
 
 import os
+import pickle
+import threading
 from collections.abc import Iterator
 
+import cloudpickle
+import numpy as np
 import pytest
 
-from dasanom_assets.detection.streams import BLOCK_SECONDS, blocks, in_order, spread, with_neighbours
+from dasanom_assets.detection.streams import BLOCK_SECONDS, _Packed, blocks, in_order, spread, with_neighbours
 
 
 def test_blocks_hold_about_as_many_seconds_each_and_at_least_one_channel() -> None:
@@ -15,6 +19,33 @@ def test_blocks_hold_about_as_many_seconds_each_and_at_least_one_channel() -> No
     assert [len(block) for block in made] == [2, 2, 1, 1, 1]
     assert [key for block in made for key in block] == keys
     assert list(blocks([], seconds.__getitem__)) == []
+
+
+class OpensAtWork:
+    """Work that no worker could hand on once it has begun."""
+
+    def __init__(self) -> None:
+        self.numbers = np.arange(5.0)
+        self.open: list[threading.Lock] = []
+
+    def __call__(self, item: int) -> list[float]:
+        self.open.append(threading.Lock())
+        return [self.numbers[item]]
+
+
+def test_a_worker_hands_work_on_that_it_has_begun() -> None:
+    first = pickle.loads(pickle.dumps(_Packed(OpensAtWork()), 5))
+    assert first.work(2) == [2.0]
+    with pytest.raises(TypeError, match="pickle"):
+        cloudpickle.dumps(first.work)
+    second = pickle.loads(pickle.dumps(first, 5))
+    assert second.work(3) == [3.0]
+    assert len(second.work.open) == 1
+
+
+def test_what_is_packed_is_not_copied() -> None:
+    work = OpensAtWork()
+    assert np.shares_memory(_Packed(work).work.numbers, work.numbers)
 
 
 def test_an_error_comes_where_its_item_would() -> None:
