@@ -6,10 +6,12 @@ from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.recordings.listing import closed
 from dasanom_assets.recordings.opened import ChangedError
+from dasanom_assets.recordings.quarantine import Refusal, add_records
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
 from dasanom_assets.recordings.signal import Stretch
 from dasanom_assets.tables.store import Store
@@ -55,13 +57,21 @@ def recorded_hours(recordings: pa.Table, day: str) -> float:
 
 
 def while_there(
-    store: Store, recordings: pa.Table, compute: Callable[[pa.Table], Made], warn: Callable[[str], object]
+    store: Store,
+    day: str,
+    recordings: pa.Table,
+    compute: Callable[[pa.Table], Made],
+    warn: Callable[[str], object],
 ) -> Made:
     """Return what `compute` makes of recordings; where some are lost or changed meanwhile, of the others.
+
+    Those that are lost get records in `quarantine/`, which go with the day's next catalogue.
 
     Parameters
     ----------
     store : Store
+    day : str
+        ISO day.
     recordings : pyarrow.Table
         Rows of `recordings`.
     compute : callable
@@ -85,7 +95,11 @@ def while_there(
                 raise
             for path, why in lost.items():
                 warn(f"left out: {path}: {why}")
-            recordings = recordings.filter(pa.array([path not in lost for path in recordings["path"].to_pylist()]))
+            out = pa.array([path in lost for path in recordings["path"].to_pylist()])
+            gone = recordings.filter(out).select(["path", "sha256"]).to_pylist()
+            for unwritten in add_records(store, day, [Refusal(size=0, reason=lost[row["path"]], **row) for row in gone]):
+                warn(unwritten)
+            recordings = recordings.filter(pc.invert(out))
 
 
 def _lost(store: Store, path: str) -> str:

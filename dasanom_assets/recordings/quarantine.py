@@ -59,6 +59,11 @@ def write_quarantine(store: Store, day: str, refused: list[Refusal]) -> list[str
             continue
         if ours and old["path"] not in still and store.selects(old["path"]):
             store.remove(entry["path"])
+    return add_records(store, day, refused)
+
+
+def add_records(store: Store, day: str, refused: list[Refusal]) -> list[str]:
+    """Keep one record a refused file, beside those that are there; returns as `write_quarantine`."""
     unwritten = []
     for refusal in refused:
         digest = hashlib.sha256(refusal.path.encode()).hexdigest()[:12]

@@ -55,7 +55,7 @@ def spectrograms(
 
     adjacent = adjoining(day, day.iso, day.settings.limits)
     recordings = pa.concat_tables([day.read("recordings"), adjacent])
-    while_there(day, recordings, lambda there: _write_levels(day, there, adjacent, dask, warn, say), warn)
+    while_there(day, day.iso, recordings, lambda there: _write_levels(day, there, adjacent, dask, warn, say), warn)
 
 
 def _write_levels(

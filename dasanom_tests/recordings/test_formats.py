@@ -75,6 +75,23 @@ def test_a_real_seg_y_file_is_read_as_dascore_reads_it(folder: Path, tmp_path: P
     np.testing.assert_array_equal(signal.read(0, 20), patch.data)
 
 
+def test_a_real_file_of_dasvader_is_read_as_dascore_reads_it_or_its_refusal_names_the_command() -> None:
+    """`das_vader_1.jld2` is of DASCore's test data, under the MIT license: github.com/DASDAE/test_data."""
+    path = Path(__file__).with_name("das_vader_1.jld2")
+    store = Store(str(path.parent))
+    found = catalogue_files(store, [path.name])
+    if h5py.version.hdf5_version_tuple >= (2, 0, 0):
+        (refusal,) = found.refused
+        assert "pip install 'h5py<3.16'" in refusal.reason
+        return
+    (row,), patch = found.recordings.to_pylist(), dc.read(path)[0].transpose("time", ...)
+    assert (row["format"], row["n_samples"], row["n_channels"]) == ("DASVader 1", *patch.shape)
+    assert (row["sampling_rate_hz"], row["channel_spacing_m"]) == (10_000.0, 1.6)
+    assert row["start"].value == patch.coords.min("time").astype(np.int64)
+    (signal,) = stretches(store, found.recordings)
+    np.testing.assert_array_equal(signal.read(0, row["n_samples"]), patch.data)
+
+
 def test_without_its_reader_the_refusal_names_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segyio", None)
     seg_y(folder / "north_1.sgy")

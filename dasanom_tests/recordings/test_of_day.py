@@ -1,5 +1,6 @@
 """A recording over several midnights is of each of its days, and each has of it what lies on it."""
 
+import json
 import pickle
 import re
 import shutil
@@ -91,6 +92,14 @@ def test_a_file_that_vanishes_after_it_was_catalogued_is_left_out(
     spectrograms.spectrograms(store, DAYS[0], Settings(), dask=client, warn=told.append)
     assert set(store.read_day("channel_health", DAYS[0])["fibre"].to_pylist()) == {"north"}
     assert "south_20260105T100000.bin: it was moved or removed" in told[0]
+    (kept,) = (tmp_path / "quarantine").iterdir()
+    record = json.loads(kept.read_text())
+    assert record["path"] == f"landing/{DAYS[0]}/south_20260105T100000.bin"
+    assert (record["day"], len(record["sha256"])) == (DAYS[0], 64)
+    assert "it was moved or removed" in record["reason"]
+    steps.recordings(store, DAYS[0], Settings())  # the catalogue says what is there now
+    still = [json.loads(path.read_text())["path"] for path in (tmp_path / "quarantine").iterdir()]
+    assert not [path for path in still if path.endswith(".bin")] or lost == ".bin.info"
 
 
 @pytest.mark.parametrize(
@@ -142,5 +151,5 @@ def test_where_nothing_is_lost_an_error_stays_one(tmp_path: Path) -> None:
         raise OSError("the disk is ill")
 
     with pytest.raises(OSError, match="the disk is ill"):
-        while_there(store, catalogue_day(store, DAYS[0]).recordings, compute, print)
+        while_there(store, DAYS[0], catalogue_day(store, DAYS[0]).recordings, compute, print)
     shutil.rmtree(tmp_path / "landing")
