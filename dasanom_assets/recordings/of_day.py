@@ -97,7 +97,8 @@ def while_there(
                 warn(f"left out: {path}: {why}")
             out = pa.array([path in lost for path in recordings["path"].to_pylist()])
             gone = recordings.filter(out).select(["path", "sha256"]).to_pylist()
-            for unwritten in add_records(store, day, [Refusal(size=0, reason=lost[row["path"]], **row) for row in gone]):
+            refused = [Refusal(size=0, reason=lost[row["path"]], **row) for row in gone]
+            for unwritten in add_records(store, day, refused):
                 warn(unwritten)
             recordings = recordings.filter(pc.invert(out))
 
