@@ -88,7 +88,8 @@ def train(store: Store, days: Iterable[str], settings: Settings, say: Callable[[
     from dasanom_assets.models.device import resolve_device
     from dasanom_assets.models.infogan_training import save_infogan, train_infogan
     from dasanom_assets.models.training import load_vae, save_vae, train_vae
-    from dasanom_assets.models.training_set import build_manifest, load_bank
+    from dasanom_assets.models.training_set import build_manifest
+    from dasanom_assets.models.training_windows import load_bank
 
     manifest = build_manifest(store, list(days), settings)
     version = checkpoints.save(store, "training_set", {}, manifest)

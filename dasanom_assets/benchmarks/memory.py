@@ -36,7 +36,8 @@ def run_step(root: Path, name: str) -> None:
     """Run a step of the day, or the reading of a training set, in this process."""
     store, settings = Store(str(root)), settings_of(root)
     if name == TRAINING_SET:
-        from dasanom_assets.models.training_set import build_manifest, load_bank
+        from dasanom_assets.models.training_set import build_manifest
+        from dasanom_assets.models.training_windows import load_bank
 
         load_bank(store, build_manifest(store, [DAY], settings), "train")
         return

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 
 from dasanom_assets.comparison.contractor import threat
 from dasanom_assets.comparison.heard import heard_row
-from dasanom_assets.detection.streams import blocks, spread
 from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms.streams import blocks, spread
 from dasanom_assets.spectrograms.whitening import WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS

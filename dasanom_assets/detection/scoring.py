@@ -15,12 +15,12 @@ from dasanom_assets.detection.events.support import ChannelScores, with_support
 from dasanom_assets.detection.reference.inputs import Inputs
 from dasanom_assets.detection.reference.model import Reference, require_fit
 from dasanom_assets.detection.rows import channel_rows
-from dasanom_assets.detection.streams import blocks, spread
 from dasanom_assets.models.encoding import Encoded, encode_bank
 from dasanom_assets.models.training_set import WindowIndex
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.grids import DayGrids
+from dasanom_assets.spectrograms.streams import blocks, spread
 from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank, window_rows
 from dasanom_assets.tables.schemas import SCHEMAS, with_detectors

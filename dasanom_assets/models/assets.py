@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 from pydantic import BaseModel, Field
@@ -57,6 +58,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         config: TrainingSetConfig,
         store: dg.ResourceParam[Store],
         settings: dg.ResourceParam[Settings],
+        dask: dg.ResourceParam[Any],
     ) -> dg.MaterializeResult:
         """Days and blocks of time to learn from, and how they split into training, validation and calibration."""
         from dasanom_assets.models import checkpoints
@@ -64,7 +66,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
 
         today = datetime.now(UTC).date().isoformat()
         days = config.days or days_to_learn(store, today, config.newest, config.held_out)
-        manifest = build_manifest(store, days, settings)
+        manifest = build_manifest(store, days, settings, dask)
         version = checkpoints.save(store, "training_set", {}, manifest)
         checkpoints.set_latest(store, "training_set", version)
         return dg.MaterializeResult(

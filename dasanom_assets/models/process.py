@@ -13,9 +13,9 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
 from dagster_pipes import PipesEnvVarParamsLoader, open_dagster_pipes
@@ -31,12 +31,16 @@ from dasanom_assets.models.figures import vae_figures
 from dasanom_assets.models.infogan_figures import infogan_figures
 from dasanom_assets.models.infogan_training import save_infogan, train_infogan
 from dasanom_assets.models.training import save_vae, train_vae
-from dasanom_assets.models.training_set import load_bank
+from dasanom_assets.models.training_set import SPLITS
+from dasanom_assets.models.training_windows import load_bank
 from dasanom_assets.models.unfinished import Interrupted, Unfinished, stop_on_signals
 from dasanom_assets.settings import InfoGanSettings, Settings, VaeSettings
 from dasanom_assets.spectrograms.windows import WindowBank
 from dasanom_assets.tables.metadata import png
 from dasanom_assets.tables.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 INTERRUPTED = os.EX_TEMPFAIL
 """Exit status of a training that was told to stop and kept its state."""
@@ -99,6 +103,19 @@ NETWORKS = {
 }
 
 
+@contextlib.contextmanager
+def _cluster() -> "Iterator[Client | None]":
+    """Yield a client of the cluster that the settings name; None where there is none, and threads do its work."""
+    settings = Settings().dask
+    if not settings.address:
+        yield None
+        return
+    from dasanom_assets.spectrograms.cluster import open_client
+
+    with open_client(settings) as client:
+        yield client
+
+
 def train_network(
     store: Store,
     name: str,
@@ -140,7 +157,8 @@ def train_network(
     network = NETWORKS[name]
     device = resolve_device(device)
     _, manifest = checkpoints.load(store, "training_set", training_set)
-    train, validation = (load_bank(store, manifest, split)[0] for split in ("train", "validation"))
+    with _cluster() as client:
+        train, validation = (load_bank(store, manifest, name, client=client)[0] for name in SPLITS[:2])
     say(f"{len(train)} windows to train on, {len(validation)} to stop by, from {', '.join(manifest['days'])}")
     unfinished = Unfinished(
         store,

@@ -4,25 +4,21 @@ Windows a second apart share most of their frames, so whole blocks of time go to
 channel and fibre, and no window reaches over the border of a split.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.settings import (
-    BackgroundSettings,
-    Settings,
-    SpectrogramSettings,
-    TrainingSetSettings,
-    WindowSettings,
-)
-from dasanom_assets.spectrograms.usual import Usual
-from dasanom_assets.spectrograms.whitening import WhiteChannel, healthy_rows, white_day
-from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank, window_rows
+from dasanom_assets.settings import Settings, SpectrogramSettings, TrainingSetSettings
+from dasanom_assets.spectrograms.streams import spread
+from dasanom_assets.spectrograms.whitening import healthy_rows
+from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables import verdicts
 from dasanom_assets.tables.store import Store
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 SPLITS = ("train", "validation", "calibration")
 """Names of the splits, in the order of their codes."""
@@ -135,7 +131,9 @@ def days_to_learn(store: Store, today: str, newest: int | None = None, held_out:
     return days[: max(len(days) - held_out, 0)][-(newest or len(days)) :]
 
 
-def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[str, Any]:
+def build_manifest(
+    store: Store, days: list[str], settings: Settings, client: "Client | None" = None
+) -> dict[str, Any]:
     """Describe the training set so fully that the same windows can be loaded again, or a change is noticed.
 
     Parameters
@@ -145,13 +143,15 @@ def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[st
     days : list of str
         ISO days.
     settings : Settings
+    client : distributed.Client, optional
+        Its workers count the seconds of the days; threads of this process by default.
 
     Returns
     -------
     dict
         JSON-serialisable: ``days``; ``digests`` of each day's tables; the settings ``spectrogram``, ``window``,
-        ``background`` and ``training_set``; ``channel_step`` (one in how many channels is kept);
-        ``channel_seconds`` kept in each split, at most; and ``threats``: boxes that analysts confirmed, by day.
+        ``background`` and ``training_set``; ``channels`` that are kept, by day and fibre; ``channel_seconds`` of
+        them in each split, at most; and ``threats``: boxes that analysts confirmed, by day.
 
     Raises
     ------
@@ -176,13 +176,16 @@ def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[st
             "spectrograms of these days again, or leave them out of training_set's days"
         )
 
-    seconds = {day: _healthy_seconds(store, day, settings.training_set) for day in days}
+    healthy = spread(_HealthySeconds(store, settings.training_set), days, client)
+    seconds = dict(zip(days, healthy, strict=True))
     total = sum(int(counts.sum()) for channels in seconds.values() for counts in channels.values())
     step = max(1, -(-total // settings.training_set.max_channel_seconds))
     kept = np.zeros(len(SPLITS), np.int64)
-    for i, channels in enumerate(seconds.values()):
+    chosen: dict[str, dict[str, list[int]]] = {day: {} for day in days}
+    for i, (day, channels) in enumerate(seconds.items()):
         for key in thinned(list(channels), step, i):
             kept += channels[key]
+            chosen[day].setdefault(key[0], []).append(key[1])
     counts = dict(zip(SPLITS, kept.tolist(), strict=True))
     if short := [split for split, n in counts.items() if n < window]:
         raise ValueError(
@@ -196,100 +199,10 @@ def build_manifest(store: Store, days: list[str], settings: Settings) -> dict[st
         "window": settings.window.model_dump(mode="json"),
         "background": settings.background.model_dump(),
         "training_set": settings.training_set.model_dump(),
-        "channel_step": step,
+        "channels": chosen,
         "channel_seconds": counts,
         "threats": {day: boxes for day in days if (boxes := _threats(store, day))},
     }
-
-
-def load_bank(
-    store: Store,
-    manifest: dict[str, Any],
-    split: str | None,
-    against: Mapping[str, Usual] | None = None,
-) -> tuple[WindowBank, WindowIndex]:
-    """Load the windows of one split, or of all that is kept, whitened.
-
-    Left out are channels that are dead or saturated, seconds with missing frames or without any variation, and
-    what analysts confirmed as threats.
-
-    Parameters
-    ----------
-    store : Store
-    manifest : dict
-        From `build_manifest`.
-    split : str or None
-        One of `SPLITS`; None for all of them, and windows that lie across their borders.
-    against : mapping of str to Usual, optional
-        What each day is measured against, in place of its `background`.
-
-    Returns
-    -------
-    bank : WindowBank
-        The rows of all channels take memory for ``channel_seconds`` of the manifest.
-    index : WindowIndex
-        Of the same length and order.
-
-    Raises
-    ------
-    ValueError
-        Where a table has been replaced since the manifest was built.
-    """
-    background = BackgroundSettings(**manifest["background"])
-    window = WindowSettings(**manifest["window"])
-    blocks = TrainingSetSettings(**manifest["training_set"])
-    spectrogram = SpectrogramSettings(**manifest["spectrogram"])
-    threats = manifest.get("threats", {})
-    codes = range(len(SPLITS)) if split is None else [SPLITS.index(split)]
-    total = sum(manifest["channel_seconds"][SPLITS[code]] for code in codes)
-    rows = np.empty((total, *spectrogram.row_shape), np.float32)
-    filled = 0
-    firsts = [np.empty(0, np.int64)]
-    parts = [WindowIndex.of_channel("", 0, firsts[0], "")]
-    for i, day in enumerate(manifest["days"]):
-        if any(store.content_digest(table, day) != digest for table, digest in manifest["digests"][day].items()):
-            raise ValueError(f"{day} has changed since the training set was made: materialize training_set again")
-        keys = list(_healthy_seconds(store, day, blocks))
-        kept = set(thinned(keys, manifest["channel_step"], i))
-        usual = None if against is None else against[day]
-        channels = white_day(store, day, background, window, lambda *k, kept=kept: k in kept, against=usual)
-        for channel in channels:
-            inside = channel.usable & np.isin(split_of(channel.start_ns, blocks), codes)
-            inside &= ~confirmed(threats.get(day, ()), channel, spectrogram.group_channels)
-            first = window_rows(channel.start_ns, inside, window)
-            end = filled + int(inside.sum())
-            rows[filled:end] = channel.rows[inside]
-            firsts.append(filled + np.cumsum(inside)[first] - 1)
-            parts.append(WindowIndex.of_channel(channel.fibre, channel.channel, channel.start_ns[first], day))
-            filled = end
-    index = WindowIndex(
-        *(np.concatenate(column) for column in zip(*(vars(part).values() for part in parts), strict=True))
-    )
-    bank = make_bank(rows[:filled], np.concatenate(firsts), index.start_ns, spectrogram, window)
-    limits = (0.0, 1.0) if window.scaling == "minmax" else (background.clip_low, background.clip_high)
-    return replace(bank, levels=limits), index
-
-
-def confirmed(boxes: Iterable[Sequence[Any]], channel: WhiteChannel, size: int) -> np.ndarray:
-    """Return which rows of a channel, or group of `size`, lie in confirmed threats: they are not usual.
-
-    Parameters
-    ----------
-    boxes : iterable of sequence
-        Those of the channel's day in the manifest's ``threats``.
-    channel : WhiteChannel
-    size : int
-
-    Returns
-    -------
-    numpy.ndarray
-        bool, shape (n_rows,).
-    """
-    out = np.zeros(len(channel.start_ns), bool)
-    for fibre, low, high, start, stop in boxes:
-        if fibre == channel.fibre and low < channel.channel + size and channel.channel <= high:
-            out |= (channel.start_ns < stop) & (channel.start_ns + SECOND_NS > start)
-    return out
 
 
 def _threats(store: Store, day: str) -> list[list[Any]]:
@@ -300,22 +213,30 @@ def _threats(store: Store, day: str) -> list[list[Any]]:
     return [list(box) for box in zip(*columns, strict=True)]
 
 
-def _healthy_seconds(store: Store, day: str, settings: TrainingSetSettings) -> dict[tuple[str, int], np.ndarray]:
-    """Return the seconds in each split, int64, shape (splits,), of each channel that can be whitened, sorted."""
-    spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
-    healthy = healthy_rows(store, day, spectrogram)
-    usual = store.read_day("background", day, ["fibre", "channel"]).to_pylist()
-    seconds = {
-        key: np.zeros(len(SPLITS), np.int64)
-        for key in sorted((row["fibre"], row["channel"]) for row in usual)
-        if key in healthy
-    }
-    for rows in store.iter_day("spectrograms", day, ["fibre", "channel", "start"]):
-        channel, split = rows["channel"].to_numpy(), split_of(rows["start"].cast(pa.int64()).to_numpy(), settings)
-        for number in np.unique(channel):  # of one fibre
-            if (key := (rows["fibre"][0].as_py(), int(number))) in seconds:
-                seconds[key] += np.bincount(split[channel == number], minlength=len(SPLITS))
-    return {key: counts for key, counts in seconds.items() if counts.any()}
+@dataclass(frozen=True)
+class _HealthySeconds:
+    """The work of a worker: of a day's channels that can be whitened, the seconds in each split, int64."""
+
+    store: Store
+    settings: TrainingSetSettings
+
+    def __call__(self, day: str) -> list[dict[tuple[str, int], np.ndarray]]:
+        store = self.store
+        spectrogram = SpectrogramSettings(**store.metadata("spectrograms", day)["settings"])
+        healthy = healthy_rows(store, day, spectrogram)
+        usual = store.read_day("background", day, ["fibre", "channel"]).to_pylist()
+        seconds = {
+            key: np.zeros(len(SPLITS), np.int64)
+            for key in sorted((row["fibre"], row["channel"]) for row in usual)
+            if key in healthy
+        }
+        for rows in store.iter_day("spectrograms", day, ["fibre", "channel", "start"]):
+            start = rows["start"].cast(pa.int64()).to_numpy()
+            channel, split = rows["channel"].to_numpy(), split_of(start, self.settings)
+            for number in np.unique(channel):  # of one fibre
+                if (key := (rows["fibre"][0].as_py(), int(number))) in seconds:
+                    seconds[key] += np.bincount(split[channel == number], minlength=len(SPLITS))
+        return [{key: counts for key, counts in seconds.items() if counts.any()}]
 
 
 def thinned(channels: list[tuple[str, int]], step: int, day: int) -> list[tuple[str, int]]:

@@ -10,7 +10,6 @@ import pyarrow.compute as pc
 import pytest
 
 from dasanom_assets import chain
-from dasanom_assets.detection import streams
 from dasanom_assets.detection.calibration.conformal import fused
 from dasanom_assets.detection.events.outlines import hour_of
 from dasanom_assets.detection.events.support import ChannelScores, reach_channels, supported
@@ -26,6 +25,7 @@ from dasanom_assets.settings import (
     DaskSettings,
     DetectionSettings,
 )
+from dasanom_assets.spectrograms import streams
 from dasanom_assets.spectrograms.cluster import open_client
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, mismatch, with_score
 from dasanom_assets.tables.store import Store

@@ -10,7 +10,8 @@ import pytest
 from dasanom_assets.definitions import build_defs
 from dasanom_assets.models.encoding import encode_bank
 from dasanom_assets.models.training import train_vae
-from dasanom_assets.models.training_set import build_manifest, load_bank
+from dasanom_assets.models.training_set import build_manifest
+from dasanom_assets.models.training_windows import load_bank
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.whitening import WhiteDay
 from dasanom_assets.spectrograms.windows import make_bank, window_rows

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,9 +17,9 @@ from dasanom_assets.models.training_set import (
     WindowIndex,
     build_manifest,
     days_to_learn,
-    load_bank,
     split_of,
 )
+from dasanom_assets.models.training_windows import load_bank
 from dasanom_assets.settings import (
     BackgroundSettings,
     Settings,
@@ -26,6 +27,7 @@ from dasanom_assets.settings import (
     TrainingSetSettings,
     WindowSettings,
 )
+from dasanom_assets.spectrograms import streams
 from dasanom_assets.spectrograms.common_level import common_levels
 from dasanom_assets.spectrograms.whitening import whiten
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -242,15 +244,30 @@ def test_too_many_channels_are_thinned_and_days_take_different_ones(store: Store
         update={"training_set": TrainingSetSettings(block_seconds=10, max_channel_seconds=3 * N_SECONDS)}
     )
     manifest = build_manifest(store, DAYS, limited)
-    assert manifest["channel_step"] == 2
+    kept = [{(fibre, n) for fibre, some in manifest["channels"][day].items() for n in some} for day in DAYS]
+    assert {len(channels) for channels in kept} <= {1, 2}
     assert sum(manifest["channel_seconds"].values()) <= 4 * N_SECONDS
     _, index = load_bank(store, manifest, "train")
     by_day = [
         set(zip(index.fibre[rows], index.channel[rows], strict=True))
         for rows in (index.day == day for day in DAYS)
     ]
+    assert by_day == kept
     assert by_day[0] | by_day[1] == {key for key, state in HEALTH.items() if state in ("ok", "noisy")}
     assert not by_day[0] & by_day[1]
+
+
+def test_windows_are_the_same_whoever_whitens_them(
+    store: Store, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "BLOCK_SECONDS", N_SECONDS)  # each channel by itself
+    manifest = build_manifest(store, DAYS, SETTINGS)
+    assert build_manifest(store, DAYS, SETTINGS, client) == manifest
+    (alone, of_one), (spread, of_many) = (load_bank(store, manifest, None, client=c) for c in (None, client))
+    for one, many in zip(vars(of_one).values(), vars(of_many).values(), strict=True):
+        np.testing.assert_array_equal(one, many)
+    for i in range(len(alone)):
+        np.testing.assert_array_equal(alone.window(i), spread.window(i))
 
 
 def test_days_are_learned_from_once_they_are_over_and_ingested(store: Store) -> None:

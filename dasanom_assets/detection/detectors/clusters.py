@@ -11,7 +11,7 @@ import hdbscan
 import numpy as np
 
 from dasanom_assets.detection.detectors.nearest import Nearest
-from dasanom_assets.detection.streams import in_order
+from dasanom_assets.spectrograms.streams import in_order
 
 PARAMETERS = ("min_cluster_size", "min_samples", "cluster_selection_method", "allow_single_cluster")
 """What HDBSCAN is fitted with."""

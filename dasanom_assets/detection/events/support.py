@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
-from dasanom_assets.detection.streams import with_neighbours
 from dasanom_assets.settings import ReferenceSettings
+from dasanom_assets.spectrograms.streams import with_neighbours
 from dasanom_assets.spectrograms.windows import SECOND_NS
 
 

@@ -16,8 +16,8 @@ from scipy.fft import dct
 
 from dasanom_assets.detection.minutes.gaussians import Gaussians, divergence, fit_gaussians
 from dasanom_assets.detection.rows import channel_rows
-from dasanom_assets.detection.streams import blocks, spread, with_neighbours
 from dasanom_assets.settings import Settings, SpectrogramSettings, TemporalSettings, WindowSettings
+from dasanom_assets.spectrograms.streams import blocks, spread, with_neighbours
 from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS

@@ -16,9 +16,9 @@ import pyarrow as pa
 from dasanom_assets.detection.minutes.days import ENDS, Calendar, local_seconds
 from dasanom_assets.detection.minutes.gaussians import Gaussians, divergence, least_divergence
 from dasanom_assets.detection.rows import channel_rows
-from dasanom_assets.detection.streams import blocks, spread
 from dasanom_assets.settings import TemporalSettings
 from dasanom_assets.spectrograms.grids import DayGrids
+from dasanom_assets.spectrograms.streams import blocks, spread
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.groups import group_keys
 from dasanom_assets.tables.schemas import SCHEMAS, stack

@@ -10,8 +10,8 @@ import numpy as np
 from dasanom_assets.detection.calibration.conformal import Conformal, fused
 from dasanom_assets.detection.detectors.base import Detector, Windows
 from dasanom_assets.detection.events.support import ChannelScores, with_support
-from dasanom_assets.detection.streams import in_order
-from dasanom_assets.models.training_set import SPLITS, WindowIndex, confirmed, split_of, thinned
+from dasanom_assets.models.training_set import SPLITS, WindowIndex, split_of, thinned
+from dasanom_assets.models.training_windows import confirmed
 from dasanom_assets.settings import (
     BackgroundSettings,
     ReferenceSettings,
@@ -21,6 +21,7 @@ from dasanom_assets.settings import (
 )
 from dasanom_assets.spectrograms.background import background
 from dasanom_assets.spectrograms.common_level import common_levels
+from dasanom_assets.spectrograms.streams import in_order
 from dasanom_assets.spectrograms.usual import Usual
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank, window_rows

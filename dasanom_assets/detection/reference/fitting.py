@@ -26,7 +26,8 @@ from dasanom_assets.detection.reference.inputs import ERROR, FEATURES, Inputs
 from dasanom_assets.detection.reference.model import WINDOWS, Reference
 from dasanom_assets.models import checkpoints
 from dasanom_assets.models.encoding import encode_bank
-from dasanom_assets.models.training_set import SPLITS, WindowIndex, load_bank
+from dasanom_assets.models.training_set import SPLITS, WindowIndex
+from dasanom_assets.models.training_windows import load_bank
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.recordings.fibres import places_of
 from dasanom_assets.settings import BackgroundSettings, Settings, TrainingSetSettings, WindowSettings

@@ -9,7 +9,7 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from dasanom_assets.detection.streams import BLOCK_SECONDS, _Packed, blocks, in_order, spread, with_neighbours
+from dasanom_assets.spectrograms.streams import BLOCK_SECONDS, _Packed, blocks, in_order, spread, with_neighbours
 
 
 def test_blocks_hold_about_as_many_seconds_each_and_at_least_one_channel() -> None:
