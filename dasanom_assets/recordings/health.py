@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numba import njit
 from scipy import ndimage
 
 from dasanom_assets.recordings.signal import Stretch
@@ -130,22 +131,24 @@ def sums(stretch: Stretch, first_ns: int | None = None, last_ns: int | None = No
     if len(edges) < 2:
         return None
     for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        block = stretch.read(first, last)
-        x = block.astype(np.float64)
-        good = np.isfinite(x).all(axis=0)
-        x[:, ~good] = 0.0
-        dead = ~good | (x.max(axis=0) == x.min(axis=0))
-        ones = np.ones(x.shape[1])
-        clipped = good * _clipped(block)
-        counts += [ones * len(x) / stretch.sampling_rate_hz, ones, dead, clipped]
-        stuck = good & _stuck(block, STUCK_SECONDS * stretch.sampling_rate_hz)
-        columns = np.flatnonzero((clipped >= CLIPPED_SHARE * len(x)) | stuck)
-        ends = [np.full(len(columns), round(n / stretch.sampling_rate_hz * 1e9)) for n in (first, last)]
+        read = stretch.read(first, last)
+        block = np.ascontiguousarray(read, read.dtype.newbyteorder("="))
+        n, ones = len(block), np.ones(block.shape[1])
+        extremes, times, (mean, squares) = _looked_at(block)
+        good = np.isfinite(mean)
+        dead = ~good | (extremes[0] == extremes[1])
+        if block.dtype.kind == "f":
+            clipped, still = _runs(block, *extremes[:2])
+            stuck = good & (still >= max(FLAT_RUN, int(STUCK_SECONDS * stretch.sampling_rate_hz)))
+        else:
+            clipped, stuck = _clipped(block, extremes, times), ~good
+        clipped = good * clipped
+        counts += [ones * n / stretch.sampling_rate_hz, ones, dead, clipped]
+        columns = np.flatnonzero((clipped >= CLIPPED_SHARE * n) | stuck)
+        ends = [np.full(len(columns), round(i / stretch.sampling_rate_hz * 1e9)) for i in (first, last)]
         reasons = np.where(stuck[columns], "stuck", "clipped").astype(object)
-        cut.append((stretch.channels[columns], *ends, clipped[columns] / len(x), reasons))
-        mean = x.mean(axis=0)
-        x -= mean
-        moments = _combined(moments, np.array([good * len(x), mean, np.einsum("tc,tc->c", x, x)]))
+        cut.append((stretch.channels[columns], *ends, clipped[columns] / n, reasons))
+        moments = _combined(moments, np.where(good, [ones * n, mean, squares], 0))
     moments[1:] *= np.array([[stretch.scale], [stretch.scale**2]])
     channel, start, end, share, reason = (np.concatenate(part) for part in zip(*cut, strict=True))
     rows = {
@@ -184,43 +187,82 @@ def seconds_of(stretch: Stretch, first_ns: int | None, last_ns: int | None) -> n
     return edges[first : last + 1]
 
 
-def _clipped(block: np.ndarray) -> np.ndarray:
-    """Return the number of clipped samples of each channel, shape (n_channels,)."""
-    if block.dtype.kind in "iu":
-        limits = np.iinfo(block.dtype)
-        return _plateaus(block, ((block == limits.min) | (block == limits.max)).sum(axis=0))
-    extreme = (block == block.max(axis=0)) | (block == block.min(axis=0))
-    extreme &= block.max(axis=0) > block.min(axis=0)  # a constant second is dead, not clipped
-    runs = ndimage.binary_opening(extreme, structure=np.ones((FLAT_RUN, 1), bool))
-    return runs.sum(axis=0)
+@njit(nogil=True, cache=True)
+def _looked_at(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what samples, shape (n, channels), are in each channel: two passes, while they stay in cache.
 
-
-def _plateaus(block: np.ndarray, clipped: np.ndarray) -> np.ndarray:
-    """Add to the number of clipped integers those of fill values, shape (n_channels,).
-
-    These are equal, `FLAT_RUN` in a row, and farther from all others than they lie apart.
+    Returns
+    -------
+    extremes : numpy.ndarray
+        Of the samples' type, shape (4, channels): the least, the greatest, and those next to them.
+    times : numpy.ndarray
+        int32, shape (2, channels): how often the least and the greatest occur.
+    moments : numpy.ndarray
+        float64, shape (2, channels): mean, and summed squared deviations from it.
     """
-    for extreme in (block.max(axis=0), block.min(axis=0)):
-        equal = block == extreme
-        n = equal.sum(axis=0)
-        for column in np.flatnonzero((n >= FLAT_RUN) & (n < len(block)) & (clipped == 0)):
-            value = int(extreme[column])
-            others = block[~equal[:, column], column]
-            low, high = sorted((abs(value - int(others.min())), abs(value - int(others.max()))))
-            if low > max(FAR, high - low):
-                clipped[column] += ndimage.binary_opening(
-                    equal[:, column], structure=np.ones(FLAT_RUN, bool)
-                ).sum()
+    n, channels = block.shape
+    extremes = np.empty((4, channels), block.dtype)
+    times, moments = np.zeros((2, channels), np.int32), np.zeros((2, channels))
+    low, high, above, below = extremes[0], extremes[1], extremes[2], extremes[3]
+    mean, squares = moments[0], moments[1]
+    low[:], high[:] = block[0], block[0]
+    for i in range(n):
+        for j in range(channels):
+            value = block[i, j]
+            low[j] = value if value < low[j] else low[j]
+            high[j] = value if value > high[j] else high[j]
+            mean[j] += value
+    mean /= n
+    above[:], below[:] = high, low
+    for i in range(n):
+        for j in range(channels):  # a processor does several channels at once where nothing branches
+            value = block[i, j]
+            times[0, j] += value == low[j]
+            times[1, j] += value == high[j]
+            more, less = high[j] if value == low[j] else value, low[j] if value == high[j] else value
+            above[j] = more if more < above[j] else above[j]
+            below[j] = less if less > below[j] else below[j]
+        for j in range(channels):
+            apart = block[i, j] - mean[j]
+            squares[j] += apart * apart
+    return extremes, times, moments
+
+
+def _clipped(block: np.ndarray, extremes: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the number of clipped integers of each channel, int64, shape (channels,); see `_looked_at`.
+
+    They are at the limits of their type; or they are fill values, which are equal, `FLAT_RUN` in a row, and farther
+    from all others than these lie apart.
+    """
+    limits = np.iinfo(block.dtype)
+    low, high, above, below = extremes
+    clipped = (low == limits.min) * times[0] + (high == limits.max) * times[1]
+    for extreme, beside, opposite, n in ((high, below, low, times[1]), (low, above, high, times[0])):
+        near, far = (np.abs(extreme.astype(float) - value) for value in (beside, opposite))
+        filled = (n >= FLAT_RUN) & (clipped == 0) & (near > np.maximum(FAR, far - near))
+        for column in np.flatnonzero(filled):
+            equal = block[:, column] == extreme[column]
+            clipped[column] += ndimage.binary_opening(equal, structure=np.ones(FLAT_RUN, bool)).sum()
     return clipped
 
 
-def _stuck(block: np.ndarray, n_samples: float) -> np.ndarray:
-    """Return which channels hold floats that are equal for so many samples, bool, shape (n_channels,)."""
-    n = max(FLAT_RUN, int(n_samples))
-    if block.dtype.kind != "f" or len(block) <= n:
-        return np.zeros(block.shape[1], bool)
-    equal = np.cumsum(block[1:] == block[:-1], axis=0, dtype=np.int32)
-    return (equal[n - 1 :] - np.pad(equal[:-n], ((1, 0), (0, 0))) == n).any(axis=0)
+@njit(nogil=True, cache=True)
+def _runs(block: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many floats of each channel repeat an extreme at least `FLAT_RUN` times in a row, and the longest
+    time, in samples, for which they do not change; int32, shape (channels,).
+
+    In a channel that is constant, none of them is clipped: it is dead.
+    """
+    channels = block.shape[1]
+    clipped, longest, run, still = np.zeros((4, channels), np.int32)
+    for i in range(len(block)):
+        for j in range(channels):
+            value = block[i, j]
+            run[j] = run[j] + 1 if low[j] < high[j] and (value == low[j] or value == high[j]) else 0
+            clipped[j] += FLAT_RUN if run[j] == FLAT_RUN else run[j] > FLAT_RUN
+            still[j] = still[j] + 1 if i and value == block[i - 1, j] else 0
+            longest[j] = max(longest[j], still[j])
+    return clipped, longest
 
 
 def _noisy(rms: np.ndarray, alive: np.ndarray) -> np.ndarray:
