@@ -72,7 +72,10 @@ def stale(
 
 def ingest(store: Store, day: str, settings: Settings, client: "Client") -> None:
     """Make the tables of a day, from recordings to temporal terms."""
-    spread = (spectrograms.spectrograms, detection.segment_models, detection.temporal_terms)
+    spread = (
+        *(spectrograms.spectrograms, spectrograms.level_histograms),
+        *(detection.segment_models, detection.temporal_terms),
+    )
     more: dict[Step, dict[str, Any]] = {step: {"dask": client} for step in spread}
     for step in INGEST:
         step(store, day, settings, **more.get(step, {}))

@@ -231,8 +231,8 @@ def _looked_at(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _clipped(block: np.ndarray, extremes: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Return the number of clipped integers of each channel, int64, shape (channels,); see `_looked_at`.
 
-    They are at the limits of their type; or they are fill values, which are equal, `FLAT_RUN` in a row, and farther
-    from all others than these lie apart.
+    They are at the limits of their type; or they are fill values, which are equal, `FLAT_RUN` in a row, and
+    farther from all others than these lie apart.
     """
     limits = np.iinfo(block.dtype)
     low, high, above, below = extremes
@@ -248,10 +248,10 @@ def _clipped(block: np.ndarray, extremes: np.ndarray, times: np.ndarray) -> np.n
 
 @njit(nogil=True, cache=True)
 def _runs(block: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many floats of each channel repeat an extreme at least `FLAT_RUN` times in a row, and the longest
-    time, in samples, for which they do not change; int32, shape (channels,).
+    """Return how many floats of each channel are clipped, and for how many samples they do not change at most.
 
-    In a channel that is constant, none of them is clipped: it is dead.
+    Both are int32, shape (channels,). Clipped are those that repeat an extreme at least `FLAT_RUN` times in a row;
+    of a channel that is constant none is: it is dead.
     """
     channels = block.shape[1]
     clipped, longest, run, still = np.zeros((4, channels), np.int32)

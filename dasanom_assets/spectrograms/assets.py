@@ -49,7 +49,14 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
                 "say": lambda context: context.log.info,
             },
         ),
-        step_asset(steps.level_histograms, days, group=GROUP, deps=["spectrograms"], kinds=kinds),
+        step_asset(
+            steps.level_histograms,
+            days,
+            group=GROUP,
+            deps=["spectrograms"],
+            kinds=kinds,
+            resources={"dask": lambda context: context.resources.dask},
+        ),
         step_asset(
             steps.background,
             days,

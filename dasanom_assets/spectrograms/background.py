@@ -3,8 +3,6 @@
 Levels are multiples of a step, so a histogram of a channel's day is a sketch of it that loses nothing: those of
 several days add up to that of all, and a stretch that was not usual can be taken out again. Medians over a week
 need no more than the histograms of one channel in memory.
-
-It is one file of more than 350 lines: the sketch, its sum over days and the medians of it share one layout.
 """
 
 import functools
@@ -13,18 +11,23 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings
-from dasanom_assets.spectrograms.frames import ChannelFrames, day_frames
+from dasanom_assets.spectrograms.frames import ChannelFrames, DayFrames, day_frames
 from dasanom_assets.spectrograms.grids import DayGrids
+from dasanom_assets.spectrograms.histogram import Histogram
+from dasanom_assets.spectrograms.streams import blocks, spread
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, vector
 from dasanom_assets.tables.store import Store
 from dasanom_assets.tables.verdicts import unusual
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 STEP_DB = 0.05
 """Step of the histograms of levels that are not rounded."""
@@ -36,78 +39,9 @@ LEAST_SHARE = 0.2
 Key = tuple[str, int]
 
 
-@dataclass(frozen=True)
-class Histogram:
-    """How often each level occurs in each band.
-
-    Attributes
-    ----------
-    first : int
-        Level of the first column, in steps.
-    counts : numpy.ndarray
-        int64, shape (bands, levels).
-    """
-
-    first: int
-    counts: np.ndarray
-
-    @classmethod
-    def of(cls, power_db: np.ndarray, step: float) -> "Histogram":
-        """Count levels; `power_db` has the shape (..., bands), and frames with NaN do not count."""
-        bands = power_db.shape[-1]
-        levels = power_db.reshape(-1, bands)
-        levels = levels[np.isfinite(levels).all(axis=1)]
-        if not len(levels):
-            return cls(0, np.zeros((bands, 0), np.int64))
-        codes = np.rint(levels / np.float32(step)).astype(np.int32)
-        first = int(codes.min())
-        n = int(codes.max()) - first + 1
-        codes += np.arange(bands, dtype=np.int32) * n - first
-        return cls(first, np.bincount(codes.ravel(), minlength=bands * n).reshape(bands, n))
-
-    def plus(self, other: "Histogram", sign: int = 1) -> "Histogram":
-        """Return the histogram of both, or, with a sign of −1, of what is left without the other."""
-        if not other.counts.shape[1]:
-            return self
-        if not self.counts.shape[1]:
-            return Histogram(other.first, sign * other.counts)
-        first = min(self.first, other.first)
-        end = max(self.first + self.counts.shape[1], other.first + other.counts.shape[1])
-        counts = np.zeros((len(self.counts), end - first), np.int64)
-        for part, weight in ((self, 1), (other, sign)):
-            counts[:, part.first - first : part.first - first + part.counts.shape[1]] += weight * part.counts
-        return Histogram(first, counts)
-
-    @property
-    def frames(self) -> int:
-        """Frames that were counted."""
-        return int(self.counts[0].sum())
-
-    def median_and_mad(self, step: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return median and median absolute deviation of each band, float64, shape (bands,), dB.
-
-        Levels are taken to be spread evenly over the step that they were rounded to: a deviation of 3 dB that is
-        itself a multiple of a step of 0.25 dB would be off by up to 4 %, and whitened levels with it.
-        """
-        edges = (self.first - 0.5 + np.arange(self.counts.shape[1] + 1)) * step
-        medians, mads = np.empty((2, len(self.counts)))
-        for band, counts in enumerate(self.counts):
-            below = np.concatenate([[0], np.cumsum(counts)])
-            median = _halfway(edges, below)
-            deviation = np.sort(np.append(np.abs(edges - median), 0))
-            low, high = (np.interp(median + side * deviation, edges, below) for side in (-1, 1))
-            medians[band] = median
-            mads[band] = _halfway(deviation, (high - low).round(6))  # no half is missed by rounding
-        return medians, mads
-
-
-def _halfway(x: np.ndarray, below: np.ndarray) -> float:
-    """Return where half of what is `below` the last of `x` lies: the middle, where that is a stretch."""
-    half = below[-1] / 2
-    return float((np.interp(half, below, x) - np.interp(-half, -below[::-1], -x[::-1])) / 2)
-
-
-def level_histograms(store: Store, day: str, settings: BackgroundSettings) -> Iterator[pa.Table]:
+def level_histograms(
+    store: Store, day: str, settings: BackgroundSettings, client: "Client | None" = None
+) -> Iterator[pa.Table]:
     """Yield the rows of `level_histograms`: the levels of each channel and part of a day, a table a channel.
 
     Parameters
@@ -118,12 +52,29 @@ def level_histograms(store: Store, day: str, settings: BackgroundSettings) -> It
         ISO day.
     settings : BackgroundSettings
         ``hour_classes`` parts of the UTC day.
+    client : distributed.Client, optional
+        Counts blocks of channels on its workers; threads of this process by default.
     """
-    yield _histogram_table("", 0, [], settings.hour_classes)
-    step, grids = _step(store, day), _grids(store, day)
-    for frames in day_frames(store, day):
-        parts = _by_class(frames, settings.hour_classes, step, grids)
-        yield _histogram_table(frames.fibre, frames.channel, parts, settings.hour_classes)
+    yield _histogram_table("", 0, [])
+    frames = DayFrames(store, day)
+    count = Counting(frames, settings.hour_classes, _step(store, day), _grids(store, day))
+    yield from spread(count, blocks(frames.keys, frames.seconds), client)
+
+
+@dataclass(frozen=True)
+class Counting:
+    """What counts the levels of any channels of a day, on this machine or another."""
+
+    frames: DayFrames
+    hour_classes: int
+    step: float
+    grids: DayGrids
+
+    def __call__(self, keys: list[Key]) -> Iterator[pa.Table]:
+        """Yield the rows of some channels, one table each."""
+        for frames in self.frames.channels(keys):
+            parts = _by_class(frames, self.hour_classes, self.step, self.grids)
+            yield _histogram_table(frames.fibre, frames.channel, parts)
 
 
 def histograms_note(store: Store, day: str, settings: BackgroundSettings) -> dict[str, Any]:
@@ -367,7 +318,7 @@ def _flagged(
         yield (frames.fibre, frames.channel), _by_class(flagged, classes, step, grids)
 
 
-def _histogram_table(fibre: str, channel: int, parts: list[Histogram], classes: int) -> pa.Table:
+def _histogram_table(fibre: str, channel: int, parts: list[Histogram]) -> pa.Table:
     there = [(c, part) for c, part in enumerate(parts) if part.counts.size]
     return pa.table(
         {

@@ -6,12 +6,10 @@ from itertools import accumulate, groupby
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dasanom_assets.settings import SpectrogramSettings
 from dasanom_assets.tables.groups import Channels, inner_footers
-from dasanom_assets.tables.schemas import stack
-from dasanom_assets.tables.store import Store
+from dasanom_assets.tables.store import DayFile, Store
 
 
 @dataclass(frozen=True)
@@ -118,16 +116,16 @@ def day_frames(
     yield from frames.channels([key for key in frames.keys if select is None or select(*key)])
 
 
-def _rows_of(file: pq.ParquetFile, groups: list[int], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _rows_of(file: DayFile, groups: list[int], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return start and levels of the rows of some row groups, in order of time; a day of them is there once."""
     n = sum(file.metadata.row_group(group).num_rows for group in groups)
     start, power = np.empty(n, np.int64), np.empty((n, *shape), np.float32)
     end = 0
     for group in groups:
-        rows = file.read_row_group(group, ["start", "power_db"])
+        rows = file.read_row_group(group, ["start"])
         here = slice(end, end + rows.num_rows)
         start[here] = rows["start"].cast(pa.int64()).to_numpy()
-        power[here] = stack(rows["power_db"]).reshape(-1, *shape)
+        file.read_vectors(group, "power_db", power[here])
         end = here.stop
     if (np.diff(start) <= 0).any():
         order = np.argsort(start, kind="stable")

@@ -94,13 +94,14 @@ def _write_levels(
 
 
 @step("level_histograms", settings=HISTOGRAM_SETTINGS, code="2")
-def level_histograms(day: Day) -> None:
+def level_histograms(day: Day, dask: Any = None) -> None:
     """How often each level occurs in each channel and band: a day's sketch, for the background."""
     from dasanom_assets.spectrograms.background import histograms_note
     from dasanom_assets.spectrograms.background import level_histograms as compute
 
     settings = day.settings.background
-    day.write("level_histograms", compute(day, day.iso, settings), histograms_note(day, day.iso, settings))
+    rows = compute(day, day.iso, settings, dask)
+    day.write("level_histograms", rows, histograms_note(day, day.iso, settings))
 
 
 @step("background", settings=BACKGROUND_SETTINGS, code="2", feedback=("anomaly_events", "verdicts"))

@@ -26,12 +26,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dasanom_assets.tables import parquet
 from dasanom_assets.tables.columns import described
 from dasanom_assets.tables.contract import Contract
+from dasanom_assets.tables.pages import read_vectors
 from dasanom_assets.tables.parquet import METADATA_KEY
 from dasanom_assets.tables.schemas import in_memory, in_memory_schema, mismatch, stored, stored_schema
 
@@ -428,7 +430,7 @@ class Store:
         if self.has_day(table, day):
             self.fs.rm_file(self.full(self.day_path(table, day)))
 
-    def open_day(self, table: str, day: str, known: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    def open_day(self, table: str, day: str, known: pq.FileMetaData | None = None) -> "DayFile":
         """Open a day of a table, to read it by row group; `known` is the footer of an earlier opening.
 
         Raises
@@ -483,7 +485,7 @@ class DayFile(pq.ParquetFile):
     """A day of a table: its columns are those of `schemas.SCHEMAS`, whatever unit of time the file has."""
 
     def __init__(self, table: str, source: Any, **options: Any) -> None:
-        self._table = table
+        self._table, self._source = table, source
         super().__init__(source, **options)
 
     @property
@@ -498,6 +500,14 @@ class DayFile(pq.ParquetFile):
     def read_row_group(self, i: int, columns: list[str] | None = None, **options: Any) -> pa.Table:
         """Return a row group."""
         return in_memory(self._table, super().read_row_group(i, columns, **options))
+
+    def read_vectors(self, i: int, name: str, out: np.ndarray) -> None:
+        """Write a column of vectors of a row group to a float32 array of their shape; see `pages.read_vectors`."""
+        entry = self.metadata.row_group(i)
+        columns = (entry.column(number) for number in range(entry.num_columns))
+        column = next(column for column in columns if column.path_in_schema.split(".")[0] == name)
+        self._source.seek(column.data_page_offset)
+        read_vectors(self._source.read(column.total_compressed_size), out)
 
 
 def _partial(name: str, token: str) -> str:
