@@ -18,7 +18,7 @@ from dasanom_assets.comparison.contractor_files import (
 )
 from dasanom_assets.detection.events.components import STEPS_APART, components, members
 from dasanom_assets.detection.events.outlines import ORDER, THREATS, event_id
-from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS, contractor_files
+from dasanom_assets.recordings.bundle_files import CONTRACTOR_ENDINGS, contractor_files
 from dasanom_assets.recordings.identity import below_day
 from dasanom_assets.recordings.listing import closed, entries, of_network, why_closed
 from dasanom_assets.recordings.of_day import extent

@@ -1,10 +1,12 @@
 """Windows that overlap, through the VAE on a CPU: what they share is computed once, and none is copied."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from numba import njit
+from torch.nn import functional
 
 from dasanom_assets.models.vae import LOG_2_PI, PATCH, Vae, in_place
 from dasanom_assets.spectrograms.windows import WindowBank
@@ -20,14 +22,14 @@ def can_share(model: Vae, bank: WindowBank, device: str) -> bool:
 
 
 def sharing(model: Vae, bank: WindowBank) -> OfBatch:
-    """Return what looks at windows that `can_share`, in half of the time that it takes one by one.
+    """Return what looks at windows that `can_share`, in a third of the time that it takes one by one.
 
-    Patches are made of rows: a window of eight seconds has seven of them in common with the next. Decoded pixels
-    are held against the rows where they are, instead of being brought to their places in images.
+    A window of eight seconds has seven of them in common with the next, and what the encoder makes of these; see
+    `_encode`. Decoded pixels are held against the rows where they are, instead of being brought to their places in
+    images.
     """
     n_rows, (slots, bands) = bank.rows_per_window, bank.rows.shape[1:]
     a_row = slots // PATCH
-    within = np.arange(n_rows * a_row)
     logvar_of_bands = model.logvar.detach()
     weight = torch.exp(-logvar_of_bands).numpy()
     constant = 0.5 * n_rows * slots * (float(logvar_of_bands.sum()) + bands * LOG_2_PI)
@@ -37,14 +39,56 @@ def sharing(model: Vae, bank: WindowBank) -> OfBatch:
         used, place = np.unique(first[:, None] + np.arange(n_rows), return_inverse=True)
         gapless = used[-1] - used[0] + 1 == len(used)
         rows = torch.from_numpy(bank.rows[used[0] : used[-1] + 1] if gapless else bank.rows[used])
-        patches = model.patches(rows.view(1, 1, -1, bands))[0].permute(1, 2, 0)
-        begin = place.reshape(len(first), n_rows)[:, :1] * a_row
-        mu, logvar = model.encode_patches(patches[torch.from_numpy(begin + within)].permute(0, 3, 1, 2))
+        patches = model.patches(rows.view(1, 1, -1, bands))
+        begin = torch.from_numpy(place.reshape(len(first), n_rows)[:, 0] * a_row)
+        mu, logvar = _encode(model, patches, begin, a_row, n_rows * a_row)
         points = model.decode_points(mu)
         squares = _squares(bank.rows, first, _bits(points), _runs(points.shape[1:]), weight)
         return mu, logvar, torch.from_numpy((0.5 * squares + constant).astype(np.float32))
 
     return of_batch
+
+
+def _encode(
+    model: Vae, patches: torch.Tensor, begin: torch.Tensor, a_row: int, n: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return means and log variances of windows from the patches of all of them.
+
+    A convolution sees the padding before a window in the first of its rows alone, since those behind it are even in
+    number. All others are the same in each window that holds them: they are made once, by convolutions over the
+    whole, which step by a row of patches where windows do not begin on multiples of their own stride.
+
+    Parameters
+    ----------
+    model : Vae
+    patches : torch.Tensor
+        Shape (1, channels, rows, columns), with rows of patches one after another.
+    begin : torch.Tensor
+        int64, shape (n_windows,): first row of each window, multiples of `a_row`.
+    a_row : int
+        Rows of patches in a row of the bank.
+    n : int
+        Rows of patches in a window.
+    """
+    inner, apart, step = patches.contiguous(memory_format=torch.channels_last), 1, 1
+    first = _at(inner, begin[:, None])
+    layers = list(model.encoder[2:-1])
+    for convolution, activation in zip(layers[::2], layers[1::2], strict=True):
+        beside = _at(inner, (begin[:, None] + step) // apart)
+        first = activation(convolution(torch.cat([first, beside], dim=2)))
+        reach, before = step // apart, apart
+        step, apart = 2 * step, math.gcd(a_row, 2 * step)
+        stride, padding, dilation = (apart // before, 2), (reach, 1), (reach, 1)
+        inner = activation(
+            functional.conv2d(inner, convolution.weight, convolution.bias, stride, padding, dilation)
+        )
+    others = _at(inner, (begin[:, None] + torch.arange(step, n, step)) // apart)
+    return model.posterior_of(torch.cat([first, others], dim=2).flatten(1))
+
+
+def _at(of_all: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return some rows of each window, shape (n_windows, channels, rows, columns), of those of all."""
+    return of_all[0].permute(1, 2, 0)[rows].permute(0, 3, 1, 2)
 
 
 def _runs(shape: torch.Size) -> np.ndarray:

@@ -105,7 +105,11 @@ class Vae(nn.Module):
 
     def encode_patches(self, patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what `encode` does, from what `patches` made of windows."""
-        mu, logvar = self.posterior(self.encoder[2:](patches)).chunk(2, dim=1)
+        return self.posterior_of(self.encoder[2:](patches))
+
+    def posterior_of(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `encode` does, from what the last convolution made of windows, shape (n, features)."""
+        mu, logvar = self.posterior(features).chunk(2, dim=1)
         if self.normalize is not None:
             mu = self.spread * self.normalize(mu.float())
         return mu, logvar

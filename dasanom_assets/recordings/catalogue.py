@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.recordings.bundle import bundle_of
+from dasanom_assets.recordings.bundle_files import bundle_of
 from dasanom_assets.recordings.fibres import fibres_before, fibres_table, spacings_of
 from dasanom_assets.recordings.file_checks import LIMITS, Look, look_at
 from dasanom_assets.recordings.identity import part_fibres

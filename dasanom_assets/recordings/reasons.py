@@ -4,13 +4,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from dascore.exceptions import (
-    DASVaderCompatibilityError,
-    MissingOptionalDependencyError,
-    UnknownFiberFormatError,
-)
 
-from dasanom_assets.recordings.bundle import CONTRACTOR_ENDINGS
+from dasanom_assets.recordings.bundle_files import CONTRACTOR_ENDINGS
 from dasanom_assets.recordings.limits import LimitError
 from dasanom_assets.recordings.listing import why_closed
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
@@ -53,6 +48,13 @@ class CodeError(BaseException):
     """A file that would have run code, or written, when it was opened; no reader takes it for one of its own."""
 
 
+def _of_dascore(error: BaseException, name: str) -> bool:
+    """Whether an error is one of DASCore's, by name: to load it takes a second, and most days are without it."""
+    return any(
+        f"{kind.__module__}.{kind.__name__}" == f"dascore.exceptions.{name}" for kind in type(error).__mro__
+    )
+
+
 def reason_of(error: Exception | CodeError) -> str:
     """Return why a file cannot be used, in words, from what was raised at it."""
     if isinstance(error, CodeError):
@@ -61,16 +63,16 @@ def reason_of(error: Exception | CodeError) -> str:
         return _cut(str(error))  # it may quote a sidecar of any length
     if isinstance(error, RefusedError | LimitError):
         return str(error)
-    if isinstance(error, MissingOptionalDependencyError):
+    if _of_dascore(error, "MissingOptionalDependencyError"):
         package = next((name for name in READERS if name in str(error)), "")
         how = INSTALL.format(package or "what it names")
         return f"its format is read with {package or 'a package'}, which is not installed: {how} ({_told(error)})"
-    if isinstance(error, DASVaderCompatibilityError):
+    if _of_dascore(error, "DASVaderCompatibilityError"):
         return (
             "an old file of DASVader, which h5py from 3.16 on does not read: pip install 'h5py<3.16', or "
             "save it again with a new DASVader"
         )
-    if isinstance(error, UnknownFiberFormatError):
+    if _of_dascore(error, "UnknownFiberFormatError"):
         return "not a recording of any known format: deliver what the interrogator wrote, or remove it"
     if isinstance(error, NotImplementedError):
         return (

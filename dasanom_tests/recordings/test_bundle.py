@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dasanom_assets.recordings.bundle import contractor_files, samples
+from dasanom_assets.recordings.bundle_files import contractor_files, samples
 from dasanom_assets.recordings.sidecar import read_sidecar
 
 STEM = "north_20260105T100000"

@@ -8,7 +8,7 @@ QUERIES = 32
 GROUP = 32
 """Points whose least product says whether any of them can be among the nearest."""
 SPARE = 4
-"""Candidates beyond those wanted: a product rounds, and distances are summed up anew."""
+"""Candidates beyond those wanted: a product rounds to float32, and distances are summed up anew."""
 
 
 class Nearest:
@@ -32,7 +32,7 @@ class Nearest:
         self.points = np.ascontiguousarray(points)
         half = np.square(self.points).sum(axis=1, keepdims=True) / 2
         # |p|²/2 − q·p orders points as |p − q| does. What fills the last group is infinitely far.
-        self._lifted = np.zeros((points.shape[1] + 1, -(-len(points) // GROUP) * GROUP), points.dtype)
+        self._lifted = np.zeros((points.shape[1] + 1, -(-len(points) // GROUP) * GROUP), np.float32)
         self._lifted[-1] = np.inf
         self._lifted[:, : len(points)] = np.hstack([-self.points, half]).T
 
@@ -56,7 +56,7 @@ class Nearest:
         distance = np.empty((len(queries), k), self.points.dtype)
         which = np.empty((len(queries), k), np.int64)
         candidates = min(k + SPARE, len(self.points))
-        lifted = np.ones((QUERIES, self.points.shape[1] + 1), self.points.dtype)
+        lifted = np.ones((QUERIES, self.points.shape[1] + 1), np.float32)
         for first in range(0, len(queries), QUERIES):
             block = np.ascontiguousarray(queries[first : first + QUERIES])
             lifted[: len(block), :-1] = block
@@ -90,7 +90,7 @@ def _nearest(
 ) -> None:
     """Fill distances and points of some queries from their products."""
     groups, k = products.shape[1] // GROUP, distance.shape[1]
-    best, square = np.empty((2, candidates), products.dtype)
+    best, square = np.empty(candidates, products.dtype), np.empty(candidates, points.dtype)
     place, order = np.empty((2, candidates), np.int64)
     least = np.empty(groups, products.dtype)
     for query in range(len(queries)):
