@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numba import njit
+from torch import nn
 from torch.nn import functional
 
 from dasanom_assets.models.vae import LOG_2_PI, PATCH, Vae, in_place
@@ -36,12 +37,14 @@ def sharing(model: Vae, bank: WindowBank) -> OfBatch:
 
     def of_batch(windows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         first = bank.first[windows]
-        used, place = np.unique(first[:, None] + np.arange(n_rows), return_inverse=True)
-        gapless = used[-1] - used[0] + 1 == len(used)
-        rows = torch.from_numpy(bank.rows[used[0] : used[-1] + 1] if gapless else bank.rows[used])
-        patches = model.patches(rows.view(1, 1, -1, bands))
-        begin = torch.from_numpy(place.reshape(len(first), n_rows)[:, 0] * a_row)
-        mu, logvar = _encode(model, patches, begin, a_row, n_rows * a_row)
+        low, high = int(first.min()), int(first.max()) + n_rows
+        if high - low <= n_rows * len(first):  # rows between them, if any, belong to no window
+            rows, place = bank.rows[low:high], first - low
+        else:
+            used, place = np.unique(first[:, None] + np.arange(n_rows), return_inverse=True)
+            rows, place = bank.rows[used], place.reshape(len(first), n_rows)[:, 0]
+        patches = model.patches(torch.from_numpy(rows).view(1, 1, -1, bands))
+        mu, logvar = _encode(model, patches, torch.from_numpy(place * a_row), a_row, n_rows * a_row)
         points = model.decode_points(mu)
         squares = _squares(bank.rows, first, _bits(points), _runs(points.shape[1:]), weight)
         return mu, logvar, torch.from_numpy((0.5 * squares + constant).astype(np.float32))
@@ -54,9 +57,9 @@ def _encode(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return means and log variances of windows from the patches of all of them.
 
-    A convolution sees the padding before a window in the first of its rows alone, since those behind it are even in
-    number. All others are the same in each window that holds them: they are made once, by convolutions over the
-    whole, which step by a row of patches where windows do not begin on multiples of their own stride.
+    A convolution sees the padding before a window in its first row alone; there is none behind it, where rows are
+    even in number. All other rows are the same in each window that holds them. They are made once, by convolutions
+    over the whole, which step by less than their own stride where windows do not begin on multiples of it.
 
     Parameters
     ----------
@@ -72,8 +75,9 @@ def _encode(
     """
     inner, apart, step = patches.contiguous(memory_format=torch.channels_last), 1, 1
     first = _at(inner, begin[:, None])
-    layers = list(model.encoder[2:-1])
+    layers = list(model.encoder)[2:-1]
     for convolution, activation in zip(layers[::2], layers[1::2], strict=True):
+        assert isinstance(convolution, nn.Conv2d)
         beside = _at(inner, (begin[:, None] + step) // apart)
         first = activation(convolution(torch.cat([first, beside], dim=2)))
         reach, before = step // apart, apart

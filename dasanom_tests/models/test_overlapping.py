@@ -15,14 +15,15 @@ def bank(rows: int = 60, slots: int = 8, bands: int = 32) -> WindowBank:
     return WindowBank(levels, np.arange(rows - 7), 8)
 
 
-def vae(**settings: object) -> Vae:
+def vae(frames: int = 64, **settings: object) -> Vae:
     torch.manual_seed(0)
-    return Vae(64, 32, VaeSettings(latent=4, widths=(4, 8, 8), **settings)).eval()
+    return Vae(frames, 32, VaeSettings(latent=4, widths=(4, 8, 8), **settings)).eval()
 
 
+@pytest.mark.parametrize("slots", [4, 8, 12])  # one, two and three patches a row, for strides of two and four
 @pytest.mark.parametrize("which", ["all", "with gaps", "one", "shuffled"])
-def test_each_window_is_encoded_as_by_itself(which: str) -> None:
-    windows, model = bank(), vae()
+def test_each_window_is_encoded_as_by_itself(which: str, slots: int) -> None:
+    windows, model = bank(slots=slots), vae(8 * slots)
     model.band_spread.data += torch.linspace(-1, 1, 32)
     order = np.random.default_rng(1).permutation(len(windows))
     subset = {"all": np.arange(len(windows)), "with gaps": np.sort(order[:9]), "one": order[:1], "shuffled": order}
