@@ -1,6 +1,8 @@
 """The vendor bundle: its samples come back as written, through DASCore and without."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +86,10 @@ def test_the_contractors_files_are_those_of_the_same_stem() -> None:
         "a/oldModel1/x.bin_prob.prob", "a/Model1/deep/x.bin_prob.prob", "a/Model1/x.bin_prob.prob.tmp",
     ]  # fmt: skip
     assert contractor_files("a/x.bin", listing) == [(1, listing[2], listing[1]), (2, listing[0], None)]
+
+
+def test_a_day_of_bundles_does_not_load_dascore() -> None:
+    modules = "recordings.catalogue", "recordings.signal", "spectrograms.engine", "comparison.contractor"
+    loaded = ", ".join(f"dasanom_assets.{name}" for name in modules)
+    program = f"import sys, {loaded}; sys.exit('dascore' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
