@@ -10,7 +10,7 @@ from pydantic import Field
 from dasanom_assets.detection import steps
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.assets import step_asset
-from dasanom_assets.tables.metadata import image, png, thumbnail
+from dasanom_assets.tables.metadata import image, inert, png, thumbnail
 from dasanom_assets.tables.store import Store
 
 GROUP = "detection"
@@ -305,31 +305,22 @@ def _strongest(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     note = store.metadata("anomaly_events", day)
     km_days = load_reference(store, note["model_version"]).rates.km_days
     events = store.read_day("anomaly_events", day)
-    strongest = [
-        dg.TableRecord(
-            {
-                "event": e["event_id"],
-                "start": f"{e['start']:%H:%M:%S}",
-                "channels": f"{e['first_channel']}–{e['last_channel']}",
-                "a km and day": in_words(e, km_days),
-                "cluster": e["cluster"],
-                "contractor": e["contractor_class"] or "",
-            }
-        )
-        for e in events.sort_by([("score", "descending")]).slice(0, 20).to_pylist()
-    ]
     page = f"{settings.reports.url}/day/{day}"
-    columns = dg.TableSchema([dg.TableColumn(name, "any") for name in (strongest[0].data if strongest else ())])
+    strongest = events.sort_by([("score", "descending")]).slice(0, 20).to_pylist()
+    pages = [f"{page}/alarm/{e['event_id']}" for e in strongest]
+    # As Markdown: cells of Dagster's tables hold no links.
+    lines = [
+        f"| [{e['start']:%H:%M:%S}]({at}) | {e['first_channel']}–{e['last_channel']} | {in_words(e, km_days)} "
+        f"| {e['cluster']} | {inert(e['contractor_class'] or '')} |"
+        for e, at in zip(strongest, pages, strict=True)
+    ]
+    head = ["| begins (UTC) | channels | a km and day | cluster | contractor |", "|---|---|---|---|---|"]
     counts = note["counts"].items()
     return {
         "events": events.num_rows,
         **{f"so_far_{name}": value for name, value in changes(store, day).items()},
         **{f"{kind}_at_{budget}": n for budget, numbers in counts for kind, n in numbers.items()},
-        "strongest": dg.MetadataValue.table(strongest, columns),
+        "strongest": dg.MetadataValue.md("\n".join([*head, *lines])),
         "review": dg.MetadataValue.url(page),
-        **(
-            {"strongest_alarm": dg.MetadataValue.url(f"{page}/alarm/{strongest[0].data['event']}")}
-            if strongest
-            else {}
-        ),
+        **({"strongest_alarm": dg.MetadataValue.url(pages[0])} if pages else {}),
     }

@@ -1,5 +1,6 @@
 """The review app beside the UI of `make run`."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from urllib.parse import urlsplit
 
 
 @contextmanager
-def reviewing(url: str) -> Iterator[str | None]:
+def reviewing(url: str, dagster: str) -> Iterator[str | None]:
     """Serve the review app where links of Dagster's pages lead to, as long as the context lasts.
+
+    It links runs to the UI at the address `dagster`.
 
     Yields its address; None where it is to run on another machine, or something else has its port: the chain does
     without.
@@ -24,7 +27,9 @@ def reviewing(url: str) -> Iterator[str | None]:
         yield None
         return
     command = [sys.executable, "-m", "dasanom_assets.cli", "review", "--port", str(address.port)]
-    app = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    env = {"DASANOM_NOTIFY__BASE_URL": dagster} | os.environ  # what is set holds
+    app = subprocess.Popen(command, **quiet, process_group=0, env=env)
     try:
         yield url
     finally:

@@ -64,14 +64,16 @@ def run(port: int, *, keep: bool) -> int:
         _require_free(port)
         with _only_one(), DagsterInstance.get() as instance:
             _drop_leftovers(instance)
-            with services(port) as (_, log), _runs_ended(instance), reviewing(settings.reports.url) as review:
+            ui = f"http://127.0.0.1:{port}"
+            app = reviewing(settings.reports.url, ui)
+            with services(port) as (_, log), _runs_ended(instance), app as review:
                 _simulate_if_empty(settings)  # while they start
                 wait_until_loaded(port, log)
-                print(f"Watch it on http://127.0.0.1:{port}/runs\n", flush=True)
+                print(f"Watch it on {ui}/runs\n", flush=True)
                 client = DagsterGraphQLClient("127.0.0.1", port_number=port)
                 failed = Chain(instance, client, Store(settings.data), port).materialize()
                 print("\n" + summary(Store(settings.data)), flush=True)
-                print(f"\nThe UI is on http://127.0.0.1:{port}", flush=True)
+                print(f"\nThe UI is on {ui}", flush=True)
                 if review:
                     print(f"Look at the days on {review}", flush=True)
                 if keep:

@@ -103,7 +103,7 @@ def alarms(store: Store, settings: Settings, day: str) -> Iterator[Notice]:
         if event["rate_per_km_day"] <= settings.notify.alarm_rate
     ]
     events.sort(key=lambda event: (event["rate_per_km_day"], -event["score"]))
-    link = f"{settings.notify.base_url}/assets/anomaly_events?view=partitions&partition={day}"
+    page = f"{settings.reports.url}/day/{day}"
     for event in events[:ALARMS_A_DAY]:
         where = f"channels {event['first_channel']}–{event['last_channel']}"
         if event["first_m"] is not None:
@@ -114,10 +114,10 @@ def alarms(store: Store, settings: Settings, day: str) -> Iterator[Notice]:
             f"alarm on {event['fibre']} at {event['start']:%Y-%m-%d %H:%M:%S} UTC",
             f"{where}; ordinary ground does as much {event['rate_per_km_day']:.3g} times a kilometre and day; "
             f"event {event['event_id']}",
-            link,
+            f"{page}/alarm/{event['event_id']}",
         )
     if len(events) > ALARMS_A_DAY:
-        yield Notice(f"alarms:{day}", "alarm", f"{len(events) - ALARMS_A_DAY} more rare alarms on {day}", "", link)
+        yield Notice(f"alarms:{day}", "alarm", f"{len(events) - ALARMS_A_DAY} more rare alarms on {day}", "", page)
 
 
 def broken_fibres(store: Store, settings: Settings, day: str) -> Iterator[Notice]:

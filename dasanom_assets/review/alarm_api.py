@@ -21,7 +21,8 @@ from dasanom_assets.review.day import DayView
 from dasanom_assets.review.day_api import view
 from dasanom_assets.review.tiles import TABLE
 from dasanom_assets.review.worker import computed, root_of
-from dasanom_assets.settings import SpectrogramSettings
+from dasanom_assets.settings import Settings, SpectrogramSettings
+from dasanom_assets.tables.records import read_record
 from dasanom_assets.tables.schemas import detectors_in, whole_times
 from dasanom_assets.tables.store import Store
 
@@ -67,7 +68,7 @@ def place_of(review: Review, of_day: DayView, event: dict[str, Any]) -> computin
 def alarm(request: Request) -> Response:
     """Tell all that tables know of an alarm: why, who says so, its file, its model, and its like."""
     of_day, event, ours = event_of(request)
-    store = review_of(request).store
+    store, settings = review_of(request).store, review_of(request).settings
     row = of_day.by_event.get(event["event_id"])
     explanation = _explanation(store, of_day.day, event["event_id"]) if ours else {}
     return JSONResponse(
@@ -83,6 +84,7 @@ def alarm(request: Request) -> Response:
             "contractor": _contractor(store, of_day.day, event),
             "files": _files(store, of_day.day, event),
             "model": _model(store, event["model_version"]) if ours else None,
+            "run": _run(store, of_day.day, settings) if ours else None,
             "alike": _alike(store, of_day.day, event["event_id"]) if ours else [],
         }
     )
@@ -205,6 +207,13 @@ def _model(store: Store, version: str) -> dict[str, Any]:
     except (OSError, KeyError, CheckpointError):  # models may have been tidied away; the alarm stays
         out["missing"] = True
     return out
+
+
+def _run(store: Store, day: str, settings: Settings) -> dict[str, str] | None:
+    """Return the run of Dagster that scored a day, as its scores name it, and its page; None where none did."""
+    record = read_record(store, "anomaly_scores", day)
+    run, ui = record and record[1].get("run"), settings.notify.base_url.rstrip("/")
+    return {"id": run, "url": f"{ui}/runs/{run}"} if run else None
 
 
 def _alike(store: Store, day: str, event: str) -> list[dict[str, Any]]:

@@ -79,7 +79,8 @@ def step_asset(
         reason = _why(context, step, store, day, settings)
         if reason:
             context.log.info(reason)
-            step(store, day, settings, **{name: give(context) for name, give in (resources or {}).items()})
+            given = {name: give(context) for name, give in (resources or {}).items()}
+            step(store, day, settings, run=context.run.run_id, **given)
         for table in step.tables:
             record = read_record(store, table, day)
             assert record is not None

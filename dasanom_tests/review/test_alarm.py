@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from dasanom_assets.review.app import create_app
-from dasanom_assets.settings import Settings
+from dasanom_assets.settings import NotifySettings, Settings
 from dasanom_assets.tables.schemas import with_score
 from dasanom_tests.conftest import Line
 from dasanom_tests.review.conftest import BASE
@@ -21,7 +21,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def alarm(line: Line) -> tuple[TestClient, str, dict]:
     """The app, the address of the strongest alarm of the last day, and its row."""
-    client = TestClient(create_app(line.store, Settings(data=str(line.root))), base_url=BASE)
+    settings = Settings(data=str(line.root), notify=NotifySettings(base_url="https://das.example.org/"))
+    client = TestClient(create_app(line.store, settings), base_url=BASE)
     day = line.days[-1]
     events = line.store.read_day("anomaly_events", day).sort_by([("score", "descending")])
     event = events.to_pylist()[0]
@@ -42,6 +43,13 @@ def test_it_tells_detectors_file_bytes_digest_model_and_days(alarm, line: Line) 
     assert file["sha256"] == line.store.digest(file["path"])
     first, last = file["bytes"]
     assert 0 <= first < last <= line.store.fs.size(line.store.full(file["path"]))
+
+
+def test_it_names_the_run_of_dagster_that_scored_its_day(alarm, line: Line) -> None:
+    client, address, _ = alarm
+    run = client.get(address).json()["run"]
+    assert line.instance.get_run_by_id(run["id"]).tags["dagster/partition"] == line.days[-1]
+    assert run["url"] == f"https://das.example.org/runs/{run['id']}"
 
 
 def test_its_sound_is_what_the_recording_holds_sped_up(alarm, line: Line) -> None:

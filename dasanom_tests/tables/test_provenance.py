@@ -99,6 +99,15 @@ def test_a_table_names_what_it_was_made_of(store: Store) -> None:
     assert store.metadata("contractor_events", DAYS[2]) == {"n": 14}
 
 
+def test_the_run_that_made_a_table_is_noted_and_makes_nothing_stale(store: Store) -> None:
+    before = store.content_digest("channel_health", DAYS[1])
+    STEPS["channel_health"](store, DAYS[1], SETTINGS, run="a-run")
+    digest, record = read_record(store, "channel_health", DAYS[1]) or ("", {})
+    assert (digest, record["run"]) == (before, "a-run")
+    assert "run" not in (read_record(store, "channel_health", DAYS[2]) or ("", {}))[1]
+    assert reason(store, "event_matches", DAYS[2]) == ""
+
+
 def test_a_table_that_was_replaced_makes_stale_what_reads_it_and_the_same_rows_do_not(store: Store) -> None:
     STEPS["channel_health"](store, DAYS[1], SETTINGS, n=1)
     assert reason(store, "event_matches", DAYS[2]) == ""

@@ -127,6 +127,11 @@ function facts(pairs) {
   return element("dl", { class: "facts" }, ...pairs.filter(([, value]) => value != null).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
 }
 
+function scoredBy(run) {
+  if (!run) return "no run of Dagster, as far as the day's scores say";
+  return element("a", { href: run.url }, `run ${run.id}`);
+}
+
 function said(row) {
   const host = $("#said");
   if (!row.verdict) { host.replaceChildren(element("p", {}, "Nobody has judged it yet.")); return; }
@@ -191,7 +196,7 @@ async function begin() {
     ["bytes", file.bytes?.map(n => n.toLocaleString("en")).join(" to ")], ["SHA-256", file.sha256], ["remarks", file.issues?.join("; ") || null]])));
   if (told.model) {
     $("#model").append(facts([["reference model", told.model.reference_model], ["digest", told.model.digest], ["network", told.model.vae], ["learned from", told.model.days?.join(", ")],
-      ["scored by", told.model.run ?? null]]));
+      ["scored by", scoredBy(told.run)]]));
   }
   await part("#spectrogram", async host => spectrogram(host, await floats("spectrogram"), peak));
   await part("#spectrum", async host => spectrum(host, await json(`${base}/spectrum`)));
