@@ -123,7 +123,7 @@ def score(
     Without a Dask client, threads of the process do it.
     """
     seconds = {}
-    more = {detection.scores: {"device": settings.device, "dask": client}}
+    more: dict[Step, dict[str, Any]] = {detection.scores: {"device": settings.device, "dask": client}}
     for step in SCORE:
         began = time.perf_counter()
         step(store, day, settings, models, **more.get(step, {}))
@@ -133,6 +133,6 @@ def score(
 
 def compare(store: Store, day: str, settings: Settings, client: "Client | None" = None) -> None:
     """Lay a scored day beside the contractor's, and write its report; without a Dask client, threads do it."""
-    more = {comparison.waterfalls: {"dask": client}}
+    more: dict[Step, dict[str, Any]] = {comparison.waterfalls: {"dask": client}}
     for step in COMPARE:
         step(store, day, settings, **more.get(step, {}))

@@ -27,9 +27,8 @@ def reviewing(url: str, dagster: str) -> Iterator[str | None]:
         yield None
         return
     command = [sys.executable, "-m", "dasanom_assets.cli", "review", "--port", str(address.port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     env = {"DASANOM_NOTIFY__BASE_URL": dagster} | os.environ  # what is set holds
-    app = subprocess.Popen(command, **quiet, process_group=0, env=env)
+    app = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0, env=env)
     try:
         yield url
     finally:

@@ -19,6 +19,7 @@ from dasanom_assets.review import alarm as computing
 from dasanom_assets.review.app import Review, review_of
 from dasanom_assets.review.day import DayView
 from dasanom_assets.review.day_api import view
+from dasanom_assets.review.kinds import kinds_of
 from dasanom_assets.review.tiles import TABLE
 from dasanom_assets.review.worker import computed, root_of
 from dasanom_assets.settings import Settings, SpectrogramSettings
@@ -289,6 +290,16 @@ def sound(request: Request) -> Response:
         raise HTTPException(400, f"speed is 1 to {computing.FASTEST}")
     content, told = _compute(request, computing.sound, speed, settings=False)
     return Response(content, media_type="audio/wav", headers={"x-sound": json.dumps(told)})
+
+
+def kind(request: Request) -> Response:
+    """Tell which kind of event of the last weeks an alarm is of, and name others of it; null: of none."""
+    of_day, event, _ = event_of(request)
+    found, name = kinds_of(review_of(request), of_day.day), event["event_id"]
+    own = found.of_day(of_day.day).get(name)
+    if own is None:
+        return JSONResponse({"kind": None, "others": []})
+    return JSONResponse({"kind": found.as_json(own), "others": found.like(name, own)})
 
 
 def earlier(request: Request) -> Response:

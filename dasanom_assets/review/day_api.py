@@ -13,7 +13,8 @@ from dasanom_assets.review import export
 from dasanom_assets.review.app import review_of
 from dasanom_assets.review.calendar import month_of
 from dasanom_assets.review.day import LAYERS, DayView, boxes_in, chosen, day_view
-from dasanom_assets.review.map import map_of_day
+from dasanom_assets.review.kinds import kinds_of
+from dasanom_assets.review.map import map_of_day, tree_path
 from dasanom_assets.review.tiles import Picture
 from dasanom_assets.review.worker import computed, root_of
 
@@ -70,8 +71,20 @@ def alarms(request: Request) -> Response:
     """List the rows of a day's table: alarms folded by cause, filtered and sorted."""
     query, of_day = request.query_params, view(request)
     rows = chosen(of_day, query, query.get("sort", "rank"))
+    if query.get("sounds"):
+        kind, found = number(request, "sounds"), kinds_of(review_of(request), of_day.day).of_day(of_day.day)
+        rows = [row for row in rows if found.get(row["id"]) == kind]
     offset, limit = max(0, number(request, "offset", 0)), min(MOST_ROWS, number(request, "limit", 100))
     return JSONResponse({"total": len(rows), "of": len(of_day.rows), "rows": rows[offset : offset + limit]})
+
+
+def kinds(request: Request) -> Response:
+    """List the kinds of event of the last weeks that a day has, and which rows of its table are of which."""
+    of_day = view(request)
+    found = kinds_of(review_of(request), of_day.day)
+    here = found.of_day(of_day.day)
+    rows = {row["id"]: here[row["id"]] for row in of_day.rows if row["id"] in here}
+    return JSONResponse({"kinds": [found.as_json(kind) for kind in sorted(set(rows.values()))], "rows": rows})
 
 
 def triage(request: Request) -> Response:
@@ -113,6 +126,14 @@ def picture_response(picture: Picture, **more: Any) -> Response:
     }
     headers = {PICTURE: json.dumps(head | more), "cache-control": "no-cache"}
     return Response(picture.codes.tobytes(), media_type="application/octet-stream", headers=headers)
+
+
+def condensed_tree(request: Request) -> Response:
+    """Give the picture of how the reference windows of the model that scored a day fall into clusters."""
+    store, path = review_of(request).store, tree_path(str(view(request).note.get("model_version")))
+    if not store.exists(path):
+        raise HTTPException(404, "the model that scored this day has no picture of its clusters")
+    return Response(store.read_bytes(path), media_type="image/png")
 
 
 def thumbnail(request: Request) -> Response:

@@ -51,7 +51,22 @@ def map_of_day(root: str, day: str, boxes: dict[str, np.ndarray]) -> dict[str, A
         "reference": reference,
         "histogram": scores["histogram"] | {"thresholds": _thresholds(store, version)},
         "clusters": scores["clusters"],
+        "tree": _tree(store, version),
     }
+
+
+def tree_path(version: str) -> str:
+    """Return where the picture of the condensed tree of a reference model lies, relative to the data root."""
+    return f"reports/reference_model/version={version}/condensed_tree.png"
+
+
+def _tree(store: Store, version: str) -> dict[str, Any] | None:
+    """Return what the condensed tree of a model's clusters shows; None where it has nothing to tell apart."""
+    if not store.exists(tree_path(version)):
+        return None
+    clusters = store.read_json(f"models/reference_model/{version}/model.json")["description"]["note"]["clusters"]
+    names = ("n_clusters", "noise_share")
+    return {name: clusters[name] for name in names} if clusters["n_clusters"] > 1 else None
 
 
 def _reference(store: Store, version: str) -> dict[str, list[Any]]:

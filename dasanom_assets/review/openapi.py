@@ -119,6 +119,7 @@ FILTER = {
     "agreement": "both, only_us or only_contractor",
     "kind": "of this kind only",
     "verdict": "true, false, planned, unknown, or open: none yet",
+    "sounds": "number of a kind of event of the last weeks: rows of it only",
     "text": "words that a row must have",
     "hide": "always and explained, joined by a comma: rows of places that alarm always, of planned works",
 }
@@ -129,6 +130,7 @@ VERDICT = {
     "kind": "what it was",
     "note": "in words",
 }
+NAME = {"entry_id*": "name of the entry, chosen by the sender", "who*": "who names it", "kind*": "its name"}
 PLANNED = {
     "entry_id*": "name of the entry, chosen by the sender",
     "who*": "who enters it",
@@ -153,6 +155,7 @@ ENDPOINTS = [
         FILTER
         | {"sort": "column, with - in front for descending", "offset": "rows to skip", "limit": "at most 500"},
     ),
+    Endpoint("GET", "/api/days/{day}/kinds", day_api.kinds),
     Endpoint("GET", "/api/days/{day}/triage", day_api.triage),
     Endpoint("GET", "/api/days/{day}/boxes", day_api.boxes, WINDOW | {"limit": "at most 3000"}),
     Endpoint(
@@ -167,12 +170,14 @@ ENDPOINTS = [
     Endpoint("GET", "/api/days/{day}/events.geojson", day_api.events_geojson, gives="application/geo+json"),
     Endpoint("GET", "/api/days/{day}/events.parquet", day_api.events_parquet, gives=BYTES),
     Endpoint("GET", "/api/days/{day}/map", day_api.day_map),
+    Endpoint("GET", "/api/days/{day}/condensed_tree.png", day_api.condensed_tree, gives="image/png"),
     Endpoint("GET", ALARM, alarm_api.alarm),
     Endpoint(
         "GET", ALARM + "/picture", alarm_api.picture, {"what*": "spectrogram, input, reconstruction or residual"}
     ),
     Endpoint("GET", ALARM + "/spectrum", alarm_api.spectrum),
     Endpoint("GET", ALARM + "/earlier", alarm_api.earlier),
+    Endpoint("GET", ALARM + "/kind", alarm_api.kind),
     Endpoint(
         "GET",
         ALARM + "/sound.wav",
@@ -182,6 +187,8 @@ ENDPOINTS = [
     ),
     Endpoint("POST", ALARM + "/verdicts", writing.judge, body=VERDICT),
     Endpoint("POST", ALARM + "/verdicts/undo", writing.undo_verdict, body=UNDO),
+    Endpoint("POST", ALARM + "/kind", writing.name_kind, body=NAME),
+    Endpoint("POST", "/api/kinds/undo", writing.undo_kind, body=UNDO),
     Endpoint("GET", "/api/planned", writing.planned),
     Endpoint("POST", "/api/planned", writing.plan, body=PLANNED),
     Endpoint("POST", "/api/planned/undo", writing.undo_planned, body=UNDO),

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from dasanom_assets.review.alarm_api import event_of
 from dasanom_assets.review.app import posted, review_of
+from dasanom_assets.review.kinds import kinds_of
 from dasanom_assets.tables import verdicts
 
 _ONE_AT_A_TIME = Lock()
@@ -65,6 +66,30 @@ async def undo_verdict(request: Request) -> Response:
     entry |= {name: event[name] for name in ("fibre", "event_id", "start", "end", "first_channel", "last_channel")}
     entry["verdict"] = verdicts.UNDO
     return await _entered(verdicts.record_verdict, review_of(request).store, of_day.day, entry)
+
+
+async def name_kind(request: Request) -> Response:
+    """Name the kind of event that an alarm is of; the name stays with it when kinds are found again."""
+    values = await posted(request)
+    of_day, event, _ = await run_in_threadpool(event_of, request)
+    store, name = review_of(request).store, event["event_id"]
+    found = await run_in_threadpool(kinds_of, review_of(request), of_day.day)
+    own = found.of_day(of_day.day).get(name)
+    if own is None:
+        raise HTTPException(404, "this alarm is of no kind: nothing of the last weeks sounds like it")
+    entry: dict[str, Any] = {key: _text(values, key) for key in ("entry_id", "who", "kind")}
+    entry |= {"day": of_day.day, "event_id": name, "examples": found.examples(own)}
+    return await _entered(verdicts.record_kind_name, store, entry)
+
+
+async def undo_kind(request: Request) -> Response:
+    """Take the name of a kind back, by an entry that says so."""
+    values = await posted(request)
+    entry = {key: _text(values, key) for key in ("entry_id", "who", "undoes")}
+    store = review_of(request).store
+    if entry["undoes"] not in {row["entry_id"] for row in await run_in_threadpool(verdicts.kind_names, store)}:
+        raise HTTPException(404, "there is no such name")
+    return await _entered(verdicts.record_kind_name, store, entry)
 
 
 def planned(request: Request) -> Response:

@@ -43,6 +43,19 @@ PLANNED = pa.schema(
     ]
 )
 """Columns of an entry about planned work; it explains alarms from `start` to `end`, which is when it expires."""
+KIND_NAMES = pa.schema(
+    [
+        ("entry_id", pa.string()),
+        ("made", MICROSECONDS),
+        ("who", pa.string()),
+        ("kind", pa.string()),
+        ("day", pa.string()),
+        ("event_id", pa.string()),
+        ("examples", pa.list_(pa.list_(pa.float32()))),
+        ("undoes", pa.string()),
+    ]
+)
+"""Columns of an entry that names a kind of event: that of `event_id`, remembered by the profiles of some of it."""
 
 
 def record_verdict(store: Store, day: str, entry: Mapping[str, Any]) -> None:
@@ -196,6 +209,19 @@ def check_planned(entry: Mapping[str, Any]) -> None:
             raise ValueError("planned work goes from a lower to a higher distance, m")
         if not entry["start"] < entry["end"]:
             raise ValueError("planned work ends after it begins")
+
+
+def record_kind_name(store: Store, entry: Mapping[str, Any]) -> None:
+    """Add the name of a kind of event, or an entry that undoes one; raises as `record_verdict`."""
+    _check(entry)
+    if not entry.get("undoes") and not str(entry.get("kind") or "").strip():
+        raise ValueError("a kind has a name")
+    _add(store, "kind_names", entry, KIND_NAMES)
+
+
+def kind_names(store: Store) -> list[dict[str, Any]]:
+    """Return names of kinds that were not taken back, in the order in which they were given."""
+    return in_force(_read(store, [item["path"] for item in store.listing("kind_names")], KIND_NAMES))
 
 
 def planned_works(store: Store) -> list[dict[str, Any]]:

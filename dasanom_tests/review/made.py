@@ -102,6 +102,7 @@ def write(
     agreement = agreement_of_day(ours, others, matches, table("recordings", [recording]), day)
     store.write_day("agreement", day, agreement if theirs else empty("agreement"))
     store.write_day("anomaly_scores", day, with_detectors([]).empty_table())
+    store.write_day("cluster_labels", day, empty("cluster_labels"))
     store.write_day("waterfalls", day, _tiles(day, cells or {}, channels, fibre, (begin, seconds), noise))
     explanations = [{"fibre": e["fibre"], "event_id": e["event_id"], "band_hz": [30.0]} for e in events]
     profile = vector(np.eye(4, dtype=np.float32)[np.arange(len(events)) % 4], 4)

@@ -237,3 +237,21 @@ def test_a_day_tells_how_far_the_sides_agree_with_chance_and_intervals(store: St
     assert (said["ours"], said["ours_matched"], said["theirs_matched"]) == (5, 1, 1)
     assert said["both_s"] == 40 * 5
     assert f"{said['kappa']:.3f}" in reader.get(f"/day/{DAY}").text
+
+
+@pytest.mark.parametrize(("clusters", "drawn"), [(3, True), (1, False)])
+def test_the_condensed_tree_is_shown_where_it_has_branches(store: Store, clusters: int, drawn: bool) -> None:
+    client = TestClient(create_app(store, Settings(data=store.full(""))), base_url="http://127.0.0.1")
+    assert client.get(f"/api/days/{DAY}/map").json()["tree"] is None
+    assert client.get(f"/api/days/{DAY}/condensed_tree.png").status_code == 404
+    note = {"note": {"clusters": {"n_clusters": clusters, "noise_share": 0.1}}}
+    store.write_json("models/reference_model/made/model.json", {"description": note})
+    store.write_bytes("reports/reference_model/version=made/condensed_tree.png", b"a picture")
+    again = TestClient(create_app(store, Settings(data=store.full(""))), base_url="http://127.0.0.1")
+    # What was drawn before is kept as long as the events are the same ones.
+    store.write_day(
+        "anomaly_events", DAY, store.read_day("anomaly_events", DAY).slice(1), {"model_version": "made"}
+    )
+    told = again.get(f"/api/days/{DAY}/map").json()["tree"]
+    assert told == ({"n_clusters": 3, "noise_share": 0.1} if drawn else None)
+    assert again.get(f"/api/days/{DAY}/condensed_tree.png").content == b"a picture"

@@ -1,5 +1,5 @@
 // The page of an alarm: each part is asked for by itself, and says so where there is none.
-import { $, canvas, clock, element, entryId, get, image, json, post, say, ticks, TWO_SIDED, US, VIRIDIS, writes } from "./common.js";
+import { $, called, canvas, clock, element, entryId, get, image, json, post, say, ticks, TWO_SIDED, US, VIRIDIS, writes } from "./common.js";
 import { Waterfalls } from "./waterfall.js";
 
 const { day, event } = document.body.dataset, base = `days/${day}/alarms/${encodeURIComponent(event)}`;
@@ -123,6 +123,30 @@ async function earlier(host, told, row) {
   }
 }
 
+const link = other => element("a", { href: `/day/${other.day}/alarm/${encodeURIComponent(other.event)}` }, other.window == null ? other.day : clock(other.window, "UTC", true));
+
+async function ofKind(host) {
+  const { kind, others } = await json(`${base}/kind`);
+  if (!kind) throw new Error("It is of none: too few alarms of the last 28 days sound like it.");
+  const band = kind.hz.length ? `, strongest at ${kind.hz.map(hz => hz.toFixed(0)).join(" to ")} Hz` : "", form = $("#name");
+  host.replaceChildren(element("p", {}, element("b", {}, called(kind)), kind.by ? `, as ${kind.by} calls it` : "", `: ${kind.events} alarms on ${kind.days} ${kind.days === 1 ? "day" : "days"} since ${kind.first_day}${band}.`),
+    element("p", { class: "around" }, others.length ? "The last ones:" : "", ...others.map(link)));
+  if (!form) return;
+  form.hidden = false;
+  form.elements.who.value = localStorage.getItem("who") ?? "";
+  let id = entryId();
+  form.addEventListener("submit", submitted => {
+    submitted.preventDefault();
+    localStorage.setItem("who", form.elements.who.value);
+    send(`${base}/kind`, { entry_id: id, who: form.elements.who.value, kind: form.elements.kind.value });
+  });
+  form.addEventListener("input", () => { id = entryId(); });
+  if (!kind.entry) return;
+  const button = element("button", { type: "button" }, "Take the name back");
+  button.addEventListener("click", () => send("kinds/undo", { entry_id: entryId(), who: form.elements.who.value || kind.by, undoes: kind.entry }));
+  form.append(button);
+}
+
 function facts(pairs) {
   return element("dl", { class: "facts" }, ...pairs.filter(([, value]) => value != null).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
 }
@@ -200,6 +224,7 @@ async function begin() {
   }
   await part("#spectrogram", async host => spectrogram(host, await floats("spectrogram"), peak));
   await part("#spectrum", async host => spectrum(host, await json(`${base}/spectrum`)));
+  await part("#kind", ofKind);
   await part("#earlier", host => earlier(host, told.event, row));
   await part("#network", network);
   document.body.dataset.done = "yes";

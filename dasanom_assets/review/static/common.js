@@ -54,6 +54,7 @@ export const kp = (first, last) => {
   const a = (first / 1000).toFixed(3), b = (last / 1000).toFixed(3);
   return a === b ? a : `${a}–${b}`;
 };
+export const called = kind => kind.name ?? `kind ${kind.kind + 1}`;
 export const seconds = s => (s < 120 ? `${s.toFixed(1)} s` : `${(s / 60).toFixed(1)} min`);
 export const AGREEMENT = { both: "both", only_us: "only us", only_contractor: "only contractor" };
 export const COLOUR = { both: "#009e73", only_us: "#0072b2", only_contractor: "#e69f00" };

@@ -1,10 +1,12 @@
 // The page of a day: row ↔ zoom ↔ box, and the address says what is looked at.
-import { $, AGREEMENT, clock, element, json, kp, say, seconds } from "./common.js";
+import { $, AGREEMENT, called, clock, element, json, kp, say, seconds } from "./common.js";
 import { Waterfalls } from "./waterfall.js";
 
 const { day } = document.body.dataset, address = new URLSearchParams(location.search), PAGE = 100;
 const COLUMNS = [["rank", "Look"], ["first_m", "KP"], ["start", "Begins (UTC)"], ["seconds", "Lasts"], ["kind", "Kind"], ["rate", "A km and day"],
   ["agreement", "Who"], ["verdict", "Verdict"], [null, "Why"]];
+let kinds = { kinds: [], rows: {} };  // of event, found over weeks: they come after the rows
+const wanted = address.get("sounds") ?? "";
 let head, falls, rows = [], total = 0, sort = address.get("sort") ?? "rank", chosen = address.get("row") ?? "";
 
 function remember() {
@@ -14,7 +16,7 @@ function remember() {
   put("fibre", falls && head.fibres.length > 1 ? falls.fibre.name : "");
   put("row", chosen);
   put("sort", sort === "rank" ? "" : sort);
-  for (const name of ["text", "kind", "agreement", "verdict"]) put(name, $("#filter").elements[name].value);
+  for (const name of ["text", "kind", "sounds", "agreement", "verdict"]) put(name, $("#filter").elements[name].value);
   put("hide", hidden());
   history.replaceState(null, "", address.size ? `?${address}` : location.pathname);
 }
@@ -23,7 +25,7 @@ const hidden = () => [...document.querySelectorAll("#filter [name=hide]:checked"
 
 function filter() {
   const fields = $("#filter").elements;
-  return { text: fields.text.value, kind: fields.kind.value, agreement: fields.agreement.value, verdict: fields.verdict.value, hide: hidden() };
+  return { text: fields.text.value, kind: fields.kind.value, sounds: fields.sounds.value, agreement: fields.agreement.value, verdict: fields.verdict.value, hide: hidden() };
 }
 
 async function list(more = false) {
@@ -48,7 +50,7 @@ function table() {
   const body = element("tbody", {}, ...rows.map((row, i) => {
     const link = element("a", { href: `/day/${day}/alarm/${encodeURIComponent(row.id)}` }, kp(row.first_m, row.last_m) === "–" ? `ch. ${row.first}–${row.last}` : kp(row.first_m, row.last_m));
     const made = element("tr", { "data-row": row.id }, element("td", {}, String(row.rank)), element("td", { class: "tight" }, link), element("td", { class: "tight" }, clock(row.start)),
-      element("td", { class: "tight" }, seconds(row.seconds)), element("td", {}, row.kind, row.alarms > 1 ? ` (${row.alarms})` : ""), element("td", {}, row.often ?? "–"),
+      element("td", { class: "tight" }, seconds(row.seconds)), element("td", {}, row.kind, row.alarms > 1 ? ` (${row.alarms})` : "", ofKind(row)), element("td", {}, row.often ?? "–"),
       element("td", {}, element("span", { class: `chip ${row.agreement}` }, AGREEMENT[row.agreement])), element("td", {}, row.verdict ?? (row.planned ? "explained" : "–")), element("td", { class: "why" }, row.why));
     made.tabIndex = row.id === chosen || (i === 0 && !rows.some(other => other.id === chosen)) ? 0 : -1;
     if (row.id === chosen) made.classList.add("chosen");
@@ -59,6 +61,20 @@ function table() {
   }));
   $("#list").replaceChildren(element("table", {}, element("thead", {}, header), body));
   $("#more").hidden = rows.length >= total || rows.length >= 3 * PAGE;
+}
+
+function ofKind(row) {
+  const kind = kinds.kinds.find(other => other.kind === kinds.rows[row.id]);
+  return kind ? element("small", { class: "like" }, called(kind)) : null;
+}
+
+async function findKinds() {
+  kinds = await json(`days/${day}/kinds`);
+  const choice = $("#filter").elements.sounds;
+  for (const kind of kinds.kinds) choice.append(element("option", { value: String(kind.kind) }, `${called(kind)} (${kind.events})`));
+  choice.value = wanted;
+  if (choice.value) list();
+  else table();
 }
 
 function keyed(event, made, row) {
@@ -129,6 +145,7 @@ async function begin() {
     button.addEventListener("click", () => choose(head.places.find(row => row.id === button.dataset.row), true));
   }
   await list();
+  findKinds().catch(error => say(error.message));
   if (chosen && falls && !address.get("view")) {
     const answer = await json(`days/${day}/alarms`, { text: chosen, limit: 1 });
     if (answer.rows.length) choose(answer.rows[0], true);

@@ -72,12 +72,21 @@ function histogram(host) {
   });
 }
 
+function tree(host, told) {
+  if (!told) { host.replaceChildren(element("p", {}, "The reference that scored this day has one cluster at most, or no picture of its tree: there is nothing to tell apart.")); return; }
+  const words = `Condensed tree of the reference’s windows: ${told.n_clusters} clusters in colour, ${(100 * told.noise_share).toFixed(0)} % of the windows in none`;
+  host.replaceChildren(element("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": "Condensed tree" },
+    element("img", { class: "tree", src: `/api/days/${day}/condensed_tree.png`, alt: words })),
+  element("p", { class: "note" }, `${words}. A branch is as wide as the windows that still hang together at a density, which grows downwards (λ, one over a distance in standard deviations); its area is its stability.`));
+}
+
 async function begin() {
   data = await json(`days/${day}/map`);
   const clusters = data.clusters.map(c => element("tr", {}, element("td", {}, c.label < 0 ? "noise" : String(c.label)), element("td", {}, c.windows.toLocaleString("en")), element("td", {}, `${(100 * c.share).toFixed(1)} %`), element("td", {}, c.outlier.toFixed(2))));
   $("#clusters").replaceChildren(data.clusters.length > 1
     ? element("table", { class: "numbers" }, element("thead", {}, element("tr", {}, ...["cluster", "windows", "share", "median outlier score"].map(name => element("th", { scope: "col" }, name)))), element("tbody", {}, ...clusters))
     : element("p", {}, "All windows of this day are of one cluster: there is nothing to tell apart."));
+  tree($("#tree"), data.tree);
   histogram($("#histogram"));
   if (!data.points.flat.length) { $("#flat").replaceChildren(element("p", {}, "No window could be placed on the map.")); return; }
   const flat = canvas($("#flat"), 420, "Map of windows in two dimensions", (pen, width, tall) => scatter(pen, width, tall, data.points.flat, data.reference.flat));
