@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.detection.calibration.rates import in_words
 
 AGREEMENTS = ("both", "only_us", "only_contractor")
+MOST_DRAWN = 250
+"""Events of each kind of agreement that a waterfall shows, at most: more hide what they are drawn on."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,18 @@ def of_side(alarms: Iterable[Alarm], side: str) -> list[Alarm]:
     if side == "all":
         return [alarm for alarm in alarms if alarm.side == "us" or alarm.agreement == "only_contractor"]
     return [alarm for alarm in alarms if alarm.side == side]
+
+
+def rarest_first(alarm: Alarm) -> tuple[float, float, float]:
+    """Return what alarms are sorted by: ours from the rarest on, then the contractor's by probability."""
+    rate = np.inf if alarm.rate_per_km_day is None else alarm.rate_per_km_day
+    return rate, -(alarm.score or 0.0), -(alarm.contractor_probability or 0.0)
+
+
+def drawn(alarms: Iterable[Alarm]) -> list[Alarm]:
+    """Return the first `MOST_DRAWN` of each kind of agreement, the rarest first."""
+    ranked = sorted(alarms, key=rarest_first)
+    return [a for kind in AGREEMENTS for a in [a for a in ranked if a.agreement == kind][:MOST_DRAWN]]
 
 
 def clock(ns: int, pattern: str = "%H:%M:%S") -> str:

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.subplots import make_subplots
 
-from dasanom_assets.comparison.alarms import AGREEMENTS, Alarm, clock, cluster_name, of_side
+from dasanom_assets.comparison.alarms import AGREEMENTS, Alarm, clock, cluster_name, drawn, of_side
 from dasanom_assets.comparison.metres import metres_axis
 from dasanom_assets.comparison.palette import (
     BLANK,
@@ -158,7 +158,7 @@ def _heatmap(waterfall: Waterfall) -> go.Heatmap:
 
 def _boxes(alarms: Sequence[Alarm], in_legend: set[str]) -> list[go.Scatter]:
     """Return the outline and a centre mark of the alarms, three traces for each kind of agreement."""
-    traces = []
+    traces, alarms = [], drawn(alarms)
     for agreement in AGREEMENTS:
         events = [alarm for alarm in alarms if alarm.agreement == agreement]
         if not events:

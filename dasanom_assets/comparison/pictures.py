@@ -11,7 +11,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dasanom_assets.comparison.alarms import AGREEMENTS, Alarm, of_side
+from dasanom_assets.comparison.alarms import AGREEMENTS, Alarm, drawn, of_side
 from dasanom_assets.comparison.figures import EmbeddingMap, bins_of, extent, threshold_label
 from dasanom_assets.comparison.palette import (
     BLANK,
@@ -160,7 +160,7 @@ def _draw_waterfall(ax: Axes, waterfall: Waterfall, alarms: Sequence[Alarm], lev
         vmax=levels[1],
         extent=(_days(start), _days(end), first, last),
     )
-    for alarm in alarms:
+    for alarm in drawn(alarms):
         begin = _days(alarm.start_ns)
         corner, size = (begin, alarm.first_channel - 0.5), alarm.last_channel - alarm.first_channel + 1
         for colour, width in (("white", 3.4), (COLOUR[alarm.agreement], 1.7)):

@@ -16,7 +16,15 @@ import pyarrow.compute as pc
 from markupsafe import Markup
 
 from dasanom_assets.comparison import figures, pictures
-from dasanom_assets.comparison.alarms import Alarm, alarms_of, clock, cluster_name, of_side
+from dasanom_assets.comparison.alarms import (
+    MOST_DRAWN,
+    Alarm,
+    alarms_of,
+    clock,
+    cluster_name,
+    of_side,
+    rarest_first,
+)
 from dasanom_assets.comparison.figures import EmbeddingMap
 from dasanom_assets.comparison.metres import reach
 from dasanom_assets.comparison.page import between, code, count, duration, number, plot, render, templates
@@ -148,7 +156,7 @@ def day_report(findings: Findings) -> ReportFiles:
     """
     alarms = alarms_of(findings.events, findings.contractor_events, findings.matches, findings.km_days)
     levels = colour_range(panels.power for panels in findings.panels)
-    events = sorted(of_side(alarms, "all"), key=_rarest_first)
+    events = sorted(of_side(alarms, "all"), key=rarest_first)
     both_sides = findings.contractor_events is not None
     sentence = _sentence(findings, alarms)
     page = render(
@@ -163,6 +171,7 @@ def day_report(findings: Findings) -> ReportFiles:
         waterfalls=_waterfalls(findings, alarms, levels),
         events=[_event(event, both_sides, findings.places) for event in events[:MAX_LISTED]],
         n_events=len(events),
+        most_drawn=MOST_DRAWN,
         map=None if findings.points is None else plot(figures.map_figure(findings.points), "map"),
         counts=[
             [f"{float(budget):,g}", f"{n['expected']:.3g}", f"{n['realised']:,}"]
@@ -287,11 +296,6 @@ def _event(event: Alarm, both_sides: bool, places: Places | None) -> list[Any]:
         says or "–",
         _chip(event.agreement) if both_sides else "–",
     ]
-
-
-def _rarest_first(alarm: Alarm) -> tuple[float, float, float]:
-    rate = np.inf if alarm.rate_per_km_day is None else alarm.rate_per_km_day
-    return rate, -(alarm.score or 0.0), -(alarm.contractor_probability or 0.0)
 
 
 def _histogram(findings: Findings) -> Markup | None:

@@ -99,7 +99,7 @@ def map_path(day: str) -> str:
     return f"reports/embedding_map/day={day}/embedding_map.parquet"
 
 
-@step("contractor_comparison", code="4", settings=ALARM, inputs=live_model)
+@step("contractor_comparison", code="5", settings=ALARM, inputs=live_model)
 def contractor_comparison(day: Day) -> None:
     """Report of the day: one HTML file that opens offline, and an overview as PNG."""
     import pyarrow.parquet as pq

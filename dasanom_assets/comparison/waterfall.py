@@ -19,9 +19,9 @@ from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
-MAX_SECONDS = 1500
-MAX_CHANNELS = 600
-"""Cells of a picture, at most: about what a screen shows, and 5 MB a waterfall in the page."""
+MAX_SECONDS = 1000
+MAX_CHANNELS = 200
+"""Cells of a picture, at most: about what a screen shows of it, and 1 MB a waterfall in the page."""
 _STEPS = (1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 300, 600)
 """Columns that become one, so that a cell covers a time that people count in."""
 

@@ -166,14 +166,14 @@ def test_shrinking_keeps_the_loudest_and_its_place(
     np.testing.assert_array_equal(np.diff(small.start_ns), small.step_ns)
 
 
-def test_a_full_day_becomes_minutes_and_absent_channels_stay_blank() -> None:
+def test_a_full_day_becomes_pairs_of_minutes_and_absent_channels_stay_blank() -> None:
     values = np.zeros((3, 86_400), np.float32)
     day = Waterfall("north", np.array([0, 1, 4000], np.int32), START + np.arange(86_400) * SECOND_NS, values)
     small = shrink(day)
-    assert small.step_ns == 60 * SECOND_NS
-    assert small.values.shape == (572, 1440)
-    assert small.channel_step == 7
-    assert np.flatnonzero(np.isfinite(small.values[:, 0])).tolist() == [0, 571]
+    assert small.step_ns == 120 * SECOND_NS
+    assert small.values.shape == (191, 720)
+    assert small.channel_step == 21
+    assert np.flatnonzero(np.isfinite(small.values[:, 0])).tolist() == [0, 190]
 
 
 def test_a_small_waterfall_is_not_changed() -> None:
