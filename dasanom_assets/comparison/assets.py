@@ -117,7 +117,9 @@ def build_scorecard(first_day: date) -> tuple[dg.AssetsDefinition, Any, dg.Sched
         row = write_scorecard(store, month, settings)
         shown = {name: value for name, value in row.items() if isinstance(value, int | float)}
         kinds = dict(zip(row["kinds"], row["kind_alarms"], strict=True))
-        return dg.MaterializeResult(metadata={"dagster/uri": store.url(path_of(month)), **shown, "kinds": kinds})
+        page = dg.MetadataValue.url(f"{settings.reports.url}/days?month={month}")
+        uri = store.url(path_of(month))
+        return dg.MaterializeResult(metadata={"dagster/uri": uri, "review": page, **shown, "kinds": kinds})
 
     job = dg.define_asset_job(
         "scorecard",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dagster import build_schedule_context
+from dagster import DagsterInstance, build_schedule_context
 
 from dasanom_assets.comparison.scorecard import SCORECARD, path_of, scorecard, write_scorecard
 from dasanom_assets.definitions import defs
@@ -87,3 +87,20 @@ def test_each_morning_the_month_of_yesterday_is_made() -> None:
             build_schedule_context(repository_def=defs.get_repository_def(), scheduled_execution_time=today)
         )
         assert [request.partition_key for request in tick.run_requests] == [wanted]
+
+
+def test_the_job_materializes_a_month_and_tells_of_it(month: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DASANOM_DATA", month.full(""))
+    with DagsterInstance.ephemeral() as instance:
+        done = defs.resolve_job_def("scorecard").execute_in_process(partition_key="2026-03-01", instance=instance)
+        (made,) = done.asset_materializations_for_node("contractor_scorecard")
+        assert made.partition == "2026-03-01"
+    told = {name: entry.value for name, entry in made.metadata.items()}
+    row = pq.read_table(month.full(path_of("2026-03"))).to_pylist()[0]
+    assert {name: told[name] for name in ("days", "theirs", "kappa")} == {
+        name: row[name] for name in ("days", "theirs", "kappa")
+    }
+    assert told["theirs"] == 10
+    assert told["kinds"] == {"walking": 8, "digging": 2}
+    assert told["dagster/uri"] == month.url(path_of("2026-03"))
+    assert told["review"].endswith("/days?month=2026-03")
