@@ -1,13 +1,15 @@
 """What could not be heard on a day, and where: seconds of each channel by why they have no score."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.recordings.of_day import extent
-from dasanom_assets.spectrograms.whitening import WhiteChannel
 from dasanom_assets.spectrograms.windows import SECOND_NS
+
+if TYPE_CHECKING:  # its compiler takes a second to load
+    from dasanom_assets.spectrograms.whitening import WhiteChannel
 
 REASONS = ("silent", "clipped", "stuck", "incomplete", "dead", "saturated")
 FAINT = -3.0
@@ -17,7 +19,7 @@ BREAK_SECONDS = 60
 BREAK_CHANNELS = 2
 
 
-def heard_row(channel: WhiteChannel) -> dict[str, Any]:
+def heard_row(channel: "WhiteChannel") -> dict[str, Any]:
     """Return a channel's row of `heard`."""
     with np.errstate(invalid="ignore"):
         level = np.nanmean(channel.rows, axis=(1, 2)) if channel.usable.any() else np.empty(0)

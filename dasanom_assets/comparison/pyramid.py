@@ -17,13 +17,14 @@ from dasanom_assets.comparison.heard import heard_row
 from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.streams import blocks, spread
-from dasanom_assets.spectrograms.whitening import WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from dasanom_assets.spectrograms.whitening import WhiteDay
 
 LAYERS = ("power", "contractor", "ours")
 DAY_SECONDS = 86_400
@@ -104,7 +105,7 @@ class PowerOf:
     """
 
     day: str
-    levels: WhiteDay
+    levels: "WhiteDay"
 
     def __call__(self, keys: list[tuple[str, int]]) -> list[PowerCells]:
         """Return what is seen and told of each of some channels."""
@@ -137,6 +138,8 @@ def waterfall_tiles(
     hear : callable, optional
         Called with the row of `heard` of each channel, also of those that are not scored.
     """
+    from dasanom_assets.spectrograms.whitening import WhiteDay  # its compiler takes a second to load
+
     yield SCHEMAS["waterfalls"].empty_table()
     levels = WhiteDay(store, day, settings.background, settings.window, bad=True)
     size = levels.spectrogram.group_channels

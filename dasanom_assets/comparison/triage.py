@@ -77,27 +77,23 @@ def places_of(matches: pa.Table, day: str) -> list[Place]:
     day : str
         ISO day.
     """
-    rows = matches.select(["event_id", "contractor_event_id"]).to_pylist()
+    pairs = zip(*(matches[name].to_pylist() for name in ("event_id", "contractor_event_id")), strict=True)
     keys: dict[tuple[int, str], int] = {}
-    ends = []
-    for row in rows:
-        nodes = [(side, row[name]) for side, name in enumerate(("event_id", "contractor_event_id")) if row[name]]
-        ends.append([keys.setdefault(node, len(keys)) for node in nodes])
+    ends = [[keys.setdefault((s, name), len(keys)) for s, name in enumerate(pair) if name] for pair in pairs]
     if not keys:
         return []
     first, last = np.array([(e[0], e[-1]) for e in ends]).T
     label = connected_components(
         coo_array((np.ones(len(first)), (first, last)), (len(keys),) * 2), directed=False
     )[1]
-    groups: dict[int, list[tuple[int, str]]] = {}
-    for node, i in keys.items():
-        groups.setdefault(int(label[i]), []).append(node)
+    groups: dict[int, tuple[list[str], list[str]]] = {}
+    for (side, name), i in zip(keys, label.tolist(), strict=True):
+        groups.setdefault(i, ([], []))[side].append(name)
     places = []
-    for nodes in groups.values():
-        nodes.sort()
-        ours, theirs = (any(side == which for side, _ in nodes) for which in (0, 1))
+    for ours, theirs in groups.values():
         cell = AGREEMENTS[0 if ours and theirs else 1 if ours else 2]
-        places.append(Place(cell, tuple(name for _, name in nodes), _lot(day, nodes[0][1])))
+        events = *sorted(ours), *sorted(theirs)
+        places.append(Place(cell, events, _lot(day, events[0])))
     return sorted(places, key=lambda place: (place.lot, place.events))
 
 

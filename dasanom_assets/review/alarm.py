@@ -8,20 +8,20 @@ import wave
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy import signal
 
 from dasanom_assets.settings import Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.frames import channel_rows
-from dasanom_assets.spectrograms.grids import DayGrids
-from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay, reference_rows
 from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
+
+if TYPE_CHECKING:  # heavy, and imported by the server, too
+    from dasanom_assets.spectrograms.whitening import WhiteChannel
 
 AROUND_S = 60
 """Before and after an alarm, shown of its channel."""
@@ -74,6 +74,9 @@ def spectrogram(root: str, place: Place, settings: Settings) -> dict[str, Any]:
 
 def spectrum(root: str, place: Place, settings: Settings) -> dict[str, Any]:
     """Return the levels of an alarm's loudest seconds beside what is usual for its channel and hour, dB."""
+    from dasanom_assets.spectrograms.grids import DayGrids
+    from dasanom_assets.spectrograms.whitening import reference_rows
+
     store = Store(root)
     frames = channel_rows(store, place.day, place.fibre, place.channel)
     peak = np.array([place.peak_ns // SECOND_NS * SECOND_NS])
@@ -134,6 +137,8 @@ def sound(root: str, place: Place, speed: float) -> tuple[bytes, dict[str, Any]]
     LookupError
         Where the recording is not there.
     """
+    from scipy import signal
+
     from dasanom_assets.recordings.signal import stretches
 
     store = Store(root)
@@ -184,13 +189,17 @@ def _around(place: Place) -> tuple[int, int]:
     return first // SECOND_NS * SECOND_NS, -(-last // SECOND_NS) * SECOND_NS
 
 
-def _white(store: Store, place: Place, settings: Settings) -> Iterator[WhiteChannel]:
+def _white(store: Store, place: Place, settings: Settings) -> Iterator["WhiteChannel"]:
+    from dasanom_assets.spectrograms.whitening import WhiteDay
+
     plan = WhiteDay(store, place.day, settings.background, settings.window, bad=True)
     row = place.channel // plan.spectrogram.group_channels * plan.spectrogram.group_channels
     yield from plan.channels([key for key in plan.keys if key == (place.fibre, row)])
 
 
 def _hz(store: Store, place: Place) -> list[float]:
+    from dasanom_assets.spectrograms.grids import DayGrids
+
     grids = DayGrids(store.metadata("spectrograms", place.day))
     number = grids.of_rows(place.fibre, place.channel, np.array([place.peak_ns // SECOND_NS * SECOND_NS]))
     return [float(hz) for hz in grids.of(place.fibre)[int(number[0])].centre_hz]
