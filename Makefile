@@ -26,7 +26,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/typos
 	$(BIN)/python docs/check_style.py
 
-# The pictures of the README, from the reports that `make run` made.
+# The pictures of README and docs, from what `make run` made.
 pictures: $(VENV)/.installed-dev
 	$(BIN)/python docs/make_pictures.py
 

@@ -1,6 +1,6 @@
-"""Take the README's pictures of the product as it is: the report and the stages of the last `make run`.
+"""Take the pictures of README and docs from the last `make run`: report, stages, and the review app.
 
-Needs Debian's chromium (`apt-get install chromium`), and the results of `make run`; starts its own web server.
+Needs Debian's chromium (`apt-get install chromium`), and the results of `make run`; starts its own servers.
 """
 
 import contextlib
@@ -24,26 +24,24 @@ STAGES = ("recordings", "spectrograms", "models", "detection", "comparison", "be
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
+DAGSTER = ("dagster-webserver", "--read-only", "-h", "127.0.0.1", "-w", str(PROJECT / "workspace.yaml"), "-p")
+REVIEW = ("dasanom", "review", "--port")
+"""Servers that only read, but for their port."""
+
+
 @contextlib.contextmanager
-def web_server() -> Iterator[str]:
-    """Run a read-only web server on a free port and yield its address."""
+def served(program: str, *options: str) -> Iterator[str]:
+    """Run a server on a free port, which ends its options, and yield its address once it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [
-        Path(sys.executable).with_name("dagster-webserver"),
-        "--read-only",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        str(port),
-    ]
-    server = subprocess.Popen([*command, "-w", PROJECT / "workspace.yaml"], stderr=subprocess.DEVNULL)
+    command = [Path(sys.executable).with_name(program), *options, str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(360):
             with contextlib.suppress(requests.ConnectionError):
-                if requests.get(f"{url}/server_info", timeout=5).ok:
+                if requests.get(url, timeout=60).ok:
                     break
             time.sleep(0.5)
         yield url
@@ -68,8 +66,22 @@ def shoot(page: Page, url: str, name: str, seconds: float, unfolded: Sequence[st
     print(DOCS / name)
 
 
+def shoot_review(page: Page, url: str, store: Store) -> None:
+    """Keep pictures of the last day that has alarms of ours, and of the one to look at first."""
+    days = [day for day in store.days("anomaly_events") if store.read_day("anomaly_events", day).num_rows]
+    if not days:
+        raise RuntimeError("no day has an alarm of ours to show")
+    rows = requests.get(f"{url}/api/days/{days[-1]}/alarms", timeout=120).json()["rows"]
+    alarm = next(row["id"] for row in rows if row["agreement"] != "only_contractor")
+    page.set_viewport_size({"width": 1440, "height": 1500})
+    shoot(page, f"{url}/day/{days[-1]}", "review-day.png", 6)
+    page.goto(f"{url}/day/{days[-1]}/alarm/{alarm}")
+    page.wait_for_selector("body[data-done]", timeout=120_000)  # now it is quick
+    shoot(page, page.url, "review-alarm.png", 6)
+
+
 def main() -> int:
-    """Write `report.png` and `assets.png` beside this file."""
+    """Write `report.png`, `assets.png`, `review-day.png` and `review-alarm.png` beside this file."""
     store = Store(Settings().data)
     days = store.days("event_matches")
     chromium = shutil.which("chromium")
@@ -84,8 +96,10 @@ def main() -> int:
         with store.local(report) as local:
             shoot(page, local.as_uri(), "report.png", 6)
         page.set_viewport_size({"width": 1600, "height": 1280})
-        with web_server() as url:
-            shoot(page, f"{url}/asset-groups", "assets.png", 25, sorted(STAGES))
+        with served(*DAGSTER) as url:
+            shoot(page, f"{url}/asset-groups", "assets.png", 40, sorted(STAGES))
+        with served(*REVIEW) as url:
+            shoot_review(page, url, store)
         browser.close()
     return 0
 

@@ -13,6 +13,7 @@ from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
 from dasanom_tests.review.conftest import TOKEN
 from dasanom_tests.review.made import DAY, MIDNIGHT
+from dasanom_tests.review.test_app import PAGES
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -62,6 +63,21 @@ def page(browser, address: str) -> Iterator[object]:
     yield page
     page.close()
     assert wrong == []
+
+
+def test_no_page_breaks_a_rule_of_accessibility(browser, address: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    context = browser.new_context(bypass_csp=True)  # axe is put into the page
+    page = context.new_page()
+    page.goto(f"{address}/enter?token={TOKEN}")
+    found = {}
+    for path in PAGES:
+        page.goto(f"{address}{path}")
+        page.wait_for_load_state("networkidle")
+        if broken := axe.run(page).response["violations"]:
+            found[path] = [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in broken]
+    context.close()
+    assert found == {}
 
 
 def shown(page) -> dict:

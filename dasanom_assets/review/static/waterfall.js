@@ -191,7 +191,7 @@ export class Waterfalls {
     for (let t = Math.ceil(view.from / US / step) * step; t * US <= view.to; t += step) {
       const x = this.x(t * US, width), tenths = step < 1 ? `.${Math.round(t * 10) % 10}` : "";
       pen.fillRect(x - 0.5, tall - bottom, 1, 4);
-      if (x < LEFT + 26 && last || x > width - RIGHT - 20 && last) continue;  // its unit stands there
+      if (x < LEFT + 26 && last || x > width - RIGHT - 34 && last) continue;  // its unit stands there
       pen.fillText(clock(t * US) + tenths, x, tall - bottom + 12);
       if (last && this.zone !== "UTC") pen.fillText(clock(t * US, this.zone), x, tall - bottom + 26);
     }
