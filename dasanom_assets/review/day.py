@@ -25,7 +25,8 @@ from dasanom_assets.tables.store import MissingDayError, Store
 
 __all__ = ["LAYERS", "DayView", "boxes_in", "chosen", "day_view"]
 
-KEPT_DAYS = 3
+KEPT_DAYS, KEPT_ROWS = 3, 40_000
+"""Kept in memory: so many days, or fewer where they have more rows; the last one always."""
 PLACES = 5
 """Rows that the first screen names."""
 MADE_OF = ("anomaly_events", "event_matches", "agreement", "contractor_events", "verdicts", TABLE)
@@ -240,7 +241,9 @@ def day_view(review: Review, day: str) -> DayView:
             for old in [k for k in _KEPT if k[:2] == key[:2]]:
                 del _KEPT[old]
             _KEPT[key] = DayView(review, day)
-            while len(_KEPT) > KEPT_DAYS:
+            while len(_KEPT) > 1 and (
+                len(_KEPT) > KEPT_DAYS or sum(len(v.rows) for v in _KEPT.values()) > KEPT_ROWS
+            ):
                 _KEPT.popitem(last=False)
         _KEPT.move_to_end(key)
         return _KEPT[key]

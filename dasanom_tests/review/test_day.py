@@ -2,13 +2,15 @@
 
 import io
 import json
+from collections import OrderedDict
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
 
-from dasanom_assets.review.app import create_app
+from dasanom_assets.review.app import Review, create_app
+from dasanom_assets.review.day import day_view
 from dasanom_assets.review.tiles import Tiles
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
@@ -255,3 +257,14 @@ def test_the_condensed_tree_is_shown_where_it_has_branches(store: Store, cluster
     told = again.get(f"/api/days/{DAY}/map").json()["tree"]
     assert told == ({"n_clusters": 3, "noise_share": 0.1} if drawn else None)
     assert again.get(f"/api/days/{DAY}/condensed_tree.png").content == b"a picture"
+
+
+def test_days_with_many_rows_are_not_kept_beside_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    review = Review(store, Settings(data=store.full("")))
+    write(store, "2026-03-03", events=[ours(3000, 30, 10, 12)])
+    for most, kept in ((100, True), (3, False)):
+        monkeypatch.setattr("dasanom_assets.review.day.KEPT_ROWS", most)
+        monkeypatch.setattr("dasanom_assets.review.day._KEPT", OrderedDict())
+        first = day_view(review, DAY)
+        day_view(review, "2026-03-03")
+        assert (day_view(review, DAY) is first) == kept
