@@ -242,14 +242,14 @@ def _cards(findings: Findings, alarms: Sequence[Alarm]) -> list[dict[str, str]]:
     ours_an_hour = (number(rate["us"]), "our alarms an hour", "events ÷ recorded hours", _PLAIN)
     row = findings.agreement
     if row is None:
-        cards = [(f"{sides['us']}", "our events", "", COLOUR["only_us"]), ours_an_hour]
+        cards = [(f"{sides['us']:,}", "our events", "", COLOUR["only_us"]), ours_an_hour]
     else:
         n = row["ours"] + row["theirs"]
         events = (row["ours_matched"] + row["theirs_matched"]) / n if n else None
         cards = [
-            (f"{count['both']}", "both", f"{number(row['ours_by_chance'], 1)} by chance", COLOUR["both"]),
-            (f"{count['only_us']}", "only us", "events the contractor lacks", COLOUR["only_us"]),
-            (f"{count['only_contractor']}", "only contractor", "events we lack", COLOUR["only_contractor"]),
+            (f"{count['both']:,}", "both", f"{number(row['ours_by_chance'], 1)} by chance", COLOUR["both"]),
+            (f"{count['only_us']:,}", "only us", "events the contractor lacks", COLOUR["only_us"]),
+            (f"{count['only_contractor']:,}", "only contractor", "events we lack", COLOUR["only_contractor"]),
             ours_an_hour,
             (number(rate["contractor"]), "contractor's alarms an hour", "events ÷ recorded hours", _PLAIN),
             (number(events), "positive agreement, events", "alarms that the other side has, too, ÷ all", _PLAIN),

@@ -104,7 +104,8 @@ def gathered(root: str, digests: tuple[tuple[str, str], ...]) -> dict[str, Any]:
         profiles += list(table["profile"].to_numpy(zero_copy_only=False))
     size = len(profiles[-1]) if profiles else 0
     # Those of other settings of the spectrogram cannot be held against the last ones.
-    same = np.array([p if len(p) == size else np.zeros(size) for p in profiles], np.float32).reshape(-1, size)
+    same = np.array([p if len(p) == size else np.zeros(size) for p in profiles], np.float32)
+    same = same.reshape(len(profiles), size)
     return out | {"profiles": same, "kind": find_kinds(same)}
 
 

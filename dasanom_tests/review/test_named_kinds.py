@@ -1,5 +1,7 @@
 """Kinds of event are found over weeks, and the name that an analyst gives to one stays with it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -10,7 +12,7 @@ from dasanom_assets.tables.schemas import vector
 from dasanom_assets.tables.store import Store
 from dasanom_tests.detection.events.test_kinds import BANDS, lone, sounds
 from dasanom_tests.review.conftest import BASE, TOKEN, rows_of
-from dasanom_tests.review.made import ours, write
+from dasanom_tests.review.made import event, ours, write
 
 DAYS = ("2026-03-02", "2026-03-03", "2026-03-04")
 EACH = 6
@@ -82,14 +84,23 @@ def test_a_name_is_added_shows_on_days_before_and_after_and_is_taken_back(
 
 def test_what_is_no_name_is_refused_in_words(client: TestClient) -> None:
     entry = {"entry_id": "name-0003", "who": "Ada", "kind": " "}
-    for event, more, status, words in (
+    for name, more, status, words in (
         ("low0", {}, 400, "name"),
         ("low0", {"who": None, "kind": "x"}, 400, "who you are"),
         ("lone", {"kind": "x"}, 404, "no kind"),
     ):
-        at = f"/api/days/{DAYS[1]}/alarms/{event}-{DAYS[1]}/kind"
+        at = f"/api/days/{DAYS[1]}/alarms/{name}-{DAYS[1]}/kind"
         answer = client.post(at, json=entry | more)
         assert answer.status_code == status
         assert words in answer.json()["error"]
     answer = client.post("/api/kinds/undo", json={"entry_id": "name-0004", "who": "Ada", "undoes": "nothing"})
     assert answer.status_code == 404
+
+
+def test_a_day_without_alarms_of_ours_has_no_kinds(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    theirs = [event(5, 9, 1, 2, event_id="theirs") | {"contractor_class": "digging", "probability": 0.9}]
+    write(store, DAYS[0], theirs=theirs)
+    client = TestClient(create_app(store, Settings(data=store.full(""))), base_url=BASE)
+    assert client.get(f"/api/days/{DAYS[0]}/kinds").json() == {"kinds": [], "rows": {}}
+    assert client.get(f"/api/days/{DAYS[0]}/alarms/theirs/kind").json() == {"kind": None, "others": []}
