@@ -1,7 +1,9 @@
 """A day as the pages show it: its fibres, and its alarms folded by cause, ranked and judged."""
 
+import gc
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
@@ -240,13 +242,27 @@ def day_view(review: Review, day: str) -> DayView:
         if key not in _KEPT:
             for old in [k for k in _KEPT if k[:2] == key[:2]]:
                 del _KEPT[old]
-            _KEPT[key] = DayView(review, day)
+            with _without_collections():
+                _KEPT[key] = DayView(review, day)
+                _ = _KEPT[key].triage
             while len(_KEPT) > 1 and (
                 len(_KEPT) > KEPT_DAYS or sum(len(v.rows) for v in _KEPT.values()) > KEPT_ROWS
             ):
                 _KEPT.popitem(last=False)
         _KEPT.move_to_end(key)
         return _KEPT[key]
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Look for no garbage meanwhile: of rows by the ten thousand none is, and to walk them all takes longer."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def is_day(text: str) -> bool:
