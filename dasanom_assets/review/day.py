@@ -115,7 +115,8 @@ class DayView:
     @cached_property
     def triage(self) -> dict[str, Any]:
         """The places that an analyst is asked to judge; see `triage.triage_of`."""
-        return triage_of(self)
+        with _without_collections():
+            return triage_of(self)
 
     @cached_property
     def box_table(self) -> dict[str, np.ndarray]:
@@ -244,7 +245,6 @@ def day_view(review: Review, day: str) -> DayView:
                 del _KEPT[old]
             with _without_collections():
                 _KEPT[key] = DayView(review, day)
-                _ = _KEPT[key].triage
             while len(_KEPT) > 1 and (
                 len(_KEPT) > KEPT_DAYS or sum(len(v.rows) for v in _KEPT.values()) > KEPT_ROWS
             ):

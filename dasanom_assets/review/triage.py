@@ -31,8 +31,11 @@ def triage_of(view: "DayView") -> dict[str, Any]:
     }
     sides = [side for side in triage.SIDES if view.both_sides or side == "ours"]
     return {
+        # Between a new score and new matches, a place may be of events that are no longer there.
         "queue": [
-            _shown(view, boxes[place.events[0]], verdict) for place, verdict in zip(sample, said, strict=True)
+            _shown(view, boxes[place.events[0]], verdict)
+            for place, verdict in zip(sample, said, strict=True)
+            if place.events[0] in boxes
         ],
         "per_cell": view.settings.comparison.triage_places,
         "judged": sum(verdict is not None for verdict in said),

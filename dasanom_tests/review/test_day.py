@@ -259,6 +259,14 @@ def test_the_condensed_tree_is_shown_where_it_has_branches(store: Store, cluster
     assert again.get(f"/api/days/{DAY}/condensed_tree.png").content == b"a picture"
 
 
+def test_a_day_is_shown_while_its_matches_are_those_of_events_before(reader: TestClient, store: Store) -> None:
+    assert "dig" in {place["event"] for place in reader.get(f"/api/days/{DAY}/triage").json()["queue"]}
+    others = store.read_day("anomaly_events", DAY).slice(1)
+    store.write_day("anomaly_events", DAY, others, {"model_version": "made"})
+    assert "dig" not in {place["event"] for place in reader.get(f"/api/days/{DAY}/triage").json()["queue"]}
+    assert reader.get(f"/day/{DAY}").status_code == 200
+
+
 def test_days_with_many_rows_are_not_kept_beside_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     review = Review(store, Settings(data=store.full("")))
     write(store, "2026-03-03", events=[ours(3000, 30, 10, 12)])
