@@ -1,13 +1,7 @@
 """What several stages' tests share: real recordings, and one small simulated line that all jobs have run on."""
 
-import contextlib
 import os
 import secrets
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +11,7 @@ import dagster as dg
 import pytest
 from distributed import Client, LocalCluster
 
+from dasanom_assets.benchmarks.servers import object_store
 from dasanom_assets.tables.store import Store
 
 DAYS = ("2026-01-05", "2026-01-06", "2026-01-07")
@@ -74,22 +69,8 @@ class Line:
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """An S3 server: a process that speaks the protocol over HTTP, at the address that is given."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=1):
-                break
-            assert server.poll() is None, "the S3 server did not start"
-            time.sleep(0.1)
+    with object_store() as url:
         yield url
-    finally:
-        server.kill()
-        server.wait()
 
 
 @pytest.fixture

@@ -84,20 +84,21 @@ class Sink:
             if self.url is None:
                 return new
             waiting = [notice for notice in [*known.values(), *new] if notice.identity not in sent]
-            if waiting:
-                self._send(waiting)
-                for notice in waiting:
-                    self._write(file, {"identity": notice.identity, "sent": True})
+            for notice in self._sent(waiting):
+                self._write(file, {"identity": notice.identity, "sent": True})
         return new
 
-    def _send(self, notices: list[Notice]) -> None:
+    def _sent(self, notices: list[Notice]) -> Iterator[Notice]:
+        """Send notices, and yield each once it is."""
         if len(notices) <= SINGLY:
             for notice in notices:
                 send(self.url, notice.title, "\n".join(filter(None, [notice.text, notice.link])))
+                yield notice
             return
         lines = [f"{n.title} {n.link}".strip() for n in notices[:SHOWN]]
         more = [f"… and {len(notices) - SHOWN} more"] if len(notices) > SHOWN else []
         send(self.url, f"dasanom: {len(notices)} notices", "\n".join([*lines, *more]))
+        yield from notices
 
     @contextmanager
     def _open(self) -> Iterator[IO[str]]:
@@ -131,6 +132,7 @@ class Sink:
         file.seek(0)
         known: dict[str, Notice] = {}
         sent: set[str] = set()
+        line = "\n"
         for line in file:
             try:
                 row = json.loads(line)
@@ -141,6 +143,8 @@ class Sink:
             else:
                 row.pop("time", None)
                 known[row["identity"]] = Notice(**row)
+        if not line.endswith("\n"):  # what follows is a line of its own
+            file.write("\n")
         return known, sent
 
     def _write(self, file: IO[str], row: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from dasanom_assets.orchestration.attempts import UNFINISHED
 from dasanom_assets.orchestration.doctor import RUN_LOCK
 from dasanom_assets.orchestration.launcher import GRACE_SECONDS, end, process_of
 from dasanom_assets.orchestration.news import News
-from dasanom_assets.orchestration.reviewing import reviewing
+from dasanom_assets.orchestration.reviewing import review_command
 from dasanom_assets.orchestration.services import LOCATION, services
 from dasanom_assets.orchestration.summary import summary
 from dasanom_assets.recordings.landing import delivered_days, misplaced, recordings_notes
@@ -65,8 +65,9 @@ def run(port: int, *, keep: bool) -> int:
         with _only_one(), DagsterInstance.get() as instance:
             _drop_leftovers(instance)
             ui = f"http://127.0.0.1:{port}"
-            app = reviewing(settings.reports.url, ui)
-            with services(port) as (_, log), _runs_ended(instance), app as review:
+            os.environ.setdefault("DASANOM_NOTIFY__BASE_URL", ui)  # for links of notices and of the review app
+            review = review_command(settings.reports.url)
+            with services(port, {"review app": review} if review else {}) as (_, log), _runs_ended(instance):
                 _simulate_if_empty(settings)  # while they start
                 wait_until_loaded(port, log)
                 print(f"Watch it on {ui}/runs\n", flush=True)
@@ -75,7 +76,7 @@ def run(port: int, *, keep: bool) -> int:
                 print("\n" + summary(Store(settings.data)), flush=True)
                 print(f"\nThe UI is on {ui}", flush=True)
                 if review:
-                    print(f"Look at the days on {review}", flush=True)
+                    print(f"Look at the days on {settings.reports.url}", flush=True)
                 if keep:
                     print("Ctrl-C stops it.", flush=True)
                     signal.pause()

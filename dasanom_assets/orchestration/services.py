@@ -1,4 +1,4 @@
-"""The processes behind `make run`: code location, web server and daemon. One that ends is started again."""
+"""The processes behind `make run`: code location, web server, daemon, review app; each is kept at work."""
 
 import json
 import os
@@ -105,13 +105,15 @@ class Services:
 
 
 @contextmanager
-def services(port: int) -> Iterator[tuple[Services, Path]]:
+def services(port: int, more: Mapping[str, list[str]] | None = None) -> Iterator[tuple[Services, Path]]:
     """Start the code location, the web server and the daemon; yield them and their log; stop them at the end.
 
     Parameters
     ----------
     port : int
         Of the UI on 127.0.0.1. The code location listens on a socket that only this user reaches.
+    more : mapping, optional
+        Commands of other services, by name.
     """
     with DagsterInstance.get():  # its storage is made: services that make it at once trip over each other
         pass
@@ -134,7 +136,8 @@ def services(port: int) -> Iterator[tuple[Services, Path]]:
                 "code location": [python, "-m", "dagster", "api", "grpc", *code],
                 "web server": [python, "-m", "dasanom_assets.cli", "web", "--port", str(port), *where],
                 "daemon": [python, "-m", "dagster._daemon", "run", *where, *QUIET],
-            },
+            }
+            | dict(more or {}),
             sink,
         )
         print(f"Starting Dagster (log: {log})", flush=True)

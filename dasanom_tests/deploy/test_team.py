@@ -2,8 +2,6 @@
 
 import base64
 import contextlib
-import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -19,14 +17,13 @@ import requests
 import uvicorn
 import yaml
 
+from dasanom_assets.benchmarks.servers import BINARIES, free_port, postgresql
 from dasanom_assets.orchestration.gate import own_hosts
 from dasanom_assets.orchestration.webserver import gated_app
 from dasanom_tests.orchestration.test_gate import ATTACKS
 from dasanom_tests.orchestration.test_launcher import within
-from dasanom_tests.orchestration.test_run import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 SESSION = requests.Session()
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -34,27 +31,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def database() -> Iterator[dict[str, str]]:
     """A PostgreSQL server of its own with an empty database; gives the variables by which it is found."""
-    if not POSTGRES:
+    if not BINARIES:
         pytest.skip("no PostgreSQL: install Debian's postgresql")
-    # It does not run as root, and the folders of tests are root's.
-    folder, port = Path(tempfile.mkdtemp(prefix="dasanom-pg-")), free_port()
-    account = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    shutil.chown(folder, account)
-
-    def run(*command: str, **more) -> None:
-        subprocess.run(command, user=account, cwd=folder, check=True, capture_output=True, **more)
-
-    program = POSTGRES[-1]
-    run(f"{program}/initdb", "-D", f"{folder}/data", "-U", "dasanom", "-A", "trust", "-N")
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder} -c fsync=off"
-    run(f"{program}/pg_ctl", "-D", f"{folder}/data", "-o", options, "-l", f"{folder}/log", "-w", "start")
-    variables = {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": "dasanom", "PGPASSWORD": "hidden"}
-    try:
-        run(f"{program}/createdb", "dasanom", env=os.environ | variables)
-        yield variables | {"PGDATABASE": "dasanom"}
-    finally:
-        run(f"{program}/pg_ctl", "-D", f"{folder}/data", "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+    with postgresql(durable=False) as (_, variables):
+        yield variables
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from dasanom_assets.benchmarks.servers import free_port
 from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration import doctor
 from dasanom_assets.orchestration.doctor import Finding, examine
 from dasanom_assets.recordings import steps as recordings
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import Store
-from dasanom_tests.orchestration.test_run import free_port
 from dasanom_tests.recordings.test_catalogue import deliver
 
 DAY = "2026-01-05"

@@ -17,6 +17,7 @@ import pytest
 import requests
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, instance_for_test
 
+from dasanom_assets.benchmarks.servers import free_port
 from dasanom_assets.detection.reference.promise import ENOUGH_DAYS
 from dasanom_assets.orchestration.run import PROJECT, TAG, _drop_leftovers, _simulate_if_empty
 from dasanom_assets.recordings.simulation import simulate
@@ -25,12 +26,6 @@ from dasanom_tests.conftest import DAYS, QUICKER
 from dasanom_tests.orchestration.test_launcher import within
 
 RUN = [sys.executable, "-m", "dasanom_assets.cli", "run", "--exit"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -92,14 +87,14 @@ def test_it_keeps_its_doors_shut_its_servers_up_and_takes_them_with_it(environme
     (Path(environment["DAGSTER_HOME"]) / "logs").mkdir()
     (Path(environment["DAGSTER_HOME"]) / "logs" / "event.log").write_text("what Dagster would post")
     posted: list[str] = []
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
+    port, review_port = free_port(), free_port()
+    url, review = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{review_port}"
     command = [argument for argument in RUN if argument != "--exit"]
     with (
         listener(posted) as telemetry,
         subprocess.Popen(
             [*command, "--port", str(port)],
-            env=environment | {"DAGSTER_TELEMETRY_URL": telemetry},
+            env=environment | {"DAGSTER_TELEMETRY_URL": telemetry, "DASANOM_REPORTS__URL": review},
             stdout=subprocess.PIPE,
             text=True,
         ) as running,
@@ -117,12 +112,16 @@ def test_it_keeps_its_doors_shut_its_servers_up_and_takes_them_with_it(environme
         evil = {"Host": f"evil.example:{port}"}
         assert requests.get(f"{url}/server_info", headers=evil, timeout=30).status_code == 421
 
-        web = next(p for p in family if "web" in p.cmdline())
-        web.kill()
-        for line in running.stdout:
-            if line.startswith("the web server ended"):
-                break
-        assert within(120, lambda: answers(url))
+        found = {name: next(p for p in family if name in p.cmdline()) for name in ("web", "review")}
+        for name, what, address in (
+            ("web", "the web server", f"{url}/server_info"),
+            ("review", "the review app", f"{review}/api/days"),
+        ):
+            found[name].kill()
+            for line in running.stdout:
+                if line.startswith(f"{what} ended"):
+                    break
+            assert within(120, lambda: answers(address))  # noqa: B023, it is called here
 
         running.terminate()
         reported = running.stdout.read()
@@ -138,7 +137,7 @@ def test_it_keeps_its_doors_shut_its_servers_up_and_takes_them_with_it(environme
 
 def answers(url: str) -> bool:
     try:
-        return requests.get(f"{url}/server_info", timeout=10).ok
+        return requests.get(url, timeout=10).ok
     except requests.ConnectionError:
         return False
 

@@ -190,6 +190,32 @@ def test_a_notice_is_sent_once_also_where_the_address_was_away(tmp_path: Path) -
     assert file.stat().st_mode & 0o077 == 0
 
 
+def test_what_was_sent_before_the_address_went_away_is_not_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    def send(url: SecretStr, title: str, text: str) -> None:
+        if len(sent) == 1:
+            sent.append("")
+            raise NoticeError("away")
+        sent.append(title)
+
+    monkeypatch.setattr(notices, "send", send)
+    sink = Sink(tmp_path / "notices.jsonl", SecretStr("json://127.0.0.1"))
+    with pytest.raises(NoticeError):
+        sink.tell([Notice("run:1", "run", "one"), Notice("run:2", "run", "two")])
+    sink.tell([])
+    assert sent == ["one", "", "two"]
+
+
+def test_a_notice_after_a_line_that_was_cut_short_is_told_once(tmp_path: Path) -> None:
+    file = tmp_path / "notices.jsonl"
+    file.write_text('{"time": "2026-01-09')
+    sink, notice = Sink(file, None), Notice("run:1", "run", "one")
+    assert [sink.tell([notice]) for _ in range(2)] == [[notice], []]
+
+
 def test_many_notices_are_one_message(tmp_path: Path) -> None:
     posted: list[str] = []
     notices = [Notice(f"alarm:{n}", "alarm", f"alarm {n}") for n in range(60)]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from dasanom_assets.benchmarks.servers import free_port
 from dasanom_assets.orchestration.run import PROJECT, wait_until_loaded
 from dasanom_assets.orchestration.services import services
 from dasanom_assets.tables.store import Store
 from dasanom_tests.conftest import DAYS
-from dasanom_tests.orchestration.test_run import free_port
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
