@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from pydantic import SecretStr
 
+from dasanom_assets.tables.metadata import inert
+
 SINGLY = 5
 """More notices at once are one message."""
 LARGEST_BYTES = 8 << 20
@@ -89,13 +91,14 @@ class Sink:
         return new
 
     def _sent(self, notices: list[Notice]) -> Iterator[Notice]:
-        """Send notices, and yield each once it is."""
+        """Send notices, and yield each once it is; what a file says of itself is no link or markup there."""
         if len(notices) <= SINGLY:
             for notice in notices:
-                send(self.url, notice.title, "\n".join(filter(None, [notice.text, notice.link])))
+                text = map(inert, notice.text.splitlines())
+                send(self.url, inert(notice.title), "\n".join(filter(None, [*text, notice.link])))
                 yield notice
             return
-        lines = [f"{n.title} {n.link}".strip() for n in notices[:SHOWN]]
+        lines = [f"{inert(n.title)} {n.link}".strip() for n in notices[:SHOWN]]
         more = [f"… and {len(notices) - SHOWN} more"] if len(notices) > SHOWN else []
         send(self.url, f"dasanom: {len(notices)} notices", "\n".join([*lines, *more]))
         yield from notices

@@ -31,7 +31,7 @@ from dasanom_assets.recordings.reasons import (
     misread,
     uneven,
 )
-from dasanom_assets.recordings.site_rules import Site
+from dasanom_assets.recordings.site_rules import Site, composed
 from dasanom_assets.settings import LimitSettings
 
 DAY_NS = 86_400 * 1_000_000_000
@@ -85,7 +85,8 @@ def look(
     head = local.read_bytes()[:HEAD_BYTES] if kind.lower() == "sentek" else b""
     for patch in patches:
         fibre, decided, site = identify(path, sites, dict(patch.attrs))
-        units = (site and site.unit) or (None if patch.attrs.data_units is None else str(patch.attrs.data_units))
+        told = patch.attrs.data_units
+        units = (site and site.unit) or (None if told is None else composed(str(told)))
         if reason := no_sound(units, dict(patch.attrs)):
             raise RefusedError(reason)
     if not len(patches):

@@ -9,10 +9,15 @@ import os
 import stat
 from collections.abc import Iterator
 from typing import Any
+from unicodedata import category
 
 from dasanom_assets.tables.store import Store
 
-NOT_UTF8 = "its name is not UTF-8 text: rename it with letters, digits, - and _"
+NO_TEXT = (
+    "its name is not UTF-8 text, or has characters that are not seen: rename it with letters, digits, - and _"
+)
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of characters that move a terminal's cursor, turn the direction of text, or hide."""
 EFFECTIVE = os.access in os.supports_effective_ids
 KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -36,10 +41,14 @@ def entries(store: Store, folder: str) -> list[dict[str, Any]]:
     list of dict
         ``path``, ``size`` and ``modified`` as `Store.listing`, and ``problem``: why it is not to be opened, in
         words; empty for what is a regular file. What has a problem has no size and time. A folder is an entry
-        only where it has a problem. Bytes of a name that are not UTF-8 are written in hexadecimal in ``path``.
+        only where it has a problem. What of a name is not UTF-8, or not seen, is written as its code in ``path``.
     """
     if not store.is_local:
-        return [{**entry, "problem": ""} for entry in store.listing(folder, recursive=True)]
+        listed = store.listing(folder, recursive=True)
+        return [
+            {**entry, "problem": ""} if _is_text(entry["path"]) else _entry(shown(entry["path"]), None, NO_TEXT)
+            for entry in listed
+        ]
     return sorted(_below(store.full(folder), folder), key=lambda entry: entry["path"])
 
 
@@ -60,7 +69,11 @@ def children(store: Store, folder: str) -> list[dict[str, Any]]:
     if not store.is_local:
         listed = store.fs.ls(full, detail=True) if store.fs.isdir(full) else []
         names = [(entry["name"].rstrip("/").rpartition("/")[2], entry["type"] == "directory") for entry in listed]
-        return [{"name": name, "is_folder": is_folder, "problem": ""} for name, is_folder in sorted(names) if name]
+        return [
+            {"name": shown(name), "is_folder": is_folder, "problem": "" if _is_text(name) else NO_TEXT}
+            for name, is_folder in sorted(names)
+            if name
+        ]
     try:
         with os.scandir(full) as listing:
             listed = sorted(listing, key=lambda entry: os.fsencode(entry.name))
@@ -76,7 +89,7 @@ def children(store: Store, folder: str) -> list[dict[str, Any]]:
         except OSError as error:
             is_folder, problem = False, why_closed(error, linked=entry.is_symlink())
         if not _is_text(entry.name):
-            problem = NOT_UTF8
+            problem = NO_TEXT
         described.append({"name": shown(entry.name), "is_folder": is_folder, "problem": problem})
     return described
 
@@ -87,7 +100,7 @@ def closed(store: Store, path: str) -> str:
         return ""
     full = store.full(path)
     if not _is_text(path):
-        return NOT_UTF8
+        return NO_TEXT
     try:
         return _problem(os.stat(full), full)
     except OSError as error:
@@ -119,8 +132,11 @@ def why_closed(error: OSError, *, linked: bool = False) -> str:
 
 
 def shown(name: str) -> str:
-    """Return a name as text that can be stored: bytes that are not UTF-8 are written in hexadecimal."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """Return a name as text that can be stored and shown: what is not UTF-8, or not seen, is its code."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c.encode("unicode_escape").decode() if category(c) in UNSEEN else c for c in text)
 
 
 def _below(top: str, path: str) -> Iterator[dict[str, Any]]:
@@ -145,7 +161,7 @@ def _below(top: str, path: str) -> Iterator[dict[str, Any]]:
                     folders.append((entry.path, below))
                 else:
                     info = entry.stat()
-                    yield _entry(below, info, _problem(info, entry.path) if _is_text(entry.path) else NOT_UTF8)
+                    yield _entry(below, info, _problem(info, entry.path) if _is_text(entry.path) else NO_TEXT)
             except OSError as error:
                 yield _entry(below, None, why_closed(error, linked=entry.is_symlink()))
 
@@ -173,4 +189,4 @@ def _is_text(name: str) -> bool:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return name.isprintable() or not any(category(c) in UNSEEN for c in name)

@@ -9,6 +9,7 @@ from dasanom_assets.recordings.bundle_files import CONTRACTOR_ENDINGS
 from dasanom_assets.recordings.limits import LimitError
 from dasanom_assets.recordings.listing import why_closed
 from dasanom_assets.recordings.sidecar import SIDECAR, BundleError
+from dasanom_assets.recordings.site_rules import composed
 
 INSTALL = "pip install {}, or pip install -e '.[formats]' in the project's folder for all readers"
 """How to get the package that a format is read with."""
@@ -184,8 +185,9 @@ NO_DATE = "it tells no absolute time, its times count from 0: deliver it with th
 
 
 def _told(error: Any) -> str:
-    return _cut(" ".join(str(error).split()))
+    return _cut(str(error))
 
 
 def _cut(words: str) -> str:
+    words = composed(words)
     return words if len(words) <= MOST_WORDS else words[:MOST_WORDS] + "…"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dasanom_assets.recordings.places import MOST_CHANNEL
+from dasanom_assets.recordings.site_rules import composed
 
 SIDECAR = ".info"
 """Ending of a sidecar, after the name of its `.bin` file."""
@@ -152,7 +153,7 @@ def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
             ("first_channel_distance_m", _number),
         )
     )
-    units = take("units")
+    units = None if (value := take("units")) is None else composed(str(value))
     for key, value in (("fibre", fibre), ("units", units)):
         if len(str(value)) > LONGEST_NAME:
             raise BundleError(f"{key} has more than {LONGEST_NAME} characters: {MEND}")
@@ -169,7 +170,7 @@ def read_sidecar(path: str | Path, size: int | None = None) -> Sidecar:
         )
     return Sidecar(
         None if fibre is None else str(fibre), channels, rate, dtype, start_ns, size // row, spacing, gauge, first,
-        units=None if units is None else str(units), extra=keys, assumed=tuple(assumed), start_of_name=stamp_used,
+        units=units, extra=keys, assumed=tuple(assumed), start_of_name=stamp_used,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
@@ -16,6 +17,8 @@ from dasanom_assets.tables.store import Store
 
 ROUTE = "route.csv"
 """In the data root: channel, longitude, latitude, and fibre where there are several."""
+FORMULA = re.compile(r"((?:^|[;\t\r\n])\s*)(?=[=+@-])")
+"""Where a cell of a spreadsheet begins that is a formula."""
 EVENTS = pa.schema(
     [
         ("event_id", pa.string()),
@@ -87,7 +90,8 @@ def write_parquet(view: DayView, store: Store, sink: BinaryIO) -> None:
 def csv_of(view: DayView) -> bytes:
     """Return `events_of` as CSV, UTF-8, times in ISO 8601.
 
-    A text that a spreadsheet would take for a formula begins with an apostrophe.
+    What a spreadsheet would take for a formula begins with an apostrophe, also behind a semicolon, where many of
+    them part cells.
     """
     out = io.StringIO()
     writer = csv.writer(out)
@@ -100,8 +104,8 @@ def csv_of(view: DayView) -> bytes:
 def _cell(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
+    if isinstance(value, str):
+        return FORMULA.sub(r"\1'", value)
     return "" if value is None else value
 
 

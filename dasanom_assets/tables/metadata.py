@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,10 @@ def day_metadata(store: Store, table: str, day: str, rows: int) -> dict[str, Any
 _LIVE = str.maketrans({"[": "(", "]": ")", "<": "‹", ">": "›", "`": "'", "\n": " ", "\r": " "})
 
 
+_ADDRESS = re.compile(r"www(?=\.)|@", re.IGNORECASE)
+"""By which Dagster's UI knows a link to a page, or to write to somebody, beside the scheme of a URL."""
+
+
 def inert(text: str) -> str:
     """Return text in which nothing is a picture, a link or HTML where it is shown as Markdown.
 
@@ -32,7 +37,7 @@ def inert(text: str) -> str:
     >>> inert("![x](/graphql?query=mutation) <b> http://example.org")
     '!(x)(/graphql?query=mutation) ‹b› http:/ /example.org'
     """
-    return text.translate(_LIVE).replace("://", ":/ /").replace("www.", "www .")
+    return _ADDRESS.sub(r"\g<0> ", text.translate(_LIVE)).replace("://", ":/ /")
 
 
 class LoggedProgress(tqdm):

@@ -209,6 +209,20 @@ def test_what_was_sent_before_the_address_went_away_is_not_sent_again(
     assert sent == ["one", "", "two"]
 
 
+def test_a_name_in_a_message_is_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, str]] = []
+    monkeypatch.setattr(notices, "send", lambda url, title, text: sent.append((title, text)))
+    link, name = "http://127.0.0.1:3000/runs/1", "<https://evil.example|here> [here](https://evil.example)"
+    told = [Notice(f"run:{n}", "run", f"fibre {name}", f"{name}\nit may be broken", link) for n in range(7)]
+    Sink(tmp_path / "one", SecretStr("json://127.0.0.1")).tell(told[:1])
+    Sink(tmp_path / "many", SecretStr("json://127.0.0.1")).tell(told)
+    (title, text), (_, texts) = sent
+    assert "evil.example" in title
+    assert not set("<[") & set(title + text + texts)
+    assert [line for line in [*text.splitlines(), *texts.splitlines()] if "://" in line.replace(link, "")] == []
+    assert text.endswith(f"it may be broken\n{link}")
+
+
 def test_a_notice_after_a_line_that_was_cut_short_is_told_once(tmp_path: Path) -> None:
     file = tmp_path / "notices.jsonl"
     file.write_text('{"time": "2026-01-09')
