@@ -210,9 +210,11 @@ def review(
     from dasanom_assets.review.serve import serve, token_of
     from dasanom_assets.settings import Settings
 
-    token = token_of(set_home()) if verdicts else None
-    console.print(f"http://127.0.0.1:{port}/" + (f"enter?token={token}" if token else ""), soft_wrap=True)
-    serve(Settings(), port, token)
+    token, settings = token_of(set_home()) if verdicts else None, Settings()
+    here, public = f"http://127.0.0.1:{port}", settings.reports.url.rstrip("/")
+    url = public if public.startswith("https://") else here  # that of the proxy before it
+    console.print(f"{url}/" + (f"enter?token={token}" if token else ""), soft_wrap=True)
+    serve(settings, port, token)
 
 
 @app.command()

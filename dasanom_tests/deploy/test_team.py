@@ -2,6 +2,8 @@
 
 import base64
 import contextlib
+import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,8 +22,13 @@ import yaml
 from dasanom_assets.benchmarks.servers import BINARIES, free_port, postgresql
 from dasanom_assets.orchestration.gate import own_hosts
 from dasanom_assets.orchestration.webserver import gated_app
+from dasanom_assets.review.app import create_app
+from dasanom_assets.settings import Settings
+from dasanom_assets.tables.store import Store
 from dasanom_tests.orchestration.test_gate import ATTACKS
 from dasanom_tests.orchestration.test_launcher import within
+from dasanom_tests.review.conftest import TOKEN
+from dasanom_tests.review.made import DAY, ours, write
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SESSION = requests.Session()
@@ -138,7 +145,9 @@ def proxy() -> Iterator[int]:
         temporary = "".join(
             f"{n}_temp_path {folder}/{n};" for n in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
-        (folder / "main.conf").write_text(f"{main}http {{ access_log off; {temporary}\n{text} }}\n")
+        (folder / "main.conf").write_text(
+            f"{main}http {{ access_log {folder}/access.log; {temporary}\n{text} }}\n"
+        )
         instance = stack.enter_context(dg.instance_for_test())
         for server_port, host, read_only in (
             (operators, "das.example.org", False),
@@ -148,11 +157,15 @@ def proxy() -> Iterator[int]:
             hosts = own_hosts(server_port, [f"{host}:{port}"])
             app = gated_app(stack.enter_context(context), hosts, read_only=read_only)
             stack.enter_context(served(app, server_port))
+        store = Store(str(stack.enter_context(tempfile.TemporaryDirectory())))
+        write(store, events=[ours(600, 40, 20, 24, event_id="dig")])
+        stack.enter_context(served(create_app(store, Settings(data=store.full("")), TOKEN), review))
         running = subprocess.Popen([nginx, "-c", folder / "main.conf"], stderr=subprocess.PIPE, text=True)
         try:
             assert within(30, lambda: running.poll() is not None or answers(port)), "nginx does not answer"
             assert running.poll() is None, running.stderr.read()
             yield port
+            assert TOKEN not in (folder / "access.log").read_text()
         finally:
             running.terminate()
             running.wait(20)
@@ -166,10 +179,13 @@ def answers(port: int) -> bool:
         return False
 
 
+HOSTS = {"operators": "das.example.org", "analysts": "analysts.das.example.org"}
+REVIEW = "review.das.example.org"
+
+
 def asked(port: int, name: str, method: str, path: str, headers: dict[str, str], **more) -> int:
-    host = {"operators": "das.example.org", "analysts": "analysts.das.example.org"}[name] + f":{port}"
     login = base64.b64encode(f"{name}:{name}".encode()).decode()
-    sent = {"Host": host, "Authorization": f"Basic {login}"} | headers
+    sent = {"Host": f"{HOSTS[name]}:{port}", "Authorization": f"Basic {login}"} | headers
     sent = {key: value for key, value in sent.items() if value}
     url = f"https://127.0.0.1:{port}{path}"
     return SESSION.request(method, url, headers=sent, verify=False, timeout=60, **more).status_code
@@ -204,12 +220,58 @@ def test_its_own_pages_work_for_who_has_a_login(proxy: int) -> None:
     assert asked(proxy, "operators", "POST", "/graphql", own, json={"query": "mutation { setNuxSeen }"}) == 200
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS")
+def test_the_review_app_is_read_after_a_login_and_written_from_its_own_pages_by_who_opened_the_link(
+    proxy: int,
+) -> None:
+    here, way = {"Host": f"{REVIEW}:{proxy}"}, f"/api/days/{DAY}/alarms/dig/verdicts"
+    own = here | {"Origin": f"https://{REVIEW}:{proxy}"}
+    body = {"entry_id": "entry-0001", "who": "Ada", "verdict": "true"}
+    assert asked(proxy, "analysts", "GET", "/days", here) == 200
+    for refused in (
+        {"Authorization": ""},
+        {"Authorization": "Basic " + base64.b64encode(b"operators:x").decode()},
+    ):
+        assert asked(proxy, "analysts", "GET", "/days", here | refused) == 401
+        assert asked(proxy, "analysts", "POST", way, own | refused, json=body) == 401
+    assert asked(proxy, "analysts", "POST", way, own, json=body) == 403  # without the link
+    entered = requests.get(
+        f"https://127.0.0.1:{proxy}/enter",
+        params={"token": TOKEN},
+        headers=here,
+        auth=("analysts", "analysts"),
+        verify=False,
+        allow_redirects=False,
+        timeout=60,
+    )
+    assert (entered.status_code, entered.headers["location"]) == (303, "/days")
+    cookie = entered.headers["set-cookie"]
+    assert all(word in cookie.lower() for word in ("secure", "httponly", "samesite=strict"))
+    own |= {"Cookie": cookie.split(";")[0]}
+    evil = {"Origin": "https://evil.example"}
+    assert asked(proxy, "analysts", "POST", way, own | evil, json=body) == 403
+    assert asked(proxy, "analysts", "POST", way, own | {"Origin": "null"}, json=body) == 403
+    assert asked(proxy, "analysts", "POST", way, own | {"Sec-Fetch-Site": "cross-site"}, json=body) == 403
+    assert (
+        asked(proxy, "analysts", "POST", way, own | {"Content-Type": "text/plain"}, data=json.dumps(body)) == 415
+    )
+    assert asked(proxy, "analysts", "POST", way, own, data=body) == 415  # a form
+    assert asked(proxy, "analysts", "PUT", way, own, json=body) == 415
+    assert asked(proxy, "analysts", "POST", way, own | {"Host": "evil.example"}, json=body) in (403, 421)
+    assert asked(proxy, "analysts", "POST", way, own, json=body) == 200
+
+
 def test_units_listen_on_this_machine_only_and_containers_publish_the_proxy_alone() -> None:
     units = {path.stem: path.read_text() for path in (DEPLOY / "systemd").glob("*.service")}
-    assert units.keys() >= {"dasanom-code", "dasanom-web", "dasanom-analysts", "dasanom-daemon"}
+    assert units.keys() >= {"dasanom-code", "dasanom-web", "dasanom-analysts", "dasanom-daemon", "dasanom-review"}
     assert not any("0.0.0.0" in text for text in units.values())
     assert "--read-only" in units["dasanom-analysts"]
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    proxied = set(re.findall(r"proxy_pass http://127.0.0.1:(\d+)", (DEPLOY / "nginx.conf").read_text()))
+    commands = [service.get("command", []) for service in compose["services"].values()]
+    for port in proxied:  # each has something behind it
+        assert any(f"--port {port}" in text for text in units.values())
+        assert any(port in command for command in commands)
     assert [name for name, service in compose["services"].items() if service.get("ports")] == ["nginx"]
     team, own = (
         yaml.safe_load(path.read_text()) for path in (DEPLOY / "dagster.yaml", DEPLOY.parent / "dagster.yaml")
