@@ -1,7 +1,8 @@
 """What is too old or too many, and goes: raw tables, models, reports, runs, and what killed writers left.
 
-Only what the plan names is removed, and the plan names nothing but files below `REMOVABLE`. Recordings in
-`landing/`, verdicts, tables of events, the live model, and what a report of the kept days needs stay for ever.
+Only what the plan names is removed, and the plan names nothing but files below `REMOVABLE`, and partial files
+below `KEPT`. Recordings in `landing/`, verdicts, tables of events, the live model, and what a report of the kept
+days needs stay for ever.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 
 from dagster import AssetKey, DagsterInstance, RunsFilter
@@ -22,6 +24,9 @@ from dasanom_assets.settings import RetentionSettings, Settings
 from dasanom_assets.tables.store import Store
 
 REMOVABLE = ("tables/", "models/", "reports/", "proposal/")
+KEPT = ("verdicts/", "planned_works/", "quarantine/")
+"""Of these, what a killed writer left of a file goes, and nothing else."""
+PARTIAL = ".*.partial"
 LEFT_OVER_SECONDS = 3600.0
 """A partial file that nobody holds, and that is so old, was left by a writer that was killed."""
 COMPARISON_SECONDS = 86_400.0
@@ -66,10 +71,12 @@ def apply(store: Store, removals: Iterable[Removal]) -> None:
     Raises
     ------
     ValueError
-        Where a file lies elsewhere than below `REMOVABLE`; what was before it in the plan is gone.
+        Where a file is none that may go; what was before it in the plan is gone.
     """
     for removal in removals:
-        if not removal.path.startswith(REMOVABLE) or ".." in removal.path.split("/"):
+        folder, _, name = removal.path.rpartition("/")
+        below = (*REMOVABLE, *KEPT) if fnmatch(name, PARTIAL) else REMOVABLE
+        if not removal.path.startswith(below) or ".." in folder.split("/"):
             raise ValueError(f"{removal.path} is nothing that retention may remove")
         store.remove(removal.path)
         if store.is_local:
@@ -103,8 +110,8 @@ def left_over(store: Store, now: float, least_age: float = LEFT_OVER_SECONDS) ->
     if not store.is_local:
         return
     root = Path(store.full(""))
-    for folder in REMOVABLE:
-        for partial in sorted(filter(Path.is_file, (root / folder).rglob(".*.partial"))):
+    for folder in (*REMOVABLE, *KEPT):
+        for partial in sorted(filter(Path.is_file, (root / folder).rglob(PARTIAL))):
             with contextlib.suppress(OSError), open(partial, "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where somebody is writing it
                 found = partial.stat()

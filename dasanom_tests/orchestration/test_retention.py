@@ -110,6 +110,14 @@ def test_only_what_nobody_writes_any_more_is_left_over(store: Store, tmp_path: P
     assert found == [".dead.partial"]
 
 
+def test_what_a_killed_writer_left_of_a_verdict_goes_and_the_verdict_stays(store: Store, tmp_path: Path) -> None:
+    for name in (".entry-0002.parquet.0a1b.partial", "entry-0001.parquet"):
+        store.write_bytes(f"verdicts/day=2026-11-01/{name}", b"PAR1")
+        old(tmp_path / "verdicts/day=2026-11-01" / name, 400)
+    apply(store, plan(store, Settings(retention=POLICY), NOW))
+    assert [path.name for path in (tmp_path / "verdicts/day=2026-11-01").iterdir()] == ["entry-0001.parquet"]
+
+
 def test_what_a_killed_comparison_of_models_left_goes_a_day_later(store: Store, tmp_path: Path) -> None:
     paths = [store.full(f"proposal/{table}/rows.parquet") for table in ("embeddings", "anomaly_scores")]
     for path in paths:
@@ -123,7 +131,9 @@ def test_what_a_killed_comparison_of_models_left_goes_a_day_later(store: Store, 
     assert store.listing("proposal", recursive=True) == []
 
 
-@pytest.mark.parametrize("path", ["landing/2026-01-05/a.bin", "verdicts/a.parquet", "tables/../landing/a", "/x"])
+@pytest.mark.parametrize(
+    "path", ["landing/2026-01-05/a.bin", "verdicts/a.parquet", "tables/../landing/a", "/x", ".a.partial"]
+)
 def test_a_plan_that_names_anything_else_is_refused(store: Store, path: str) -> None:
     with pytest.raises(ValueError, match="nothing that retention may remove"):
         apply(store, [Removal(path, "reports", 1)])
