@@ -24,7 +24,7 @@ from dasanom_assets.settings import RetentionSettings, Settings
 from dasanom_assets.tables.store import Store
 
 REMOVABLE = ("tables/", "models/", "reports/", "proposal/")
-KEPT = ("verdicts/", "planned_works/", "quarantine/")
+KEPT = ("verdicts/", "planned_works/", "quarantine/", "today/")
 """Of these, what a killed writer left of a file goes, and nothing else."""
 PARTIAL = ".*.partial"
 LEFT_OVER_SECONDS = 3600.0

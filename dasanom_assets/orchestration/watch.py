@@ -65,7 +65,7 @@ def of_run(
     if run.status == DagsterRunStatus.FAILURE:
         mark = run.tags.get(MARK, "")
         what, text = (
-            f"run:{name}:{mark or run.run_id}",
+            f"run:{name}:{mark or run.root_run_id or run.run_id}",  # that Dagster tries again is no other failure
             "; ".join(failures(instance, run.run_id)) or "its process was killed",
         )
         yield Notice(what, "run", f"{name} failed", text, link)

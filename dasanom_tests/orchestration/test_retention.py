@@ -110,12 +110,15 @@ def test_only_what_nobody_writes_any_more_is_left_over(store: Store, tmp_path: P
     assert found == [".dead.partial"]
 
 
-def test_what_a_killed_writer_left_of_a_verdict_goes_and_the_verdict_stays(store: Store, tmp_path: Path) -> None:
-    for name in (".entry-0002.parquet.0a1b.partial", "entry-0001.parquet"):
-        store.write_bytes(f"verdicts/day=2026-11-01/{name}", b"PAR1")
-        old(tmp_path / "verdicts/day=2026-11-01" / name, 400)
+@pytest.mark.parametrize("folder", ["verdicts/day=2026-11-01", "today/day=2026-11-01"])
+def test_what_a_killed_writer_left_goes_also_where_all_else_stays(
+    store: Store, tmp_path: Path, folder: str
+) -> None:
+    for name in (".one.parquet.0a1b.partial", "one.parquet"):
+        store.write_bytes(f"{folder}/{name}", b"PAR1")
+        old(tmp_path / folder / name, 400)
     apply(store, plan(store, Settings(retention=POLICY), NOW))
-    assert [path.name for path in (tmp_path / "verdicts/day=2026-11-01").iterdir()] == ["entry-0001.parquet"]
+    assert [path.name for path in (tmp_path / folder).iterdir()] == ["one.parquet"]
 
 
 def test_what_a_killed_comparison_of_models_left_goes_a_day_later(store: Store, tmp_path: Path) -> None:
