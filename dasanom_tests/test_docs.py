@@ -30,6 +30,7 @@ LONG = {
         "opening",
         "kills",
         "season",
+        "outages",
     ),
     "clustering",
     "training",

@@ -153,7 +153,7 @@ def main(
         figures = verdict(season, deliveries, models, told)
         running.stop()
         print("The same files, one day after the other in one process", flush=True)
-        held = clean_run(season, top / "clean", settings)
+        held = clean_run(season, top / "clean", settings, top / "data/landing", top / "data/models")
     figures["minutes"] = round((time.monotonic() - began) / 60, 1)
     figures["tables"] = {table: dict(Counter(days.values())) for table, days in held.items()}
     figures["other"] = {

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -63,11 +62,10 @@ class Season:
 
     def place(self, source: Path, target: str, age_seconds: float = 300.0) -> None:
         """Deliver a file, that changed so long before now."""
-        path = Path(self.store.full(target))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, path)
-        changed = self.clock.now().timestamp() - age_seconds
-        os.utime(path, (changed, changed))
+        self.store.write_bytes(target, source.read_bytes())
+        if self.store.is_local:
+            changed = self.clock.now().timestamp() - age_seconds
+            os.utime(self.store.full(target), (changed, changed))
 
     def deliver(self, delivery: Delivery) -> None:
         """Deliver a day, with its trouble."""

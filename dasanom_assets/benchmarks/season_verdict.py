@@ -6,12 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, DagsterRunStatus, RunsFilter
 
 from dasanom_assets import chain
 from dasanom_assets.benchmarks.season_at_work import Season
 from dasanom_assets.benchmarks.season_plan import Delivery
 from dasanom_assets.detection.reference.model import promote
+from dasanom_assets.detection.steps import temporal_terms
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.cluster import open_client
 from dasanom_assets.tables.records import read_record
@@ -24,9 +25,23 @@ TABLES = tuple(
     if table != "contractor_comparison"
 )
 
+MADE = {"ingest": "background", "rescore": "anomaly_events"}
+"""What a job makes that the days after depend on, or that depends on the days before."""
 
-def clean_run(season: Season, folder: Path, settings: Settings) -> dict[str, dict[str, str]]:
+
+def clean_run(
+    season: Season, folder: Path, settings: Settings, landing: Path, models: Path
+) -> dict[str, dict[str, str]]:
     """Make the tables of the files that lie there in one process, in the order and with the models of the season.
+
+    Parameters
+    ----------
+    season : Season
+    folder : pathlib.Path
+        Of the new data root.
+    settings : Settings
+    landing, models : pathlib.Path
+        What was delivered, and the models of the season, on this machine.
 
     Returns
     -------
@@ -35,14 +50,17 @@ def clean_run(season: Season, folder: Path, settings: Settings) -> dict[str, dic
     """
     store, clean = season.store, Store(str(folder))
     folder.mkdir()
-    (folder / "landing").symlink_to(Path(store.full("landing")))
-    shutil.copytree(store.full("models"), folder / "models")
+    (folder / "landing").symlink_to(landing.resolve())
+    shutil.copytree(models, folder / "models")
     with open_client(settings.dask) as client:
         for job, day in _last_runs(season.instance):
-            if job == "ingest":
+            known = clean.has_day("background", day)  # a day may be ingested once more after its scoring
+            if job == "ingest" or not known:
                 chain.ingest(clean, day, settings, client)
-            else:
+            if job == "rescore":
                 promote(clean, _model(store, day))
+                if chain.stale(clean, day, settings, [temporal_terms]):  # by what is known now
+                    temporal_terms(clean, day, settings, dask=client)
                 chain.score(clean, day, settings)
                 chain.compare(clean, day, settings)
     found: dict[str, dict[str, str]] = {table: {} for table in TABLES}
@@ -54,14 +72,19 @@ def clean_run(season: Season, folder: Path, settings: Settings) -> dict[str, dic
 
 
 def _last_runs(instance: DagsterInstance) -> list[tuple[str, str]]:
-    """Return jobs and days in the order of the last run of each that succeeded: what flows back depends on it."""
-    last: dict[tuple[str, str], float] = {}
+    """Return jobs and days that succeeded, in the order in which each made what the days after depend on.
+
+    A background leaves out the events that are known when it is made: an ingest beside the scoring of the day
+    before may have been too early for them, though it ends later.
+    """
+    made: dict[tuple[str, str], float] = {}
     for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.SUCCESS])):
-        run = record.dagster_run
-        if run.job_name in ("ingest", "rescore"):
-            key = run.job_name, run.tags["dagster/partition"]
-            last[key] = max(last.get(key, 0.0), record.end_time or 0.0)
-    return sorted(last, key=lambda key: last[key])
+        job, day = record.dagster_run.job_name, record.dagster_run.tags.get("dagster/partition", "")
+        if job in MADE:
+            of_day = AssetRecordsFilter(asset_key=AssetKey(MADE[job]), asset_partitions=[day])
+            found = instance.fetch_materializations(of_day, limit=1).records
+            made[job, day] = found[0].timestamp if found else record.end_time or 0.0
+    return sorted(made, key=lambda key: made[key])
 
 
 def _model(store: Store, day: str) -> str:
@@ -105,7 +128,7 @@ def verdict(season: Season, deliveries: list[Delivery], models: dict[str, str], 
     )
     plain = {d.day.isoformat() for d in deliveries if not d.trouble}
     failed = sorted(
-        f"{r.job_name} {r.tags.get('dagster/partition', '')}" for r in runs if r.status.value == "FAILURE"
+        f"{r.job_name} {r.tags.get('dagster/partition', '')}".strip() for r in runs if r.status.value == "FAILURE"
     )
     titles = Counter(title for title in told if title.endswith(" failed"))
     for name in sorted(set(failed)):
@@ -117,8 +140,9 @@ def verdict(season: Season, deliveries: list[Delivery], models: dict[str, str], 
         "runs": {f"{job} {status}": count for (job, status), count in sorted(ends.items())},
         "ingests of a day without trouble": dict(Counter(successes["ingest", day] for day in plain)),
         "scorings of a day without trouble": dict(Counter(successes["rescore", day] for day in plain)),
-        "more than one scoring": {
-            day: successes["rescore", day] for day in sorted(plain) if successes["rescore", day] > 1
+        **{
+            f"more than one {what}": {day: successes[job, day] for day in sorted(plain) if successes[job, day] > 1}
+            for what, job in (("ingest", "ingest"), ("scoring", "rescore"))
         },
         "killed": season.killed,
         "failed": failed,

@@ -1,6 +1,5 @@
 """Servers of others that the project stands on, each a process: PostgreSQL, and a store that speaks S3."""
 
-import asyncio
 import contextlib
 import os
 import pwd
@@ -108,44 +107,45 @@ class Door:
 
     def __init__(self, target: int) -> None:
         self.port, self._target = free_port(), target
-        self._loop = asyncio.new_event_loop()
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
-        threading.Thread(target=self._loop.run_forever, name="door", daemon=True).start()
+        self._lock, self._inside = threading.Lock(), set[socket.socket]()
         self.open()
 
     def open(self) -> None:
         """Let through who knocks."""
-        asyncio.run_coroutine_threadsafe(self._begin(), self._loop).result(10)
+        self._listening = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        threading.Thread(target=self._let_in, args=(self._listening,), daemon=True).start()
 
     def shut(self) -> None:
         """Refuse who knocks, and cut who is inside."""
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        with self._lock:
+            for one in (self._listening, *self._inside):
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+            self._listening.close()
 
-    async def _begin(self) -> None:
-        self._server = await asyncio.start_server(self._let_in, "127.0.0.1", self.port)
+    def _let_in(self, listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it is shut
+            while True:
+                outer, _ = listening.accept()
+                try:
+                    inner = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:
+                    outer.close()
+                    continue
+                with self._lock:
+                    if listening.fileno() < 0:
+                        outer.close()
+                        inner.close()
+                        return
+                    self._inside |= {outer, inner}
+                for both in ((outer, inner), (inner, outer)):
+                    threading.Thread(target=self._carry, args=both, daemon=True).start()
 
-    async def _end(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for writer in self._open:
-            writer.transport.abort()
-
-    async def _let_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inside, to_inside = await asyncio.open_connection("127.0.0.1", self._target)
-        both = {writer, to_inside}
-        self._open |= both
-        try:
-            await asyncio.gather(_carried(reader, to_inside), _carried(inside, writer))
-        finally:
-            self._open -= both
-            for one in both:
-                one.close()
-
-
-async def _carried(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while content := await source.read(1 << 16):
-            target.write(content)
-            await target.drain()
-        target.write_eof()
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while content := source.recv(1 << 16):
+                target.sendall(content)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+        with self._lock:
+            self._inside.discard(source)
