@@ -181,5 +181,5 @@ def test_markdown_of_events_is_our_pictures_alone_and_links_lead_to_our_pages() 
     ]
     given = {ast.unparse(call.args[0]) for call in calls}
     assert any(text.startswith("image(") for text in given)
-    ours_alone = ("image(", "page", "f'{settings.reports.url}/", 'f"{page}/')
+    ours_alone = ("image(", "page", "f'{settings.reports.url}/", 'f"{page}/', "'\\n'.join([*head, *lines])")
     assert not [text for text in given if not text.startswith(ours_alone)]

@@ -23,8 +23,8 @@ from dasanom_assets.recordings.landing import is_day
 from dasanom_assets.settings import RetentionSettings, Settings
 from dasanom_assets.tables.store import Store
 
-REMOVABLE = ("tables/", "models/", "reports/", "proposal/")
-KEPT = ("verdicts/", "planned_works/", "quarantine/", "today/")
+REMOVABLE = ("tables/", "models/", "reports/", "proposal/", "runs/")
+KEPT = ("verdicts/", "kind_names/", "planned_works/", "quarantine/", "today/")
 """Of these, what a killed writer left of a file goes, and nothing else."""
 PARTIAL = ".*.partial"
 LEFT_OVER_SECONDS = 3600.0
@@ -58,6 +58,7 @@ def plan(store: Store, settings: Settings, now: datetime) -> list[Removal]:
     return [
         *_raw_tables(store, policy),
         *_reports(store, policy, now),
+        *_names_of_runs(store, policy, now),
         *_models(store, policy, now),
         *_unfinished(store, policy, now),
         *_comparison(store, now),
@@ -138,6 +139,15 @@ def _reports(store: Store, policy: RetentionSettings, now: datetime) -> Iterator
             if name.startswith("day=") and is_day(day) and day < oldest:
                 for file in store.listing(f"reports/{report}/{name}", recursive=True):
                     yield Removal(file["path"], "reports", file["size"])
+
+
+def _names_of_runs(store: Store, policy: RetentionSettings, now: datetime) -> Iterator[Removal]:
+    """Yield the notes of which run made a day's tables, of days older than runs are kept."""
+    oldest = _before(now.astimezone(UTC).date(), policy.run_days)
+    for file in store.listing("runs", recursive=True):
+        day = file["path"].rpartition("day=")[2].removesuffix(".json")
+        if is_day(day) and day < oldest:
+            yield Removal(file["path"], "names of runs", file["size"])
 
 
 def _models(store: Store, policy: RetentionSettings, now: datetime) -> Iterator[Removal]:

@@ -23,7 +23,7 @@ from dasanom_assets.review.kinds import kinds_of
 from dasanom_assets.review.tiles import TABLE
 from dasanom_assets.review.worker import computed, root_of
 from dasanom_assets.settings import Settings, SpectrogramSettings
-from dasanom_assets.tables.records import read_record
+from dasanom_assets.tables.records import run_of
 from dasanom_assets.tables.schemas import detectors_in, whole_times
 from dasanom_assets.tables.store import Store
 
@@ -211,9 +211,8 @@ def _model(store: Store, version: str) -> dict[str, Any]:
 
 
 def _run(store: Store, day: str, settings: Settings) -> dict[str, str] | None:
-    """Return the run of Dagster that scored a day, as its scores name it, and its page; None where none did."""
-    record = read_record(store, "anomaly_scores", day)
-    run, ui = record and record[1].get("run"), settings.notify.base_url.rstrip("/")
+    """Return the run of Dagster that scored a day, and its page; None where none did."""
+    run, ui = run_of(store, "anomaly_scores", day), settings.notify.base_url
     return {"id": run, "url": f"{ui}/runs/{run}"} if run else None
 
 

@@ -8,7 +8,7 @@ import dagster as dg
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.metadata import day_metadata
 from dasanom_assets.tables.provenance import Freshness, Step
-from dasanom_assets.tables.records import read_record
+from dasanom_assets.tables.records import note_run, read_record
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 
@@ -80,7 +80,9 @@ def step_asset(
         if reason:
             context.log.info(reason)
             given = {name: give(context) for name, give in (resources or {}).items()}
-            step(store, day, settings, run=context.run.run_id, **given)
+            step(store, day, settings, **given)
+            for table in step.tables:
+                note_run(store, table, day, context.run.run_id)
         for table in step.tables:
             record = read_record(store, table, day)
             assert record is not None

@@ -32,12 +32,18 @@ def read_vectors(content: bytes, out: np.ndarray) -> None:
     protocol, codec = COMPACT.get_protocol(stream), pa.Codec("zstd")
     while stream.tell() < len(content):
         page = FORMAT.PageHeader()
-        protocol.read_struct(page)
-        packed = stream.read(page.compressed_page_size)
-        data = page.data_page_header
-        if page.type != DATA_PAGE or data.encoding != BYTE_STREAM_SPLIT:
-            raise ValueError("vectors are not stored byte by byte: materialize the day again")
-        levels_and_bytes = np.frombuffer(codec.decompress(packed, page.uncompressed_page_size), np.uint8)
+        try:
+            protocol.read_struct(page)
+            packed = stream.read(page.compressed_page_size)
+            data = page.data_page_header
+            if page.type != DATA_PAGE or data.encoding != BYTE_STREAM_SPLIT:
+                raise ValueError("vectors are not stored byte by byte: materialize the day again")
+            unpacked = codec.decompress(packed, page.uncompressed_page_size)
+        except (OSError, TypeError, EOFError) as error:
+            raise ValueError(
+                f"vectors are not as they were written ({error}): materialize the day again"
+            ) from error
+        levels_and_bytes = np.frombuffer(unpacked, np.uint8)
         levels = 0
         for _ in range(2):  # of repetition, which all lists of one length share, and of definition
             levels += 4 + int.from_bytes(levels_and_bytes[levels : levels + 4], "little")

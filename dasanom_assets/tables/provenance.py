@@ -74,20 +74,22 @@ class Step:
     keeps: str = ""
 
     def __call__(
-        self, store: Store, day: str, settings: Settings, models: Store | None = None, run: str = "", **more: Any
+        self, store: Store, day: str, settings: Settings, models: Store | None = None, **more: Any
     ) -> None:
         """Make the tables of a day.
 
         Parameters
         ----------
+        store : Store
         day : str
             ISO day.
-        store, settings, models, run
-            See `Day`.
+        settings : Settings
+        models : Store, optional
+            Where the live model lies; by default the same store.
         **more
             What the step takes besides: a Dask client, a device, something to tell progress to.
         """
-        self.compute(Day(store, day, settings, self, models, run), **more)
+        self.compute(Day(store, day, settings, self, models), **more)
 
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]
@@ -131,12 +133,10 @@ class Day(Store):
     step : Step
     models : Store, optional
         Where the live model lies; by default the same store.
-    run : str
-        Dagster's name of the run; empty: there is none.
     """
 
     def __init__(
-        self, store: Store, day: str, settings: Settings, step: Step, models: Store | None = None, run: str = ""
+        self, store: Store, day: str, settings: Settings, step: Step, models: Store | None = None
     ) -> None:
         self.__dict__.update(store.__dict__)
         self._store = store
@@ -145,7 +145,7 @@ class Day(Store):
         self._in_force = settings
         self.settings = narrowed(settings, step.settings)
         self.inputs = dict(step.inputs(store, self.models, day))
-        self._step, self._run = step, run
+        self._step = step
         self._named = flattened(self.settings, step.settings)
         self._read: dict[str, dict[str, str | None]] = {}
         self._listed: dict[str, list[Any]] = {}
@@ -236,7 +236,7 @@ class Day(Store):
             "read": {name: days for name, days in self._read.items() if name not in back | made},
             "listed": {name: listed for name, listed in self._listed.items() if name not in back | made},
             "feedback": {name: days for name, days in self._read.items() if name in back},
-        } | ({"run": self._run} if self._run else {})
+        }
         return {parquet.RECORD_KEY: json.dumps(record, sort_keys=True).encode()}
 
 

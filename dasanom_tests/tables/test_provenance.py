@@ -20,6 +20,7 @@ from dasanom_assets.tables.provenance import (
     nothing_else,
     read_record,
 )
+from dasanom_assets.tables.records import note_run, run_of
 from dasanom_assets.tables.schemas import empty
 from dasanom_assets.tables.store import Store
 
@@ -99,13 +100,15 @@ def test_a_table_names_what_it_was_made_of(store: Store) -> None:
     assert store.metadata("contractor_events", DAYS[2]) == {"n": 14}
 
 
-def test_the_run_that_made_a_table_is_noted_and_makes_nothing_stale(store: Store) -> None:
-    before = store.content_digest("channel_health", DAYS[1])
-    STEPS["channel_health"](store, DAYS[1], SETTINGS, run="a-run")
-    digest, record = read_record(store, "channel_health", DAYS[1]) or ("", {})
-    assert (digest, record["run"]) == (before, "a-run")
-    assert "run" not in (read_record(store, "channel_health", DAYS[2]) or ("", {}))[1]
-    assert reason(store, "event_matches", DAYS[2]) == ""
+def test_the_run_that_made_a_table_is_noted_beside_it_for_as_long_as_the_table_is_that(store: Store) -> None:
+    table, path = "channel_health", store.day_path("channel_health", DAYS[1])
+    before = store.digest(path)
+    assert run_of(store, table, DAYS[1]) is None
+    note_run(store, table, DAYS[1], "a-run")
+    assert run_of(store, table, DAYS[1]) == "a-run"
+    assert store.digest(path) == before
+    STEPS[table](store, DAYS[1], SETTINGS, n=5)
+    assert run_of(store, table, DAYS[1]) is None
 
 
 def test_a_table_that_was_replaced_makes_stale_what_reads_it_and_the_same_rows_do_not(store: Store) -> None:
