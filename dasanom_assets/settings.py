@@ -13,10 +13,10 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -25,6 +25,11 @@ def _default_data_root() -> str:
     """``data/`` beside ``pyproject.toml``, or below the current folder for an installed package."""
     project = Path(__file__).resolve().parents[1]
     return str((project if (project / "pyproject.toml").exists() else Path.cwd()) / "data")
+
+
+def _without_slash(url: str) -> str:
+    """Return an address that paths are put behind."""
+    return url.rstrip("/")
 
 
 class _Section(BaseModel):
@@ -410,7 +415,9 @@ class ComparisonSettings(_Section):
 class ReportsSettings(_Section):
     """Where people look at what was found."""
 
-    url: str = Field("http://127.0.0.1:3100", description="of the review app, for links from Dagster's pages")
+    url: Annotated[str, AfterValidator(_without_slash)] = Field(
+        "http://127.0.0.1:3100", description="of the review app, for links from Dagster's pages"
+    )
 
 
 class DaskSettings(_Section):
@@ -508,7 +515,9 @@ class NotifySettings(_Section):
     url: SecretStr | None = Field(
         None, description="an address as Apprise takes it, as mailtos://… or jsons://…; none: a file alone"
     )
-    base_url: str = Field("http://127.0.0.1:3000", description="of the UI, for links")
+    base_url: Annotated[str, AfterValidator(_without_slash)] = Field(
+        "http://127.0.0.1:3000", description="of the UI, for links"
+    )
     alarm_rate: float = Field(
         0.1, ge=0, description="alarms are told that ordinary ground raises so often at most, a kilometre and day"
     )

@@ -46,6 +46,7 @@ SETTINGS = {
     "DASANOM_VAE__WINDOWS_PER_EPOCH": "4096",
     "DASANOM_DETECTION__BUDGET": "1000",
     "DASANOM_REPORTS__URL": "",
+    "DASANOM_TRAINING_SET__BLOCK_SECONDS": "20",  # days are short, and five of them hold all splits
 }
 LEARNED_DAYS = 5
 EACH_SO_MANY = 3

@@ -13,6 +13,7 @@ from dagster import (
     DagsterRunStatus,
     RunsFilter,
 )
+from dagster._core.storage.tags import RETRY_NUMBER_TAG
 
 from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.attempts import MARK, attempts
@@ -65,7 +66,8 @@ def of_run(
     if run.status == DagsterRunStatus.FAILURE:
         mark = run.tags.get(MARK, "")
         what, text = (
-            f"run:{name}:{mark or run.root_run_id or run.run_id}",  # that Dagster tries again is no other failure
+            # That Dagster tries again by itself is no other failure; what somebody launches again is.
+            f"run:{name}:{mark or (run.root_run_id if RETRY_NUMBER_TAG in run.tags else None) or run.run_id}",
             "; ".join(failures(instance, run.run_id)) or "its process was killed",
         )
         yield Notice(what, "run", f"{name} failed", text, link)

@@ -161,7 +161,8 @@ def _below(top: str, path: str) -> Iterator[dict[str, Any]]:
                     folders.append((entry.path, below))
                 else:
                     info = entry.stat()
-                    yield _entry(below, info, _problem(info, entry.path) if _is_text(entry.path) else NO_TEXT)
+                    is_text = _is_text(entry.path[len(top) :])  # what lies above is not the deliverer's
+                    yield _entry(below, info, _problem(info, entry.path) if is_text else NO_TEXT)
             except OSError as error:
                 yield _entry(below, None, why_closed(error, linked=entry.is_symlink()))
 

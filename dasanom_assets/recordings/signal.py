@@ -171,6 +171,8 @@ def _samples_only(x: np.ndarray) -> np.ndarray:
         return x
     if x.itemsize == 2:  # half precision has no room for MOST
         return x.astype(np.float32)
+    if x.itemsize > 8:  # long doubles, which kernels do not know
+        x = x.astype(np.float64)
     with np.errstate(invalid="ignore"):
         none = np.abs(x) > MOST
     return np.where(none, x.dtype.type(np.nan), x) if none.any() else x

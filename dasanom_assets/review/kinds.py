@@ -1,5 +1,6 @@
 """Kinds of event that are found among those of the last weeks, and what analysts call them."""
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,13 @@ from dasanom_assets.recordings.landing import shifted
 from dasanom_assets.review.app import Review
 from dasanom_assets.review.worker import computed, root_of
 from dasanom_assets.tables import verdicts
+from dasanom_assets.tables.parquet import DIGEST_KEY
 from dasanom_assets.tables.store import Store
 
 WEEKS_DAYS = 28
 """Up to the day that is looked at, itself included: kinds are found among their events."""
+MOST_EVENTS = 20_000
+"""Of these days, the last ones count that hold no more events together: the app keeps what it looked at last."""
 LISTED = 12
 """Events of a kind that are listed, the last ones."""
 TABLE = "event_explanations"
@@ -82,9 +86,14 @@ class Kinds:
 def kinds_of(review: Review, day: str) -> Kinds:
     """Return the kinds of the weeks up to a day; a process beside the server finds them, once for these events."""
     store = review.store
-    days = store.days(TABLE, shifted(day, 1 - WEEKS_DAYS), day)
-    digests = tuple((other, store.content_digest(TABLE, other)) for other in days)
-    columns = computed(gathered, root_of(store), digests)
+    digests, total = deque[tuple[str, str]](), 0
+    for other in reversed(store.days(TABLE, shifted(day, 1 - WEEKS_DAYS), day)):
+        with store.open_day(TABLE, other) as file:
+            total += file.metadata.num_rows
+            if digests and total > MOST_EVENTS:
+                break
+            digests.appendleft((other, file.metadata.metadata.get(DIGEST_KEY, b"").decode()))
+    columns = computed(gathered, root_of(store), tuple(digests))
     entries = verdicts.kind_names(store)
     examples = [_examples(entry["examples"]) for entry in entries]
     named = carried(examples, columns["profiles"], columns["kind"])

@@ -64,9 +64,13 @@ def _tree(store: Store, version: str) -> dict[str, Any] | None:
     """Return what the condensed tree of a model's clusters shows; None where it has nothing to tell apart."""
     if not store.exists(tree_path(version)):
         return None
-    clusters = store.read_json(f"models/reference_model/{version}/model.json")["description"]["note"]["clusters"]
     names = ("n_clusters", "noise_share")
-    return {name: clusters[name] for name in names} if clusters["n_clusters"] > 1 else None
+    try:
+        model = store.read_json(f"models/reference_model/{version}/model.json")
+        clusters = {name: model["description"]["note"]["clusters"][name] for name in names}
+    except (OSError, KeyError):  # the model may have been tidied away before its picture
+        return None
+    return clusters if clusters["n_clusters"] > 1 else None
 
 
 def _reference(store: Store, version: str) -> dict[str, list[Any]]:

@@ -67,7 +67,9 @@ def spread(
     """
     # Threads side by side; those that matrix products have of their own would fight over the same cores.
     with threadpool_limits(limits=1, user_api="blas"):
-        for results in in_order(work, items) if client is None else _on_workers(work, items, client):
+        # As lists: what yields its results one by one would do its work here, when they are asked for.
+        alone = in_order(lambda item: list(work(item)), items)
+        for results in alone if client is None else _on_workers(work, items, client):
             yield from results
 
 

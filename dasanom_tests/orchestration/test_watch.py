@@ -87,7 +87,9 @@ def test_a_failed_run_is_told_first_and_when_it_is_given_up(instance: dg.Dagster
     assert "tried 2 times" in again[1].text
 
 
-def test_a_killed_run_that_dagster_tries_again_is_told_once(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+def test_a_run_that_dagster_tries_again_is_told_once_and_one_launched_by_hand_by_itself(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
     store, settings = Store(str(tmp_path)), Settings(data=str(tmp_path))
     first = instance.add_run(dg.DagsterRun("so_far", status=dg.DagsterRunStatus.FAILURE))
     again = instance.add_run(
@@ -96,10 +98,22 @@ def test_a_killed_run_that_dagster_tries_again_is_told_once(instance: dg.Dagster
             status=dg.DagsterRunStatus.FAILURE,
             parent_run_id=first.run_id,
             root_run_id=first.run_id,
+            tags={"dagster/retry_number": "1"},
         )
     )
-    told = [notice for run in (first, again) for notice in watch.of_run(instance, store, settings, run, TODAY)]
-    assert len({notice.identity for notice in told}) == 1
+    by_hand = instance.add_run(
+        dg.DagsterRun(
+            "so_far",
+            status=dg.DagsterRunStatus.FAILURE,
+            parent_run_id=first.run_id,
+            root_run_id=first.run_id,
+        )
+    )
+    told = [
+        notice for run in (first, again, by_hand) for notice in watch.of_run(instance, store, settings, run, TODAY)
+    ]
+    assert len({notice.identity for notice in told[:2]}) == 1
+    assert told[2].identity != told[0].identity
 
 
 def test_ended_runs_are_looked_at_once_by_their_time(instance: dg.DagsterInstance) -> None:

@@ -59,10 +59,14 @@ def find_kinds(profiles: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def nearest_of(profiles: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return which of some profiles, at least one, is nearest to each of others, and the cosine; shapes (n,)."""
-    which, cosine = np.empty(len(profiles), np.int64), np.empty(len(profiles), np.float32)
+    which, cosine = np.zeros(len(profiles), np.int64), np.full(len(profiles), -np.inf, np.float32)
     for first in range(0, len(profiles), 1024):  # in bounded memory
-        part = profiles[first : first + 1024] @ among.T
-        which[first : first + 1024], cosine[first : first + 1024] = part.argmax(axis=1), part.max(axis=1)
+        here = slice(first, first + 1024)
+        for begin in range(0, len(among), 8192):
+            part = profiles[here] @ among[begin : begin + 8192].T
+            closer = part.max(axis=1) > cosine[here]
+            which[here] = np.where(closer, begin + part.argmax(axis=1), which[here])
+            cosine[here] = np.maximum(cosine[here], part.max(axis=1))
     return which, cosine
 
 

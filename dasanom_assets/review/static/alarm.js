@@ -143,7 +143,7 @@ async function ofKind(host) {
   form.addEventListener("input", () => { id = entryId(); });
   if (!kind.entry) return;
   const button = element("button", { type: "button" }, "Take the name back");
-  button.addEventListener("click", () => send("kinds/undo", { entry_id: entryId(), who: form.elements.who.value || kind.by, undoes: kind.entry }));
+  button.addEventListener("click", () => send("kinds/undo", { entry_id: entryId(), who: form.elements.who.value, undoes: kind.entry }));
   form.append(button);
 }
 
