@@ -93,8 +93,11 @@ def librosa_laps(folder: Path, channels: int, hours: float) -> Laps:
 
 
 def of_job(folder: Path, job: str, channels: int, hours: float) -> Laps:
-    """Time a job, and librosa."""
-    laps = run_job(enlarged(folder, channels, hours, RATE_HZ), job)
+    """Time a job, and librosa; a day that is to be scored is ingested before."""
+    root = enlarged(folder, channels, hours, RATE_HZ)
+    if job == "rescore" and not Store(str(root)).has_day("recordings", DAY):
+        run_job(root, "ingest")
+    laps = run_job(root, job)
     if job == "ingest" and channels == CHANNELS:
         laps |= librosa_laps(folder, channels, hours)
     return laps
