@@ -15,6 +15,7 @@ from dasanom_assets.detection.reference.model import promote
 from dasanom_assets.detection.steps import temporal_terms
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.cluster import open_client
+from dasanom_assets.tables.provenance import Freshness
 from dasanom_assets.tables.records import read_record
 from dasanom_assets.tables.store import Store
 
@@ -59,7 +60,8 @@ def clean_run(
                 chain.ingest(clean, day, settings, client)
             if job == "rescore":
                 promote(clean, _model(store, day))
-                if chain.stale(clean, day, settings, [temporal_terms]):  # by what is known now
+                fresh = Freshness(clean, settings)
+                if fresh.stale("temporal_terms", day) or fresh.fed_back("temporal_terms", day):
                     temporal_terms(clean, day, settings, dask=client)
                 chain.score(clean, day, settings)
                 chain.compare(clean, day, settings)

@@ -13,6 +13,8 @@ from dasanom_assets.settings import AutomationSettings
 
 TRAINING = {**ONE_GPU, "dasanom/training": "true"}
 """One at a time: each takes what its steps have made last."""
+SCORING = {"dasanom/scoring": "true"}
+"""One at a time, in the order they are asked for: a day goes on from the scores and alarms of the days before."""
 INGEST = tuple(table for step in chain.INGEST for table in step.tables)
 LEARN = ("training_set", "vae_checkpoint", "infogan_checkpoint", "reference_model")
 TRAIN = (*LEARN, "live_model")
@@ -61,5 +63,5 @@ def build_jobs(automation: AutomationSettings) -> list[Any]:
             },
         ),
         job("promote", ("live_model",), "Make a model live, by its version: a proposed one, or an earlier one."),
-        job("rescore", RESCORE, "A day: the contractor's files and embeddings to the comparison report."),
+        job("rescore", RESCORE, "A day: the contractor's files and embeddings to the comparison report.", SCORING),
     ]
