@@ -296,7 +296,6 @@ def execute(job: str, partition: str | None = None, **how: Any) -> int:
 
     for category in (BetaWarning, PreviewWarning):  # they are about Dagster, and for who changes the project
         warnings.simplefilter("ignore", category)
-    warnings.filterwarnings("ignore", "(?s)\\s*Port .* is already in use")  # of Dask's dashboard
     from dasanom_assets.definitions import defs
     from dasanom_assets.orchestration.news import News
 

@@ -27,7 +27,7 @@ from dasanom_assets.benchmarks.options import Out, words
 from dasanom_assets.benchmarks.timing import timed
 from dasanom_assets.recordings.health import channel_health
 from dasanom_assets.recordings.signal import stretches
-from dasanom_assets.spectrograms.cluster import PROFILE, WORKER_MEMORY
+from dasanom_assets.spectrograms.cluster import NO_PROFILE, WORKER_MEMORY
 from dasanom_assets.spectrograms.transform import Transform
 from dasanom_assets.tables.store import Store
 
@@ -167,7 +167,7 @@ def pinned_cluster(n: int) -> Iterator[str]:
     cores = sorted(os.sched_getaffinity(0))
     options = {"host": "127.0.0.1", "dashboard_address": None, "memory_limit": None}
     with (
-        dask.config.set({**WORKER_MEMORY, **PROFILE}),
+        dask.config.set({**WORKER_MEMORY, **NO_PROFILE}),
         LocalCluster(n_workers=n, threads_per_worker=1, processes=True, **options) as cluster,
     ):
         for i, pid in enumerate(worker["pid"] for worker in _worker_processes(cluster)):

@@ -67,7 +67,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
                 "waterfalls": "Power, the contractor's probabilities and our scores as a pyramid of maxima.",
                 "heard": "Seconds of each channel that were recorded, could be used, or why they could not.",
             },
-            resources={"dask": lambda context: context.resources.dask},
+            resources={"dask": lambda context: context.resources.dask()},
         ),
         step_asset(
             steps.embedding_map,

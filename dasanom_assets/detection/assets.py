@@ -1,5 +1,6 @@
 """Assets of the detection stage: from embeddings to events."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -43,7 +44,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
     """
     asset_of, tables = partial(step_asset, days=days, group=GROUP), {"python", "parquet"}
     device = {"device": lambda context: context.resources.device}
-    dask = {"dask": lambda context: context.resources.dask}
+    dask = {"dask": lambda context: context.resources.dask()}
     look_back = dg.TimeWindowPartitionMapping(
         start_offset=-look_back_days, end_offset=0, allow_nonexistent_upstream_partitions=True
     )
@@ -141,7 +142,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
         store: dg.ResourceParam[Store],
         settings: dg.ResourceParam[Settings],
         device: dg.ResourceParam[str],
-        dask: dg.ResourceParam[Any],
+        dask: dg.ResourceParam[Callable[[], Any]],
     ) -> dg.MaterializeResult:
         """The last fitted model beside the live one, on days that neither has learned from; nothing goes live."""
         from dasanom_assets.detection.proposal import propose
@@ -151,7 +152,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
 
         version = checkpoints.require_latest(store, NAME, "materialize reference_model first")
         days = days_to_learn(store, datetime.now(UTC).date().isoformat())
-        found = propose(store, version, days, settings, device, dask, context.log.info)
+        found = propose(store, version, days, settings, device, dask(), context.log.info)
         rows = [
             dg.TableRecord({"figure": figure, "live": live, "candidate": candidate})
             for figure, live, candidate in found.rows()

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,7 +59,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
         config: TrainingSetConfig,
         store: dg.ResourceParam[Store],
         settings: dg.ResourceParam[Settings],
-        dask: dg.ResourceParam[Any],
+        dask: dg.ResourceParam[Callable[[], Any]],
     ) -> dg.MaterializeResult:
         """Days and blocks of time to learn from, and how they split into training, validation and calibration."""
         from dasanom_assets.models import checkpoints
@@ -66,7 +67,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
 
         today = datetime.now(UTC).date().isoformat()
         days = config.days or days_to_learn(store, today, config.newest, config.held_out)
-        manifest = build_manifest(store, days, settings, dask)
+        manifest = build_manifest(store, days, settings, dask())
         version = checkpoints.save(store, "training_set", {}, manifest)
         checkpoints.set_latest(store, "training_set", version)
         return dg.MaterializeResult(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.expected import in_words, overdue
 from dasanom_assets.recordings.landing import shifted
-from dasanom_assets.recordings.measured import NOT_NUMBERS, TOO_LARGE
+from dasanom_assets.recordings.measured import BAD_STATES, NOT_NUMBERS, TOO_LARGE
 from dasanom_assets.settings import AutomationSettings, Settings
 from dasanom_assets.tables.contract import CONTRACT_KEY
 from dasanom_assets.tables.metadata import inert
@@ -135,8 +135,6 @@ def build_checks(days: dg.PartitionsDefinition, automation: AutomationSettings) 
         context: dg.AssetCheckExecutionContext, store: dg.ResourceParam[Store]
     ) -> dg.AssetCheckResult:
         """At most a tenth of the channels is dead or saturated."""
-        from dasanom_assets.spectrograms.whitening import BAD_STATES
-
         states = store.read_day("channel_health", context.partition_key, ["state"])["state"].to_pylist()
         bad = sum(state in BAD_STATES for state in states)
         return dg.AssetCheckResult(
@@ -233,15 +231,14 @@ def build_checks(days: dg.PartitionsDefinition, automation: AutomationSettings) 
     ) -> dg.AssetCheckResult:
         """P-values of ordinary windows are uniform and levels are where they were; if not, it is time to train."""
         from dasanom_assets.detection.reference.drift import drift
-        from dasanom_assets.detection.reference.model import load_reference
+        from dasanom_assets.detection.reference.known import load_known_ground
 
         day = context.partition_key
         note = store.metadata("anomaly_scores", day)
         if day in learned_days(store, note):
             # Detectors know its very windows, which makes their p-values high.
             return dg.AssetCheckResult(passed=True, description="The model learned from this day.")
-        reference = load_reference(store, note["model_version"])
-        drifted = drift(store, day, reference, settings)
+        drifted = drift(store, day, load_known_ground(store, note["model_version"]), settings)
         return dg.AssetCheckResult(
             passed=not drifted.reasons,
             severity=dg.AssetCheckSeverity.WARN,

@@ -5,7 +5,8 @@ a run, so that whoever may launch runs cannot point them at other places.
 """
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -41,15 +42,20 @@ class DeviceResource(dg.ConfigurableResource[str]):
         return self.name or Settings().device
 
 
-class DaskResource(dg.ConfigurableResource[Any]):
+class DaskResource(dg.ConfigurableResource[Callable[[], Any]]):
     """Dask cluster: threads of the run by default, or the running cluster that DASANOM_DASK__ADDRESS names."""
 
     @contextlib.contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Any]:
-        """Connect to a cluster, or start one within the process."""
-        from dasanom_assets.spectrograms.cluster import open_client
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Callable[[], Any]]:
+        """Give what connects to a cluster, or starts one within the process, when it is first asked."""
+        with contextlib.ExitStack() as stack:
 
-        with open_client(Settings().dask) as client:
+            @functools.cache
+            def client() -> Any:
+                from dasanom_assets.spectrograms.cluster import open_client
+
+                return stack.enter_context(open_client(Settings().dask))
+
             yield client
 
 

@@ -1,6 +1,7 @@
 """The day that is not over, in Dagster: its events so far, and what asks for them."""
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,11 +48,11 @@ def build_asset(days: dg.PartitionsDefinition, look_back_days: int) -> dg.Assets
         store: dg.ResourceParam[Store],
         settings: dg.ResourceParam[Settings],
         device: dg.ResourceParam[str],
-        dask: dg.ResourceParam[Any],
+        dask: dg.ResourceParam[Callable[[], Any]],
     ) -> dg.MaterializeResult:
         """Events of a day that is not over, minutes after files are closed; the night tells `anomaly_events`."""
         day = context.partition_key
-        told = today.score_so_far(store, day, settings, dask, device, warn=context.log.warning)
+        told = today.score_so_far(store, day, settings, dask(), device, warn=context.log.warning)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(f"sha256:{store.content_digest(TABLE, day)}"),
             metadata={

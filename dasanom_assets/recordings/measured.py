@@ -25,6 +25,10 @@ FLOAT_SECONDS = ("DASHDF5", "H5Simple", "Uptech_H5")
 """Formats that tell times as seconds since 1970 in float64, of which DASCore takes one step for all."""
 HALF_A_TICK_NS = 120
 """Of such a time: they lie 238 ns apart."""
+BAD_STATES = ("dead", "saturated")
+"""States of `channel_health` whose channels are neither learned from nor scored."""
+SAME_HZ = 0.005
+"""Bands whose centres differ by a smaller share are the same."""
 SAME_RATE = 1e-4
 """Rates that differ by a smaller share are one rate, measured anew."""
 

@@ -44,7 +44,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
                 "clipped_seconds": "Where samples are at the limits of their type: such a second has no score.",
             },
             resources={
-                "dask": lambda context: context.resources.dask,
+                "dask": lambda context: context.resources.dask(),
                 "warn": lambda context: context.log.warning,
                 "say": lambda context: context.log.info,
             },
@@ -55,7 +55,7 @@ def build_assets(days: dg.PartitionsDefinition, look_back_days: int) -> list[dg.
             group=GROUP,
             deps=["spectrograms"],
             kinds=kinds,
-            resources={"dask": lambda context: context.resources.dask},
+            resources={"dask": lambda context: context.resources.dask()},
         ),
         step_asset(
             steps.background,

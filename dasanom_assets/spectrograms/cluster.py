@@ -1,16 +1,14 @@
 """The Dask cluster that computes the parts of a day: threads or processes of the run, or one that runs already."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dasanom_assets.settings import DaskSettings
 
 if TYPE_CHECKING:
     from distributed import Client
-
-DASHBOARD = "127.0.0.1:8787"
-"""Where the dashboard is; where that is taken, Dask takes another port and says so."""
 
 WORKER_MEMORY = {
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 29,
@@ -20,7 +18,7 @@ WORKER_MEMORY = {
 time of a part."""
 
 
-PROFILE = {"distributed.worker.profile.interval": "200ms", "distributed.worker.profile.cycle": "5s"}
+NO_PROFILE = {"distributed.worker.profile.enabled": False}
 """Dask looks a hundred times a second at what its threads do, for its dashboard, and stops them for it."""
 
 
@@ -39,7 +37,7 @@ def open_client(settings: DaskSettings) -> "Iterator[Client]":
     """
     import dask
     from dask.system import CPU_COUNT
-    from distributed import Client, LocalCluster
+    from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
 
     if settings.address:
         try:
@@ -54,18 +52,24 @@ def open_client(settings: DaskSettings) -> "Iterator[Client]":
         with client:
             yield client
         return
+    # `LocalCluster` cannot do without the pages of the dashboard: they take a third of a second to load, and its
+    # threads would listen to all networks for them.
+    place: dict[str, Any] = (
+        {"protocol": "tcp://", "host": "127.0.0.1"} if settings.processes else {"protocol": "inproc://"}
+    )
+    place |= {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    threads = 1 if settings.processes else settings.threads or CPU_COUNT
+    worker = {
+        "cls": Nanny if settings.processes else Worker,
+        "options": {**place, "nthreads": threads, "memory_limit": None, "silence_logs": logging.WARN},
+    }
     with (
-        # Dask would show the machine's own address, at which nothing listens.
-        dask.config.set(
-            {"distributed.dashboard.link": "http://127.0.0.1:{port}/status", **WORKER_MEMORY, **PROFILE}
-        ),
-        LocalCluster(
-            n_workers=settings.processes or 1,
-            threads_per_worker=1 if settings.processes else settings.threads or CPU_COUNT,
-            processes=settings.processes > 0,
-            memory_limit=None,
-            dashboard_address=DASHBOARD,
-            worker_dashboard_address="127.0.0.1:0",
+        dask.config.set(WORKER_MEMORY | NO_PROFILE),
+        SpecCluster(
+            workers=dict.fromkeys(range(settings.processes or 1), worker),
+            scheduler={"cls": Scheduler, "options": {**place, "port": 0}},
+            worker=worker,
+            silence_logs=logging.WARN,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):

@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dasanom_assets.recordings.measured import nominal_rate
+from dasanom_assets.recordings.measured import SAME_HZ, nominal_rate
 from dasanom_assets.settings import SpectrogramSettings
 from dasanom_assets.spectrograms.transform import Transform
 from dasanom_assets.spectrograms.windows import SECOND_NS
 
 if TYPE_CHECKING:  # its module loads DASCore
     from dasanom_assets.recordings.signal import Stretch
-
-SAME_HZ = 0.005
-"""Bands whose centres differ by a smaller share are the same."""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def _write_levels(
     signals = [signal for signal in signals if not unfit(signal, settings)]
     note = settings_note(signals, settings) | {"left_out": left_out, "adjoining": adjacent["path"].to_pylist()}
     total = rows_expected(signals, settings, day.iso)
-    say(f"{len(dask.nthreads())} workers; their dashboard: {dask.dashboard_link}")
+    say(f"{len(dask.nthreads())} workers, {sum(dask.nthreads().values())} threads; {dask.scheduler.address}")
     with LoggedProgress(say, total, "channel-seconds") as progress:
         parts = spectrogram_parts(signals, settings, day.iso, dask, progress.update, heard, sums.extend)
         day.write_day_parts("spectrograms", day.iso, parts, note)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from dasanom_assets.recordings.measured import BAD_STATES
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.frames import DayFrames
 from dasanom_assets.spectrograms.grids import DayGrids
@@ -13,9 +14,6 @@ from dasanom_assets.spectrograms.usual import CommonLevels, Usual, stretches_of
 from dasanom_assets.spectrograms.windows import SECOND_NS, frames_there
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
-
-BAD_STATES = ("dead", "saturated")
-"""States of `channel_health` whose channels are neither learned from nor scored."""
 
 SPREAD_ROWS = 600
 """Seconds of a day that the spread of a channel is taken from, evenly spread over it."""

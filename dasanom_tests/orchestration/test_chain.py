@@ -417,6 +417,42 @@ def test_only_what_is_missing_is_made_again_and_the_day_is_the_same_to_the_byte(
     assert chain.stale(store, day, settings, STEPS_OF_A_DAY) == {}
 
 
+def test_jobs_with_nothing_to_do_say_what_was_said_and_load_neither_networks_nor_pictures(
+    line: Line, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied(line, tmp_path)
+    day, home = line.days[-1], tmp_path / "home"
+    home.mkdir()
+    shutil.copy(PROJECT / "dagster.yaml", home)
+    monkeypatch.setenv("DASANOM_DATA", str(tmp_path))
+    monkeypatch.setenv("DASANOM_DETECTION__BUDGET", BUDGET)
+    idle = (
+        "import sys; from dasanom_assets.cli import execute;"
+        f"ended = [execute(job, '{day}', tags={{'{STALE_ONLY}': 'true'}}) for job in ('ingest', 'rescore')];"
+        "assert not any(ended) and not {'torch', 'sklearn', 'matplotlib', 'distributed'} & set(sys.modules)"
+    )
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        for job in ("ingest", "rescore"):
+            assert (
+                defs.resolve_job_def(job)
+                .execute_in_process(partition_key=day, instance=instance, tags={STALE_ONLY: "true"})
+                .success
+            )
+        told = [said(instance, table, day) for table in tables_of(line.store)]
+        subprocess.run([sys.executable, "-c", idle], env={**os.environ, "DAGSTER_HOME": str(home)}, check=True)
+        again = [said(instance, table, day) for table in tables_of(line.store)]
+    assert [event.metadata for event, _ in again] == [event.metadata for event, _ in told]
+    assert {len({run, earlier}) for (_, run), (_, earlier) in zip(again, told, strict=True)} == {2}
+
+
+def said(instance: dg.DagsterInstance, table: str, day: str) -> tuple[dg.AssetMaterialization, str]:
+    """The last event of a table and a day, and its run."""
+    of_day = dg.AssetRecordsFilter(asset_key=dg.AssetKey(table), asset_partitions=[day])
+    [record] = instance.fetch_materializations(of_day, limit=1).records
+    assert record.asset_materialization is not None
+    return record.asset_materialization, record.run_id
+
+
 def test_going_back_to_a_model_makes_stale_what_it_has_not_scored(line: Line, tmp_path: Any) -> None:
     store, settings = copied(line, tmp_path)
     live = checkpoints.live_set(store)

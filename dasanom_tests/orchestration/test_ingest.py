@@ -79,7 +79,7 @@ def test_a_day_on_s3_and_worker_processes_is_the_day_on_a_disk_in_threads(
         result = ingest.execute_in_process(partition_key=day, instance=instance)
         assert result.success
         logged = [record.user_message for record in instance.all_logs(result.run_id)]
-    assert any("2 workers; their dashboard" in line for line in logged)
+    assert any("2 workers, 2 threads; tcp://127.0.0.1:" in line for line in logged)
     assert any(line.startswith("100 %: 15,360 channel-seconds, ") for line in logged)
     for table in ("recordings", "channel_health", "spectrograms", "background"):
         assert remote.read_day(table, day).equals(local.read_day(table, day)), table

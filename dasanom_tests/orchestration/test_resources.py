@@ -20,7 +20,7 @@ def given(
 
 @dg.op(required_resource_keys={"dask"})
 def asking_dask(context: dg.OpExecutionContext) -> int:
-    return context.resources.dask.submit(lambda: 42).result()
+    return context.resources.dask().submit(lambda: 42).result()
 
 
 @dg.job(resource_defs=build_resources())  # type: ignore[arg-type]

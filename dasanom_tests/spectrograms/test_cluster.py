@@ -2,12 +2,10 @@
 
 import errno
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import dask
@@ -137,18 +135,13 @@ def test_processes_of_the_run_compute_as_its_threads_do(landing: Path, tmp_path:
     for settings in (DaskSettings(threads=2), DaskSettings(processes=2)):
         with open_client(settings) as client:
             assert sum(client.nthreads().values()) == 2
-            assert client.dashboard_link.startswith("http://127.0.0.1:")
             digests.add(write(store, result, client))
     assert len(digests) == 1
 
 
-def test_the_embedded_cluster_listens_on_this_machine_only_and_shows_its_tasks() -> None:
+def test_the_embedded_cluster_listens_on_this_machine_only() -> None:
     with open_client(DaskSettings(threads=3)) as client:
         assert sum(client.nthreads().values()) == 3
-        link = client.dashboard_link
-        assert re.match(r"http://127\.0\.0\.1:\d+/status", link)
-        with urllib.request.urlopen(link, timeout=20) as page:
-            assert b"Dask Diagnostic UI" in page.read()
         listening = psutil.Process().net_connections("inet")
         assert {c.laddr.ip for c in listening if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
 

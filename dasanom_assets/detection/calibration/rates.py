@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from dasanom_assets.detection.calibration.tails import Tail, fit_tail
 from dasanom_assets.settings import ReferenceSettings
@@ -116,7 +116,7 @@ class Rates:
         low, high = np.quantile(drawn, [side, 1 - side], axis=0)
         # Blocks of one short reference are all alike: chance alone moves a count, too.
         number = _count(strength, self.strength)
-        exact = stats.chi2.ppf(1 - side, 2 * (number + 1)) / 2 / self.km_days
+        exact = special.gammaincinv(number + 1, 1 - side) / self.km_days
         counted = number >= (self.recipe.tail_peaks if self.tail else 1)
         high = np.where(counted, np.maximum(high, exact), high)
         return Rate(rate, np.minimum(low, rate), np.maximum(high, rate), number < 1)
@@ -311,5 +311,5 @@ def prior_weight(k: np.ndarray, m: np.ndarray) -> float:
 def poisson_ratio(count: int, due: float, confidence: float = 0.95) -> tuple[float, float, float]:
     """Return realised ÷ asked and its exact Poisson interval (Garwood 1936)."""
     side = (1 - confidence) / 2
-    low = stats.chi2.ppf(side, 2 * count) / 2 if count else 0.0
-    return count / due, float(low / due), float(stats.chi2.ppf(1 - side, 2 * (count + 1)) / 2 / due)
+    low = special.gammaincinv(count, side) if count else 0.0
+    return count / due, float(low / due), float(special.gammaincinv(count + 1, 1 - side) / due)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from dasanom_assets.settings import ReferenceSettings
 
@@ -18,7 +18,7 @@ class Tail(NamedTuple):
 
     def rates(self, strength: np.ndarray) -> np.ndarray:
         """Return the rate of events above each strength, which is at least `start`."""
-        return self.rate * stats.genpareto.sf(strength - self.start, self.shape, scale=self.scale)
+        return self.rate * scipy.stats.genpareto.sf(strength - self.start, self.shape, scale=self.scale)
 
 
 def fit_tail(strength: np.ndarray, km_days: float, recipe: ReferenceSettings) -> Tail | None:

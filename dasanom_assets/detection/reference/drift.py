@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy import stats
 
-from dasanom_assets.detection.reference.model import Reference, other_bands
+from dasanom_assets.detection.reference.known import KnownGround, other_bands
 from dasanom_assets.settings import BackgroundSettings, Settings
 from dasanom_assets.spectrograms.background import day_levels
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -62,7 +61,7 @@ class Drift:
         return "The day is like those that the model learned from: nothing to do."
 
 
-def drift(store: Store, day: str, reference: Reference, settings: Settings) -> Drift:
+def drift(store: Store, day: str, known: KnownGround, settings: Settings) -> Drift:
     """Compare a scored day with what its model learned from.
 
     P-values are uniform as long as the day is like the reference. Tolerances are effect sizes, not
@@ -74,8 +73,8 @@ def drift(store: Store, day: str, reference: Reference, settings: Settings) -> D
         Must hold `anomaly_scores`, `background` and `spectrograms` of the day.
     day : str
         ISO day.
-    reference : Reference
-        The one that scored the day.
+    known : KnownGround
+        What the model that scored the day learned from.
     settings : Settings
     """
     figures, reasons = _of_p_values(independent_p_values(store, day, settings))
@@ -84,11 +83,11 @@ def drift(store: Store, day: str, reference: Reference, settings: Settings) -> D
         "level": day_levels(store, day, settings.background),
     }
     note = store.metadata("spectrograms", day)
-    other = {fibre for fibre, _, _ in other_bands(reference, note)}
-    reasons += unknown_fibres(tables["level"], reference, note)
-    for fibre in sorted(set(reference.usual["fibre"].tolist()) - other):
+    other = {fibre for fibre, _, _ in other_bands(known, note)}
+    reasons += unknown_fibres(tables["level"], known, note)
+    for fibre in sorted(set(known.usual["fibre"].tolist()) - other):
         for name, what in (("background", "what is usual on"), ("level", "the day's levels on")):
-            if change := _moved(tables[name], reference.usual, fibre, settings.background):
+            if change := _moved(tables[name], known.usual, fibre, settings.background):
                 figures |= {f"{name}_{figure}/{fibre}": value for figure, value in change.items()}
                 decibels, mads, spread = change.values()
                 if mads > MOST_LEVEL_SHIFT_MADS:
@@ -98,18 +97,18 @@ def drift(store: Store, day: str, reference: Reference, settings: Settings) -> D
     return Drift(figures, reasons)
 
 
-def unknown_fibres(of_day: pa.Table, reference: Reference, note: Mapping[str, Any]) -> list[str]:
+def unknown_fibres(of_day: pa.Table, known: KnownGround, note: Mapping[str, Any]) -> list[str]:
     """Say of which fibres the model has seen no channel, or not those bands, and what that means for their scores.
 
     Parameters
     ----------
     of_day : pyarrow.Table
         ``fibre`` and ``channel`` of what was recorded on the day.
-    reference : Reference
+    known : KnownGround
     note : mapping
         Metadata of the day of `spectrograms`.
     """
-    usual, others = reference.usual, other_bands(reference, note)
+    usual, others = known.usual, other_bands(known, note)
     seen: dict[str, set[int]] = {}
     for fibre, channel in zip(usual["fibre"].tolist(), usual["channel"].tolist(), strict=True):
         seen.setdefault(fibre, set()).add(channel)
@@ -147,11 +146,17 @@ def _of_p_values(p_value: np.ndarray) -> tuple[dict[str, float], list[str]]:
     figures, reasons = {"windows": float(len(p_value))}, []
     if len(p_value) >= LEAST_BLOCKS:
         small = float((p_value <= SMALL).mean())
-        figures |= {"distance": float(stats.kstest(p_value, "uniform").statistic), f"share_below_{SMALL:g}": small}
+        figures |= {"distance": _from_uniform(p_value), f"share_below_{SMALL:g}": small}
         if figures["distance"] > MOST_DISTANCE:
             side = "lower" if np.median(p_value) < 0.5 else "higher"
             reasons.append(f"p-values are {side} than they should be, by {figures['distance']:.2f}")
     return figures, reasons
+
+
+def _from_uniform(p_value: np.ndarray) -> float:
+    """Return the statistic of Kolmogorov and Smirnov against the uniform distribution."""
+    x, n = np.sort(p_value), len(p_value)
+    return float(max((np.arange(1, n + 1) / n - x).max(), (x - np.arange(n) / n).max()))
 
 
 def _moved(

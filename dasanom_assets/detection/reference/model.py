@@ -12,12 +12,11 @@ from dasanom_assets.detection.detectors.base import Detector, Windows, detector_
 from dasanom_assets.detection.detectors.latent import Latent
 from dasanom_assets.detection.reference.crossfit import CrossFitted, Folds
 from dasanom_assets.detection.reference.inputs import Inputs
+from dasanom_assets.detection.reference.known import NAME, KnownGround, other_bands, places
 from dasanom_assets.models import checkpoints
 from dasanom_assets.settings import ReferenceSettings, Settings
-from dasanom_assets.spectrograms.grids import SAME_HZ
 from dasanom_assets.tables.store import Store
 
-NAME = "reference_model"
 WINDOWS = ("spectrogram", "window", "background")
 """Sections of the settings that make windows."""
 NEEDED = (*WINDOWS, "reference")
@@ -36,8 +35,8 @@ class IncompatibleModelError(ValueError):
     """A model that does not fit the table it should score."""
 
 
-@dataclass(frozen=True)
-class Reference:
+@dataclass(frozen=True, kw_only=True)
+class Reference(KnownGround):
     """A fitted reference model.
 
     Attributes
@@ -61,14 +60,10 @@ class Reference:
         Where the windows that detectors were fitted on come from: ``fibre``, ``channel``, ``start_ns``.
     settings : dict
         The settings that a table must share to be scored: see `NEEDED`.
-    grids : list of list of float
-        Centre frequencies of the bands, Hz, as they were on the fibres of the training days.
-    usual : dict
-        The median over the training days of their `background`: ``fibre``, ``channel``, ``median_db``, ``mad_db``.
+    grids, usual, version
+        See `KnownGround`.
     note : dict
         What a person wants to know: counts, quality of the clusters, what was left out and why.
-    version : str
-        Of the stored checkpoint; empty before it is stored.
     infogan_version : str or None
         The infoGAN that a detector looks through; None where none does.
     """
@@ -82,10 +77,7 @@ class Reference:
     least_score: float
     windows: dict[str, np.ndarray]
     settings: dict[str, Any]
-    grids: list[list[float]]
-    usual: dict[str, np.ndarray]
     note: dict[str, Any]
-    version: str = ""
     infogan_version: str | None = None
 
     @property
@@ -116,12 +108,6 @@ class Reference:
             for name in self.names
         }
 
-    def knows(self, centre_hz: Sequence[float]) -> bool:
-        """Whether a fibre of the training days had bands with these centres, Hz; none are like any."""
-        return not len(centre_hz) or any(
-            len(centre_hz) == len(own) and np.allclose(centre_hz, own, rtol=SAME_HZ) for own in self.grids
-        )
-
     @property
     def latent(self) -> Latent | None:
         """The detector whose clusters `cluster_labels` and the map show, whether or not it scores."""
@@ -130,12 +116,12 @@ class Reference:
 
 def save_reference(store: Store, reference: Reference) -> str:
     """Store a reference model and return its version; making it live is a separate step."""
-    places = {"windows": reference.windows, "usual": reference.usual}
-    fibres = np.unique(np.concatenate([arrays["fibre"] for arrays in places.values()]))
-    tensors = {f"{part}.{name}": array for part, arrays in places.items() for name, array in arrays.items()}
+    parts = {"windows": reference.windows, "usual": reference.usual}
+    fibres = np.unique(np.concatenate([arrays["fibre"] for arrays in parts.values()]))
+    tensors = {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
     tensors |= {
         f"{part}.fibre": np.searchsorted(fibres, arrays["fibre"]).astype(np.int32)
-        for part, arrays in places.items()
+        for part, arrays in parts.items()
     }
 
     def kept(prefix: str, part: Any) -> dict[str, Any]:
@@ -194,18 +180,14 @@ def load_reference(store: Store, version: str | None = None) -> Reference:
             name: Conformal(**(values | below(f"conformal.{name}."))) for name, values in d["conformal"].items()
         }
         rates = Rates.restore(below("rates."), d["rates"], ReferenceSettings(**d["settings"]["reference"]))
-        windows, usual = (
-            below(name) | {"fibre": np.array(d["fibres"], str)[tensors[f"{name}fibre"]]}
-            for name in ("windows.", "usual.")
-        )
         return Reference(
             detectors=detectors,
             crossed=CrossFitted(Folds(**(d["folds"] | {"edges": edges})), crossed),
             conformal=conformal,
             fused=tuple(d["fused"]),
             rates=rates,
-            windows=windows,
-            usual=usual,
+            windows=places("windows", tensors, d),
+            usual=places("usual", tensors, d),
             version=version,
             **{name: d[name] for name in AS_THEY_ARE},
         )
@@ -306,23 +288,3 @@ def require_fit(
             "train with days that hold this fibre, or set spectrogram.highest_hz to what every fibre carries, "
             "materialize spectrograms and train again."
         )
-
-
-def other_bands(reference: Reference, metadata: Mapping[str, Any]) -> dict[tuple[str, float, str], str]:
-    """Return, in words, which bands of a day the model does not know, by fibre, sampling rate, Hz, and unit.
-
-    Parameters
-    ----------
-    reference : Reference
-    metadata : mapping
-        That of the day of `spectrograms`.
-    """
-    learned = " or ".join(f"{centres[0]:g} to {centres[-1]:g} Hz" for centres in reference.grids if centres)
-    return {
-        (grid["fibre"], grid["sampling_rate_hz"], grid.get("units", "")): (
-            f"the {len(hz)} bands of fibre {grid['fibre']}, sampled at {grid['sampling_rate_hz']:g} Hz, have "
-            f"their centres at {hz[0]:g} to {hz[-1]:g} Hz (model: {learned})"
-        )
-        for grid in metadata["grids"]
-        if not reference.knows(hz := grid["centre_hz"])
-    }

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.detection.calibration.rates import exposure, poisson_ratio
 from dasanom_assets.detection.events.outlines import hour_of, outlines
-from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.recordings.fibres import places_of
 from dasanom_assets.settings import WindowSettings
 from dasanom_assets.tables.schemas import with_score
 from dasanom_assets.tables.store import Store
+
+if TYPE_CHECKING:  # its module loads networks
+    from dasanom_assets.detection.reference.model import Reference
 
 BUDGETS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 """Events a kilometre and day that expected and realised counts are told at."""
@@ -47,7 +49,7 @@ class Promise:
     warning: bool
 
 
-def promise(reference: Reference, budget: float) -> Promise:
+def promise(reference: "Reference", budget: float) -> Promise:
     """Say what a budget comes to, and what reference would resolve it."""
     rates = reference.rates
     resolved, promised = budget >= rates.finest, rates.promised(budget)
@@ -71,12 +73,14 @@ def promise(reference: Reference, budget: float) -> Promise:
     )
 
 
-def km_days_of(store: Store, day: str, reference: Reference) -> float:
+def km_days_of(store: Store, day: str, reference: "Reference") -> float:
     """Return the km·days of a day that have a score by `reference`; the store must hold `anomaly_scores` of it."""
     return sum(km_days for _, km_days in _scored(store, day, reference, ["fibre", "invalid"]))
 
 
-def _scored(store: Store, day: str, reference: Reference, columns: list[str]) -> Iterator[tuple[pa.Table, float]]:
+def _scored(
+    store: Store, day: str, reference: "Reference", columns: list[str]
+) -> Iterator[tuple[pa.Table, float]]:
     """Yield rows of `anomaly_scores` that have a score, a row group at a time, and the km·days of each."""
     window = WindowSettings(**reference.settings["window"])
     step = reference.settings["spectrogram"]["group_channels"]
@@ -87,7 +91,7 @@ def _scored(store: Store, day: str, reference: Reference, columns: list[str]) ->
             yield rows, exposure(rows.num_rows, metres, window.shift_seconds)
 
 
-def expected_and_realised(store: Store, day: str, reference: Reference) -> dict[float, dict[str, float]]:
+def expected_and_realised(store: Store, day: str, reference: "Reference") -> dict[float, dict[str, float]]:
     """Return the events that a scored day is expected to have, as the reference goes, and has, by budget.
 
     Budgets are those of `BUDGETS` that the reference resolves. Threats are among what is realised: a day on which

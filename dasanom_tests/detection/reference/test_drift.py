@@ -5,17 +5,21 @@ from dataclasses import replace
 import dagster as dg
 import numpy as np
 import pytest
+from scipy import stats
 
 from dasanom_assets import chain
 from dasanom_assets.detection.reference.drift import (
     LEAST_BLOCKS,
     MOST_DISTANCE,
     Drift,
+    _from_uniform,
     _of_p_values,
     drift,
     independent_p_values,
 )
-from dasanom_assets.detection.reference.model import load_reference
+from dasanom_assets.detection.reference.known import load_known_ground
+from dasanom_assets.detection.reference.model import NAME, load_reference
+from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.checks import build_checks
 from dasanom_assets.tables.store import Store
 from dasanom_tests.detection.conftest import EVENTFUL, QUIET, SETTINGS, Change, Ground, write_day
@@ -160,3 +164,18 @@ def test_the_check_of_a_day_warns_and_plots_the_figures(ground: Ground) -> None:
     assert result.severity == dg.AssetCheckSeverity.WARN
     assert {"distance", "share_below_0.01", "level_shift_db/north"} <= result.metadata.keys()
     assert "nothing to do" in result.description
+
+
+@pytest.mark.parametrize("n", [1, 2, 1000])
+def test_the_distance_from_uniform_is_that_of_scipy(n: int) -> None:
+    p_value = np.round(np.random.default_rng(n).beta(0.8, 1.1, n), 2)  # with ties
+    assert _from_uniform(p_value) == pytest.approx(stats.kstest(p_value, "uniform").statistic, abs=1e-12)
+
+
+def test_what_a_model_knows_of_the_ground_is_read_without_its_detectors(ground: Ground) -> None:
+    version = str(checkpoints.live(ground.store, NAME))
+    known, whole = load_known_ground(ground.store, version), load_reference(ground.store)
+    assert (known.version, known.grids) == (version, whole.grids)
+    for name, values in whole.usual.items():
+        np.testing.assert_array_equal(known.usual[name], values)
+    assert drift(ground.store, QUIET, known, SETTINGS) == drift(ground.store, QUIET, whole, SETTINGS)

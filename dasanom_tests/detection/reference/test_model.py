@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from dasanom_assets.detection.reference.crossfit import CrossFitted, Folds
+from dasanom_assets.detection.reference.known import other_bands
 from dasanom_assets.detection.reference.model import (
     NEEDED,
     IncompatibleModelError,
     Reference,
-    other_bands,
     require_fit,
 )
 from dasanom_assets.detection.scoring import Judge
@@ -36,7 +36,20 @@ HEARD = {"fibre": "north", "sampling_rate_hz": 2000.0, "centre_hz": [10.0, 100.0
 def model(settings: Settings, grids: list[list[float]], **changes: Any) -> Reference:
     """A model of nothing, for some settings and bands."""
     return replace(
-        Reference("v", {}, CrossFitted(Folds({}, 0, 0), []), {}, (), None, 0.0, {}, {}, [], {}, {}),
+        Reference(
+            vae_version="v",
+            detectors={},
+            crossed=CrossFitted(Folds({}, 0, 0), []),
+            conformal={},
+            fused=(),
+            rates=None,
+            least_score=0.0,
+            windows={},
+            settings={},
+            grids=[],
+            usual={},
+            note={},
+        ),
         settings={name: getattr(settings, name).model_dump(mode="json") for name in NEEDED},
         grids=grids,
         version="abc",
