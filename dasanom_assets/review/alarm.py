@@ -30,6 +30,8 @@ SOUND_AROUND_S, MOST_SOUND_S = 5, 60
 LOW_CUT_HZ = 5.0
 """Drift below is no sound."""
 LOUD = 0.9
+LOUDEST = 0.9
+"""Quantile of a window's frames above which they are its loudest."""
 FASTEST = 32
 
 
@@ -73,7 +75,17 @@ def spectrogram(root: str, place: Place, settings: Settings) -> dict[str, Any]:
 
 
 def spectrum(root: str, place: Place, settings: Settings) -> dict[str, Any]:
-    """Return the levels of an alarm's loudest seconds beside what is usual for its channel and hour, dB."""
+    """Return the levels of an alarm's strongest window beside what is usual for its channel and hour, dB.
+
+    Strokes are short: the mean of a window hides them. So its loudest frames are told by themselves, those whose
+    levels are most above usual over all bands.
+
+    Returns
+    -------
+    dict
+        By band: ``loudest`` and ``alarm``, the mean of the loudest tenth of the frames and of all; ``usual`` and
+        ``spread``, median and 1.4826 MAD; ``hz``, the centres.
+    """
     from dasanom_assets.spectrograms.grids import DayGrids
     from dasanom_assets.spectrograms.whitening import reference_rows
 
@@ -81,7 +93,10 @@ def spectrum(root: str, place: Place, settings: Settings) -> dict[str, Any]:
     frames = channel_rows(store, place.day, place.fibre, place.channel)
     peak = np.array([place.peak_ns // SECOND_NS * SECOND_NS])
     rows = slice(*np.searchsorted(frames.start_ns, [peak[0], peak[0] + settings.window.seconds * SECOND_NS]))
-    level = np.nanmean(frames.power_db[rows], axis=(0, 1))
+    power = frames.power_db[rows].reshape(-1, frames.power_db.shape[-1])
+    power = power[np.isfinite(power).all(axis=1)]
+    if not len(power):
+        raise LookupError(f"channel {place.channel} of {place.fibre} has no levels at the alarm's peak")
     usual, note = store.read_day("background", place.day), store.metadata("background", place.day)
     own = usual.filter(pc.and_(pc.equal(usual["fibre"], place.fibre), pc.equal(usual["channel"], place.channel)))
     classes, n_grids = note.get("hour_classes", 1), note.get("n_grids", 1)
@@ -90,9 +105,12 @@ def spectrum(root: str, place: Place, settings: Settings) -> dict[str, Any]:
         reference_rows(stack(own[name])[0], classes, peak, n_grids, grid).reshape(-1)
         for name in ("median_db", "mad_db")
     )
+    above = ((power - median) / (1.4826 * mad + settings.background.scale_floor_db)).mean(axis=1)
+    loudest = power[above >= np.quantile(above, LOUDEST)]
     return {
         "hz": _hz(store, place),
-        "alarm": np.round(level, 2).tolist(),
+        "loudest": np.round(loudest.mean(axis=0), 2).tolist(),
+        "alarm": np.round(power.mean(axis=0), 2).tolist(),
         "usual": np.round(median, 2).tolist(),
         "spread": np.round(1.4826 * mad, 2).tolist(),
     }

@@ -23,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dasanom_assets.comparison.page import templates
+from dasanom_assets.review.worker import StillComputingError
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.store import MissingDayError, Store
 
@@ -104,7 +105,12 @@ def create_app(store: Store, settings: Settings, token: str | None = None) -> St
             Middleware(Guard),
             Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
         ],
-        exception_handlers={HTTPException: _failed, MissingDayError: _missing, Exception: _failed},
+        exception_handlers={
+            HTTPException: _failed,
+            MissingDayError: _missing,
+            StillComputingError: _not_yet,
+            Exception: _failed,
+        },
     )
     app.state.review = Review(store, settings, token)
     return app
@@ -206,6 +212,10 @@ def _version() -> str:
 
 async def _missing(request: Request, error: Exception) -> Response:
     return await _failed(request, HTTPException(404, str(error)))
+
+
+async def _not_yet(request: Request, error: Exception) -> Response:
+    return await _failed(request, HTTPException(503, str(error)))
 
 
 async def _failed(request: Request, error: Exception) -> Response:

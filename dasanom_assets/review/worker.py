@@ -5,9 +5,8 @@ import os
 import pickle
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import lru_cache
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
@@ -17,6 +16,10 @@ Made = TypeVar("Made")
 PATIENCE_S = 120
 _LOCK = Lock()
 _POOL: list[ProcessPoolExecutor] = []
+Key = tuple[Callable[..., Any], bytes]
+MOST_KEPT = 16
+_ASKED: dict[Key, Future[Any]] = {}
+"""What was asked for last, computed or not yet."""
 
 
 def _begin() -> None:
@@ -38,26 +41,53 @@ def _pool() -> ProcessPoolExecutor:
         return _POOL[0]
 
 
+class StillComputingError(RuntimeError):
+    """An answer that takes longer than a page waits for; it is kept for who asks again."""
+
+
 def computed(function: Callable[..., Made], *arguments: Any) -> Made:
     """Return what a function of a module makes of some values, from the process beside; the last ones are kept.
 
     Raises
     ------
+    StillComputingError
+        Where it takes more than `PATIENCE_S`; who asks again waits for the same computation.
     Exception
         What the function raises.
     """
-    return _computed(function, pickle.dumps(arguments))
-
-
-@lru_cache(16)
-def _computed(function: Callable[..., Made], pickled: bytes) -> Made:
-    arguments = pickle.loads(pickled)
-    try:
-        return _pool().submit(function, *arguments).result(PATIENCE_S)
-    except BrokenProcessPool:  # it was killed: begin a new one, once
+    key = function, pickle.dumps(arguments)
+    for last in (False, True):
+        pool = _pool()
         with _LOCK:
-            _POOL.clear()
-        return _pool().submit(function, *arguments).result(PATIENCE_S)
+            future = _ASKED.pop(key, None) or pool.submit(function, *arguments)
+            _ASKED[key] = future
+            while len(_ASKED) > MOST_KEPT:
+                _ASKED.pop(next(iter(_ASKED)))
+        try:
+            return future.result(PATIENCE_S)
+        except TimeoutError as error:
+            if not future.done():
+                raise StillComputingError(
+                    "this takes long: it is still being computed; reload in a minute"
+                ) from error
+            _forget(key)
+            raise
+        except BrokenProcessPool:  # it was killed: begin a new one, once
+            with _LOCK:
+                if _POOL and _POOL[0] is pool:  # no other request has begun one
+                    _POOL.clear()
+                    _ASKED.clear()
+            if last:
+                raise
+        except BaseException:
+            _forget(key)
+            raise
+    raise AssertionError("unreachable")
+
+
+def _forget(key: Key) -> None:
+    with _LOCK:
+        _ASKED.pop(key, None)
 
 
 def root_of(store: Store) -> str:
@@ -71,3 +101,4 @@ def stop() -> None:
         for pool in _POOL:
             pool.shutdown(wait=False, cancel_futures=True)
         _POOL.clear()
+        _ASKED.clear()

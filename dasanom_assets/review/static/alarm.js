@@ -69,22 +69,23 @@ function shape(name, attributes, text = "") {
   return made;
 }
 
-function spectrum(host, { hz, alarm, usual, spread }) {
+function spectrum(host, { hz, loudest, alarm, usual, spread }) {
   const w = 560, h = 270, left = 46, bottom = 34, n = hz.length;
-  const known = [...alarm, ...usual].filter(Number.isFinite), low = Math.min(...known) - 3, high = Math.max(...known) + 3;
+  const known = [...loudest, ...alarm, ...usual].filter(Number.isFinite), low = Math.min(...known) - 3, high = Math.max(...known) + 3;
   const x = i => left + i / (n - 1) * (w - left - 8), y = v => 6 + (high - v) / (high - low) * (h - bottom - 6);
   const path = values => values.map((v, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(v).toFixed(1)}`).join("");
   const svg = shape("svg", { viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": "Spectrum of the alarm above the usual one of its channel and hour" });
   const band = [...usual.map((v, i) => [i, v + spread[i]]), ...usual.map((v, i) => [i, v - spread[i]]).reverse()];
   svg.append(shape("polygon", { points: band.map(([i, v]) => `${x(i).toFixed(1)},${y(v).toFixed(1)}`).join(" "), fill: "#c9d1da" }));
   svg.append(shape("path", { d: path(usual), fill: "none", stroke: "#55616e", "stroke-width": 1.6, "stroke-dasharray": "5 3" }));
-  svg.append(shape("path", { d: path(alarm), fill: "none", stroke: "#0072b2", "stroke-width": 2.2 }));
+  svg.append(shape("path", { d: path(alarm), fill: "none", stroke: "#0072b2", "stroke-width": 1.2 }));
+  svg.append(shape("path", { d: path(loudest), fill: "none", stroke: "#0072b2", "stroke-width": 2.6 }));
   for (const v of ticks(low, high, 5)) svg.append(shape("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end", "font-size": 12 }, `${v}`));
   for (let k = 0; k < 6; k++) {
     const i = Math.round(k / 5 * (n - 1));
     svg.append(shape("text", { x: x(i), y: h - 20, "text-anchor": k === 5 ? "end" : "middle", "font-size": 12 }, `${hz[i]?.toFixed(0)} Hz`));
   }
-  svg.append(shape("text", { x: left, y: h - 5, "font-size": 12 }, "dB by band: blue the alarm, dashed what is usual, grey one spread about it"));
+  svg.append(shape("text", { x: left, y: h - 5, "font-size": 12 }, "dB by band: thick its loudest tenth, thin all of it, dashed usual, grey one spread"));
   host.replaceChildren(svg);
 }
 
