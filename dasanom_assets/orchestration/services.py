@@ -24,6 +24,8 @@ QUIET = ["--log-level", "warning"]
 """Each tick of a year would be some lines otherwise."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before a service is started again; twice as many each time that it ends soon."""
+WITH_ITS_PARENT = [SETPRIV, "--pdeathsig", "KILL", "--"] if (SETPRIV := shutil.which("setpriv")) else []
+"""Linux ends a service with the thread that has started it: `make run` may be killed, too."""
 LARGEST_LOG_BYTES = 20 << 20
 """A longer log goes to a file beside it, in place of the one that went before, and begins anew."""
 
@@ -45,7 +47,7 @@ class Services:
         self._began: dict[str, float] = {}
         self._pauses = dict.fromkeys(commands, FIRST_PAUSE)
         self._due: dict[str, float] = {}
-        self._stopping = threading.Event()
+        self._stopping, self._idle, self._stopped = (threading.Event() for _ in range(3))
         self._watcher = threading.Thread(target=self._watch, name="services", daemon=True)
 
     def start(self) -> None:
@@ -57,7 +59,7 @@ class Services:
     def stop(self, patience: float = 30.0) -> None:
         """End all services; what is left after `patience`, s, is killed."""
         self._stopping.set()
-        self._watcher.join()
+        self._idle.wait()
         for process in self.processes.values():
             process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + patience
@@ -67,11 +69,13 @@ class Services:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        self._stopped.set()
+        self._watcher.join()
 
     def _start(self, name: str) -> None:
         self._began[name] = time.monotonic()
         self.processes[name] = subprocess.Popen(
-            self.commands[name],
+            [*WITH_ITS_PARENT, *self.commands[name]],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=subprocess.STDOUT,
@@ -96,6 +100,8 @@ class Services:
                 elif now >= self._due[name]:
                     del self._due[name]
                     self._start(name)
+        self._idle.set()
+        self._stopped.wait()  # what this thread has started would be killed with it
 
     def _cut_log(self) -> None:
         path = Path(self.log.name)

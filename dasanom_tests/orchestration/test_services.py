@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -72,3 +73,29 @@ def test_a_log_of_a_year_keeps_its_end_and_what_came_before_it(
     assert not first.startswith("\0")
     assert now[0].split()[0] > "0"
     assert int(before[-1].split()[0]) > int(first.splitlines()[-1].split()[0])
+
+
+@pytest.mark.skipif(not services.WITH_ITS_PARENT, reason="only Linux ends services with who has started them")
+def test_services_end_with_a_killed_parent(tmp_path: Path) -> None:
+    starting = f"""
+import sys, time
+from dasanom_assets.orchestration.services import Services
+sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+with open({str(tmp_path / "log")!r}, "a") as log:
+    running = Services({{"one": sleep, "other": sleep}}, log)
+    running.start()
+    first = running.processes["one"]
+    first.kill()  # so that one of them is started by the thread that watches
+    while running.processes["one"] is first:
+        time.sleep(0.1)
+    time.sleep(1)
+    print("pids", *(process.pid for process in running.processes.values()), flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", starting], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        words = next(line for line in parent.stdout if line.startswith("pids")).split()[1:]
+        assert len(words) == 2
+        assert all(psutil.pid_exists(int(pid)) for pid in words)
+        parent.kill()
+    assert within(10, lambda: not any(psutil.pid_exists(int(pid)) for pid in words))
