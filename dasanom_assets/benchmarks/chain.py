@@ -8,6 +8,7 @@ What was measured stays in the folder, so that rows and runs can be added one by
   samples in memory, ten minutes after the other.
 - ``workers``: both jobs on one Dask worker and on two, each a process with a core of its own.
 - ``neighbour``: training beside a process that keeps a core busy; see ``dasanom bench training``.
+- ``closed``: from the last change of a file to its alarms in the table, by daemon, sensor and launch.
 - ``lookup``: one channel's hour of spectrograms through DuckDB, which opens the day for it.
 - ``start``: the command's help, Dagster's code location, and jobs that find nothing to do.
 """
@@ -26,6 +27,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from dasanom_assets.benchmarks.closed import of_closed
 from dasanom_assets.benchmarks.ingest import librosa_in_memory, pinned_cluster
 from dasanom_assets.benchmarks.machine import write_figures
 from dasanom_assets.benchmarks.memory import STEPS
@@ -37,7 +39,7 @@ RATE_HZ = 2000
 JOBS = ("ingest", "rescore")
 ROWS = (
     *(f"{job}:{size}" for size in ("64x2", "64x1", "512x1") for job in JOBS),
-    *("workers:64x1", "neighbour", "lookup:512x1", "start"),
+    *("workers:64x1", "neighbour", "closed", "lookup:512x1", "start"),
 )
 WIDE_DAY = 4000 * 24
 """Channel-hours that seconds are extrapolated to."""
@@ -167,6 +169,8 @@ def turn(folder: Path, row: str) -> Laps:
     if name == "lookup":
         store = Store(str(enlarged(folder, int(channels), hours, RATE_HZ)))
         return of_lookup(Path(store.full(store.day_path("spectrograms", DAY))).parent)
+    if name == "closed":
+        return of_closed(folder, RATE_HZ)
     return of_neighbour() if name == "neighbour" else of_start(folder)
 
 
@@ -200,6 +204,7 @@ GOALS: tuple[tuple[str, str, str, Callable[[float], bool]], ...] = (
     ("wide", "hours", "≤ 6", lambda v: v <= 6),
     ("workers:64x1", "speed_up", "≥ 1.7", lambda v: v >= 1.7),
     ("neighbour", "times_alone", "≤ 3", lambda v: v <= 3),
+    *(("closed", f"file_{number}", "≤ 120", lambda v: v <= 120) for number in (1, 2)),
     ("lookup:512x1", "seconds", "< 0.2", lambda v: v < 0.2),
     *(
         ("start", name, "< 2", lambda v: v < 2)
