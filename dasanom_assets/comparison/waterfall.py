@@ -20,7 +20,7 @@ from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
 MAX_SECONDS = 1000
-MAX_CHANNELS = 200
+MAX_CHANNELS, LEAST_CHANNELS = 200, 40
 """Cells of a picture, at most: about what a screen shows of it, and 1 MB a waterfall in the page."""
 _STEPS = (1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 300, 600)
 """Columns that become one, so that a cell covers a time that people count in."""
@@ -141,11 +141,12 @@ def day_panels(
         `fibre`, `channel`, `start`, `end`: the stretches a side flags, half-open; None on a day without the
         contractor's files.
     max_channels, max_seconds : int
-        Rows and columns, at most.
+        Rows of all fibres together, of which each has `LEAST_CHANNELS`, and columns, at most.
     """
     sides = [_by_channel(side) for side in (ours, theirs) if side is not None]
     extents = DayFrames(store, day).extents()
-    grids = {fibre: _Grid(fibre, *extent, 1 + len(sides), max_channels) for fibre, extent in extents.items()}
+    rows = max(min(LEAST_CHANNELS, max_channels), max_channels // max(1, len(extents)))
+    grids = {fibre: _Grid(fibre, *extent, 1 + len(sides), rows) for fibre, extent in extents.items()}
     for fibre, channel, second, level in power_levels(store, day):
         power = grids[fibre].row(channel, second, level)
         flagged = (masked(power, side.get((fibre, channel), ours.slice(0, 0))) for side in sides)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dasanom_assets.comparison.waterfall import (
+    MAX_CHANNELS,
     SECOND_NS,
     Waterfall,
     colour_range,
@@ -102,6 +103,23 @@ def test_panels_hold_what_each_side_flags_and_cells_the_loudest_of_what_they_cov
     assert small.power.values[0, 0] == 6
     assert small.us.values[0].tolist()[0] == 6
     assert day_panels(store, DAY, ours, None)[0].contractor is None
+
+
+def test_several_fibres_share_the_rows_of_a_page(tmp_path: Path) -> None:
+    small, store = SpectrogramSettings(bands=4, hop_seconds=0.5), Store(str(tmp_path))
+    quiet, fibres = np.tile(np.array([10, 20, 30, 40], np.float32), (8, 2, 1)), ("east", "north", "west")
+    keys = [(fibre, channel) for fibre in fibres for channel in range(300)]
+    tables = [spectra(fibre, channel, np.arange(8), quiet) for fibre, channel in keys]
+    store.write_day("spectrograms", DAY, iter(tables), {"settings": small.model_dump()})
+    median = vector(np.tile(quiet[0, 0], (len(keys), 1)))
+    names, channels = (list(column) for column in zip(*keys, strict=True))
+    columns = {"fibre": names, "channel": pa.array(channels, pa.int32()), "median_db": median, "mad_db": median}
+    store.write_day("background", DAY, pa.table(columns))
+    panels = day_panels(store, DAY, stretches([], [], []), None)
+    assert [of_fibre.power.fibre for of_fibre in panels] == list(fibres)
+    assert sum(len(of_fibre.power.values) for of_fibre in panels) <= MAX_CHANNELS
+    few = day_panels(store, DAY, stretches([], [], []), None, max_channels=60)
+    assert [len(of_fibre.power.values) for of_fibre in few] == [38] * 3  # 300 channels, 8 to a row of 40 at most
 
 
 def test_rows_of_a_fifth_of_a_second_mark_the_second_they_lie_in() -> None:
