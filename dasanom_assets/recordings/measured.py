@@ -207,10 +207,11 @@ def not_finite(blocks: Iterable[np.ndarray]) -> str | None:
     """
     none, large = 0, 0
     for block in blocks:
-        if block.dtype.kind != "f" or not block.size:
+        if not block.size or (block.dtype.kind != "f" and block.itemsize < 8):  # no smaller integer is too large
             continue
         if float(block.min()) >= -MOST and float(block.max()) <= MOST:  # neither holds of NaN
             continue
+        block = block.astype(np.float64, copy=False)  # of the least int64 there is no opposite
         finite = np.isfinite(block)
         none += int((~finite).sum())
         large += int((finite & (np.abs(block) > MOST)).sum())

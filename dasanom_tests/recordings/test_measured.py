@@ -185,3 +185,24 @@ def test_fill_values_and_overflow_are_no_samples(tmp_path: Path) -> None:
     assert health["state"].to_pylist() == ["ok", "ok", "dead", "ok"]
     assert health["dead_fraction"].to_pylist() == pytest.approx([0, 1 / 6, 1, 0])
     assert [(r["channel"], r["reason"]) for r in seconds.drop(["start", "end"]).to_pylist()] == [(3, "stuck")]
+
+
+@pytest.mark.parametrize(("dtype", "fill"), [("<u8", 2**64 - 5), ("<i8", -(2**63))])
+def test_wide_integers_that_wrapped_or_were_filled_are_told(tmp_path: Path, dtype: str, fill: int) -> None:
+    x = np.clip(1000 + 300 * noise(6000, 4), 1, 9000).astype(dtype)
+    x[:, 2] = fill
+    patch(tmp_path, "north_1.h5", x, 1_000_000)
+    catalogue, (signal,) = found(tmp_path)
+    assert "6000 samples are larger than 1e+15" in catalogue.recordings["issues"][0].as_py()[0]
+    health, _ = channel_health([signal])
+    assert [state == "ok" for state in health["state"].to_pylist()] == [True, True, False, True]
+
+
+def test_long_doubles_are_read_as_doubles(tmp_path: Path) -> None:
+    x = noise(6000, 4)
+    patch(tmp_path, "north_1.h5", x.astype(np.longdouble), 1_000_000)
+    catalogue, (signal,) = found(tmp_path)
+    assert catalogue.recordings["issues"].to_pylist() == [[]]
+    samples = signal.read(0, 6000)
+    assert samples.dtype.itemsize <= 8
+    np.testing.assert_allclose(samples, x, rtol=1e-6)
