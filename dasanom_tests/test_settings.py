@@ -102,3 +102,10 @@ def test_the_recipe_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
 
 def test_every_constant_of_the_recipe_says_what_it_is_for() -> None:
     assert all(field.description for field in ReferenceSettings.model_fields.values())
+
+
+def test_addresses_that_paths_are_put_behind_end_without_a_slash() -> None:
+    settings = Settings.model_validate(
+        {"reports": {"url": "https://a/review/"}, "notify": {"base_url": "http://b//"}}
+    )
+    assert (settings.reports.url, settings.notify.base_url) == ("https://a/review", "http://b")

@@ -15,6 +15,7 @@ from dasanom_assets.models import checkpoints
 from dasanom_assets.orchestration.retention import Removal, apply, left_over, old_runs, plan
 from dasanom_assets.settings import RetentionSettings, Settings
 from dasanom_assets.tables.provenance import Freshness
+from dasanom_assets.tables.records import note_run, run_of
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 
@@ -47,6 +48,18 @@ def store(tmp_path: Path) -> Store:
             store.write_bytes(f"{kept}/{day}/file", b"kept")
             store.write_bytes(f"{kept}/day={day}/file.parquet", b"kept")
     return store
+
+
+def test_notes_of_runs_go_with_the_runs_that_they_name(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for day in map(days_ago, (1, 29, 31, 400)):
+        store.write_day("recordings", day, pa.Table.from_pylist([], SCHEMAS["recordings"]), {})
+        note_run(store, "recordings", day, f"run of {day}")
+    policy = RetentionSettings(run_days=30, dry_run=False)
+    apply(store, plan(store, Settings(retention=policy), NOW))
+    told = {day: run_of(store, "recordings", day) for day in store.days("recordings")}
+    kept = {days_ago(n): f"run of {days_ago(n)}" for n in (1, 29)}
+    assert told == kept | {days_ago(n): None for n in (31, 400)}
 
 
 def model(store: Store, name: str, age: int, **description: object) -> str:
