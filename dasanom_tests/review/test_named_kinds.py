@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from dasanom_assets.review import kinds
 from dasanom_assets.review.app import create_app
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.schemas import vector
@@ -95,6 +96,14 @@ def test_what_is_no_name_is_refused_in_words(client: TestClient) -> None:
         assert words in answer.json()["error"]
     answer = client.post("/api/kinds/undo", json={"entry_id": "name-0004", "who": "Ada", "undoes": "nothing"})
     assert answer.status_code == 404
+
+
+def test_of_very_many_events_those_of_the_last_days_count(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "MOST_EVENTS", 2 * EACH + 2)  # those of one day
+    told = client.get(f"/api/days/{DAYS[1]}/kinds").json()
+    assert [(kind["events"], kind["first_day"]) for kind in told["kinds"]] == [(EACH, DAYS[1])] * 2
 
 
 def test_a_day_without_alarms_of_ours_has_no_kinds(tmp_path: Path) -> None:
