@@ -58,7 +58,8 @@ def rows_of(view: "DayView", store: Store) -> list[dict[str, Any]]:
         row["always"] = past.always(row)
         row["memory"] = past.nuisance(row)
         row["dig"] = row["kind"] in DIGS and not row["cells"] and not row["planned"]
-        row["settled"] = bool(row["planned"] or row["verdict"] or row["memory"] or row["always"])
+        row["usual"] = not row["dig"] and bool(row["always"] or row["memory"])
+        row["settled"] = bool(row["planned"] or row["verdict"] or row["usual"])
         row["why"] = reason(row, view.both_sides)
     rows.sort(key=_urgency)
     for rank, row in enumerate(rows, 1):
@@ -74,7 +75,7 @@ def _urgency(row: dict[str, Any]) -> tuple[Any, ...]:
         passed,
         bool(row["planned"]),
         row["cells"],
-        not row["dig"] and bool(row["always"] or row["memory"]),
+        row["usual"],
         not row["dig"],
         row["kind"] == "vehicle",
         rate,

@@ -138,6 +138,22 @@ def test_a_place_that_alarms_day_after_day_is_marked(store: Store, reader: TestC
     assert [row["id"] for row in rows_of(reader, hide="always")] == ["new"]
 
 
+def test_a_dig_at_a_place_that_alarms_day_after_day_is_looked_at_first(store: Store, reader: TestClient) -> None:
+    for day in ("2026-02-26", "2026-02-27", "2026-02-28"):
+        write(store, day, events=[ours(50, 30, 10, 12, event_id=f"{day}-pump")])
+    pump, dig = (ours(at, 30, 10, 12, event_id=name) for at, name in ((2000, "pump"), (600, "dig")))
+    theirs = event(600, 30, 10, 12, event_id="their-dig") | {"contractor_class": "digging", "probability": 0.99}
+    write(
+        store,
+        events=[pump, dig | {"contractor_class": "digging", "contractor_probability": 0.99}],
+        theirs=[theirs],
+    )
+    rows = rows_of(reader)
+    assert [(row["id"], row["kind"], bool(row["always"])) for row in rows][0] == ("dig", "digging", True)
+    places = reader.get(f"/api/days/{DAY}").json()["places"]
+    assert [place["id"] for place in places] == ["dig"]
+
+
 def test_exports_hold_every_event_with_metres_and_file(reader: TestClient, store: Store) -> None:
     table = pq.read_table(io.BytesIO(reader.get(f"/api/days/{DAY}/events.parquet").content))
     assert table.num_rows == 10
