@@ -148,8 +148,8 @@ def test_a_dig_at_a_place_that_alarms_day_after_day_is_looked_at_first(store: St
         events=[pump, dig | {"contractor_class": "digging", "contractor_probability": 0.99}],
         theirs=[theirs],
     )
-    rows = rows_of(reader)
-    assert [(row["id"], row["kind"], bool(row["always"])) for row in rows][0] == ("dig", "digging", True)
+    first = rows_of(reader)[0]
+    assert (first["id"], first["kind"], bool(first["always"])) == ("dig", "digging", True)
     places = reader.get(f"/api/days/{DAY}").json()["places"]
     assert [place["id"] for place in places] == ["dig"]
 
