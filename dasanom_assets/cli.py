@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 BENCHMARKS = (
     *("detection", "recipe", "temporal", "clustering", "ingest", "training"),
     *("machines", "labelled", "mnist", "simulated", "cost", "memory", "chain", "opening", "mutations"),
-    *("kills", "season", "outages"),
+    *("kills", "season", "outages", "morning"),
 )
 
 

@@ -146,8 +146,8 @@ def evaluate_events(events: pa.Table, truth_events: pa.Table) -> dict[str, Any]:
         nothing else; ``found`` and ``durations_s``: of each threat. The recall is NaN where there is nothing to
         find.
     """
-    ours, true = _frame(events), _frame(truth_events)
-    together = _overlap(ours, true)
+    ours, true = frame_of(events), frame_of(truth_events)
+    together = overlaps(ours, true)
     threat = true["threat"].to_numpy(dtype=bool)
     found_truths: np.ndarray = np.logical_or.reduce(together, axis=0)
     false_alarm = ~together[:, threat].any(axis=1)
@@ -198,14 +198,14 @@ def median_errors(events: Iterable[dict[str, Any]]) -> dict[str, float]:
     return {name: float(np.median(errors)) if len(errors) else float("nan") for name, errors in values.items()}
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
+def frame_of(table: pa.Table) -> pd.DataFrame:
     """Return a data frame with `start` and `end` in ns since 1970."""
     for name in ("start", "end"):
         table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.int64()))
     return table.to_pandas()
 
 
-def _overlap(ours: pd.DataFrame, true: pd.DataFrame) -> np.ndarray:
+def overlaps(ours: pd.DataFrame, true: pd.DataFrame) -> np.ndarray:
     """Return which events overlap which true ones, bool, shape (len(ours), len(true))."""
     a = {name: ours[name].to_numpy()[:, None] for name in ours}
     b = {name: true[name].to_numpy()[None, :] for name in true}
