@@ -34,7 +34,6 @@ GOALS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "every threat in the first 40 % of rows": lambda of: of["early"] == of["threats"],
     "13 of 17 threats seen in the power": lambda of: 17 * of["seen"] >= 13 * of["threats"],
     "at most 26 rows for 24 lorries that alarm": lambda of: 24 * of["lorry_rows"] <= 26 * of["lorries_in_rows"],
-    "at most 5 % of flagged windows outside boxes": lambda of: of["flagged_outside"] <= 0.05 * of["flagged"],
     "no row that contradicts itself": lambda of: of["contradictory"] == 0,
 }
 
