@@ -70,15 +70,21 @@ def stale(
     return {table: reason for table, reason in reasons.items() if reason}
 
 
-def ingest(store: Store, day: str, settings: Settings, client: "Client") -> None:
-    """Make the tables of a day, from recordings to temporal terms."""
+def given(step: Step, settings: Settings, client: "Client | None") -> dict[str, Any]:
+    """Return what a step takes beside store, day and settings: a Dask client, and a device."""
     spread = (
         *(spectrograms.spectrograms, spectrograms.level_histograms),
         *(detection.segment_models, detection.temporal_terms),
+        *(detection.scores, comparison.waterfalls),
     )
-    more: dict[Step, dict[str, Any]] = {step: {"dask": client} for step in spread}
+    device = {"device": settings.device} if step is detection.scores else {}
+    return device | ({"dask": client} if step in spread else {})
+
+
+def ingest(store: Store, day: str, settings: Settings, client: "Client") -> None:
+    """Make the tables of a day, from recordings to temporal terms."""
     for step in INGEST:
-        step(store, day, settings, **more.get(step, {}))
+        step(store, day, settings, **given(step, settings, client))
 
 
 def train(store: Store, days: Iterable[str], settings: Settings, say: Callable[[str], Any]) -> str:
@@ -123,16 +129,14 @@ def score(
     Without a Dask client, threads of the process do it.
     """
     seconds = {}
-    more: dict[Step, dict[str, Any]] = {detection.scores: {"device": settings.device, "dask": client}}
     for step in SCORE:
         began = time.perf_counter()
-        step(store, day, settings, models, **more.get(step, {}))
+        step(store, day, settings, models, **given(step, settings, client))
         seconds[step.tables[0]] = time.perf_counter() - began
     return seconds
 
 
 def compare(store: Store, day: str, settings: Settings, client: "Client | None" = None) -> None:
     """Lay a scored day beside the contractor's, and write its report; without a Dask client, threads do it."""
-    more: dict[Step, dict[str, Any]] = {comparison.waterfalls: {"dask": client}}
     for step in COMPARE:
-        step(store, day, settings, **more.get(step, {}))
+        step(store, day, settings, **given(step, settings, client))

@@ -221,7 +221,7 @@ def live(row: str, top: Path, seed: Path, days: list[date], kills: int, rng: ran
         print(figures, file=sys.stderr)
         named = list(retention.left_over(store, clock.now().timestamp(), 0))
         retention.apply(store, named)  # as `dasanom doctor` says
-        held = clean_run(season, top / "clean", settings, seed / "landing", seed / "models")
+        held = clean_run(season, top / "clean", settings, seed / "models")
         wrong = [
             *figures["wrong"],
             *(f"{day} was scored {n} times" for day, n in figures["more than one scoring"].items()),

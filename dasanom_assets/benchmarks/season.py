@@ -3,8 +3,7 @@
 ``dasanom bench season`` starts what `make run` starts, on an empty data root, and sets its clock from one moment
 to the next at which something happens: files come in the night, late, twice, corrected, damaged, of another day or
 of the future, or not at all; runs and the daemon are killed; a model is trained, and another later. Then it says
-what became of each day, and holds the tables to those that one process makes of the same files, one day after the
-other.
+what became of each day, and holds the tables to those that one process makes of the same files in the same order.
 
 The clock is that of the processes' environment (`season_clock.c`, compiled by the system's ``cc``).
 """
@@ -153,8 +152,8 @@ def main(
         models = live_through(season, deliveries, lambda line: print(line, flush=True))
         figures = verdict(season, deliveries, models, told)
         running.stop()
-        print("The same files, one day after the other in one process", flush=True)
-        held = clean_run(season, top / "clean", settings, top / "data/landing", top / "data/models")
+        print("The same once more in one process", flush=True)
+        held = clean_run(season, top / "clean", settings, top / "data/models")
     figures["minutes"] = round((time.monotonic() - began) / 60, 1)
     figures["tables"] = {table: dict(Counter(days.values())) for table, days in held.items()}
     figures["other"] = {

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -25,6 +26,32 @@ PATIENCE = 900.0
 """Seconds within which what a moment brings is seen to."""
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A file that was delivered.
+
+    Attributes
+    ----------
+    moment, changed : float
+        When it was placed and when it was changed last, seconds since 1970 by the clock of the season.
+    target : str
+        Path below the data root.
+    kept : Path
+        A copy of it as it was.
+    """
+
+    moment: float
+    changed: float
+    target: str
+    kept: Path
+
+    def place(self, store: Store) -> None:
+        """Deliver it."""
+        store.write_bytes(self.target, self.kept.read_bytes())
+        if store.is_local:
+            os.utime(store.full(self.target), (self.changed, self.changed))
+
+
 @dataclass
 class Season:
     """A season at work.
@@ -41,6 +68,8 @@ class Season:
         Where recordings lie until they come.
     refused : dict
         Paths that must be in quarantine at the end.
+    placed : list of Placed
+        What was delivered.
     killed : list of str
         What was killed.
     rng : random.Random
@@ -53,6 +82,7 @@ class Season:
     ask: Chain
     source: Path
     refused: set[str] = field(default_factory=set)
+    placed: list[Placed] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
     rng: random.Random = field(default_factory=lambda: random.Random(2028))
 
@@ -62,10 +92,11 @@ class Season:
 
     def place(self, source: Path, target: str, age_seconds: float = 300.0) -> None:
         """Deliver a file, that changed so long before now."""
-        self.store.write_bytes(target, source.read_bytes())
-        if self.store.is_local:
-            changed = self.clock.now().timestamp() - age_seconds
-            os.utime(self.store.full(target), (changed, changed))
+        now, kept = self.clock.now().timestamp(), self.source / "placed" / f"{len(self.placed)}"
+        kept.parent.mkdir(exist_ok=True)
+        shutil.copyfile(source, kept)
+        self.placed.append(Placed(now, now - age_seconds, target, kept))
+        self.placed[-1].place(self.store)
 
     def deliver(self, delivery: Delivery) -> None:
         """Deliver a day, with its trouble."""
@@ -90,7 +121,8 @@ class Season:
             for path in files:
                 if path.name.startswith(f"{stems[0]}.bin"):
                     self.place(path, f"{other}/again_{path.name}")
-            self.refused.add(f"{other}/again_{first.name}")
+                    if path.suffix != ".info":  # the contractor's files lie in Model<k>, too
+                        self.refused.add(f"{other}/again_{path.name}")
 
     def follow_up(self, delivery: Delivery) -> None:
         """Do what comes a day after a delivery: it comes again, corrected, or its second part."""

@@ -4,18 +4,18 @@ import shutil
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import AssetKey, DagsterInstance, DagsterRunStatus
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from dasanom_assets import chain
-from dasanom_assets.benchmarks.season_at_work import Season
+from dasanom_assets.benchmarks.season_at_work import Placed, Season
 from dasanom_assets.benchmarks.season_plan import Delivery
 from dasanom_assets.detection.reference.model import promote
-from dasanom_assets.detection.steps import temporal_terms
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.cluster import open_client
-from dasanom_assets.tables.provenance import Freshness
+from dasanom_assets.tables.provenance import STEPS
 from dasanom_assets.tables.records import read_record
 from dasanom_assets.tables.store import Store
 
@@ -26,14 +26,16 @@ TABLES = tuple(
     if table != "contractor_comparison"
 )
 
-MADE = {"ingest": "background", "rescore": "anomaly_events"}
-"""What a job makes that the days after depend on, or that depends on the days before."""
+LIVE = "live_model"
+MOST_EVENTS = 10_000
+"""Of a table, that Dagster gives at once: all of a season."""
 
 
-def clean_run(
-    season: Season, folder: Path, settings: Settings, landing: Path, models: Path
-) -> dict[str, dict[str, str]]:
-    """Make the tables of the files that lie there in one process, in the order and with the models of the season.
+def clean_run(season: Season, folder: Path, settings: Settings, models: Path) -> dict[str, dict[str, str]]:
+    """Make all tables once more in one process, each as often and in the order as the season did.
+
+    Files come when they came, and models are live when they were. So what flows back into a table is what was
+    known when it was made.
 
     Parameters
     ----------
@@ -41,8 +43,8 @@ def clean_run(
     folder : pathlib.Path
         Of the new data root.
     settings : Settings
-    landing, models : pathlib.Path
-        What was delivered, and the models of the season, on this machine.
+    models : pathlib.Path
+        The models of the season, on this machine.
 
     Returns
     -------
@@ -51,20 +53,20 @@ def clean_run(
     """
     store, clean = season.store, Store(str(folder))
     folder.mkdir()
-    (folder / "landing").symlink_to(landing.resolve())
     shutil.copytree(models, folder / "models")
+    moments: list[tuple[float, int, Any]] = [
+        *((placed.moment, 0, placed) for placed in season.placed),
+        *((making.moment, 1, making) for making in makings(season.instance)),
+    ]
     with open_client(settings.dask) as client:
-        for job, day in _last_runs(season.instance):
-            known = clean.has_day("background", day)  # a day may be ingested once more after its scoring
-            if job == "ingest" or not known:
-                chain.ingest(clean, day, settings, client)
-            if job == "rescore":
-                promote(clean, _model(store, day))
-                fresh = Freshness(clean, settings)
-                if fresh.stale("temporal_terms", day) or fresh.fed_back("temporal_terms", day):
-                    temporal_terms(clean, day, settings, dask=client)
-                chain.score(clean, day, settings)
-                chain.compare(clean, day, settings)
+        for _, _, what in sorted(moments, key=lambda moment: moment[:2]):
+            if isinstance(what, Placed):
+                what.place(clean)
+            elif what.table == LIVE:
+                promote(clean, what.of, anyway=True)
+            else:
+                step = STEPS[what.table]
+                step(clean, what.of, settings, **chain.given(step, settings, client))
     found: dict[str, dict[str, str]] = {table: {} for table in TABLES}
     for table, days in found.items():
         for day in sorted({*store.days(table), *clean.days(table)}):
@@ -73,20 +75,37 @@ def clean_run(
     return found
 
 
-def _last_runs(instance: DagsterInstance) -> list[tuple[str, str]]:
-    """Return jobs and days that succeeded, in the order in which each made what the days after depend on.
+class Making(NamedTuple):
+    """When a table was made, or a model became live: the table, and its day or the model's version."""
 
-    A background leaves out the events that are known when it is made: an ingest beside the scoring of the day
-    before may have been too early for them, though it ends later.
+    moment: float
+    table: str
+    of: str
+
+
+def makings(instance: DagsterInstance) -> list[Making]:
+    """Return what runs made, in the order of time: one entry for tables that one step makes together.
+
+    A run says of each table whether it made it. Where the one that did was killed before it said so, the next one
+    finds other content.
     """
-    made: dict[tuple[str, str], float] = {}
-    for record in instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.SUCCESS])):
-        job, day = record.dagster_run.job_name, record.dagster_run.tags.get("dagster/partition", "")
-        if job in MADE:
-            of_day = AssetRecordsFilter(asset_key=AssetKey(MADE[job]), asset_partitions=[day])
-            found = instance.fetch_materializations(of_day, limit=1).records
-            made[job, day] = found[0].timestamp if found else record.end_time or 0.0
-    return sorted(made, key=lambda key: made[key])
+    found: dict[tuple[str, Any, str], Making] = {}
+    for table in (*TABLES, LIVE):
+        known: dict[str, str] = {}
+        for record in reversed(instance.fetch_materializations(AssetKey(table), limit=MOST_EVENTS).records):
+            event = record.asset_materialization
+            if event is None:
+                continue
+            of = event.partition or str(event.metadata["version"].value)
+            version = (event.tags or {}).get(DATA_VERSION_TAG, "")
+            made = (
+                not str(event.metadata["made"].value).startswith("not again") if "made" in event.metadata else True
+            )
+            if made or known.get(of) != version:
+                key = record.run_id, STEPS.get(table, table), of
+                found.setdefault(key, Making(record.timestamp, table, of))
+            known[of] = version
+    return sorted(found.values())
 
 
 def _model(store: Store, day: str) -> str:
