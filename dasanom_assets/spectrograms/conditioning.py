@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
-import scipy.signal
+import scipy  # its parts are loaded when they are used, and most settings use none
 
 STOP_BAND_DB = 60.0
 LEAN = 0.01

@@ -6,7 +6,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-import scipy.fft
+import scipy  # its parts are loaded when they are used, and most settings use none
 from numba import njit
 
 from dasanom_assets.settings import SpectrogramSettings
