@@ -27,6 +27,7 @@ LONG = {
         "mutations",
         "mnist",
         "chain",
+        "morning",
         "opening",
         "kills",
         "season",
