@@ -63,10 +63,10 @@ def clean_run(season: Season, folder: Path, settings: Settings, models: Path) ->
             if isinstance(what, Placed):
                 what.place(clean)
             elif what.table == LIVE:
-                promote(clean, what.of, anyway=True)
+                promote(clean, what.name, anyway=True)
             else:
                 step = STEPS[what.table]
-                step(clean, what.of, settings, **chain.given(step, settings, client))
+                step(clean, what.name, settings, **chain.given(step, settings, client))
     found: dict[str, dict[str, str]] = {table: {} for table in TABLES}
     for table, days in found.items():
         for day in sorted({*store.days(table), *clean.days(table)}):
@@ -76,11 +76,11 @@ def clean_run(season: Season, folder: Path, settings: Settings, models: Path) ->
 
 
 class Making(NamedTuple):
-    """When a table was made, or a model became live: the table, and its day or the model's version."""
+    """When a table was made, or a model became live; its name is the day, or the model's version."""
 
     moment: float
     table: str
-    of: str
+    name: str
 
 
 def makings(instance: DagsterInstance) -> list[Making]:

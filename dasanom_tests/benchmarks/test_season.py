@@ -34,7 +34,7 @@ def test_what_runs_made_is_told_in_the_order_of_time() -> None:
         # Made by a run that was killed before it said so.
         tell(instance, "background", FIRST, "not again: it is as it would be now", "other")
         found = makings(instance)
-    assert [(making.table, making.of) for making in found] == [
+    assert [(making.table, making.name) for making in found] == [
         ("background", FIRST),
         ("live_model", "version-1"),
         ("background", SECOND),
