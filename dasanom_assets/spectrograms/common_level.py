@@ -4,6 +4,7 @@ Wind, rain, temperature and the laser move all channels of a stretch together. T
 it differs from day to day more than an event stands out: what most channels share is taken off each of them.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -108,18 +109,25 @@ def _zones(channels: np.ndarray, step: int, size: int) -> list[np.ndarray]:
 
 def _level(channels: Iterator[WhiteChannel], bands: int, smooth: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the seconds that have a level, int64, and the levels, float32, shape (seconds, bands)."""
-    seconds_and_means: list[tuple[np.ndarray, np.ndarray]] = []
+    seconds: list[np.ndarray] = []
+    means: deque[np.ndarray] = deque()
     for channel in channels:
-        with np.errstate(invalid="ignore"):
-            means = np.nanmean(channel.rows[channel.usable], axis=1)
+        usable = np.flatnonzero(channel.usable)
         # Half precision: 48 bands of 32 channels and a day are 350 MB.
-        seconds_and_means.append((channel.start_ns[channel.usable] // SECOND_NS, means.astype(np.float16)))
-    if len(seconds_and_means) < LEAST:
+        mean = np.empty((len(usable), bands), np.float16)
+        for first in range(0, len(usable), 1024):
+            piece = slice(first, first + 1024)
+            with np.errstate(invalid="ignore"):
+                mean[piece] = np.nanmean(channel.rows[usable[piece]], axis=1)
+        seconds.append(channel.start_ns[usable] // SECOND_NS)
+        means.append(mean)
+    if len(means) < LEAST:
         return np.empty(0, np.int64), np.empty((0, bands), np.float32)
-    second = np.unique(np.concatenate([s for s, _ in seconds_and_means]))
-    levels = np.full((len(seconds_and_means), len(second), bands), np.nan, np.float16)
-    for row, (s, means) in zip(levels, seconds_and_means, strict=True):
-        row[np.searchsorted(second, s)] = means
+    second = np.unique(np.concatenate(seconds))
+    levels = np.empty((len(means), len(second), bands), np.float16)
+    for row, own in zip(levels, seconds, strict=True):
+        row[:] = np.nan
+        row[np.searchsorted(second, own)] = means.popleft()  # and is in memory once
     out = np.empty((len(second), bands), np.float32)
     count = np.empty(len(second), np.int64)
     for first in range(0, len(second), 1024):

@@ -6,7 +6,7 @@ cent of what was read. Pages of an hour are put in the order of channels (see `h
 The health of channels is summed from the same samples.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future as Fetch
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ import numpy as np
 
 from dasanom_assets.settings import SpectrogramSettings
 from dasanom_assets.spectrograms.grids import grids_note
-from dasanom_assets.spectrograms.hours import Hour, Piece, rows_table
+from dasanom_assets.spectrograms.hours import Hour, Piece, no_rows
 from dasanom_assets.spectrograms.levels import (
     CHUNK_SECONDS,
     chunk_seconds,
@@ -29,7 +29,8 @@ from dasanom_assets.spectrograms.levels import (
     samples_of,
 )
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.parquet import encode, vector_pages
+from dasanom_assets.tables.memory import trim
+from dasanom_assets.tables.parquet import Page, encode, vector_page
 
 if TYPE_CHECKING:  # their modules load DASCore and Dask's scheduler
     from distributed import Client, Future
@@ -37,11 +38,11 @@ if TYPE_CHECKING:  # their modules load DASCore and Dask's scheduler
     from dasanom_assets.recordings.health import Sums
     from dasanom_assets.recordings.signal import Held, Stretch
 
-GROUP_SECONDS, LEAST_SECONDS = 3600, 600
-"""Rows of one channel that lie together in the file, at most and at least."""
-DAY_PARTS = 8
-"""A fibre of a short day is cut into about so many, for threads to share them."""
-PART_ROW_SECONDS = 64 * 3600
+GROUP_SECONDS = 3600
+"""Rows of one channel that lie together in the file, at most."""
+DAY_PARTS, LEAST_SECONDS = 8, 600
+"""A fibre of a short day is cut into about so many parts, for threads to share them; none is shorter than this."""
+PART_ROW_SECONDS = 8 * 3600
 """Rows of a part, at most, unless it is as short as can be: they wait in memory, half a kB each."""
 BLOCK_ROWS = 16
 """Channels, or groups of them, that are transformed together, where chunks have their full length."""
@@ -107,12 +108,11 @@ def parts_of_day(
         channels = np.unique(np.concatenate([row_channels(s, settings) for s in of_fibre] or [np.empty(0, int)]))
         blocks = _blocks(channels, settings, of_fibre)
         n_rows = len(np.unique(row_of(channels, settings)))
-        hour = _hour_seconds([*of_fibre, *own], first, last)
-        step = min(hour, _part_seconds(n_rows, [*of_fibre, *own]))
-        for begin in range(first, last, hour):
+        step = _part_seconds(n_rows, [*of_fibre, *own], first, last)
+        for begin in range(first, last, GROUP_SECONDS):
             of_hour = []
-            for second in range(begin, min(begin + hour, last), step):
-                end = min(second + step, begin + hour, last)
+            for second in range(begin, min(begin + GROUP_SECONDS, last), step):
+                end = min(second + step, begin + GROUP_SECONDS, last)
                 there = any(_seconds(s, second, end) for s in of_fibre)
                 if there or any(_seconds(s, second, end) for s in own):
                     of_hour.append((blocks if there else (), second, end))
@@ -121,22 +121,22 @@ def parts_of_day(
     return parts
 
 
-def _part_seconds(n_rows: int, signals: "Sequence[Stretch]") -> int:
+def _part_seconds(n_rows: int, signals: "Sequence[Stretch]", first: int, last: int) -> int:
     """Return how long parts of so many rows a second are, s, on the grid of `CHUNK_SECONDS`."""
     # Files that are no bundles are read whole, so that a part should have a whole one.
     files = {piece.file.path: piece.file.shape[0] / s.sampling_rate_hz for s in signals for piece in s.pieces}
     longest = max((seconds for path, seconds in files.items() if not path.endswith(".bin")), default=0)
     seconds = max(PART_ROW_SECONDS // max(1, n_rows), longest, CHUNK_SECONDS)
+    seconds = min(seconds, GROUP_SECONDS, max(LEAST_SECONDS, _span(signals, first, last) / DAY_PARTS))
     return int(seconds // CHUNK_SECONDS) * CHUNK_SECONDS
 
 
-def _hour_seconds(signals: "Sequence[Stretch]", first: int, last: int) -> int:
-    """Return how many seconds of a channel of a fibre's day lie together, on the grid of `CHUNK_SECONDS`."""
+def _span(signals: "Sequence[Stretch]", first: int, last: int) -> float:
+    """Return how long it is from the first sample between two seconds to the last, s."""
     inside = [signal for signal in signals if overlaps(signal, first, last)]
-    ends = [signal.start_ns / SECOND_NS + signal.n_samples / signal.sampling_rate_hz for signal in inside]
     start = min((signal.start_ns / SECOND_NS for signal in inside), default=first)
-    span = min(last, max(ends, default=last)) - max(first, start)
-    return max(min(LEAST_SECONDS, GROUP_SECONDS), min(GROUP_SECONDS, -int(-span // (DAY_PARTS * 60)) * 60))
+    ends = [signal.start_ns / SECOND_NS + signal.n_samples / signal.sampling_rate_hz for signal in inside]
+    return min(last, max(ends, default=last)) - max(first, start)
 
 
 def rows_expected(signals: "Iterable[Stretch]", settings: SpectrogramSettings, day: str) -> int:
@@ -183,7 +183,7 @@ def spectrogram_parts(
     bytes or list of bytes
         Parts for `Store.write_day_parts`. The first is empty, so that a day without a full frame is a table too.
     """
-    yield encode(rows_table("", 0, np.empty(0, np.int64), np.empty((0, *settings.row_shape), np.float32)))
+    yield encode(no_rows(settings.row_shape))
     waiting: deque[Future] = deque()
     fetches: deque[Fetch[tuple[list[Piece], int, list[Sums]]]] = deque()
     parts = deque(parts_of_day(signals, settings, day, heard))
@@ -206,6 +206,7 @@ def spectrogram_parts(
             part = to_write.popleft()
             hour.add(pieces, spool=not part.ends)
             del pieces
+            trim()
             if part.ends:
                 yield from hour.row_groups(part.fibre, settings.row_shape, part.together)
                 hour = Hour()
@@ -246,7 +247,9 @@ def compute_part(
     held = [Held(signal) for signal in signals if part.blocks]
     within = {id(s): [own for stretch in heard if (own := s.part(stretch)) is not None] for s in held}
     alone = [s for s in heard if not any(own.part(s) is not None for own in held)]
-    pieces: list[Piece] = []
+    starts: defaultdict[int, list[np.ndarray]] = defaultdict(list)
+    pages: defaultdict[int, list[Page]] = defaultdict(list)
+    column = no_rows(settings.row_shape).schema.field("power_db")
     summed: list[Sums | None] = []
 
     def hear(signal: "Held", second: int, seconds: int) -> None:
@@ -267,9 +270,9 @@ def compute_part(
             there = np.flatnonzero(np.isfinite(values[:, :, 0]).any(axis=1))
             if len(there):
                 values = values if len(there) == len(values) else values[there]
-                start = (second + there) * SECOND_NS
-                table = rows_table(part.fibre, int(channel), start, values)
-                pieces.append(Piece(int(channel), start, vector_pages(table)["power_db"]))
+                starts[int(channel)].append((second + there) * SECOND_NS)
+                pages[int(channel)].append(vector_page(values.reshape(len(there), -1), column))
+    pieces = [Piece(channel, np.concatenate(starts[channel]), Page.joined(own)) for channel, own in pages.items()]
     return pieces, sum(len(piece.start_ns) for piece in pieces), [of_part for of_part in summed if of_part]
 
 

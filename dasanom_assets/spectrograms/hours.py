@@ -89,7 +89,7 @@ class Hour:
         together : int
             Channels of a row group.
         """
-        schema = rows_table("", 0, np.empty(0, np.int64), np.empty((0, *shape), np.float32)).schema
+        schema = no_rows(shape).schema
         channels = sorted(self._pieces)
         for first in range(0, len(channels), together):
             files = [self._content(fibre, channel, schema) for channel in channels[first : first + together]]
@@ -100,12 +100,15 @@ class Hour:
         self.close()
 
     def _content(self, fibre: str, channel: int, schema: pa.Schema) -> bytes:
-        writer = RowGroupWriter(schema)
+        starts, pages = [], []
         for start, page in self._pieces.pop(channel):
             if isinstance(page, _Spooled):
                 self._file.seek(page.position)
                 page = Page(self._file.read(page.size), page.n_values, page.full_size)
-            writer.add(_places(fibre, channel, start), {"power_db": page})
+            starts.append(start)
+            pages.append(page)
+        writer = RowGroupWriter(schema)
+        writer.add(_places(fibre, channel, np.concatenate(starts)), {"power_db": pages})
         return writer.close()
 
     def close(self) -> None:
@@ -120,6 +123,11 @@ def rows_table(fibre: str, channel: int, start_ns: np.ndarray, levels: np.ndarra
     rows = _places(fibre, channel, start_ns)
     power = vector(levels, levels.shape[1] * levels.shape[2])
     return rows.append_column("power_db", power).select(SCHEMAS["spectrograms"].names)
+
+
+def no_rows(shape: tuple[int, int]) -> pa.Table:
+    """Return `spectrograms` without a row; `shape` is frames a second and bands."""
+    return rows_table("", 0, np.empty(0, np.int64), np.empty((0, *shape), np.float32))
 
 
 def _places(fibre: str, channel: int, start_ns: np.ndarray) -> pa.Table:

@@ -261,11 +261,9 @@ def _conditioned(
     if settings.high_pass_hz:
         taps = conditioning.high_pass_taps(settings.high_pass_hz, nominal_rate(signal.sampling_rate_hz))
         margin = len(taps) // 2
-    needed = [np.unique(of_block) for of_block in partners]
-    read = np.unique(np.concatenate(needed))
-    x_read = _read_reflected(signal, _columns(signal, read), first - margin, last + margin)
-    for channels, with_reach, of_block in zip(targets, needed, partners, strict=True):
-        x = x_read[_slice(np.searchsorted(read, with_reach))]
+    for channels, of_block in zip(targets, partners, strict=True):
+        with_reach = np.unique(of_block)
+        x = _read_reflected(signal, _columns(signal, with_reach), first - margin, last + margin)
         if taps is not None:
             x = conditioning.high_pass(x, taps)
         if settings.common_mode_channels:

@@ -113,16 +113,16 @@ class RowGroupWriter:
 
     def write(self, table: pa.Table) -> None:
         """Append rows; raises ValueError where the columns are not those of the schema, or a vector is missing."""
-        self.add(table.drop(self._vectors), vector_pages(table))
+        self.add(table.drop(self._vectors), {name: [page] for name, page in _table_pages(table).items()})
 
-    def add(self, others: pa.Table, vectors: "Mapping[str, Page]") -> None:
-        """Append rows whose vectors are pages already: see `vector_pages`; raises as `write`."""
+    def add(self, others: pa.Table, vectors: "Mapping[str, Sequence[Page]]") -> None:
+        """Append rows whose vectors are pages already: see `vector_page`; raises as `write`."""
         if not others.schema.equals(self._others[0].schema):
             raise ValueError(f"columns {others.schema.names} do not fit {self._others[0].schema.names}")
         if not others.num_rows:
             return
         for name, pages in self._pages.items():
-            pages.append(vectors[name])
+            pages += vectors[name]
         self._others.append(others)
 
     def close(self) -> bytes:
@@ -159,46 +159,57 @@ class RowGroupWriter:
 
 @dataclass(frozen=True)
 class Page:
-    """A data page with its header, the number of its values, and its size before compression."""
+    """A data page with its header, the number of its values, and its size before compression.
+
+    Several that follow each other are one, too.
+    """
 
     content: bytes
     n_values: int
     full_size: int
 
+    @classmethod
+    def joined(cls, pages: "Sequence[Page]") -> "Page":
+        """Return pages that follow each other as one."""
+        if len(pages) == 1:
+            return pages[0]
+        sizes = (sum(page.n_values for page in pages), sum(page.full_size for page in pages))
+        return cls(b"".join([page.content for page in pages]), *sizes)
 
-def vector_pages(table: pa.Table) -> dict[str, Page]:
-    """Return each column of vectors as a page; none of a table without rows.
 
-    Raises
-    ------
-    ValueError
-        Where a vector is missing.
-    """
-    if not table.num_rows:
-        return {}
-    vectors = _vectors(table.schema)
-    return {name: _vector_page(table[name].combine_chunks(), level) for name, level in vectors.items()}
+def _table_pages(table: pa.Table) -> dict[str, Page]:
+    """Return each column of vectors as a page, none of a table without rows; ValueError where one is missing."""
+    pages = {}
+    for name in _vectors(table.schema) if table.num_rows else ():
+        column = table[name].combine_chunks()
+        if column.null_count or column.flatten().null_count:
+            raise ValueError("a vector is missing: levels without a value are NaN")
+        pages[name] = vector_page(column.flatten().to_numpy().reshape(len(column), -1), table.schema.field(name))
+    return pages
 
 
 @functools.lru_cache(maxsize=8)
-def _vectors(schema: pa.Schema) -> dict[str, int]:
-    """Return the definition level of values in each column of vectors."""
-    columns = pq.ParquetFile(pa.BufferReader(_template(schema))).schema
-    levels = {c.path.split(".")[0]: c.max_definition_level for c in map(columns.column, range(len(columns)))}
-    return {f.name: levels[f.name] for f in schema if pa.types.is_fixed_size_list(f.type)}
+def _vectors(schema: pa.Schema) -> list[str]:
+    """Return the names of the columns of vectors."""
+    return [f.name for f in schema if pa.types.is_fixed_size_list(f.type)]
 
 
-def _vector_page(column: pa.FixedSizeListArray, definition: int) -> Page:
+def vector_page(vectors: np.ndarray, field: pa.Field) -> Page:
     """Return a column of vectors as one data page: levels, then values byte by byte, compressed.
 
     The format's levels say where a list starts and what is missing. Where all lists have one length and nothing is
     missing they are runs: of a 0 and ones for each list, and of the highest definition level.
+
+    Parameters
+    ----------
+    vectors : numpy.ndarray
+        float32, shape (n, size) with n of at least 1.
+    field : pyarrow.Field
+        The column: a fixed-size list, whose place in the schema does not matter.
     """
-    size, n = column.type.list_size, len(column) * column.type.list_size
-    if column.null_count or column.flatten().null_count:
-        raise ValueError("a vector is missing: levels without a value are NaN")
-    starts = _run(n, 0) if size == 1 else (_run(1, 0) + _run(size - 1, 1)) * len(column)
-    present = _run(n, definition)
+    size, n = vectors.shape[1], vectors.size
+    starts = _run(n, 0) if size == 1 else (_run(1, 0) + _run(size - 1, 1)) * len(vectors)
+    present = _run(n, 1 + field.nullable + field.type.value_field.nullable)
     head = b"".join(len(part).to_bytes(4, "little") + part for part in (starts, present))
     page = np.empty(len(head) + 4 * n, np.uint8)
     page[: len(head)] = np.frombuffer(head, np.uint8)
@@ -206,7 +217,7 @@ def _vector_page(column: pa.FixedSizeListArray, definition: int) -> Page:
         split_bytes,
     )  # its compiler is slow to load, and few tables need it
 
-    split_bytes(column.flatten().to_numpy().view(np.uint32), page[len(head) :])
+    split_bytes(np.ascontiguousarray(vectors).reshape(-1).view(np.uint32), page[len(head) :])
     packed = pa.Codec("zstd", ZSTD_LEVEL).compress(page, asbytes=True)
     data = FORMAT.DataPageHeader(
         num_values=n,

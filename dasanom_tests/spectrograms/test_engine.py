@@ -191,10 +191,7 @@ def test_parts_from_the_cluster_are_the_day(client: Client, tmp_path: Path) -> N
     assert table.equals(expected)
 
 
-def test_one_channels_hour_is_one_row_group_and_lies_together(
-    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "DAY_PARTS", 1)
+def test_one_channels_hour_is_one_row_group_and_lies_together(client: Client, tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     signal = Array(noise(3700, 2, 50.0), sampling_rate_hz=50.0)
     settings = SMALL.model_copy(update={"bands": 4})
