@@ -47,6 +47,7 @@ from dasanom_assets.benchmarks.simulated import (
 from dasanom_assets.detection.calibration.conformal import fused
 from dasanom_assets.detection.events.outlines import find_events, hour_of
 from dasanom_assets.detection.events.support import ChannelScores, with_support
+from dasanom_assets.detection.events.unusual import unusual
 from dasanom_assets.detection.reference.model import Reference, load_reference
 from dasanom_assets.detection.reference.promise import expected_and_realised
 from dasanom_assets.evaluation.labelled import run as run_labelled
@@ -248,7 +249,8 @@ def events_within(scores: pa.Table, reference: Reference, settings: Settings, bu
             flagged[rows] = score[rows] >= reference.rates.thresholds(budget, str(name), number)[hour[rows]]
     scores = scores.set_column(scores.column_names.index("is_anomaly"), "is_anomaly", pa.array(flagged))
     group = settings.spectrogram.group_channels
-    return find_events(scores, None, None, reference.rates, reference.least_score, settings.window, group)
+    windows = unusual(scores, None, reference.least_score)
+    return find_events([windows], None, reference.rates, reference.least_score, settings.window, group)
 
 
 def scoring_cost(store: Store, scored: str, settings: Settings) -> dict[str, Any]:

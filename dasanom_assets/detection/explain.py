@@ -55,7 +55,7 @@ def explain(
     events : pyarrow.Table
         From `events.find_events`.
     scores : pyarrow.Table
-        The rows of `anomaly_scores` that they were found in.
+        The windows that they were found in; flagged ones are enough.
     reference : Reference
     settings : Settings
     """

@@ -1,11 +1,14 @@
 """Steps of the detection stage, each defined once: assets, benchmarks, tests and notebooks call these."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from dasanom_assets.models import checkpoints
 from dasanom_assets.tables.provenance import Day, step
 from dasanom_assets.tables.store import Store
+
+if TYPE_CHECKING:
+    pass
 
 WHITENING = tuple(
     f"background.{name}" for name in ("common_channels", "own_spread", "scale_floor_db", "clip_low", "clip_high")
@@ -90,26 +93,31 @@ def scores(day: Day, device: str, dask: Any = None, progress: Callable[[int], An
 @step("anomaly_events", "event_explanations", code="4", settings=("window", *WHITENING), inputs=live_model)
 def anomaly_events(day: Day) -> None:
     """Windows that belong together in time and along the fibre, and why each event is one."""
-    from dasanom_assets.detection.events.outlines import (
-        ContractorsView,
-        end_of_day_before,
-        find_events,
-        taking_part,
-    )
+    import pyarrow as pa
+
+    from dasanom_assets.detection.events.outlines import ContractorsView, find_events
+    from dasanom_assets.detection.events.unusual import end_of_day_before, taking_part, unusual
     from dasanom_assets.detection.explain import explain
     from dasanom_assets.detection.reference.promise import expected_and_realised
     from dasanom_assets.recordings.fibres import places_of, with_metres
+    from dasanom_assets.tables.schemas import empty
 
     day.require_fresh("anomaly_scores", "cluster_labels")
     reference = _reference(day)
     note = day.note("anomaly_scores")
     contractor = ContractorsView(day, day.iso)
     rates, least_score = reference.rates, reference.least_score
-    scores, labels = taking_part(day, day.iso, least_score)
     before = end_of_day_before(day, day.iso, note, least_score)
     group = reference.settings["spectrogram"]["group_channels"]
-    events = find_events(scores, labels, contractor, rates, least_score, day.settings.window, group, before)
-    events, explanations = explain(day, day.iso, events, scores, reference, day.settings)
+    flagged = [unusual(empty("anomaly_scores"), None, least_score)]
+
+    def windows() -> Iterator[pa.Table]:
+        for rows in taking_part(day, day.iso, least_score):
+            flagged.append(rows.filter(rows["is_anomaly"]))
+            yield rows
+
+    events = find_events(windows(), contractor, rates, least_score, day.settings.window, group, before)
+    events, explanations = explain(day, day.iso, events, pa.concat_tables(flagged), reference, day.settings)
     events = with_metres(events, places_of(day, [day.iso]))
     counts = expected_and_realised(day, day.iso, reference)
     note |= {"counts": {f"{budget:g}": numbers for budget, numbers in counts.items()}}

@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 from dasanom_assets.tables import parquet
 from dasanom_assets.tables.columns import described
 from dasanom_assets.tables.contract import Contract
+from dasanom_assets.tables.memory import gone_through
 from dasanom_assets.tables.pages import read_vectors
 from dasanom_assets.tables.parquet import METADATA_KEY
 from dasanom_assets.tables.schemas import in_memory, in_memory_schema, mismatch, stored, stored_schema
@@ -367,6 +368,7 @@ class Store:
                 contract.add(rows)
                 rows = stored(table, rows).replace_schema_metadata(schema.metadata)
                 writer.write_table(rows, row_group_size=parquet.ROW_GROUP_ROWS)
+                gone_through(rows.nbytes)
                 return rows.num_rows
 
             try:
@@ -499,7 +501,9 @@ class DayFile(pq.ParquetFile):
 
     def read_row_group(self, i: int, columns: list[str] | None = None, **options: Any) -> pa.Table:
         """Return a row group."""
-        return in_memory(self._table, super().read_row_group(i, columns, **options))
+        rows = in_memory(self._table, super().read_row_group(i, columns, **options))
+        gone_through(rows.nbytes)
+        return rows
 
     def read_vectors(self, i: int, name: str, out: np.ndarray) -> None:
         """Write a column of vectors of a row group to a float32 array of their shape; see `pages.read_vectors`."""
@@ -508,6 +512,7 @@ class DayFile(pq.ParquetFile):
         column = next(column for column in columns if column.path_in_schema.split(".")[0] == name)
         self._source.seek(column.data_page_offset)
         read_vectors(self._source.read(column.total_compressed_size), out)
+        gone_through(out.nbytes)
 
 
 def _partial(name: str, token: str) -> str:

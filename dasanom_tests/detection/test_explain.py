@@ -11,7 +11,8 @@ import pytest
 
 from dasanom_assets import chain
 from dasanom_assets.detection.detectors.neighbours import Neighbours
-from dasanom_assets.detection.events.outlines import event_id, find_events, taking_part
+from dasanom_assets.detection.events.outlines import event_id, find_events
+from dasanom_assets.detection.events.unusual import taking_part
 from dasanom_assets.detection.explain import ALIKE, CHANCE, EDGE_SLACK_NS, _edges, _resemblance, explain
 from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
@@ -34,11 +35,11 @@ from dasanom_tests.detection.conftest import (
 )
 
 
-def of_day(store: Store, day: str, reference: Reference) -> tuple[pa.Table, pa.Table, pa.Table]:
-    """Windows that take part in events, their labels, and the events."""
-    scores, labels = taking_part(store, day, reference.least_score)
-    result = find_events(scores, labels, None, reference.rates, reference.least_score, SETTINGS.window)
-    return scores, labels, result
+def of_day(store: Store, day: str, reference: Reference) -> tuple[pa.Table, pa.Table]:
+    """Windows that take part in events, and the events."""
+    windows = list(taking_part(store, day, reference.least_score))
+    result = find_events(windows, None, reference.rates, reference.least_score, SETTINGS.window)
+    return pa.concat_tables(windows), result
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_explanations_keep_their_contract_with_and_without_events(ground: Ground
     stored = ground.store.read_day("event_explanations", EVENTFUL)
     assert mismatch("event_explanations", stored.schema) is None
     np.testing.assert_allclose(np.linalg.norm(stack(stored["profile"]), axis=1), 1, rtol=1e-5)
-    scores, _, events = of_day(ground.store, QUIET, ground.reference)
+    scores, events = of_day(ground.store, QUIET, ground.reference)
     events = events.slice(0, 0)
     none, why = explain(ground.store, QUIET, events, scores, ground.reference, SETTINGS)
     assert (none.num_rows, why.num_rows) == (0, 0)
@@ -160,7 +161,7 @@ def test_channels_with_events_are_in_memory_one_after_the_other(
             del channel
 
     monkeypatch.setattr("dasanom_assets.detection.explain.white_day", watched)
-    scores, _, events = of_day(ground.store, EVENTFUL, ground.reference)
+    scores, events = of_day(ground.store, EVENTFUL, ground.reference)
     result, _ = explain(ground.store, EVENTFUL, events, scores, ground.reference, SETTINGS)
     assert len(read) >= len(EVENTS)
     assert result.equals(ground.store.read_day("anomaly_events", EVENTFUL).replace_schema_metadata())
@@ -168,7 +169,7 @@ def test_channels_with_events_are_in_memory_one_after_the_other(
 
 def test_a_model_without_neighbours_explains_without_normal_windows(ground: Ground) -> None:
     detectors = {k: d for k, d in ground.reference.detectors.items() if k != "neighbours"}
-    scores, _, events = of_day(ground.store, EVENTFUL, ground.reference)
+    scores, events = of_day(ground.store, EVENTFUL, ground.reference)
     other = replace(ground.reference, detectors=detectors)
     _, why = explain(ground.store, EVENTFUL, events, scores, other, SETTINGS)
     assert why["normal_start"].to_pylist() == [[]] * events.num_rows
@@ -218,7 +219,7 @@ def test_an_event_that_began_before_midnight_keeps_its_start_and_gets_its_exact_
 
     write_day(later, day, at_once, began=midnight)
     chain.score(later, day, SETTINGS)
-    scores, _, events = of_day(later, day, ground.reference)
+    scores, events = of_day(later, day, ground.reference)
     events = events.slice(0, 1)
     began = pa.array([midnight - 10 * SECOND]).cast(TIME)
     events = events.set_column(events.schema.get_field_index("start"), "start", began)
@@ -228,7 +229,7 @@ def test_an_event_that_began_before_midnight_keeps_its_start_and_gets_its_exact_
 
 
 def test_an_event_on_a_channel_that_is_gone_has_no_bands_and_keeps_its_windows_edges(ground: Ground) -> None:
-    scores, _, events = of_day(ground.store, EVENTFUL, ground.reference)
+    scores, events = of_day(ground.store, EVENTFUL, ground.reference)
     events = events.slice(0, 1)
     for name in ("first_channel", "last_channel", "peak_channel"):
         position = events.schema.get_field_index(name)

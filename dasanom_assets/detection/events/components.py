@@ -1,10 +1,16 @@
 """Connected components in time × channel: how windows and rows become events."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numba import njit
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+ROWS_AT_ONCE = 50_000
+"""Rows that are put in components together, at least."""
 STEPS_APART = 1.5
 """Rows whose starts differ by less than this many steps follow each other: files need not share a time grid."""
 
@@ -29,6 +35,51 @@ def components(rows: pa.Table, reach_ns: int, channel_step: int = 1) -> np.ndarr
     n = rows.num_rows
     graph = coo_array((np.ones(len(pairs := links(rows, reach_ns, channel_step)), bool), pairs.T), shape=(n, n))
     return connected_components(graph, directed=False)[1] if n else np.empty(0, np.int32)
+
+
+def apart(
+    tables: Iterable[pa.Table], reach_ns: int, channel_step: int = 1, time: str = "start"
+) -> Iterator[pa.Table]:
+    """Yield rows in parts of which no two touch, as soon as their components are complete.
+
+    In memory are some `ROWS_AT_ONCE` rows, and the components that reach the last channel.
+
+    Parameters
+    ----------
+    tables : iterable of pyarrow.Table
+        Rows, ascending by fibre and channel from table to table; nothing is said of their order within one.
+    reach_ns, channel_step : int
+        See `components`.
+    time : str
+        The column that stands for `start`.
+
+    Raises
+    ------
+    ValueError
+        Where channels do not ascend.
+    """
+    held: list[pa.Table] = []
+    n, most, last = 0, ROWS_AT_ONCE, ("", -1)
+    for table in filter(len, tables):
+        keys = table.group_by(["fibre", "channel"]).aggregate([])
+        keys = sorted(zip(keys["fibre"].to_pylist(), keys["channel"].to_pylist(), strict=True))
+        if keys[0] < last:
+            raise ValueError(f"channel {keys[0]} comes after {last}: rows that touch could be in two parts")
+        last = keys[-1]
+        held.append(table)
+        n += len(table)
+        if n >= most:
+            rows = pa.concat_tables(held)
+            places = rows.select(["fibre", "channel", time]).rename_columns(["fibre", "channel", "start"])
+            label = components(places, reach_ns, channel_step)
+            on_last = pc.and_(pc.equal(rows["fibre"], last[0]), pc.equal(rows["channel"], last[1]))
+            open_ = np.isin(label, label[on_last.to_numpy()])
+            yield rows.filter(~open_)
+            held = [rows.filter(open_)]
+            n = len(held[0])
+            most = max(ROWS_AT_ONCE, 2 * n)
+    if held:
+        yield pa.concat_tables(held)
 
 
 def links(rows: pa.Table, reach_ns: int, channel_step: int = 1) -> np.ndarray:
@@ -81,24 +132,31 @@ def basins(height: np.ndarray, pairs: np.ndarray, share: float) -> np.ndarray:
     """
     saddle = height[pairs].min(axis=1)
     order = np.argsort(-saddle, kind="stable")
-    parent = list(range(len(height)))
+    return np.unique(_peaks(height, pairs[order], saddle[order], share), return_inverse=True)[1].astype(np.int32)
 
-    def peak(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
 
-    level = height.tolist()
-    for (a, b), way in zip(pairs[order].tolist(), saddle[order].tolist(), strict=True):
-        high, low = peak(a), peak(b)
+@njit(cache=True)
+def _peaks(height: np.ndarray, pairs: np.ndarray, saddle: np.ndarray, share: float) -> np.ndarray:
+    """Return the row that is the peak of each row, int64, shape (n_rows,); `saddle` descends."""
+    parent = np.arange(len(height))
+    for k in range(len(pairs)):
+        high, low = _root(parent, pairs[k, 0]), _root(parent, pairs[k, 1])
         if high != low:
-            if level[high] < level[low]:
+            if height[high] < height[low]:
                 high, low = low, high
-            if way >= share * level[low]:
+            if saddle[k] >= share * height[low]:
                 parent[low] = high
-    peaks = np.array([peak(row) for row in range(len(parent))], np.int64)
-    return np.unique(peaks, return_inverse=True)[1].astype(np.int32)
+    for row in range(len(parent)):
+        parent[row] = _root(parent, row)
+    return parent
+
+
+@njit(cache=True)
+def _root(parent: np.ndarray, row: int) -> int:
+    while parent[row] != row:
+        parent[row] = parent[parent[row]]
+        row = parent[row]
+    return row
 
 
 def members(labels: np.ndarray) -> list[np.ndarray]:

@@ -1,26 +1,23 @@
 """Events: windows that belong together in time and along the fibre, found alike on a day and on the reference."""
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dasanom_assets.detection.calibration.rates import Rates
-from dasanom_assets.detection.events.components import STEPS_APART, basins, links, members
-from dasanom_assets.recordings.landing import shifted
+from dasanom_assets.detection.events.components import STEPS_APART, apart, basins, links, members
+from dasanom_assets.detection.events.unusual import with_end_of_day_before
 from dasanom_assets.settings import ReferenceSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.groups import group_keys
-from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, with_score
+from dasanom_assets.tables.schemas import SCHEMAS, empty
 from dasanom_assets.tables.store import Store
 
 ORDER = [("start", "ascending"), ("fibre", "ascending"), ("first_channel", "ascending")]
 """How events are sorted."""
-KEY = ["fibre", "channel", "start"]
-LOOK_BACK_NS = 1800 * SECOND_NS
-"""What an event of a day may have had before midnight; one that is longer begins there."""
 THREATS = ("digging", "walking", "cutting", "machine")
 """The contractor's classes that are alarms, as its columns ``p_<class>`` name them."""
 HOUR_NS = 3600 * SECOND_NS
@@ -70,8 +67,7 @@ def outlines(
 
 
 def find_events(
-    scores: pa.Table,
-    labels: pa.Table | None,
+    tables: Iterable[pa.Table],
     contractor: "ContractorsView | None",
     rates: Rates,
     least_score: float,
@@ -86,10 +82,8 @@ def find_events(
 
     Parameters
     ----------
-    scores : pyarrow.Table
-        Rows of `anomaly_scores`.
-    labels : pyarrow.Table or None
-        Rows of `cluster_labels`, one for each of `scores` in the same order.
+    tables : iterable of pyarrow.Table
+        From `taking_part`, or of `unusual`; ascending by fibre and channel.
     contractor : ContractorsView or None
     rates : Rates
         How often the reference does as much.
@@ -97,18 +91,19 @@ def find_events(
         The score from which a window can be part of an event; see `Reference.least_score`.
     window : WindowSettings
     group_channels : int
-        Channels that a row of `scores` stands for, from its own number on.
+        Channels that a row stands for, from its own number on.
     before : pyarrow.Table, optional
-        Rows of `anomaly_scores` of the end of the day before: an event that began there is told whole, but for its
-        peak, which is that of the day, and events that ended there are left out.
+        From `end_of_day_before`: an event that began there is told whole, but for its peak, which is that of the
+        day, and events that ended there are left out.
 
     Raises
     ------
     ValueError
-        Where `labels` are of other windows.
+        Where channels do not ascend.
 
     Examples
     --------
+    >>> from dasanom_assets.detection.events.unusual import unusual
     >>> from dasanom_assets.detection.rows import channel_rows
     >>> from dasanom_assets.tables.schemas import with_detectors
     >>> score = np.where(np.isin(np.arange(60), range(20, 30)), 9.0, 0.0)  # ten windows of sixty
@@ -118,65 +113,66 @@ def find_events(
     >>> place = np.array(["north"]), np.array([7]), np.zeros(1)
     >>> km_days = np.full(1, 0.5), np.full(1, 0.5), np.full(24, 0.5 / 24)
     >>> rates = Rates(strength, zero, zero, zero, *place, *km_days, days=1, recipe=ReferenceSettings())
-    >>> events = find_events(scores, None, None, rates, least_score=3.0, window=WindowSettings())
+    >>> events = find_events([unusual(scores, None, 3.0)], None, rates, least_score=3.0, window=WindowSettings())
     >>> events.select(["first_channel", "n_windows", "rate_per_km_day"]).to_pylist()
     [{'first_channel': 7, 'n_windows': 10, 'rate_per_km_day': 4.0}]
     """
-    scores = with_score(scores)
-    if labels is not None and not labels.select(KEY).equals(scores.select(KEY)):
-        raise ValueError("cluster_labels are of other windows than anomaly_scores: materialize both again")
-    if not (n_today := scores.num_rows):
-        return empty("anomaly_events")
-    if before is not None and before.num_rows:
-        before = with_score(before)
-        common = [name for name in scores.column_names if name in before.column_names]
-        scores = pa.concat_tables([scores.select(common), before.select(common)])
-    step, length = window.shift_seconds * SECOND_NS, window.seconds * SECOND_NS
-    taking_part = np.flatnonzero(scores["score"].to_numpy() >= least_score)  # NaN does not
-    # By time and channel, so that the first of equal peaks is the same one whatever the order of the rows.
-    taking_part = taking_part[np.lexsort([scores[name].take(taking_part) for name in ("channel", "start")])]
-    taken = scores.take(taking_part)
-    flagged = taken["is_anomaly"].to_numpy(zero_copy_only=False)
-    fibre, version = (taken[name].to_pylist() for name in ("fibre", "model_version"))
-    channel, score = (taken[name].to_numpy() for name in ("channel", "score"))
-    start = taken["start"].cast(pa.int64()).to_numpy()
-    today = taking_part < n_today
-    # No window lies across midnight: the last before it and the first after it are as near as two in a row.
-    near = start + np.where(today, 0, length - step)
-    placed = taken.set_column(taken.column_names.index("start"), "start", pa.array(near).cast(TIME))
-    cluster = None if labels is None else labels["label"].to_numpy()[np.minimum(taking_part, max(n_today - 1, 0))]
-    rows: list[dict[str, Any]] = []
-    for windows, extent, _ in outlines(placed, least_score, rates.recipe, window, group_channels):
-        of_day = windows[today[windows]]
-        if not today[extent].any() or not flagged[peak := _peak(of_day, score, channel, start)]:
-            continue
-        first_channel, last_channel = int(channel[extent].min()), int(channel[extent].max()) + group_channels - 1
-        begin, end = cause(int(start[extent].min()), int(start[extent].max()), window)
-        kind, probability = (
-            contractor.of(fibre[peak], begin, end, first_channel, last_channel) if contractor else (None, None)
-        )
-        rows.append(
-            {
-                "fibre": fibre[peak],
-                "event_id": event_id(fibre[peak], begin, first_channel, last_channel),
-                "start": begin,
-                "end": end,
-                "first_channel": first_channel,
-                "last_channel": last_channel,
-                "peak_start": int(start[peak]),
-                "peak_channel": int(channel[peak]),
-                "score": float(score[peak]),
-                "n_windows": len(windows),
-                "cluster": None if cluster is None else int(np.bincount(cluster[of_day] + 1).argmax()) - 1,
-                "contractor_class": kind,
-                "contractor_probability": probability,
-                "model_version": version[peak],
-            }
-        )
+    reach = int(STEPS_APART * window.shift_seconds * SECOND_NS)
+    placed = with_end_of_day_before(tables, before, window)
+    rows = [
+        row
+        for part in apart(placed, reach, group_channels, "near")
+        for row in _events_of(part, contractor, rates, least_score, window, group_channels)
+    ]
     if not rows:
         return empty("anomaly_events")
     _rate(rows, rates)
     return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]).sort_by(ORDER)
+
+
+def _events_of(
+    rows: pa.Table,
+    contractor: "ContractorsView | None",
+    rates: Rates,
+    least_score: float,
+    window: WindowSettings,
+    group_channels: int,
+) -> Iterator[dict[str, Any]]:
+    """Yield what is told of the events among windows, but for how often ground does as much."""
+    # By time and channel, so that the first of equal peaks is the same one whatever the order of the rows.
+    rows = rows.take(np.lexsort([rows[name] for name in ("channel", "start")]))
+    flagged, today = (rows[name].to_numpy(zero_copy_only=False) for name in ("is_anomaly", "today"))
+    channel, score = (rows[name].to_numpy() for name in ("channel", "score"))
+    start = rows["start"].cast(pa.int64()).to_numpy()
+    label = rows["label"].fill_null(0).to_numpy()  # of today's alone, or of none
+    labelled = rows["label"].null_count < len(rows)
+    placed = rows.drop(["start"]).append_column("start", rows["near"])
+    for windows, extent, _ in outlines(placed, least_score, rates.recipe, window, group_channels):
+        of_day = windows[today[windows]]
+        if not today[extent].any() or not flagged[peak := _peak(of_day, score, channel, start)]:
+            continue
+        fibre = rows["fibre"][peak].as_py()
+        first_channel, last_channel = int(channel[extent].min()), int(channel[extent].max()) + group_channels - 1
+        begin, end = cause(int(start[extent].min()), int(start[extent].max()), window)
+        kind, probability = (
+            contractor.of(fibre, begin, end, first_channel, last_channel) if contractor else (None, None)
+        )
+        yield {
+            "fibre": fibre,
+            "event_id": event_id(fibre, begin, first_channel, last_channel),
+            "start": begin,
+            "end": end,
+            "first_channel": first_channel,
+            "last_channel": last_channel,
+            "peak_start": int(start[peak]),
+            "peak_channel": int(channel[peak]),
+            "score": float(score[peak]),
+            "n_windows": len(windows),
+            "cluster": int(np.bincount(label[of_day] + 1).argmax()) - 1 if labelled else None,
+            "contractor_class": kind,
+            "contractor_probability": probability,
+            "model_version": rows["model_version"][peak].as_py(),
+        }
 
 
 def _rate(rows: list[dict[str, Any]], rates: Rates) -> None:
@@ -210,56 +206,6 @@ def _peak(windows: np.ndarray, score: np.ndarray, channel: np.ndarray, start: np
     top = windows[score[windows] == score[windows].max()]
     off_channel, off_time = (np.abs(x[top] - np.median(x[top])) for x in (channel, start - start[top[0]]))
     return int(top[np.lexsort((off_time, off_channel))[0]])
-
-
-def taking_part(store: Store, day: str, least_score: float) -> tuple[pa.Table, pa.Table]:
-    """Return the rows of `anomaly_scores` of a day that can be part of an event, and their `cluster_labels`.
-
-    Read one channel at a time: of a day, few windows are unusual.
-
-    Raises
-    ------
-    ValueError
-        Where `cluster_labels` are of other windows.
-    """
-    with store.open_day("anomaly_scores", day) as file:
-        scores, labels = [file.schema_arrow.empty_table()], [empty("cluster_labels")]
-    labelled = (rows for rows in store.iter_day("cluster_labels", day) if rows.num_rows)
-    for rows in store.iter_day("anomaly_scores", day):
-        if not (rows := with_score(rows)).num_rows:
-            continue
-        label = next(labelled, None)
-        if label is None or not label.select(KEY).equals(rows.select(KEY)):
-            raise ValueError("cluster_labels are of other windows than anomaly_scores: materialize both again")
-        unusual = pc.greater_equal(rows["score"], least_score)
-        scores.append(rows.filter(unusual))
-        labels.append(label.filter(unusual))
-    return pa.concat_tables(scores).replace_schema_metadata(), pa.concat_tables(labels).replace_schema_metadata()
-
-
-def end_of_day_before(store: Store, day: str, note: dict[str, Any], least_score: float) -> pa.Table | None:
-    """Return what `taking_part` would of the end of the day before, or None where another model scored it.
-
-    Parameters
-    ----------
-    store : Store
-    day : str
-        ISO day.
-    note : dict
-        Metadata of the day's `anomaly_scores`.
-    least_score : float
-        See `find_events`.
-    """
-    yesterday = shifted(day, -1)
-    if not store.has_day("anomaly_scores", yesterday):
-        return None
-    if store.metadata("anomaly_scores", yesterday)["model_version"] != note["model_version"]:
-        return None
-    midnight = int(np.datetime64(day, "ns").astype(np.int64))
-    late = pc.field("start") >= pa.scalar(midnight - LOOK_BACK_NS, pa.int64()).cast(TIME)
-    unusual = pc.field("score") >= least_score
-    tables = [rows.filter(late & unusual) for rows in store.iter_day("anomaly_scores", yesterday)]
-    return pa.concat_tables(tables)
 
 
 class ContractorsView:

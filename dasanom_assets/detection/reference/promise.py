@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.detection.calibration.rates import exposure, poisson_ratio
+from dasanom_assets.detection.events.components import STEPS_APART, apart
 from dasanom_assets.detection.events.outlines import hour_of, outlines
 from dasanom_assets.recordings.fibres import places_of
 from dasanom_assets.settings import WindowSettings
+from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import with_score
 from dasanom_assets.tables.store import Store
 
@@ -107,28 +109,28 @@ def expected_and_realised(store: Store, day: str, reference: "Reference") -> dic
         The one that scored the day.
     """
     rates, window = reference.rates, WindowSettings(**reference.settings["window"])
-    columns = ["fibre", "channel", "start", "score", "invalid"]
-    tables, km_days = [], 0.0
-    step = reference.settings["spectrogram"]["group_channels"]
-    for rows, of_rows in _scored(store, day, reference, columns):
-        km_days += of_rows
-        tables.append(rows.filter(pa.array(rows["score"].to_numpy() >= reference.least_score)))
+    step, km_days = reference.settings["spectrogram"]["group_channels"], 0.0
+
+    def strange() -> Iterator[pa.Table]:
+        nonlocal km_days
+        columns = ["fibre", "channel", "start", "score", "invalid"]
+        for rows, of_rows in _scored(store, day, reference, columns):
+            km_days += of_rows
+            yield rows.filter(pa.array(rows["score"].to_numpy() >= reference.least_score)).drop("invalid")
+
     budgets = [budget for budget in BUDGETS if budget >= rates.finest]
-    if not tables:
-        return {budget: {"expected": 0.0, "realised": 0} for budget in budgets}
-    strange = pa.concat_tables(tables).combine_chunks()
-    peaks = [event.peak for event in outlines(strange, reference.least_score, rates.recipe, window, step)]
-    peak = strange.take(pa.array(peaks, pa.int64()))
-    hour = hour_of(peak["start"].cast(pa.int64()).to_numpy())
-    rate = rates.at(peak["score"].to_numpy(), peak["fibre"].to_pylist(), peak["channel"].to_numpy(), hour)
-    return {
-        budget: {
-            # There are no more events than the reference has at all.
-            "expected": min(budget, len(rates.strength) / rates.km_days) * km_days,
-            "realised": int((rates.decisive(rate) <= budget).sum()),
-        }
-        for budget in budgets
-    }
+    realised = dict.fromkeys(budgets, 0)
+    reach = int(STEPS_APART * window.shift_seconds * SECOND_NS)
+    for part in apart(strange(), reach, step):
+        peaks = [event.peak for event in outlines(part, reference.least_score, rates.recipe, window, step)]
+        peak = part.take(pa.array(peaks, pa.int64()))
+        hour = hour_of(peak["start"].cast(pa.int64()).to_numpy())
+        rate = rates.at(peak["score"].to_numpy(), peak["fibre"].to_pylist(), peak["channel"].to_numpy(), hour)
+        for budget in budgets:
+            realised[budget] += int((rates.decisive(rate) <= budget).sum())
+    # There are no more events than the reference has at all.
+    most = len(rates.strength) / rates.km_days
+    return {b: {"expected": min(b, most) * km_days, "realised": realised[b]} for b in budgets}
 
 
 class Kept(NamedTuple):

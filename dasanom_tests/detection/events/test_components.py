@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from dasanom_assets.detection.events.components import STEPS_APART, basins, components, links, members
+from dasanom_assets.detection.events import components as module
+from dasanom_assets.detection.events.components import STEPS_APART, apart, basins, components, links, members
 from dasanom_assets.tables.schemas import TIME
 
 STEP = 1_000_000_000
@@ -55,6 +56,33 @@ def test_fibres_stay_apart_and_far_channels_cost_nothing() -> None:
     table = rows([7, 7, 8, 2_000_000], [0, 0, 1, 0], ["north", "south", "south", "south"])
     assert sorted(len(position) for position in members(components(table, STEP))) == [1, 1, 2]
     assert members(components(table.slice(0, 0), STEP)) == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))), st.integers(1, 30), st.integers(1, 3))
+def test_parts_hold_whole_components(cells: np.ndarray, at_once: int, group: int) -> None:
+    channels = [group * c for c in range(len(cells))]
+    tables = [
+        rows(np.full(line.sum(), c), np.flatnonzero(line), fibre)
+        for fibre in ("north", "south")
+        for c, line in zip(channels, cells, strict=True)
+    ]
+    whole, reach = pa.concat_tables(tables), int(STEPS_APART * STEP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "ROWS_AT_ONCE", at_once)
+        parts = list(apart(tables, reach, group))
+
+    def of(table: pa.Table) -> set[frozenset[tuple]]:
+        keys = list(zip(*table.to_pydict().values(), strict=True))
+        return {frozenset(keys[i] for i in of_one) for of_one in members(components(table, reach, group))}
+
+    assert sum(len(part) for part in parts) == len(whole)
+    assert set[frozenset[tuple]]().union(*map(of, parts)) == of(whole)
+
+
+def test_channels_must_ascend_from_table_to_table() -> None:
+    with pytest.raises(ValueError, match="comes after"):
+        list(apart([rows([8], [0]), rows([7], [0])], STEP))
 
 
 def numbered(cells: np.ndarray, share: float) -> np.ndarray:

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from dasanom_assets.detection.events import components
 from dasanom_assets.detection.events.outlines import (
     ContractorsView,
     cause,
-    end_of_day_before,
     find_events,
     hour_of,
     outlines,
-    taking_part,
 )
+from dasanom_assets.detection.events.unusual import BY_CHANNEL, end_of_day_before, taking_part, unusual
 from dasanom_assets.detection.reference.crossfit import Heard
 from dasanom_assets.detection.reference.fitting import count_events
 from dasanom_assets.recordings.fibres import Places
@@ -57,7 +57,16 @@ def found(
     group: int = 1,
     before: pa.Table | None = None,
 ) -> list[dict]:
-    return find_events(scores, labels, contractor, RATES, LEVEL, WINDOW, group, before).to_pylist()
+    if before is not None and "invalid" in before.column_names:
+        before = unusual(before, None, LEVEL)
+    windows = by_channel(unusual(scores, labels, LEVEL))
+    return find_events(windows, contractor, RATES, LEVEL, WINDOW, group, before).to_pylist()
+
+
+def by_channel(rows: pa.Table) -> list[pa.Table]:
+    keys = rows.group_by(["fibre", "channel"]).aggregate([]).sort_by(BY_CHANNEL).to_pylist()
+    of_key = (pc.and_(pc.equal(rows["fibre"], k["fibre"]), pc.equal(rows["channel"], k["channel"])) for k in keys)
+    return [rows.filter(own) for own in of_key]
 
 
 def labelled(scores: pa.Table, label: np.ndarray) -> pa.Table:
@@ -342,13 +351,12 @@ def test_windows_that_can_take_part_come_with_their_labels(tmp_path: Path) -> No
     for table, rows in (("anomaly_scores", scores), ("cluster_labels", labels)):
         parts = [rows.filter(pc.equal(rows["channel"], c)) for c in (100, 101, 102)]
         store.write_day(table, "2026-01-05", iter(parts))
-    taken, of_them = taking_part(store, "2026-01-05", LEVEL)
-    assert of_them["label"].to_pylist() == [*range(50, 55), 100]
-    assert taken.select(["channel", "start"]).equals(of_them.select(["channel", "start"]))
-    assert found(scores, labels) == found(taken, of_them)
+    taken = list(taking_part(store, "2026-01-05", LEVEL))
+    assert [rows["label"].to_pylist() for rows in taken] == [[], [*range(50, 55)], [100]]
+    assert found(scores, labels) == find_events(taken, None, RATES, LEVEL, WINDOW).to_pylist()
     store.write_day("cluster_labels", "2026-01-05", labels)
     with pytest.raises(ValueError, match="materialize both again"):
-        taking_part(store, "2026-01-05", LEVEL)
+        list(taking_part(store, "2026-01-05", LEVEL))
 
 
 def test_windows_that_could_not_be_scored_belong_to_no_event() -> None:
@@ -362,7 +370,7 @@ def test_events_are_sorted_and_keep_their_ids_whatever_the_order_of_rows() -> No
     score = quiet()
     score[1, 40:45] = score[4, 10:15] = 9
     scores = pa.concat_tables([scored(score), scored(score, "south")])
-    events = find_events(scores, None, None, RATES, LEVEL, WINDOW)
+    events = find_events([unusual(scores, None, LEVEL)], None, RATES, LEVEL, WINDOW)
     assert mismatch("anomaly_events", events.schema) is None
     assert [(e["fibre"], e["first_channel"]) for e in events.to_pylist()] == [
         ("north", 104),
@@ -374,7 +382,18 @@ def test_events_are_sorted_and_keep_their_ids_whatever_the_order_of_rows() -> No
     assert len(set(ids)) == 4
     assert all(len(name) == 16 and set(name) <= set("0123456789abcdef") for name in ids)
     shuffled = scores.take(np.random.default_rng(0).permutation(scores.num_rows))
-    assert find_events(shuffled, None, None, RATES, LEVEL, WINDOW).equals(events)
+    assert find_events([unusual(shuffled, None, LEVEL)], None, RATES, LEVEL, WINDOW).equals(events)
+
+
+def test_events_do_not_depend_on_how_many_windows_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    score = np.abs(np.random.default_rng(3).normal(0, 2.5, (12, 200)))
+    before = scored(score[:, ::-1], first_channel=98)
+    shifted = pc.subtract(before["start"].cast(pa.int64()), 207 * SECOND).cast(TIME)
+    before = before.set_column(before.schema.get_field_index("start"), "start", shifted)
+    whole = found(scored(score), before=before)
+    monkeypatch.setattr(components, "ROWS_AT_ONCE", 50)
+    assert len(whole) > 20
+    assert found(scored(score), before=before) == whole
 
 
 def test_the_cluster_is_the_most_frequent_label_of_the_event() -> None:
@@ -433,7 +452,7 @@ def test_the_contractors_view_is_taken_from_the_events_extent_only(tmp_path: Pat
 
 def test_a_day_without_windows_has_no_events() -> None:
     empty = [SCHEMAS[name].empty_table() for name in ("anomaly_scores", "cluster_labels")]
-    events = find_events(*empty, None, RATES, LEVEL, WINDOW)
+    events = find_events([unusual(*empty, LEVEL)], None, RATES, LEVEL, WINDOW)
     assert events.schema == SCHEMAS["anomaly_events"]
     assert events.num_rows == 0
     assert events["start"].type == TIME

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from dasanom_assets.detection.calibration.rates import in_words
-from dasanom_assets.detection.events.outlines import find_events, hour_of, taking_part
+from dasanom_assets.detection.events.outlines import find_events, hour_of
+from dasanom_assets.detection.events.unusual import taking_part
 from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.detection.reference.promise import (
     BUDGETS,
@@ -74,13 +75,11 @@ def test_what_is_expected_of_a_day_is_its_exposure_and_what_is_realised_its_even
     rates = ground.reference.rates
     assert list(counts) == [budget for budget in BUDGETS if budget >= rates.finest]
     exposure = CHANNELS * 0.005 * (SECONDS - 3) / 86_400
-    scores, labels = taking_part(ground.store, day, ground.reference.least_score)
-    flags = scores.set_column(
-        scores.schema.get_field_index("is_anomaly"), "is_anomaly", [np.ones(scores.num_rows, bool)]
-    )
-    all_of_them = find_events(
-        flags, labels, None, rates, ground.reference.least_score, SETTINGS.window
-    ).to_pylist()
+    flags = [
+        rows.set_column(rows.schema.get_field_index("is_anomaly"), "is_anomaly", [np.ones(rows.num_rows, bool)])
+        for rows in taking_part(ground.store, day, ground.reference.least_score)
+    ]
+    all_of_them = find_events(flags, None, rates, ground.reference.least_score, SETTINGS.window).to_pylist()
     for budget, parts in counts.items():
         most = len(ground.reference.rates.strength) / ground.reference.rates.km_days
         assert parts["expected"] == pytest.approx(min(budget, most) * exposure)
