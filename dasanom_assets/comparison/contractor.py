@@ -12,8 +12,8 @@ from dasanom_assets.comparison.contractor_files import (
     POWERS,
     SUM_TOLERANCE,
     MisfitError,
-    read_power,
-    read_probabilities,
+    look_at_power,
+    look_at_probabilities,
     require_fit,
 )
 from dasanom_assets.detection.events.components import STEPS_APART, components, members
@@ -47,7 +47,7 @@ def contractor_scores(
 ) -> tuple[Iterator[pa.Table], dict[str, Any]]:
     """Return what the contractor's files say of a day.
 
-    Each file is read whole once, to see whether it fits; then its channels are, a few at a time.
+    Each file is looked at from end to end, to see whether it fits; then its channels are read, a few at a time.
 
     Row ``i`` of the probabilities belongs to row ``i + contractor_lag_rows`` of the power, and that covers
     ``[i, i + 1) / rows_per_second`` of the recording; the rule of the site that fits it may have other numbers. A
@@ -119,14 +119,12 @@ def contractor_scores(
                 # Before it is read: it may be of any size.
                 wide, behind = (POWERS, 0) if kind == "power" else (len(CLASSES), lag)
                 require_fit(listings[folder][name]["size"], wide, shape, rate, behind)
-                content = store.read_bytes(name)
-                if kind == "power":
-                    _, remark = read_power(content, shape[:2], rate)
-                else:
-                    values, remark = read_probabilities(content, shape, rate, lag)
-                    total = values.sum(axis=2)
-                    total = total[np.isfinite(total)]
-                    sums += len(total), (np.abs(total - 1) <= SUM_TOLERANCE).sum()
+                with store.local(name) as content:
+                    if kind == "power":
+                        remark = look_at_power(content, shape[:2], rate)
+                    else:
+                        *of_file, remark = look_at_probabilities(content, shape, rate, lag)
+                        sums += of_file
             except (OSError, MisfitError) as error:
                 if of_network(error, store):
                     raise

@@ -4,8 +4,13 @@ They have no header: a file of another number of channels, another rate or the o
 error, and its alarms land elsewhere. What does not fit is left out, with the reason.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 
+NUMBERS_AT_ONCE = 1 << 20
+"""Numbers of a file that are in memory together."""
 SUM_TOLERANCE = 0.01
 """What the classes of a row may miss 1 by."""
 POWERS = 2
@@ -24,15 +29,15 @@ class MisfitError(ValueError):
     """A contractor's file that does not belong to its recording; the message says why."""
 
 
-def read_probabilities(
-    content: bytes, shape: tuple[int, int, int], rows_per_second: float, lag: int
-) -> tuple[np.ndarray, str]:
-    """Return class probabilities, and a remark on what of them is left out; empty where nothing is.
+def look_at_probabilities(
+    path: Path, shape: tuple[int, int, int], rows_per_second: float, lag: int
+) -> tuple[int, int, str]:
+    """Return of how many rows all classes are known, of how many of these they sum to 1, and a remark.
 
     Parameters
     ----------
-    content : bytes
-        float32, little-endian, rows × channels × classes.
+    path : pathlib.Path
+        float32, little-endian, rows × channels × classes; a piece of it is in memory at a time.
     shape : (int, int, int)
         Rows, channels and classes that the recording has.
     rows_per_second : float
@@ -41,33 +46,41 @@ def read_probabilities(
 
     Returns
     -------
-    values : numpy.ndarray
-        float32, shape (rows in the file, channels, classes); NaN where not all of a row's classes are finite.
+    known, ones : int
+        Rows of a channel.
     remark : str
+        What is left out; empty where nothing is.
 
     Raises
     ------
     MisfitError
         Where they cannot be those of the recording.
     """
-    values = _numbers(content, shape[2], shape, rows_per_second, lag).reshape(-1, *shape[1:])
-    known = values[np.isfinite(values)]
-    least, most = float(known.min()), float(known.max())
+    n_rows = _require_numbers(path, shape[2], shape, rows_per_second, lag)
+    least, most = np.inf, -np.inf
+    known = ones = finite_sums = sums_to_one = 0
+    for numbers in _pieces(path, shape[2]):
+        p = numbers.reshape(-1, shape[2])
+        finite = np.isfinite(p)
+        least, most = (
+            min(least, p.min(where=finite, initial=np.inf)),
+            max(most, p.max(where=finite, initial=-np.inf)),
+        )
+        finite_sums, sums_to_one = np.add((finite_sums, sums_to_one), _sums(p.sum(axis=1)))
+        known, ones = np.add((known, ones), _sums(np.clip(p[finite.all(axis=1)], 0, 1).sum(axis=1)))
     if least < -ROUNDING or most > 1 + ROUNDING:
         raise MisfitError(f"not probabilities, they run from {least:g} to {most:g}")
-    if not _sum_to_one(values.sum(axis=2)) and _sum_to_one(values.reshape(shape[2], -1).sum(axis=0)):
+    if 2 * sums_to_one <= finite_sums and _classes_first(path, shape[2]):
         raise MisfitError("its classes come first, and rows, channels and then classes are due")
-    finite = np.isfinite(values).all(axis=2)
-    values = np.where(finite[..., None], np.clip(values, 0, 1), np.float32(np.nan))
-    return values, _remark(finite)
+    return int(known), int(ones), _remark(n_rows * shape[1], int(known))
 
 
-def read_power(content: bytes, shape: tuple[int, int], rows_per_second: float) -> tuple[np.ndarray, str]:
-    """Return real power, float32, shape (rows in the file, channels), and a remark, as `read_probabilities`.
+def look_at_power(path: Path, shape: tuple[int, int], rows_per_second: float) -> str:
+    """Return a remark on what of real power is left out; empty where nothing is.
 
     Parameters
     ----------
-    content : bytes
+    path : pathlib.Path
         float32, little-endian: real and then normalised power, each rows × channels.
     shape : (int, int)
         Rows and channels that the recording has.
@@ -78,11 +91,15 @@ def read_power(content: bytes, shape: tuple[int, int], rows_per_second: float) -
     MisfitError
         Where they cannot be those of the recording.
     """
-    real = _numbers(content, POWERS, shape, rows_per_second).reshape(POWERS, -1, shape[1])[0]
-    finite = np.isfinite(real)
-    if (real[finite] < 0).any():
-        raise MisfitError(f"not power, it runs down to {float(real[finite].min()):g}")
-    return np.where(finite, real, np.float32(np.nan)), _remark(finite)
+    n_rows = _require_numbers(path, POWERS, shape, rows_per_second)
+    known, least = 0, np.inf
+    for real in _pieces(path, 1, count=n_rows * shape[1]):
+        finite = np.isfinite(real)
+        known += int(finite.sum())
+        least = min(least, real.min(where=finite, initial=np.inf))
+    if least < 0:
+        raise MisfitError(f"not power, it runs down to {least:g}")
+    return _remark(n_rows * shape[1], known)
 
 
 def require_fit(size: int, per_channel: int, shape: tuple[int, ...], rows_per_second: float, lag: int = 0) -> None:
@@ -123,35 +140,54 @@ def require_fit(size: int, per_channel: int, shape: tuple[int, ...], rows_per_se
         raise MisfitError(f"it has {n_rows} rows of {others} channels, and its recording {n_channels} channels")
 
 
-def _numbers(
-    content: bytes, per_channel: int, shape: tuple[int, ...], rows_per_second: float, lag: int = 0
-) -> np.ndarray:
-    """Return the numbers of a file that has as many rows as its recording."""
-    require_fit(len(content), per_channel, shape, rows_per_second, lag)
-    values = np.frombuffer(content, "<f4")
-    if not np.isfinite(values).any():
+def _pieces(path: Path, together: int, first: int = 0, count: int = -1, order: str = "<") -> Iterator[np.ndarray]:
+    """Yield `count` numbers of a file from the `first` on, some at a time; `together` of them are never parted."""
+    at_once = max(1, NUMBERS_AT_ONCE // together) * together
+    end = path.stat().st_size // 4 if count < 0 else first + count
+    for begin in range(first, end, at_once):
+        yield np.fromfile(path, f"{order}f4", min(at_once, end - begin), offset=4 * begin)
+
+
+def _require_numbers(
+    path: Path, per_channel: int, shape: tuple[int, ...], rows_per_second: float, lag: int = 0
+) -> int:
+    """Return how many rows a file has; raises where they are not those of its recording, or no numbers."""
+    size = path.stat().st_size
+    require_fit(size, per_channel, shape, rows_per_second, lag)
+    if not any(np.isfinite(piece).any() for piece in _pieces(path, 1)):
         raise MisfitError("none of its numbers is finite")
-    if not np.count_nonzero(values):
+    if not any(np.count_nonzero(piece) for piece in _pieces(path, 1)):
         raise MisfitError("all of its numbers are 0: space was kept for it, and not written")
-    if _absurd(values) and not _absurd(values.view(">f4")):
-        raise MisfitError("its numbers are big-endian, and little-endian ones are due")
-    if _absurd(values):
+    if _absurd(path, "<"):
+        if not _absurd(path, ">"):
+            raise MisfitError("its numbers are big-endian, and little-endian ones are due")
         raise MisfitError("its numbers are no float32: their sizes are beyond any power or probability")
-    return values
+    return size // (4 * per_channel * shape[1])
 
 
-def _sum_to_one(total: np.ndarray) -> bool:
-    """Whether most of what is finite is 1."""
+def _sums(total: np.ndarray) -> tuple[int, int]:
+    """Return how many sums are finite, and how many of these are 1."""
     total = total[np.isfinite(total)]
-    return bool(len(total)) and float((np.abs(total - 1) <= SUM_TOLERANCE).mean()) > 0.5
+    return len(total), int((np.abs(total - 1) <= SUM_TOLERANCE).sum())
 
 
-def _absurd(values: np.ndarray) -> bool:
+def _classes_first(path: Path, classes: int) -> bool:
+    """Whether most sums are 1 where all rows of a class come before those of the next."""
+    each = path.stat().st_size // 4 // classes
+    by_class = [_pieces(path, 1, k * each, each) for k in range(classes)]
+    finite, ones = np.sum([_sums(np.sum(pieces, axis=0)) for pieces in zip(*by_class, strict=True)], axis=0)
+    return bool(2 * ones > finite)
+
+
+def _absurd(path: Path, order: str) -> bool:
     """Whether many numbers other than 0 are of no size that anything measured has."""
-    size = np.abs(values[np.isfinite(values) & (values != 0)])
-    return bool(len(size)) and float(((size < SMALLEST) | (size > LARGEST)).mean()) > MOST_ABSURD
+    known = absurd = 0
+    for piece in _pieces(path, 1, order=order):
+        size = np.abs(piece[np.isfinite(piece) & (piece != 0)])
+        known += len(size)
+        absurd += int(((size < SMALLEST) | (size > LARGEST)).sum())
+    return absurd > MOST_ABSURD * known
 
 
-def _remark(finite: np.ndarray) -> str:
-    missing = finite.size - int(finite.sum())
-    return f"{missing} of its {finite.size} values are not finite, and left out" if missing else ""
+def _remark(size: int, known: int) -> str:
+    return f"{size - known} of its {size} values are not finite, and left out" if size > known else ""

@@ -256,8 +256,10 @@ def _windows(store: Store, day: str, theirs: TheirAlarms, events: pa.Table) -> _
     columns = [*PLACE, "start", "end", "score", "is_anomaly", "invalid"]
     for every in store.iter_day("anomaly_scores", day, columns):
         rows = by_alarms(with_score(every), events)
-        places.append(every.select(PLACE).slice(0, 1))
-        scored.append(rows.select(PLACE).slice(0, 1))
+        places.append(
+            every.select(PLACE).take(np.arange(min(1, len(every))))
+        )  # no slice, which would hold all of it
+        scored.append(rows.select(PLACE).take(np.arange(min(1, len(rows)))))
         if rows.num_rows:
             who += np.bincount(agreement.who_flagged(rows, theirs), minlength=4)
             here = wanted[slice(*np.searchsorted(wanted, [seen, seen + len(rows)]))] - seen

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.detection.calibration.rates import Rates
-from dasanom_assets.detection.events.components import STEPS_APART, apart, basins, links, members
+from dasanom_assets.detection.events.components import STEPS_APART, apart, links, members
 from dasanom_assets.detection.events.unusual import with_end_of_day_before
 from dasanom_assets.settings import ReferenceSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -56,6 +56,8 @@ def outlines(
     group_channels : int
         Channels that a row stands for.
     """
+    from dasanom_assets.detection.events.basins import basins  # its compiler is slow to load
+
     height = np.maximum(rows["score"].to_numpy().astype(np.float64) - least_score, 0)
     reach = int(STEPS_APART * window.shift_seconds * SECOND_NS)
     events = []

@@ -9,7 +9,8 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from dasanom_assets.detection.events import components as module
-from dasanom_assets.detection.events.components import STEPS_APART, apart, basins, components, links, members
+from dasanom_assets.detection.events.basins import basins
+from dasanom_assets.detection.events.components import STEPS_APART, apart, components, links, members
 from dasanom_assets.tables.schemas import TIME
 
 STEP = 1_000_000_000
