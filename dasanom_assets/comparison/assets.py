@@ -83,8 +83,7 @@ def build_assets(days: dg.PartitionsDefinition) -> list[dg.AssetsDefinition | dg
             group=GROUP,
             deps=[
                 *("recordings", "fibres", "anomaly_scores", "cluster_labels", "event_matches", "agreement"),
-                "embedding_map",
-                "live_model",
+                *("waterfalls", "embedding_map", "live_model"),
             ],
             kinds=pictures,
             describe={"contractor_comparison": _report},

@@ -73,7 +73,7 @@ def waterfall_figure(
     alarms : sequence of Alarm
         Those of this fibre.
     levels : tuple of float
-        Ends of the colour scale, dB.
+        Ends of the colour scale, spreads.
     places : Places, optional
         Where channels lie; adds an axis in metres on the right.
     """
@@ -122,7 +122,7 @@ def waterfall_figure(
             "cmin": levels[0],
             "cmax": levels[1],
             "colorbar": {
-                "title": {"text": "dB above usual", "side": "right"},
+                "title": {"text": "spreads above usual", "side": "right"},
                 "thickness": 16,
                 "x": 1.07 if metres else 1.02,
                 "len": 1.0,
@@ -152,7 +152,7 @@ def _heatmap(waterfall: Waterfall) -> go.Heatmap:
         dy=waterfall.channel_step,
         coloraxis="coloraxis",
         hoverongaps=False,
-        hovertemplate="%{x|%H:%M:%S} UTC<br>channel %{y:.0f}<br>%{z:.1f} dB above usual<extra></extra>",
+        hovertemplate="%{x|%H:%M:%S} UTC<br>channel %{y:.0f}<br>%{z:.1f} spreads above usual<extra></extra>",
     )
 
 

@@ -61,7 +61,7 @@ def overview_png(
         for ax in axes[:, 0]:
             ax.set_ylabel("channel")
         left.colorbar(
-            image, ax=axes, label="dB above usual", shrink=0.5, extend="both", location="bottom", aspect=50
+            image, ax=axes, label="spreads above usual", shrink=0.5, extend="both", location="bottom", aspect=50
         )
     else:
         _words(left.subplots(), "No waterfall: the day has no spectrograms.")
@@ -90,7 +90,7 @@ def waterfall_thumbnail(panels: Sequence[Panels], alarms: Sequence[Alarm], level
         One a fibre.
     alarms : sequence of Alarm
     levels : tuple of float
-        Ends of the colour scale, dB; see `waterfall.colour_range`.
+        Ends of the colour scale, spreads; see `waterfall.colour_range`.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def waterfall_thumbnail(panels: Sequence[Panels], alarms: Sequence[Alarm], level
         _title(ax, fibre, name, 9)
         ax.tick_params(labelsize=8)
         ax.set_ylabel("channel", fontsize=8)
-    figure.colorbar(image, ax=axes, extend="both").set_label("dB above usual", fontsize=8)
+    figure.colorbar(image, ax=axes, extend="both").set_label("spreads above usual", fontsize=8)
     return thumbnail(figure)
 
 

@@ -18,7 +18,7 @@ from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.streams import blocks, spread
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.schemas import SCHEMAS
+from dasanom_assets.tables.schemas import SCHEMAS, whole_times
 from dasanom_assets.tables.store import Store
 
 if TYPE_CHECKING:
@@ -48,6 +48,15 @@ def code_of_z(z: np.ndarray) -> np.ndarray:
     """
     code = np.clip(np.rint((np.nan_to_num(z) - LOWEST_Z) * CODES_A_SPREAD) + 1, 1, 255)
     return np.where(np.isfinite(z), code, 0).astype(np.uint8)
+
+
+def z_of_code(code: np.ndarray) -> np.ndarray:
+    """Undo `code_of_z`, float32.
+
+    >>> z_of_code(np.array([0, 1, 17, 41], np.uint8)).tolist()
+    [nan, -2.0, 0.0, 3.0]
+    """
+    return np.where(code, (code - np.float32(1)) / CODES_A_SPREAD + np.float32(LOWEST_Z), np.float32(np.nan))
 
 
 def code_of_probability(p: np.ndarray) -> np.ndarray:
@@ -160,6 +169,45 @@ def waterfall_tiles(
             yield from tiles_of(codes, day, LAYERS[0], block, size)
             for layer, codes in zip(LAYERS[1:], _layers(store, day, block, size), strict=True):
                 yield from tiles_of(codes, day, layer, block, size)
+
+
+def power_codes(store: Store, day: str) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Yield fibre, channel and cells of a second, uint8, shape (DAY_SECONDS,), of channels that have power.
+
+    Parameters
+    ----------
+    store : Store
+        Must hold `waterfalls` of the day; a block of their channels is in memory.
+    day : str
+        ISO day.
+
+    Raises
+    ------
+    MissingDayError
+        Where it lacks the day.
+    """
+    midnight, block, codes = extent(day)[0], ("", 0, 1), np.empty((0, DAY_SECONDS), np.uint8)
+
+    def channels() -> Iterator[tuple[str, int, np.ndarray]]:
+        for row in np.flatnonzero(codes.any(axis=1)).tolist():
+            yield block[0], block[1] + row * block[2], codes[row]
+
+    with store.open_day("waterfalls", day) as file:
+        for group in range(file.num_row_groups):
+            if (
+                bounds(file.metadata, group, "zoom")[0] != 0
+                or bounds(file.metadata, group, "layer")[0] != LAYERS[0]
+            ):
+                continue
+            for tile in whole_times(file.read_row_group(group)):
+                of_tile = tile["fibre"], tile["first_channel"], tile["channel_step"]
+                if of_tile != block:
+                    yield from channels()
+                    block, codes = of_tile, np.zeros((TILE_CHANNELS, DAY_SECONDS), np.uint8)
+                cells = np.frombuffer(tile["cells"], np.uint8).reshape(TILE_CHANNELS, -1)
+                begin = (tile["start"] - midnight) // SECOND_NS
+                codes[:, begin : begin + cells.shape[1]] = cells
+        yield from channels()
 
 
 def _layers(store: Store, day: str, block: tuple[str, int, int], size: int) -> Iterator[np.ndarray]:

@@ -99,7 +99,7 @@ def map_path(day: str) -> str:
     return f"reports/embedding_map/day={day}/embedding_map.parquet"
 
 
-@step("contractor_comparison", code="5", settings=ALARM, inputs=live_model)
+@step("contractor_comparison", code="6", settings=ALARM, inputs=live_model)
 def contractor_comparison(day: Day) -> None:
     """Report of the day: one HTML file that opens offline, and an overview as PNG."""
     import pyarrow.parquet as pq
@@ -108,7 +108,7 @@ def contractor_comparison(day: Day) -> None:
     from dasanom_assets.comparison.report import day_report
     from dasanom_assets.detection.reference.model import load_reference
 
-    day.require_fresh("anomaly_events", "event_matches", "agreement")
+    day.require_fresh("anomaly_events", "event_matches", "agreement", "waterfalls")
     reference = load_reference(day.models, day.inputs["the live model"])
     points = None
     placed = day.read_report("embedding_map", map_path(day.iso))

@@ -4,7 +4,7 @@ What belongs here turns tables into matrices of channel × time. Tables meet by 
 without a row is NaN, and rows are never counted off against each other.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dasanom_assets.comparison.agreement import by_channel
-from dasanom_assets.spectrograms.frames import DayFrames, day_frames
-from dasanom_assets.spectrograms.grids import DayGrids
-from dasanom_assets.spectrograms.whitening import reference_rows
+from dasanom_assets.comparison.pyramid import power_codes, z_of_code
+from dasanom_assets.recordings.of_day import extent
+from dasanom_assets.spectrograms.frames import DayFrames
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
 MAX_SECONDS = 1000
@@ -38,7 +37,7 @@ class Waterfall:
     start_ns : numpy.ndarray
         int64, shape (n_times,): start of each column, ns since 1970 UTC, evenly spaced.
     values : numpy.ndarray
-        float32, shape (n_channels, n_times): dB above usual; NaN where there is nothing to show.
+        float32, shape (n_channels, n_times): robust spreads above usual; NaN where there is nothing to show.
     channel_step : int
         Channels a row stands for.
     step_ns : int
@@ -77,46 +76,6 @@ class Panels:
         return [*panels, ("us", "Where we raise an alarm", self.us)]
 
 
-def power_levels(store: Store, day: str) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
-    """Yield how far each second of each channel lies above its background: fibre, channel, seconds and levels.
-
-    The level of a second is the mean of ``power_db − median_db`` over its frames and bands, without the frames
-    that are missing. A channel without a background is all NaN.
-
-    Parameters
-    ----------
-    store : Store
-        Must hold `spectrograms` and `background` of `day`.
-    day : str
-        ISO day.
-
-    Raises
-    ------
-    MissingDayError
-        Where a table lacks the day.
-    """
-    usual = store.read_day("background", day, ["fibre", "channel", "median_db"])
-    keys = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
-    median_db = dict(zip(keys, stack(usual["median_db"]), strict=True))
-    note, grids = store.metadata("background", day), DayGrids(store.metadata("spectrograms", day))
-    classes, n_grids = note.get("hour_classes", 1), note.get("n_grids", 1)
-    for frames in day_frames(store, day):
-        usual_db = median_db.get((frames.fibre, frames.channel))
-        if usual_db is None:
-            level = np.full(len(frames.start_ns), np.nan, np.float32)
-        else:
-            # The mean over bands first: what is then left out is a frame, never a single band.
-            grid = grids.of_rows(frames.fibre, frames.channel, frames.start_ns) if n_grids > 1 else None
-            usual_rows = reference_rows(usual_db, classes, frames.start_ns, n_grids, grid)
-            usual_level = usual_rows.mean(axis=-1)
-            by_frame = frames.power_db.mean(axis=2) - usual_level
-            finite = np.isfinite(by_frame)
-            total = np.where(finite, by_frame, 0.0).sum(axis=1, dtype=np.float32)
-            count = finite.sum(axis=1, dtype=np.float32)
-            level = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-        yield frames.fibre, frames.channel, frames.start_ns // SECOND_NS, level
-
-
 def day_panels(
     store: Store,
     day: str,
@@ -134,7 +93,7 @@ def day_panels(
     Parameters
     ----------
     store : Store
-        See `power_levels`.
+        Must hold `waterfalls` of the day, whose power it is, and the footer of its `spectrograms`.
     day : str
         ISO day.
     ours, theirs : pyarrow.Table
@@ -142,13 +101,19 @@ def day_panels(
         contractor's files.
     max_channels, max_seconds : int
         Rows of all fibres together, of which each has `LEAST_CHANNELS`, and columns, at most.
+
+    Raises
+    ------
+    MissingDayError
+        Where a table lacks the day.
     """
     sides = [_by_channel(side) for side in (ours, theirs) if side is not None]
     extents = DayFrames(store, day).extents()
     rows = max(min(LEAST_CHANNELS, max_channels), max_channels // max(1, len(extents)))
-    grids = {fibre: _Grid(fibre, *extent, 1 + len(sides), rows) for fibre, extent in extents.items()}
-    for fibre, channel, second, level in power_levels(store, day):
-        power = grids[fibre].row(channel, second, level)
+    midnight = extent(day)[0] // SECOND_NS
+    grids = {fibre: _Grid(fibre, *ends, 1 + len(sides), rows, midnight) for fibre, ends in extents.items()}
+    for fibre, channel, codes in power_codes(store, day):
+        power = grids[fibre].row(channel, z_of_code(codes))
         flagged = (masked(power, side.get((fibre, channel), ours.slice(0, 0))) for side in sides)
         grids[fibre].add([shrink(waterfall, 1, max_seconds) for waterfall in (power, *flagged)])
     panels = (grid.waterfalls() for grid in grids.values())
@@ -163,19 +128,24 @@ class _Grid:
     """The waterfalls of one fibre, filled channel by channel."""
 
     def __init__(
-        self, fibre: str, channels: tuple[int, int], seconds: tuple[int, int], n: int, max_channels: int
+        self,
+        fibre: str,
+        channels: tuple[int, int],
+        seconds: tuple[int, int],
+        n: int,
+        max_channels: int,
+        midnight: int,
     ) -> None:
-        self._fibre, (self._first, last), (self._second, end) = fibre, channels, seconds
+        self._fibre, (self._first, last), (second, end) = fibre, channels, seconds
+        self._of_day = slice(second - midnight, end - midnight)
         self._step = -(-(last - self._first + 1) // max_channels)
-        self._start_ns = np.arange(self._second, end) * SECOND_NS
+        self._start_ns = np.arange(second, end) * SECOND_NS
         self._values: np.ndarray | None = None
         self._shape, self._shrunk = (n, (last - self._first) // self._step + 1), (self._start_ns, SECOND_NS)
 
-    def row(self, channel: int, second: np.ndarray, level: np.ndarray) -> Waterfall:
-        """Return one channel, a column for each second of the fibre."""
-        values = np.full((1, len(self._start_ns)), np.nan, np.float32)
-        values[0, second - self._second] = level
-        return Waterfall(self._fibre, np.array([channel], np.int32), self._start_ns, values)
+    def row(self, channel: int, level: np.ndarray) -> Waterfall:
+        """Return one channel, by its levels of the day's seconds: a column for each second of the fibre."""
+        return Waterfall(self._fibre, np.array([channel], np.int32), self._start_ns, level[None, self._of_day])
 
     def add(self, panels: list[Waterfall]) -> None:
         """Add a channel's waterfalls, as narrow as they are drawn."""
@@ -258,9 +228,9 @@ def shrink(waterfall: Waterfall, max_channels: int = MAX_CHANNELS, max_seconds: 
 
 
 def colour_range(waterfalls: Iterable[Waterfall]) -> tuple[float, float]:
-    """Return the levels at the ends of the colour scale that all `waterfalls` share, dB, whole numbers.
+    """Return the levels at the ends of the colour scale that all `waterfalls` share, spreads, whole numbers.
 
-    They are the 1 % and 99.8 % quantiles over all cells, at least 6 dB apart; 0 and 6 dB where there is no cell.
+    They are the 1 % and 99.8 % quantiles over all cells, at least 6 apart; 0 and 6 where there is no cell.
     """
     finite = [w.values[np.isfinite(w.values)] for w in waterfalls]
     levels = np.concatenate([*finite, np.empty(0, np.float32)])

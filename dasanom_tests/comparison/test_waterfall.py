@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dasanom_assets.comparison.pyramid import DAY_SECONDS, TILE_CHANNELS, power_codes, tiles_of
 from dasanom_assets.comparison.waterfall import (
     MAX_CHANNELS,
     SECOND_NS,
@@ -15,11 +16,10 @@ from dasanom_assets.comparison.waterfall import (
     colour_range,
     day_panels,
     masked,
-    power_levels,
     shrink,
 )
 from dasanom_assets.settings import SpectrogramSettings
-from dasanom_assets.tables.schemas import TIME, vector
+from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import MissingDayError, Store
 
 DAY = "2026-01-05"
@@ -47,48 +47,67 @@ def flat(channels: list[int], seconds: int, fibre: str = "north") -> Waterfall:
     return Waterfall(fibre, np.array(channels, np.int32), START + np.arange(seconds) * SECOND_NS, values)
 
 
+def tiles(fibre: str, codes: dict[int, list[int]]) -> list[pa.Table]:
+    """Rows of `waterfalls` of a fibre: bytes of the first seconds of some channels, 1 to 255."""
+    first, cells = min(codes), np.zeros((TILE_CHANNELS, DAY_SECONDS), np.uint8)
+    for channel, own in codes.items():
+        cells[channel - first, : len(own)] = own
+    block = (fibre, first, first + TILE_CHANNELS)
+    return [*tiles_of(cells, DAY, "power", block, 1), *tiles_of(cells // 2, DAY, "ours", block, 1)]
+
+
+def footer(fibre: str, channel: int, seconds: int) -> pa.Table:
+    return spectra(fibre, channel, np.arange(seconds), np.zeros((seconds, 2, 4), np.float32))
+
+
+USUAL = 17
+"""The byte of what is usual; a spread more is 8 more."""
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Two fibres; on ``north`` channels 5 and 7 (6 does not exist), a gap, a half second, and a loud second."""
-    small = SpectrogramSettings(bands=4, hop_seconds=0.5)
-    store = Store(str(tmp_path))
-    quiet = np.tile(np.array([10, 20, 30, 40], np.float32), (8, 2, 1))
-    loud = quiet.copy()
-    loud[3] += 6.0
-    loud[5, 0] = np.nan
-    loud[5, 1] += 2.0
-    gap = np.array([0, 1, 2, 3, 20, 21, 22, 23])
-    tables = [
-        spectra("north", 5, gap, loud),
-        spectra("north", 7, np.arange(8) + 2, quiet),
-        spectra("north", 8, np.arange(8), quiet),
-        spectra("south", 5, np.arange(8), quiet - 1.0),
-    ]
+    """Two fibres; on ``north`` channels 5, 7 and 8 (6 does not exist), a gap, and a loud second."""
+    small, store = SpectrogramSettings(bands=4, hop_seconds=0.5), Store(str(tmp_path))
+    north = {5: [USUAL] * 4 + [0] * 16 + [USUAL] * 4, 7: [0, 0] + [USUAL] * 8, 8: [0] * 24}
+    north[5][3], north[5][21] = USUAL + 48, USUAL + 16
+    tables = [footer("north", channel, 24) for channel in north]
+    tables.append(footer("south", 5, 8))
     store.write_day("spectrograms", DAY, iter(tables), {"settings": small.model_dump()})
-    median = vector(np.tile(quiet[0, 0], (3, 1)))
-    names = pa.array(["north", "north", "south"]), pa.array([5, 7, 5], pa.int32())
-    columns = dict(zip(("fibre", "channel", "median_db", "mad_db"), (*names, median, median), strict=True))
-    store.write_day("background", DAY, pa.table(columns))
+    rows = [SCHEMAS["waterfalls"].empty_table(), *tiles("north", north), *tiles("south", {5: [USUAL - 8] * 8})]
+    store.write_day("waterfalls", DAY, iter(rows))
     return store
 
 
-def test_levels_are_measured_against_the_background_and_gaps_stay_gaps(store: Store) -> None:
+def test_power_is_that_of_the_pyramid_and_gaps_stay_gaps(store: Store) -> None:
     north, south = (panels.power for panels in day_panels(store, DAY, stretches([], [], []), None))
     assert (north.fibre, south.fibre) == ("north", "south")
     assert north.channels.tolist() == [5, 6, 7, 8]
     np.testing.assert_array_equal(north.start_ns, START + np.arange(24) * SECOND_NS)
     there = [0, 1, 2, 3, 20, 21, 22, 23]
-    np.testing.assert_allclose(north.values[0, there], [0, 0, 0, 6, 0, 2, 0, 0], atol=1e-5)
+    assert north.values[0, there].tolist() == [0, 0, 0, 6, 0, 2, 0, 0]
     assert np.isnan(np.delete(north.values[0], there)).all()
     assert np.isnan(north.values[1]).all()  # there is no channel 6
     assert np.flatnonzero(np.isfinite(north.values[2])).tolist() == list(range(2, 10))
-    assert np.isnan(north.values[3]).all()  # no background, so nothing is known to be usual
-    np.testing.assert_allclose(south.values, np.full((1, 8), -1.0), atol=1e-5)
+    assert np.isnan(north.values[3]).all()  # nothing of it can be used
+    np.testing.assert_array_equal(south.values, np.full((1, 8), -1.0))
 
 
-def test_a_day_without_background_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(MissingDayError, match="materialize background"):
-        next(power_levels(Store(str(tmp_path)), DAY))
+def test_a_day_without_waterfalls_says_what_to_do(store: Store) -> None:
+    store.drop_day("waterfalls", DAY)
+    with pytest.raises(MissingDayError, match="materialize waterfalls"):
+        day_panels(store, DAY, stretches([], [], []), None)
+
+
+def test_channels_of_several_blocks_have_their_power(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    codes = {(fibre, 100 + 256 * k): k + 1 for fibre in ("north", "south") for k in range(3)}
+    parts = [part for (fibre, channel), own in codes.items() for part in tiles(fibre, {channel: [own] * 3000})]
+    store.write_day("waterfalls", DAY, iter([SCHEMAS["waterfalls"].empty_table(), *parts]))
+    power = {(fibre, channel): code for fibre, channel, code in power_codes(store, DAY)}
+    assert list(power) == list(codes)
+    for key, own in codes.items():
+        assert power[key][:3000].tolist() == [own] * 3000
+        assert not power[key][3000:].any()
 
 
 def test_panels_hold_what_each_side_flags_and_cells_the_loudest_of_what_they_cover(store: Store) -> None:
@@ -107,14 +126,11 @@ def test_panels_hold_what_each_side_flags_and_cells_the_loudest_of_what_they_cov
 
 def test_several_fibres_share_the_rows_of_a_page(tmp_path: Path) -> None:
     small, store = SpectrogramSettings(bands=4, hop_seconds=0.5), Store(str(tmp_path))
-    quiet, fibres = np.tile(np.array([10, 20, 30, 40], np.float32), (8, 2, 1)), ("east", "north", "west")
-    keys = [(fibre, channel) for fibre in fibres for channel in range(300)]
-    tables = [spectra(fibre, channel, np.arange(8), quiet) for fibre, channel in keys]
+    fibres = ("east", "north", "west")
+    tables = [footer(fibre, channel, 8) for fibre in fibres for channel in range(300)]
     store.write_day("spectrograms", DAY, iter(tables), {"settings": small.model_dump()})
-    median = vector(np.tile(quiet[0, 0], (len(keys), 1)))
-    names, channels = (list(column) for column in zip(*keys, strict=True))
-    columns = {"fibre": names, "channel": pa.array(channels, pa.int32()), "median_db": median, "mad_db": median}
-    store.write_day("background", DAY, pa.table(columns))
+    parts = [part for fibre in fibres for part in tiles(fibre, {c: [USUAL] * 8 for c in range(256)})]
+    store.write_day("waterfalls", DAY, iter(parts))
     panels = day_panels(store, DAY, stretches([], [], []), None)
     assert [of_fibre.power.fibre for of_fibre in panels] == list(fibres)
     assert sum(len(of_fibre.power.values) for of_fibre in panels) <= MAX_CHANNELS
