@@ -28,7 +28,7 @@ MAP_NAME = "embedding_map"
 SHOWN_WINDOWS = 1_000_000
 """Windows that the report's histogram and clusters are made of, evenly spread over a day that has more."""
 PLACE = ["fibre", "channel"]
-SHOWN = ("score", "is_anomaly", "label", "outlier_score", "mu")
+SHOWN, JUDGED = ("score", "is_anomaly", "label", "outlier_score"), ("label", "mu")
 MAP_REFERENCE = 2000
 """Reference windows on the map: enough for its shape, few enough to fit it in seconds."""
 
@@ -181,9 +181,8 @@ def day_findings(
         both_sides = file.metadata.num_rows > 0
     windows = _windows(store, day, TheirAlarms(theirs, settings.comparison), table["anomaly_events"])
     note: dict[str, Any] = store.metadata("anomaly_events", day)
-    label, mu = windows.shown["label"].to_numpy(), stack(windows.shown["mu"])
-    judged = np.linspace(0, len(label) - 1, min(len(label), QUALITY_WINDOWS)).astype(int)
-    placed = mu[judged] if reference.latent is None else reference.latent.clusters.scaled(mu[judged])
+    mu = stack(windows.judged["mu"])
+    placed = mu if reference.latent is None else reference.latent.clusters.scaled(mu)
     hours = recorded_hours(table["recordings"], day)
     ours = rows_of_alarms(table["anomaly_events"])
     return Findings(
@@ -203,9 +202,9 @@ def day_findings(
         promise=promise(reference, note["budget"]).sentence,
         counts=note["counts"],
         km_days=reference.rates.km_days,
-        labels=label,
+        labels=windows.shown["label"].to_numpy(),
         outlier_scores=windows.shown["outlier_score"].to_numpy(),
-        quality=cluster_quality(placed, label[judged]),
+        quality=cluster_quality(placed, windows.judged["label"].to_numpy()),
         points=points,
         agreement=next(iter(table["agreement"].to_pylist()), None),
         unknown=unknown_fibres(windows.places, reference, store.metadata("spectrograms", day)),
@@ -223,14 +222,15 @@ class _Windows(NamedTuple):
     ----------
     who : numpy.ndarray
         int64, shape (4,): how many of those with a score each side flagged; see `agreement.who_flagged`.
-    shown : pyarrow.Table
-        Those that are shown one by one: the columns `SHOWN`.
+    shown, judged : pyarrow.Table
+        Those that are shown one by one, and those that clusters are judged by: columns `SHOWN` and `JUDGED`.
     places, scored : pyarrow.Table
         The channels that there are, and those that have a score.
     """
 
     who: np.ndarray
     shown: pa.Table
+    judged: pa.Table
     places: pa.Table
     scored: pa.Table
 
@@ -241,8 +241,9 @@ def _windows(store: Store, day: str, theirs: TheirAlarms, events: pa.Table) -> _
         n = file.metadata.num_rows
     wanted = np.linspace(0, n - 1, min(n, SHOWN_WINDOWS)).astype(int)
     who, seen = np.zeros(4, np.int64), 0
-    tables: tuple[list[pa.Table], ...] = ([], [], [])
-    shown, places, scored = tables
+    chosen = wanted[np.linspace(0, len(wanted) - 1, min(len(wanted), QUALITY_WINDOWS)).astype(int)]
+    tables: tuple[list[pa.Table], ...] = ([], [], [], [])
+    shown, judged, places, scored = tables
     beside = (
         rows.append_column("mu", encoded["mu"])
         for rows, encoded in zip(
@@ -262,12 +263,15 @@ def _windows(store: Store, day: str, theirs: TheirAlarms, events: pa.Table) -> _
         scored.append(rows.select(PLACE).take(np.arange(min(1, len(rows)))))
         if rows.num_rows:
             who += np.bincount(agreement.who_flagged(rows, theirs), minlength=4)
-            here = wanted[slice(*np.searchsorted(wanted, [seen, seen + len(rows)]))] - seen
-            seen += len(rows)
             own = next(beside)
-            shown.append(
-                pa.table({name: (own if name in own.column_names else rows)[name].take(here) for name in SHOWN})
-            )
+            for kept, names, of in ((shown, SHOWN, wanted), (judged, JUDGED, chosen)):
+                here = of[slice(*np.searchsorted(of, [seen, seen + len(rows)]))] - seen
+                kept.append(
+                    pa.table(
+                        {name: (own if name in own.column_names else rows)[name].take(here) for name in names}
+                    )
+                )
+            seen += len(rows)
     if not shown:
         kinds = {
             "score": pa.float32(),
@@ -275,6 +279,6 @@ def _windows(store: Store, day: str, theirs: TheirAlarms, events: pa.Table) -> _
             "label": pa.int32(),
             "outlier_score": pa.float32(),
         }
-        empty_columns = {name: pa.array([], kind) for name, kind in kinds.items()}
-        shown.append(pa.table(empty_columns).append_column("mu", nothing["mu"].slice(0, 0)))
+        shown.append(pa.table({name: pa.array([], kind) for name, kind in kinds.items()}))
+        judged.append(shown[0].select(["label"]).append_column("mu", nothing["mu"].slice(0, 0)))
     return _Windows(who, *map(pa.concat_tables, tables))

@@ -37,7 +37,7 @@ LOWEST_Z, CODES_A_SPREAD = -2.0, 8
 BAND_SHARE = 0.9
 """Events have few bands, and are short: a second is as loud as this band of its loudest frame."""
 LEAST_SPREAD = 0.05
-ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 1024
 
 
 def code_of_z(z: np.ndarray) -> np.ndarray:
