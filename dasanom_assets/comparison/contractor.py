@@ -1,6 +1,6 @@
 """The contractor's files as tables, and its alarms as events."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from dasanom_assets.comparison.contractor_files import (
     look_at_probabilities,
     require_fit,
 )
-from dasanom_assets.detection.events.components import STEPS_APART, components, members
+from dasanom_assets.detection.events.components import STEPS_APART, apart, components, members
 from dasanom_assets.detection.events.outlines import ORDER, THREATS, event_id
 from dasanom_assets.recordings.bundle_files import CONTRACTOR_ENDINGS, contractor_files
 from dasanom_assets.recordings.identity import below_day
@@ -281,41 +281,52 @@ def alarmed(tables: Iterable[pa.Table], settings: ComparisonSettings) -> pa.Tabl
     return pa.concat_tables(part.replace_schema_metadata() for part in parts)
 
 
-def contractor_events(scores: pa.Table, settings: ComparisonSettings) -> pa.Table:
+def contractor_events(tables: Callable[[], Iterable[pa.Table]], settings: ComparisonSettings) -> pa.Table:
     """Return the rows of `contractor_events`: alarmed rows that touch in time or channel.
 
     Rows of one channel, or of neighbours, touch where no more than ``join_seconds`` lie between them.
 
     Parameters
     ----------
-    scores : pyarrow.Table
-        Rows of `contractor_scores`, or those of them that are `alarmed`.
+    tables : callable
+        Returns the rows of `contractor_scores`, ascending by fibre and channel from table to table; called twice.
     settings : ComparisonSettings
     """
-    taken = alarmed([scores], settings)
+
+    def alarms() -> Iterator[pa.Table]:
+        return (alarmed([rows], settings) for rows in tables())
+
+    reach: dict[str, int] = {}
+    for taken in alarms():
+        for fibre, length in row_lengths(taken).items():
+            here = int(settings.join_seconds * SECOND_NS + STEPS_APART * length)
+            reach[fibre] = max(here, reach.get(fibre, 0))
+    parts = apart(alarms(), max(reach.values(), default=0))
+    rows = [row for part in parts for row in _events_of(part, reach)]
+    if not rows:
+        return empty("contractor_events")
+    return pa.Table.from_pylist(rows, SCHEMAS["contractor_events"]).sort_by(ORDER)
+
+
+def _events_of(taken: pa.Table, reach: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+    """Yield the events that alarmed rows form, by how far rows of each fibre reach, ns."""
     probability = threat(taken)
     fibre, channel = taken["fibre"].to_numpy(zero_copy_only=False), taken["channel"].to_numpy()
     start, end = (taken[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
     by_class = np.stack([taken[f"p_{name}"].to_numpy() for name in THREATS], axis=1)
-    rows, lengths = [], row_lengths(taken)
     for name in np.unique(fibre):
-        reach = int(settings.join_seconds * SECOND_NS + STEPS_APART * lengths[name])
         of_fibre = np.flatnonzero(fibre == name)
-        for event in (of_fibre[rows_of] for rows_of in members(components(taken.take(of_fibre), reach))):
+        labels = components(taken.take(of_fibre), reach[name])
+        for event in (of_fibre[rows_of] for rows_of in members(labels)):
             begin = int(start[event].min())
             first_channel, last_channel = int(channel[event].min()), int(channel[event].max())
-            rows.append(
-                {
-                    "fibre": name,
-                    "event_id": event_id(name, begin, first_channel, last_channel),
-                    "start": begin,
-                    "end": int(end[event].max()),
-                    "first_channel": first_channel,
-                    "last_channel": last_channel,
-                    "contractor_class": THREATS[by_class[event].max(axis=0).argmax()],
-                    "probability": float(probability[event].max()),
-                }
-            )
-    if not rows:
-        return empty("contractor_events")
-    return pa.Table.from_pylist(rows, SCHEMAS["contractor_events"]).sort_by(ORDER)
+            yield {
+                "fibre": name,
+                "event_id": event_id(name, begin, first_channel, last_channel),
+                "start": begin,
+                "end": int(end[event].max()),
+                "first_channel": first_channel,
+                "last_channel": last_channel,
+                "contractor_class": THREATS[by_class[event].max(axis=0).argmax()],
+                "probability": float(probability[event].max()),
+            }

@@ -30,11 +30,10 @@ def contractor_scores(day: Day, warn: Callable[[str], object] = warning) -> None
 @step("contractor_events", code="2", settings=("comparison.join_seconds", *ALARM))
 def contractor_events(day: Day) -> None:
     """Alarms of the contractor that belong together in time and along the fibre."""
-    from dasanom_assets.comparison.contractor import alarmed
     from dasanom_assets.comparison.contractor import contractor_events as compute
 
-    rows = alarmed(day.iter_day("contractor_scores", day.iso), day.settings.comparison)
-    day.write("contractor_events", compute(rows, day.settings.comparison))
+    rows = compute(lambda: day.iter_day("contractor_scores", day.iso), day.settings.comparison)
+    day.write("contractor_events", rows)
 
 
 @step("event_matches", "agreement", code="3")
