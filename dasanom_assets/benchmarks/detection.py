@@ -250,7 +250,7 @@ def events_within(scores: pa.Table, reference: Reference, settings: Settings, bu
     scores = scores.set_column(scores.column_names.index("is_anomaly"), "is_anomaly", pa.array(flagged))
     group = settings.spectrogram.group_channels
     windows = unusual(scores, None, reference.least_score)
-    return find_events([windows], None, reference.rates, reference.least_score, settings.window, group)
+    return find_events([windows], None, reference.rates, reference.least_score, settings.window, group)[0]
 
 
 def scoring_cost(store: Store, scored: str, settings: Settings) -> dict[str, Any]:

@@ -52,21 +52,26 @@ def figures_of(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     Returns
     -------
     dict
-        Counts, of which `totals` are sums. ``threats``: planted, ``in_rows``, ``in_our_rows`` (overlapped by an
-        alarm of ours), ``early`` (in the first `EARLY_SHARE` of rows), ``on_first_screen``, ``seen`` (in the power
-        of their own channels and seconds), ``seen_elsewhere`` (share of quiet times at which as much of the same
-        channels is seen, summed over the ``compared`` threats that have such times). ``lorries``, those
-        ``lorries_in_rows`` and ``lorries_in_our_rows``, and ``lorry_rows``, of which some are ``of_cells`` or
-        ``with_threats``. ``flagged``: windows, and ``flagged_outside`` of boxes of ours. ``contradictory`` rows.
+        Counts, of which `totals` are sums. ``rows``, and those that hold no alarm: ``rows_below`` the threshold,
+        some ``rows_below_with_threats``. ``threats``: planted, ``in_rows``, ``only_below`` (their first row holds
+        no alarm), ``in_our_rows`` (overlapped by an alarm of ours), ``early`` (in the first `EARLY_SHARE` of
+        rows), ``early_of_alarms`` (in as many rows as that share of rows with alarms is), ``on_first_screen``,
+        ``seen`` (in the power of their own channels and seconds), ``seen_elsewhere`` (share of quiet times at
+        which as much of the same channels is seen, summed over the ``compared`` threats that have such times).
+        ``lorries``, those ``lorries_in_rows`` and ``lorries_in_our_rows``, and ``lorry_rows``, of which some are
+        ``of_cells`` or ``with_threats``. ``flagged``: windows, and ``flagged_outside`` of boxes of ours.
+        ``contradictory`` rows.
         ``each_threat`` and ``contradictions`` have the particulars.
     """
     view = DayView(Review(store, settings), day)
-    boxes = pd.concat([frame_of(view.events)[BOX], frame_of(view.contractor_events)[BOX]], ignore_index=True)
+    sides = view.events, view.contractor_events, view.below
+    boxes = pd.concat([frame_of(side)[BOX] for side in sides], ignore_index=True)
     planted = frame_of(read_truth(store, day, "events"))
     row_of = [view.by_event[event] for event in boxes["event_id"]]
     held = overlaps(boxes, planted)
     ours = np.arange(len(boxes)) < view.events.num_rows
     threats, lorries = (np.flatnonzero(which) for which in (planted["threat"], planted["kind"].isin(PASSING)))
+    alarms = sum(row["alarms"] > 0 for row in view.rows)
     screen = {place["id"] for place in view.head()["places"]}
     power = powers(view, planted, read_truth(store, day, "activity"))
     each = []
@@ -78,7 +83,11 @@ def figures_of(store: Store, day: str, settings: Settings) -> dict[str, Any]:
             | {"second": (planted["start"][j] - planted["start"].min()) / SECOND_NS}
             | {"seconds": (planted["end"][j] - planted["start"][j]) / SECOND_NS}
             | {"rank": best and best["rank"], "taken_for": best and best["kind"], "why": best and best["why"]}
-            | {"ours": bool((held[:, j] & ours).any()), "first_screen": any(row["id"] in screen for row in rows)}
+            | {
+                "below": bool(best and not best["alarms"]),
+                "ours": bool((held[:, j] & ours).any()),
+                "first_screen": any(row["id"] in screen for row in rows),
+            }
             | power[j]
         )
     lorry_rows = {row_of[i]["id"]: row_of[i] for i in np.flatnonzero(held[:, lorries].any(axis=1))}
@@ -89,12 +98,16 @@ def figures_of(store: Store, day: str, settings: Settings) -> dict[str, Any]:
     return {
         "day": day,
         "rows": len(view.rows),
+        "rows_below": len(view.rows) - alarms,
+        "rows_below_with_threats": sum(row["id"] in dangerous for row in view.rows if not row["alarms"]),
         "alarms": view.events.num_rows,
         "contractor_alarms": view.contractor_events.num_rows,
         "threats": len(each),
         "in_rows": sum(threat["rank"] is not None for threat in each),
+        "only_below": sum(threat["below"] for threat in each),
         "in_our_rows": sum(threat["ours"] for threat in each),
         "early": sum((threat["rank"] or np.inf) <= EARLY_SHARE * len(view.rows) for threat in each),
+        "early_of_alarms": sum((threat["rank"] or np.inf) <= EARLY_SHARE * alarms for threat in each),
         "on_first_screen": sum(threat["first_screen"] for threat in each),
         "seen": sum((threat["z"] or 0) >= SEEN_Z for threat in each),
         "seen_elsewhere": float(sum(known)),
@@ -200,16 +213,19 @@ def flagged_windows(store: Store, day: str, events: pa.Table) -> tuple[int, int]
 
 def contradictions(view: DayView, row: dict[str, Any], settings: Settings) -> list[str]:
     """Say in which points a row of a day contradicts itself, or what the day's tables say of its alarms."""
-    members, said = set(row["members"]), []
+    members, said = set(row["members"]) - set(view.below["event_id"].to_pylist()), []
     alarms = {event["event_id"]: event for event in view.events.to_pylist() if event["event_id"] in members}
     sides = {"both": (True, True), "only_us": (True, False), "only_contractor": (False, True)}
+    sides["below"] = (False, False)
     told = sides[row["agreement"]]
     if told != (bool(alarms), len(alarms) < len(members)):
         said.append("its side is not that of its alarms")
     if not told[1] == (row["probability"] is not None) == (row["class"] is not None):
         said.append("it has a class or probability of the contractor without its side, or its side without them")
-    if not told[0] == (row["rate"] is not None) == (row["score"] is not None):
+    if not (told[0] or row["below"] > 0) == (row["rate"] is not None) == (row["score"] is not None):
         said.append("it has a rate or score of ours without our side, or our side without them")
+    if row["alarms"] != len(members):
+        said.append("it counts as alarms what is none, or not what is one")
     if ("the contractor agrees" in row["why"]) != (told == (True, True)):
         said.append("its reason names another side")
     matched = zip(*(view.matches[name].to_pylist() for name in ("event_id", "contractor_event_id")), strict=True)

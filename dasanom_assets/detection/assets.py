@@ -24,8 +24,9 @@ SCORES = {
 EVENTS = {
     "anomaly_events": "Windows that belong together in time and along the fibre; the contractor's word.",
     "event_explanations": "Why each event is one: bands and seconds, nearest normal windows, its like.",
+    "events_below": "The rarest of what lies below the threshold: no alarms, for the review app alone.",
 }
-"""What the two tables of events are, in the Dagster UI."""
+"""What the tables of events are, in the Dagster UI."""
 
 
 class LiveModelConfig(dg.Config):

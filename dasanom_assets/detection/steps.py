@@ -90,9 +90,14 @@ def scores(day: Day, device: str, dask: Any = None, progress: Callable[[int], An
     day.write_days(day.iso, rows, dict.fromkeys(scores.tables, note) | of_scores)
 
 
-@step("anomaly_events", "event_explanations", code="4", settings=("window", *WHITENING), inputs=live_model)
+@step(
+    *("anomaly_events", "event_explanations", "events_below"),
+    settings=("window", *WHITENING),
+    inputs=live_model,
+    code="5",
+)
 def anomaly_events(day: Day) -> None:
-    """Windows that belong together in time and along the fibre, and why each event is one."""
+    """Windows that belong together in time and along the fibre, why each event is one, and what nearly is."""
     import pyarrow as pa
 
     from dasanom_assets.detection.events.outlines import ContractorsView, find_events
@@ -116,11 +121,16 @@ def anomaly_events(day: Day) -> None:
             flagged.append(rows.filter(rows["is_anomaly"]))
             yield rows
 
-    events = find_events(windows(), contractor, rates, least_score, day.settings.window, group, before)
-    events, explanations = explain(day, day.iso, events, pa.concat_tables(flagged), reference, day.settings)
-    events = with_metres(events, places_of(day, [day.iso]))
+    events, below = find_events(windows(), contractor, rates, least_score, day.settings.window, group, before)
+    strange, places = pa.concat_tables(flagged), places_of(day, [day.iso])
+    events, explanations = explain(day, day.iso, events, strange, reference, day.settings)
+    below, why = explain(day, day.iso, below, strange, reference, day.settings)
+    events, below = with_metres(events, places), with_metres(below, places)
+    for column in ("band_hz", "window_start"):
+        below = below.append_column(column, why[column])
     counts = expected_and_realised(day, day.iso, reference)
     note |= {"counts": {f"{budget:g}": numbers for budget, numbers in counts.items()}}
+    day.write("events_below", below, note)
     day.write("event_explanations", explanations, note)
     day.write("anomaly_events", events, note)
 

@@ -42,7 +42,7 @@ def event_of(request: Request) -> tuple[DayView, dict[str, Any], bool]:
         Where the day has no such event.
     """
     of_day, name = view(request), request.path_params["event"]
-    for table, ours in ((of_day.events, True), (of_day.contractor_events, False)):
+    for table, ours in ((of_day.events, True), (of_day.contractor_events, False), (of_day.below, True)):
         rows = table.filter(pc.equal(table["event_id"], name))
         if rows.num_rows:
             return of_day, whole_times(rows)[0], ours
@@ -52,7 +52,8 @@ def event_of(request: Request) -> tuple[DayView, dict[str, Any], bool]:
 def window_of(store: Store, day: str, event: dict[str, Any]) -> dict[str, int]:
     """Return the begin of the strongest window of an event of ours, ns, as ``window``."""
     begin = _explanation(store, day, event["event_id"]).get("window_start")
-    return {"window": event.get("peak_start", event["start"]) if begin is None else begin * 1000}
+    told = event.get("window_start", event.get("peak_start", event["start"]))
+    return {"window": told if begin is None else begin * 1000}
 
 
 def place_of(review: Review, of_day: DayView, event: dict[str, Any]) -> computing.Place:
@@ -91,7 +92,7 @@ def alarm(request: Request) -> Response:
     )
 
 
-_TIMES = ("start", "end", "peak_start")
+_TIMES = ("start", "end", "peak_start", "window_start")
 
 
 def _explanation(store: Store, day: str, event: str) -> dict[str, Any]:

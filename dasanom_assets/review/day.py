@@ -31,7 +31,7 @@ KEPT_DAYS, KEPT_ROWS = 3, 40_000
 """Kept in memory: so many days, or fewer where they have more rows; the last one always."""
 PLACES = 5
 """Rows that the first screen names."""
-MADE_OF = ("anomaly_events", "event_matches", "agreement", "contractor_events", "verdicts", TABLE)
+MADE_OF = ("anomaly_events", "events_below", "event_matches", "agreement", "contractor_events", "verdicts", TABLE)
 SORTABLE = ("rank", "start", "first_m", "seconds", "rate", "score", "kind", "agreement", "fibre", "verdict")
 
 
@@ -95,6 +95,7 @@ class DayView:
         self.note = store.metadata("anomaly_events", day)
         self.events = store.read_day("anomaly_events", day)
         self.contractor_events = _read(store, "contractor_events", day)
+        self.below = _read(store, "events_below", day)
         self.matches = _read(store, "event_matches", day)
         self.agreement = next(
             iter(_read(store, "agreement", day).drop_columns(["start", "end"]).to_pylist()), None
@@ -120,9 +121,10 @@ class DayView:
 
     @cached_property
     def box_table(self) -> dict[str, np.ndarray]:
-        """Columns of all events of both sides, of which boxes are drawn, the rarest first."""
+        """Columns of all events of both sides, and of those below our threshold, of which boxes are drawn."""
         parts = []
-        for side, table in (("us", self.events), ("contractor", self.contractor_events)):
+        sides = {"us": self.events, "contractor": self.contractor_events, "below": self.below}
+        for side, table in sides.items():
             times = [table[name].cast(pa.int64()).to_numpy() // 1000 for name in ("start", "end")]
             n = table.num_rows
             row = [self.by_event.get(event) for event in table["event_id"].to_pylist()]
@@ -158,7 +160,7 @@ class DayView:
             "alarms": self.events.num_rows,
             "contractor_alarms": self.contractor_events.num_rows,
             "both_sides": self.both_sides,
-            "counts": counts,
+            "counts": counts | {incidents.BELOW: sum(not row["alarms"] for row in self.rows)},
             "agreement": self.agreement,
             "kinds": sorted({row["kind"] for row in self.rows}),
             "budget": self.note.get("budget"),

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from dasanom_assets.review.day import DayView
 
 AGREEMENTS = ("both", "only_us", "only_contractor")
+BELOW = "below"
+"""In place of an agreement: what lies below our threshold, and no alarm overlaps."""
+OURS, THEIRS, BELOW_US = 0, 1, 2
+"""Sides that boxes are of; the last are no alarms."""
 PIECE_S, PIECE_GAP_S, PIECE_GAP_M = 15.0, 3.0, 40.0
 """Pieces of what passes are so short, and lie so near each other; who digs or walks is heard for longer."""
 VEHICLE_S, VEHICLE_M, VEHICLE_HZ = 20.0, 25.0, 80.0
@@ -48,10 +52,15 @@ def rows_of(view: "DayView", store: Store) -> list[dict[str, Any]]:
     verdict = verdicts.judged(view.verdicts, _table(boxes))
     works = verdicts.planned_works(store)
     past = history.of(store, view.day)
-    bands = dict(zip(*(view.explanations[name].to_pylist() for name in ("event_id", "band_hz")), strict=True))
+    bands = {
+        event: hz
+        for table in (view.below, view.explanations)
+        for event, hz in zip(*(table[name].to_pylist() for name in ("event_id", "band_hz")), strict=True)
+    }
+    told = [*_plain(view.events), *([{}] * view.contractor_events.num_rows), *_plain(view.below)]
     rows = [
         _row(view, group, verdict, bands)
-        for group in _together({name: column[order] for name, column in boxes.items()}, order, begin, _plain(view))
+        for group in _together({name: column[order] for name, column in boxes.items()}, order, begin, told)
     ]
     for row in rows:
         row["planned"] = _planned(row, works)
@@ -84,16 +93,16 @@ def _urgency(row: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
-def _plain(view: "DayView") -> list[dict[str, Any]]:
+def _plain(events: pa.Table) -> list[dict[str, Any]]:
     """Return what is told of our events, in their order."""
     names = ("event_id", "rate_per_km_day", "rate_low", "rate_high", "beyond_reference", "score")
-    return view.events.select([*names, "contractor_class", "contractor_probability"]).to_pylist()
+    return events.select([*names, "contractor_class", "contractor_probability"]).to_pylist()
 
 
 def _boxes(view: "DayView") -> dict[str, np.ndarray]:
-    """Return the boxes of both sides, ours first: columns with times in µs, and metres of both ends."""
+    """Return the boxes of all sides, in their order: columns with times in µs, and metres of both ends."""
     parts = []
-    for side, table in ((0, view.events), (1, view.contractor_events)):
+    for side, table in ((OURS, view.events), (THEIRS, view.contractor_events), (BELOW_US, view.below)):
         fibre = np.array(table["fibre"].to_pylist(), object)
         parts.append(
             {
@@ -104,7 +113,7 @@ def _boxes(view: "DayView") -> dict[str, np.ndarray]:
                 "first_channel": table["first_channel"].to_numpy(),
                 "last_channel": table["last_channel"].to_numpy(),
                 "class": np.array(table["contractor_class"].to_pylist(), object),
-                "probability": table["contractor_probability" if not side else "probability"].to_numpy(
+                "probability": table["probability" if side == THEIRS else "contractor_probability"].to_numpy(
                     zero_copy_only=False
                 ),
             }
@@ -137,9 +146,12 @@ def _table(boxes: dict[str, np.ndarray]) -> pa.Table:
 def _groups(boxes: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return rows of `boxes` in an order in which those of one cause are together, and where each begins."""
     n = len(boxes["id"])
-    pairs = [*_pieces(boxes), *_matched(boxes)]
+    pairs = [*_pieces(boxes), *_overlapping(boxes, OURS, THEIRS)]
     i, j = np.array(pairs, np.int64).reshape(-1, 2).T
     label = connected_components(coo_array((np.ones(len(i)), (i, j)), (n, n)), directed=False)[1]
+    # What lies below the threshold is of the row of an alarm that it overlaps, and joins no two of them.
+    for below, alarm in _overlapping(boxes, BELOW_US, THEIRS) + _overlapping(boxes, BELOW_US, OURS):
+        label[below] = label[alarm]
     # Single cells of the contractor that nothing else holds: by class and place.
     alone = np.bincount(label)[label] == 1
     cell = alone & _is_cell(boxes)
@@ -155,15 +167,15 @@ def _groups(boxes: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 def _is_cell(boxes: dict[str, np.ndarray]) -> np.ndarray:
     width = boxes["last_channel"] - boxes["first_channel"] + 1
-    return (boxes["side"] == 1) & (boxes["end"] - boxes["start"] <= CELL_S * US) & (width <= CELL_CHANNELS)
+    return (boxes["side"] == THEIRS) & (boxes["end"] - boxes["start"] <= CELL_S * US) & (width <= CELL_CHANNELS)
 
 
-def _matched(boxes: dict[str, np.ndarray]) -> list[tuple[int, int]]:
-    """Return pairs of an event of ours and one of the contractor that are the same."""
-    ours, theirs = (np.flatnonzero(boxes["side"] == side) for side in (0, 1))
+def _overlapping(boxes: dict[str, np.ndarray], one: int, other: int) -> list[tuple[int, int]]:
+    """Return pairs of an event of one side and one of another that are the same."""
+    rows_of_sides = [np.flatnonzero(boxes["side"] == side) for side in (one, other)]
     pairs = []
     for fibre in set(boxes["fibre"].tolist()):
-        a, b = (rows[boxes["fibre"][rows] == fibre] for rows in (ours, theirs))
+        a, b = (rows[boxes["fibre"][rows] == fibre] for rows in rows_of_sides)
         names = ("start", "end", "first_channel", "last_channel")
         box_a, box_b = ({name: boxes[name][rows] for name in names} for rows in (a, b))
         i, j = overlapping(box_a, box_b, 1 / US)
@@ -198,9 +210,9 @@ def _pieces(boxes: dict[str, np.ndarray]) -> list[tuple[int, int]]:
 
 
 def _together(
-    boxes: dict[str, np.ndarray], order: np.ndarray, begin: np.ndarray, own: list[dict[str, Any]]
+    boxes: dict[str, np.ndarray], order: np.ndarray, begin: np.ndarray, told: list[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Yield what the members of each group are together; `boxes` lie in `order`, and `own` are all of ours."""
+    """Yield what the members of each group are together; `boxes` lie in `order`, and `told` does not."""
     least, most = np.minimum.reduceat, np.maximum.reduceat
     known = np.isfinite(boxes["first_m"])
     columns = {
@@ -216,13 +228,14 @@ def _together(
     side, probability = boxes["side"].tolist(), boxes["probability"].tolist()
     ends = [*begin[1:].tolist(), len(order)]
     for k, (a, b) in enumerate(zip(begin.tolist(), ends, strict=True)):
-        theirs = [i for i in range(a, b) if side[i]]
+        theirs = [i for i in range(a, b) if side[i] == THEIRS]
         loudest = max(theirs, key=lambda i: probability[i], default=None)
         yield {name: column[k] for name, column in values.items()} | {
             "fibre": boxes["fibre"][a],
             "members": boxes["id"][a:b].tolist(),
             "places": order[a:b].tolist(),
-            "ours": [own[order[i]] for i in range(a, b) if not side[i]],
+            "ours": [told[order[i]] for i in range(a, b) if side[i] == OURS],
+            "below": [told[order[i]] for i in range(a, b) if side[i] == BELOW_US],
             "class": None if loudest is None else boxes["class"][loudest],
             "probability": None if loudest is None else round(probability[loudest], 3),
             "loudest": None if loudest is None else boxes["id"][loudest],
@@ -233,24 +246,26 @@ def _row(
     view: "DayView", group: dict[str, Any], verdict: list[dict[str, Any] | None], bands: dict[str, list[float]]
 ) -> dict[str, Any]:
     """Return the row of a group of events."""
-    ours, probability = group["ours"], group["probability"]
-    best = min(ours, key=lambda e: e["rate_per_km_day"], default=None)
+    ours, below, probability = group["ours"], group["below"], group["probability"]
+    best = min(ours or below, key=lambda e: e["rate_per_km_day"], default=None)
+    named = best["event_id"] if best and (ours or probability is None) else group["loudest"]
     # The last word counts, whichever of the events it was said of.
     said = max((v for k in group["places"] if (v := verdict[k])), key=lambda v: v["made"], default=None)
     places = np.isfinite(group["first_m"])
     row = {
-        "id": best["event_id"] if best else group["loudest"],
+        "id": named,
         "fibre": group["fibre"],
         **{name: group[name] for name in ("start", "end", "first", "last", "cells", "members", "class")},
         "seconds": (group["end"] - group["start"]) / US,
         "first_m": round(group["first_m"], 2) if places else None,
         "last_m": round(group["last_m"], 2) if places else None,
-        "agreement": "only_contractor" if not ours else ("only_us" if probability is None else "both"),
-        "alarms": len(group["members"]),
+        "agreement": _agreement(bool(ours), probability is not None),
+        "alarms": len(group["members"]) - len(below),
+        "below": len(below),
         "probability": probability,
         "rate": None if best is None else best["rate_per_km_day"],
         "often": None if best is None else _often(best, view.km_days),
-        "score": None if best is None else round(max(e["score"] for e in ours), 2),
+        "score": None if best is None else round(max(e["score"] for e in ours or below), 2),
         "hz": bands.get(best["event_id"], [])[:3] if best else [],
         "verdict": said and said["verdict"],
         "entry": said and said["entry_id"],
@@ -259,6 +274,10 @@ def _row(
     }
     row["kind"] = (said and said["kind"]) or _kind(row)
     return row
+
+
+def _agreement(ours: bool, theirs: bool) -> str:
+    return "both" if ours and theirs else "only_us" if ours else "only_contractor" if theirs else BELOW
 
 
 def _often(event: dict[str, Any], km_days: float) -> str:

@@ -116,7 +116,7 @@ WINDOW = {
 }
 FILTER = {
     "fibre": "of this fibre only",
-    "agreement": "both, only_us or only_contractor",
+    "agreement": "both, only_us, only_contractor, or below: no alarm, below our threshold",
     "kind": "of this kind only",
     "verdict": "true, false, planned, unknown, or open: none yet",
     "sounds": "number of a kind of event of the last weeks: rows of it only",

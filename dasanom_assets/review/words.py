@@ -23,6 +23,10 @@ def reason(row: dict[str, Any], both_sides: bool) -> str:
         parts.append(f"the contractor agrees: {row['class']} {row['probability']:.2f}")
     elif row["agreement"] == "only_contractor":
         parts.append(f"the contractor alone: {row['class']} {row['probability']:.2f}")
+        if row["below"]:
+            parts.append("what we have there lies below our threshold")
+    elif row["agreement"] == "below":
+        parts.append("below our threshold: no alarm")
     elif both_sides:
         parts.append("no alarm of the contractor fits")
     if row["alarms"] > 1 and not row["cells"]:

@@ -223,6 +223,10 @@ COLUMNS["events_so_far"] = COLUMNS["anomaly_events"] | {
     "first_seen": "when the event was first in the table, UTC",
 }
 
+COLUMNS["events_below"] = COLUMNS["anomaly_events"] | {
+    name: COLUMNS["event_explanations"][name] for name in ("band_hz", "window_start")
+}
+
 
 def description(table: str, column: str) -> str:
     """Return what a column means.

@@ -31,6 +31,7 @@ NUMBERS: dict[str, dict[str, tuple[float, float]]] = {
     "embeddings": {"kl": (0, math.inf)},
 }
 """Columns whose values must be numbers between these limits; nulls are allowed, NaN is not."""
+NUMBERS["events_below"] = NUMBERS["anomaly_events"]
 
 
 class Contract:

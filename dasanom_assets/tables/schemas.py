@@ -203,6 +203,9 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 SCHEMAS["events_so_far"] = SCHEMAS["anomaly_events"].append(pa.field("first_seen", TIME))
+SCHEMAS["events_below"] = pa.schema(
+    [*SCHEMAS["anomaly_events"], ("band_hz", pa.list_(F64)), ("window_start", TIME)]
+)
 
 KEYS: dict[str, tuple[str, ...]] = {
     "recordings": ("path",),
@@ -228,13 +231,14 @@ KEYS: dict[str, tuple[str, ...]] = {
     "heard": ("fibre", "channel"),
     "verdicts": ("entry_id",),
     "events_so_far": ("event_id",),
+    "events_below": ("event_id",),
 }
 """The columns that name a row of each table: no two rows share them."""
 
 
 ANALYSTS = frozenset(
     {"contractor_scores", "embeddings", "cluster_labels", "anomaly_scores", "anomaly_events", "event_explanations"}
-    | {"events_so_far", "contractor_events", "agreement", "heard", "verdicts"}
+    | {"events_so_far", "events_below", "contractor_events", "agreement", "heard", "verdicts"}
 )
 """Tables that people compute with. Their files hold µs, since DuckDB cannot compute with ns of a time zone; the
 program has ns everywhere, as samples need them: at 3217.8 Hz they do not fall on whole µs."""

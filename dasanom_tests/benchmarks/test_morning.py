@@ -19,7 +19,7 @@ from dasanom_assets.review.day import DayView
 from dasanom_assets.settings import Settings
 from dasanom_assets.tables.schemas import with_detectors
 from dasanom_assets.tables.store import Store
-from dasanom_tests.review.made import DAY, MIDNIGHT, SECOND, event, ours, write
+from dasanom_tests.review.made import DAY, MIDNIGHT, SECOND, event, ours, table, write
 
 USUAL, SEEN, UNSEEN = 17, 41, 40
 """Bytes of power as loud as usual, three spreads above it, and an eighth less."""
@@ -109,12 +109,16 @@ def test_a_day_is_held_against_what_was_planted(store: Store) -> None:
     counted = {name: value for name, value in figures.items() if isinstance(value, int)}
     assert counted == {
         "rows": 6,
+        "rows_below": 0,
+        "rows_below_with_threats": 0,
         "alarms": 7,
         "contractor_alarms": 2,
         "threats": 4,
         "in_rows": 3,
+        "only_below": 0,
         "in_our_rows": 2,
         "early": 1,
+        "early_of_alarms": 1,
         "on_first_screen": 2,
         "seen": 1,
         "compared": 4,
@@ -140,6 +144,20 @@ def test_a_day_is_held_against_what_was_planted(store: Store) -> None:
     [said] = figures["contradictions"].values()
     assert said == ["an alarm of it has a probability at which the contractor alarms, but the row is ours alone"]
     json.dumps(figures)
+
+
+def test_rows_below_the_threshold_are_counted_apart(store: Store) -> None:
+    before = figures_of(store, DAY, Settings(data=store.full("")))
+    below = [ours(2499, 3, 5, 6, rate=2.0, event_id="faint"), ours(2700, 9, 5, 6, rate=3.0, event_id="nothing")]
+    rows = [row | {"band_hz": [200.0], "window_start": row["start"]} for row in below]
+    store.write_day("events_below", DAY, table("events_below", rows))
+    figures = figures_of(store, DAY, Settings(data=store.full("")))
+    assert (figures["rows"], figures["alarms"]) == (before["rows"] + 2, before["alarms"])
+    assert (figures["rows_below"], figures["rows_below_with_threats"], figures["only_below"]) == (2, 1, 1)
+    assert figures["in_rows"] == before["in_rows"] + 1
+    # With two rows more, the first 40 % are three rows in place of two.
+    assert (figures["early"], figures["early_of_alarms"]) == (before["early"], before["early_of_alarms"])
+    assert figures["contradictions"] == before["contradictions"]
 
 
 def test_goals_are_of_all_days_together(store: Store) -> None:

@@ -38,7 +38,7 @@ from dasanom_tests.detection.conftest import (
 def of_day(store: Store, day: str, reference: Reference) -> tuple[pa.Table, pa.Table]:
     """Windows that take part in events, and the events."""
     windows = list(taking_part(store, day, reference.least_score))
-    result = find_events(windows, None, reference.rates, reference.least_score, SETTINGS.window)
+    result = find_events(windows, None, reference.rates, reference.least_score, SETTINGS.window)[0]
     return pa.concat_tables(windows), result
 
 

@@ -59,6 +59,7 @@ def write(
     day: str = DAY,
     *,
     events: list[dict[str, Any]] = (),  # type: ignore[assignment]
+    below: list[dict[str, Any]] = (),  # type: ignore[assignment]
     theirs: list[dict[str, Any]] = (),  # type: ignore[assignment]
     cells: dict[str, list[tuple[slice, slice, int]]] | None = None,
     channels: int = 64,
@@ -69,7 +70,7 @@ def write(
 ) -> None:
     """Write a day: `cells` are rows, seconds and byte of a layer, on channels from 0 on."""
     shift = extent(day)[0] - MIDNIGHT
-    events, theirs = ([_moved(e, shift) for e in side] for side in (events, theirs))
+    events, theirs, below = ([_moved(e, shift) for e in side] for side in (events, theirs, below))
     start = MIDNIGHT + shift + begin * SECOND
     recording = {
         "fibre": fibre,
@@ -93,6 +94,8 @@ def write(
     store.write_day("fibres", day, table("fibres", places))
     note = {"budget": 1.0, "counts": {"1": {"expected": 2.0, "realised": len(events)}}, "model_version": "made"}
     store.write_day("anomaly_events", day, table("anomaly_events", events), note)
+    shapes = [e | {"band_hz": [200.0], "window_start": e["peak_start"]} for e in below]
+    store.write_day("events_below", day, table("events_below", shapes), note)
     store.write_day("contractor_events", day, table("contractor_events", theirs))
     scored = {"fibre": fibre, "channel": 0, "start": start, "end": start + SECOND // 5, "p_noise": 1.0}
     store.write_day("contractor_scores", day, table("contractor_scores", [scored] if theirs else []))

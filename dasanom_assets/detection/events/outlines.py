@@ -13,13 +13,15 @@ from dasanom_assets.detection.events.unusual import with_end_of_day_before
 from dasanom_assets.settings import ReferenceSettings, WindowSettings
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.groups import group_keys
-from dasanom_assets.tables.schemas import SCHEMAS, empty
+from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
 
 ORDER = [("start", "ascending"), ("fibre", "ascending"), ("first_channel", "ascending")]
 """How events are sorted."""
 THREATS = ("digging", "walking", "cutting", "machine")
 """The contractor's classes that are alarms, as its columns ``p_<class>`` name them."""
+MOST_BELOW, RATED_AT_ONCE = 5, 1000
+"""Of what lies below the threshold, the rarest are told, so many a day; of so many at once."""
 HOUR_NS = 3600 * SECOND_NS
 
 
@@ -76,8 +78,11 @@ def find_events(
     window: WindowSettings,
     group_channels: int = 1,
     before: pa.Table | None = None,
-) -> pa.Table:
-    """Return the rows of `anomaly_events` of a day: the `outlines` whose peak is an anomaly.
+) -> tuple[pa.Table, pa.Table]:
+    """Return the rows of `anomaly_events` of a day, and in a second table the rarest that just miss to be one.
+
+    Events are the `outlines` whose peak is an anomaly. Of the others, `MOST_BELOW` are told: those that the
+    reference has least often.
 
     An event begins at the end of its first window and ends at the beginning of its last, so that it is not longer
     than its cause by a window at each end.
@@ -115,32 +120,28 @@ def find_events(
     >>> place = np.array(["north"]), np.array([7]), np.zeros(1)
     >>> km_days = np.full(1, 0.5), np.full(1, 0.5), np.full(24, 0.5 / 24)
     >>> rates = Rates(strength, zero, zero, zero, *place, *km_days, days=1, recipe=ReferenceSettings())
-    >>> events = find_events([unusual(scores, None, 3.0)], None, rates, least_score=3.0, window=WindowSettings())
+    >>> windows, settings = [unusual(scores, None, 3.0)], WindowSettings()
+    >>> events, below = find_events(windows, None, rates, least_score=3.0, window=settings)
     >>> events.select(["first_channel", "n_windows", "rate_per_km_day"]).to_pylist()
     [{'first_channel': 7, 'n_windows': 10, 'rate_per_km_day': 4.0}]
     """
     reach = int(STEPS_APART * window.shift_seconds * SECOND_NS)
     placed = with_end_of_day_before(tables, before, window)
-    rows = [
-        row
-        for part in apart(placed, reach, group_channels, "near")
-        for row in _events_of(part, contractor, rates, least_score, window, group_channels)
-    ]
-    if not rows:
-        return empty("anomaly_events")
-    _rate(rows, rates)
-    return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]).sort_by(ORDER)
+    events: list[dict[str, Any]] = []
+    below: list[dict[str, Any]] = []
+    for part in apart(placed, reach, group_channels, "near"):
+        for row, alarm in _events_of(part, rates, least_score, window, group_channels):
+            (events if alarm else below).append(row)
+        if len(below) > RATED_AT_ONCE:
+            below = _rarest(below, rates)
+    _rate(events, rates)
+    return _table(events, contractor), _table(_rarest(below, rates), contractor)
 
 
 def _events_of(
-    rows: pa.Table,
-    contractor: "ContractorsView | None",
-    rates: Rates,
-    least_score: float,
-    window: WindowSettings,
-    group_channels: int,
-) -> Iterator[dict[str, Any]]:
-    """Yield what is told of the events among windows, but for how often ground does as much."""
+    rows: pa.Table, rates: Rates, least_score: float, window: WindowSettings, group_channels: int
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield what windows tell of each of their `outlines`, and whether its peak is an anomaly."""
     # By time and channel, so that the first of equal peaks is the same one whatever the order of the rows.
     rows = rows.take(np.lexsort([rows[name] for name in ("channel", "start")]))
     flagged, today = (rows[name].to_numpy(zero_copy_only=False) for name in ("is_anomaly", "today"))
@@ -151,15 +152,13 @@ def _events_of(
     placed = rows.drop(["start"]).append_column("start", rows["near"])
     for windows, extent, _ in outlines(placed, least_score, rates.recipe, window, group_channels):
         of_day = windows[today[windows]]
-        if not today[extent].any() or not flagged[peak := _peak(of_day, score, channel, start)]:
+        if not today[extent].any():
             continue
+        peak = _peak(of_day, score, channel, start)
         fibre = rows["fibre"][peak].as_py()
         first_channel, last_channel = int(channel[extent].min()), int(channel[extent].max()) + group_channels - 1
         begin, end = cause(int(start[extent].min()), int(start[extent].max()), window)
-        kind, probability = (
-            contractor.of(fibre, begin, end, first_channel, last_channel) if contractor else (None, None)
-        )
-        yield {
+        row = {
             "fibre": fibre,
             "event_id": event_id(fibre, begin, first_channel, last_channel),
             "start": begin,
@@ -171,14 +170,29 @@ def _events_of(
             "score": float(score[peak]),
             "n_windows": len(windows),
             "cluster": int(np.bincount(label[of_day] + 1).argmax()) - 1 if labelled else None,
-            "contractor_class": kind,
-            "contractor_probability": probability,
             "model_version": rows["model_version"][peak].as_py(),
         }
+        yield row, bool(flagged[peak])
+
+
+def _table(rows: list[dict[str, Any]], contractor: "ContractorsView | None") -> pa.Table:
+    """Return rows of `anomaly_events`, with what the contractor says of them."""
+    if contractor:
+        for row in rows:
+            where = (row[name] for name in ("fibre", "start", "end", "first_channel", "last_channel"))
+            row["contractor_class"], row["contractor_probability"] = contractor.of(*where)
+    return pa.Table.from_pylist(rows, SCHEMAS["anomaly_events"]).sort_by(ORDER)
+
+
+def _rarest(rows: list[dict[str, Any]], rates: Rates) -> list[dict[str, Any]]:
+    _rate(rows, rates)
+    return sorted(rows, key=lambda row: (row["rate_per_km_day"], -row["score"], row["event_id"]))[:MOST_BELOW]
 
 
 def _rate(rows: list[dict[str, Any]], rates: Rates) -> None:
     """Say of each event how often the reference does as much, at its place and hour."""
+    if not rows:
+        return
     strength, fibre, channel = ([row[name] for row in rows] for name in ("score", "fibre", "peak_channel"))
     hour = np.array([hour_of(row["peak_start"]) for row in rows])
     rate = rates.at(np.array(strength), fibre, np.array(channel), hour)

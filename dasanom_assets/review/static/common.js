@@ -56,8 +56,8 @@ export const kp = (first, last) => {
 };
 export const called = kind => kind.name ?? `kind ${kind.kind + 1}`;
 export const seconds = s => (s < 120 ? `${s.toFixed(1)} s` : `${(s / 60).toFixed(1)} min`);
-export const AGREEMENT = { both: "both", only_us: "only us", only_contractor: "only contractor" };
-export const COLOUR = { both: "#009e73", only_us: "#0072b2", only_contractor: "#e69f00" };
+export const AGREEMENT = { both: "both", only_us: "only us", only_contractor: "only contractor", below: "below threshold" };
+export const COLOUR = { both: "#009e73", only_us: "#0072b2", only_contractor: "#e69f00", below: "#5b6b7a" };
 
 // Viridis, from a few of its colours: 256 steps as 32-bit pixels.
 const ANCHORS = [[68, 1, 84], [72, 40, 120], [62, 74, 137], [49, 104, 142], [38, 130, 142], [31, 158, 137], [53, 183, 121],

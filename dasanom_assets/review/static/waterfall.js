@@ -139,16 +139,18 @@ export class Waterfalls {
     }
     for (let i = this.boxes.length - 1; i >= 0; i--) {  // the rarest on top
       const [start, end, first, lastChannel, side, agreement, , row] = this.boxes[i];
-      if (layer !== "power" && side !== (layer === "ours" ? "us" : "contractor")) continue;
+      if (layer !== "power" && (side === "contractor") === (layer === "ours")) continue;
       const x = this.x(start, width), y = this.y(lastChannel + 0.5, tall, bottom);
       const w = Math.max(3, this.x(end, width) - x), h = Math.max(3, this.y(first - 0.5, tall, bottom) - y);
-      const chosen = row && row === this.chosen;
-      for (const [colour, thick] of [["#fff", chosen ? 6 : 3.5], [chosen ? "#d00" : COLOUR[agreement] ?? "#555", chosen ? 3 : 1.7]]) {
+      const chosen = row && row === this.chosen, own = side === "below" ? COLOUR.below : COLOUR[agreement];
+      for (const [colour, thick] of [["#fff", chosen ? 6 : 3.5], [chosen ? "#d00" : own ?? "#555", chosen ? 3 : 1.7]]) {
+        pen.setLineDash(side === "below" && colour !== "#fff" ? [4, 3] : []);  // no alarm
         pen.strokeStyle = colour;
         pen.lineWidth = thick;
         pen.strokeRect(x, y, w, h);
       }
     }
+    pen.setLineDash([]);
     if (this.drag) {
       const { x0, y0, x1, y1, panel } = this.drag;
       pen.fillStyle = "rgb(255 255 255 / 35%)";

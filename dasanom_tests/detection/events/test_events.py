@@ -12,6 +12,7 @@ import pytest
 
 from dasanom_assets.detection.events import components
 from dasanom_assets.detection.events.outlines import (
+    MOST_BELOW,
     ContractorsView,
     cause,
     find_events,
@@ -60,7 +61,7 @@ def found(
     if before is not None and "invalid" in before.column_names:
         before = unusual(before, None, LEVEL)
     windows = by_channel(unusual(scores, labels, LEVEL))
-    return find_events(windows, contractor, RATES, LEVEL, WINDOW, group, before).to_pylist()
+    return find_events(windows, contractor, RATES, LEVEL, WINDOW, group, before)[0].to_pylist()
 
 
 def by_channel(rows: pa.Table) -> list[pa.Table]:
@@ -353,7 +354,7 @@ def test_windows_that_can_take_part_come_with_their_labels(tmp_path: Path) -> No
         store.write_day(table, "2026-01-05", iter(parts))
     taken = list(taking_part(store, "2026-01-05", LEVEL))
     assert [rows["label"].to_pylist() for rows in taken] == [[], [*range(50, 55)], [100]]
-    assert found(scores, labels) == find_events(taken, None, RATES, LEVEL, WINDOW).to_pylist()
+    assert found(scores, labels) == find_events(taken, None, RATES, LEVEL, WINDOW)[0].to_pylist()
     store.write_day("cluster_labels", "2026-01-05", labels)
     with pytest.raises(ValueError, match="materialize both again"):
         list(taking_part(store, "2026-01-05", LEVEL))
@@ -370,7 +371,8 @@ def test_events_are_sorted_and_keep_their_ids_whatever_the_order_of_rows() -> No
     score = quiet()
     score[1, 40:45] = score[4, 10:15] = 9
     scores = pa.concat_tables([scored(score), scored(score, "south")])
-    events = find_events([unusual(scores, None, LEVEL)], None, RATES, LEVEL, WINDOW)
+    events, below = find_events([unusual(scores, None, LEVEL)], None, RATES, LEVEL, WINDOW)
+    assert below.num_rows == 0
     assert mismatch("anomaly_events", events.schema) is None
     assert [(e["fibre"], e["first_channel"]) for e in events.to_pylist()] == [
         ("north", 104),
@@ -382,7 +384,23 @@ def test_events_are_sorted_and_keep_their_ids_whatever_the_order_of_rows() -> No
     assert len(set(ids)) == 4
     assert all(len(name) == 16 and set(name) <= set("0123456789abcdef") for name in ids)
     shuffled = scores.take(np.random.default_rng(0).permutation(scores.num_rows))
-    assert find_events([unusual(shuffled, None, LEVEL)], None, RATES, LEVEL, WINDOW).equals(events)
+    assert find_events([unusual(shuffled, None, LEVEL)], None, RATES, LEVEL, WINDOW)[0].equals(events)
+
+
+def test_the_rarest_of_what_lies_below_the_threshold_is_told_apart_and_only_a_few(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    score = quiet(1, 220)
+    score[0, 5:12] = 9
+    for i, top in enumerate([4.5, 3.5, 4.9, 4.2, 4.8, 3.2, 4.6]):  # all of them below `FLAGGED`
+        score[0, 25 * i + 30 : 25 * i + 33] = top
+    windows = by_channel(unusual(scored(score), None, LEVEL))
+    event, below = (table.to_pylist() for table in find_events(windows, None, RATES, LEVEL, WINDOW))
+    assert [round(row["score"], 1) for row in below] == [4.5, 4.9, 4.2, 4.8, 4.6]
+    assert len(below) == MOST_BELOW
+    assert all(row["rate_per_km_day"] > event[0]["rate_per_km_day"] for row in below)
+    monkeypatch.setattr("dasanom_assets.detection.events.outlines.RATED_AT_ONCE", 5)
+    assert find_events(windows, None, RATES, LEVEL, WINDOW)[1].to_pylist() == below
 
 
 def test_events_do_not_depend_on_how_many_windows_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,7 +470,7 @@ def test_the_contractors_view_is_taken_from_the_events_extent_only(tmp_path: Pat
 
 def test_a_day_without_windows_has_no_events() -> None:
     empty = [SCHEMAS[name].empty_table() for name in ("anomaly_scores", "cluster_labels")]
-    events = find_events([unusual(*empty, LEVEL)], None, RATES, LEVEL, WINDOW)
-    assert events.schema == SCHEMAS["anomaly_events"]
-    assert events.num_rows == 0
+    events, below = find_events([unusual(*empty, LEVEL)], None, RATES, LEVEL, WINDOW)
+    assert events.schema == below.schema == SCHEMAS["anomaly_events"]
+    assert events.num_rows == below.num_rows == 0
     assert events["start"].type == TIME

@@ -79,7 +79,7 @@ def test_what_is_expected_of_a_day_is_its_exposure_and_what_is_realised_its_even
         rows.set_column(rows.schema.get_field_index("is_anomaly"), "is_anomaly", [np.ones(rows.num_rows, bool)])
         for rows in taking_part(ground.store, day, ground.reference.least_score)
     ]
-    all_of_them = find_events(flags, None, rates, ground.reference.least_score, SETTINGS.window).to_pylist()
+    all_of_them = find_events(flags, None, rates, ground.reference.least_score, SETTINGS.window)[0].to_pylist()
     for budget, parts in counts.items():
         most = len(ground.reference.rates.strength) / ground.reference.rates.km_days
         assert parts["expected"] == pytest.approx(min(budget, most) * exposure)
