@@ -72,7 +72,7 @@ def shoot_review(page: Page, url: str, store: Store) -> None:
     if not days:
         raise RuntimeError("no day has an alarm of ours to show")
     rows = requests.get(f"{url}/api/days/{days[-1]}/alarms", timeout=120).json()["rows"]
-    alarm = next(row["id"] for row in rows if row["agreement"] != "only_contractor")
+    alarm = next(row["id"] for row in rows if row["agreement"] in ("both", "only_us"))
     page.set_viewport_size({"width": 1440, "height": 1500})
     shoot(page, f"{url}/day/{days[-1]}", "review-day.png", 6)
     page.goto(f"{url}/day/{days[-1]}/alarm/{alarm}")

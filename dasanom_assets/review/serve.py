@@ -41,7 +41,7 @@ def token_of(folder: Path) -> str:
 def _gather_newest(review: Review) -> None:
     if days := review.store.days("anomaly_events"):
         with contextlib.suppress(Exception):  # who asks for it is told what is wrong
-            day_view(review, days[-1])
+            _ = day_view(review, days[-1]).triage
 
 
 def serve(settings: Settings, port: int, token: str | None) -> None:
