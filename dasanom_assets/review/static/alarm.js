@@ -70,7 +70,8 @@ function shape(name, attributes, text = "") {
 }
 
 function spectrum(host, { hz, loudest, alarm, usual, spread }) {
-  const w = 560, h = 270, left = 46, bottom = 34, n = hz.length;
+  // As wide as its place, so that letters are not scaled down.
+  const w = Math.min(560, Math.max(280, host.clientWidth)), h = 254, left = 46, bottom = 18, n = hz.length;
   const known = [...loudest, ...alarm, ...usual].filter(Number.isFinite), low = Math.min(...known) - 3, high = Math.max(...known) + 3;
   const x = i => left + i / (n - 1) * (w - left - 8), y = v => 6 + (high - v) / (high - low) * (h - bottom - 6);
   const path = values => values.map((v, i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(v).toFixed(1)}`).join("");
@@ -81,12 +82,12 @@ function spectrum(host, { hz, loudest, alarm, usual, spread }) {
   svg.append(shape("path", { d: path(alarm), fill: "none", stroke: "#0072b2", "stroke-width": 1.2 }));
   svg.append(shape("path", { d: path(loudest), fill: "none", stroke: "#0072b2", "stroke-width": 2.6 }));
   for (const v of ticks(low, high, 5)) svg.append(shape("text", { x: left - 6, y: y(v) + 4, "text-anchor": "end", "font-size": 12 }, `${v}`));
-  for (let k = 0; k < 6; k++) {
-    const i = Math.round(k / 5 * (n - 1));
-    svg.append(shape("text", { x: x(i), y: h - 20, "text-anchor": k === 5 ? "end" : "middle", "font-size": 12 }, `${hz[i]?.toFixed(0)} Hz`));
+  const last = w < 400 ? 3 : 5;
+  for (let k = 0; k <= last; k++) {
+    const i = Math.round(k / last * (n - 1));
+    svg.append(shape("text", { x: x(i), y: h - 4, "text-anchor": k === last ? "end" : "middle", "font-size": 12 }, `${hz[i]?.toFixed(0)} Hz`));
   }
-  svg.append(shape("text", { x: left, y: h - 5, "font-size": 12 }, "dB by band: thick its loudest tenth, thin all of it, dashed usual, grey one spread"));
-  host.replaceChildren(svg);
+  host.replaceChildren(svg, element("p", { class: "note" }, "dB by band: thick its loudest tenth, thin all of it, dashed usual, grey one spread."));
 }
 
 async function network(host) {

@@ -64,10 +64,14 @@ function histogram(host) {
     pen.textAlign = "right";
     for (let n = 1; n <= most; n *= 10) pen.fillText(n.toLocaleString("en"), left - 5, y(n) + 4);
     pen.textAlign = "left";
+    pen.strokeStyle = "#fff";  // other lines do not cross the words
+    pen.lineWidth = 4;
     thresholds.forEach(([budget, value], k) => {
       if (!(value >= low && value <= high)) return;
       pen.fillRect(x(value), 8, 1.5, h - bottom - 8);
-      pen.fillText(` ${budget} a km, day`, x(value), 20 + 15 * k);
+      const at = [` ${budget} a km, day`, x(value) + 1.5, 20 + 15 * k];
+      pen.strokeText(...at);
+      pen.fillText(...at);
     });
   });
 }
