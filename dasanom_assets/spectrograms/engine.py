@@ -29,8 +29,8 @@ from dasanom_assets.spectrograms.levels import (
     samples_of,
 )
 from dasanom_assets.spectrograms.windows import SECOND_NS
-from dasanom_assets.tables.memory import trim
 from dasanom_assets.tables.parquet import Page, encode, vector_page
+from dasanom_assets.tables.trimming import trim
 
 if TYPE_CHECKING:  # their modules load DASCore and Dask's scheduler
     from distributed import Client, Future

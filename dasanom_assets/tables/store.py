@@ -33,10 +33,10 @@ import pyarrow.parquet as pq
 from dasanom_assets.tables import parquet
 from dasanom_assets.tables.columns import described
 from dasanom_assets.tables.contract import Contract
-from dasanom_assets.tables.memory import gone_through
 from dasanom_assets.tables.pages import read_vectors
 from dasanom_assets.tables.parquet import METADATA_KEY
 from dasanom_assets.tables.schemas import in_memory, in_memory_schema, mismatch, stored, stored_schema
+from dasanom_assets.tables.trimming import gone_through
 
 READ_AHEAD = 4 << 20
 """Bytes that are read beyond what is asked for, remotely: one channel's hour is half of it."""

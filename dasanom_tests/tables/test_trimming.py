@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dasanom_assets.benchmarks.machine import kilobytes
-from dasanom_assets.tables.memory import trim
+from dasanom_assets.tables.trimming import trim
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others give memory back by themselves")
