@@ -34,6 +34,8 @@ from dasanom_assets.tables.store import Store
 
 CLASSES = (*THREATS, "noise")
 """Digging, walking, cutting, machine, noise: `kazma`, `yurume`, `kesici`, `makine`, `gurultu` in the files."""
+PLACED = ["fibre", "channel", "start", "end"]
+"""Columns that say where and when a row is."""
 ROWS_AT_ONCE = 500_000
 """Rows of the contractor that are in memory at a time, at least those of one channel."""
 
@@ -281,7 +283,7 @@ def alarmed(tables: Iterable[pa.Table], settings: ComparisonSettings) -> pa.Tabl
     return pa.concat_tables(part.replace_schema_metadata() for part in parts)
 
 
-def contractor_events(tables: Callable[[], Iterable[pa.Table]], settings: ComparisonSettings) -> pa.Table:
+def contractor_events(tables: Callable[[list[str]], Iterable[pa.Table]], settings: ComparisonSettings) -> pa.Table:
     """Return the rows of `contractor_events`: alarmed rows that touch in time or channel.
 
     Rows of one channel, or of neighbours, touch where no more than ``join_seconds`` lie between them.
@@ -289,23 +291,23 @@ def contractor_events(tables: Callable[[], Iterable[pa.Table]], settings: Compar
     Parameters
     ----------
     tables : callable
-        Returns the rows of `contractor_scores`, ascending by fibre and channel from table to table; called twice.
+        Returns columns of the rows of `contractor_scores`, ascending by fibre and channel from table to table.
     settings : ComparisonSettings
     """
-
-    def alarms() -> Iterator[pa.Table]:
-        return (alarmed([rows], settings) for rows in tables())
-
     reach: dict[str, int] = {}
-    for taken in alarms():
-        for fibre, length in row_lengths(taken).items():
+    for rows in tables(PLACED):
+        for fibre, length in row_lengths(rows).items():
             here = int(settings.join_seconds * SECOND_NS + STEPS_APART * length)
             reach[fibre] = max(here, reach.get(fibre, 0))
-    parts = apart(alarms(), max(reach.values(), default=0))
-    rows = [row for part in parts for row in _events_of(part, reach)]
-    if not rows:
+    alarms = (
+        rows.filter(pa.array(threat(rows) >= settings.contractor_probability))
+        for rows in tables([*PLACED, *(f"p_{name}" for name in CLASSES)])
+    )
+    parts = apart(alarms, max(reach.values(), default=0))
+    events = [event for part in parts for event in _events_of(part, reach)]
+    if not events:
         return empty("contractor_events")
-    return pa.Table.from_pylist(rows, SCHEMAS["contractor_events"]).sort_by(ORDER)
+    return pa.Table.from_pylist(events, SCHEMAS["contractor_events"]).sort_by(ORDER)
 
 
 def _events_of(taken: pa.Table, reach: Mapping[str, int]) -> Iterator[dict[str, Any]]:

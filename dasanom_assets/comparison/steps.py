@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from dasanom_assets.detection.steps import WHITENING, live_model
@@ -32,7 +33,7 @@ def contractor_events(day: Day) -> None:
     """Alarms of the contractor that belong together in time and along the fibre."""
     from dasanom_assets.comparison.contractor import contractor_events as compute
 
-    rows = compute(lambda: day.iter_day("contractor_scores", day.iso), day.settings.comparison)
+    rows = compute(partial(day.iter_day, "contractor_scores", day.iso), day.settings.comparison)
     day.write("contractor_events", rows)
 
 

@@ -252,7 +252,7 @@ def test_a_day_without_contractor_files_has_no_rows(tmp_path: Path) -> None:
     assert table.schema == SCHEMAS["contractor_scores"]
     assert table.num_rows == 0
     assert notes["rows_sum_to_one"] is None
-    assert contractor_events(lambda: [table], SETTINGS).schema == SCHEMAS["contractor_events"]
+    assert contractor_events(lambda names: [table.select(names)], SETTINGS).schema == SCHEMAS["contractor_events"]
 
 
 def scores(rows: list[tuple[int, float, list[float | None]]], fibre: str = "north") -> pa.Table:
@@ -288,7 +288,7 @@ def test_alarms_this_close_are_one_event() -> None:
     rows[21] = (5, 4.2, WALK)  # 2.0 s after the end of the one before
     rows[33] = (5, 6.6, DIG)  # 2.2 s after
     rows += [(6, 6.6, DIG), (8, 6.6, DIG)]
-    events = contractor_events(lambda: [scores(rows)], SETTINGS).to_pylist()
+    events = contractor_events(lambda names: [scores(rows).select(names)], SETTINGS).to_pylist()
     assert [(e["start"].value - BEGAN, e["end"].value - BEGAN) for e in events] == [
         (2 * SECOND, round(4.4 * SECOND)),
         (round(6.6 * SECOND), round(6.8 * SECOND)),
@@ -302,13 +302,19 @@ def test_alarms_this_close_are_one_event() -> None:
 
 def test_without_joining_only_rows_that_follow_each_other_are_one_event() -> None:
     rows = [(5, 2.0, DIG), (5, 2.2, DIG), (5, 2.6, DIG)]
-    assert contractor_events(lambda: [scores(rows)], SETTINGS).num_rows == 1
-    assert contractor_events(lambda: [scores(rows)], ComparisonSettings(join_seconds=0)).num_rows == 2
+    assert contractor_events(lambda names: [scores(rows).select(names)], SETTINGS).num_rows == 1
+    assert (
+        contractor_events(lambda names: [scores(rows).select(names)], ComparisonSettings(join_seconds=0)).num_rows
+        == 2
+    )
 
 
 def test_fibres_do_not_touch_and_noise_is_no_alarm() -> None:
     table = pa.concat_tables([scores([(5, 2.0, DIG)]), scores([(5, 2.0, DIG), (5, 2.2, NOISE)], "south")])
-    assert contractor_events(lambda: [table], SETTINGS)["fibre"].to_pylist() == ["north", "south"]
+    assert contractor_events(lambda names: [table.select(names)], SETTINGS)["fibre"].to_pylist() == [
+        "north",
+        "south",
+    ]
 
 
 def test_what_comes_without_a_recording_is_left_out_with_the_reason(tmp_path: Path) -> None:

@@ -60,11 +60,10 @@ def apart(
     held: list[pa.Table] = []
     n, most, last = 0, ROWS_AT_ONCE, ("", -1)
     for table in filter(len, tables):
-        keys = table.group_by(["fibre", "channel"]).aggregate([])
-        keys = sorted(zip(keys["fibre"].to_pylist(), keys["channel"].to_pylist(), strict=True))
-        if keys[0] < last:
-            raise ValueError(f"channel {keys[0]} comes after {last}: rows that touch could be in two parts")
-        last = keys[-1]
+        first, end = _first_and_last(table)
+        if first < last:
+            raise ValueError(f"channel {first} comes after {last}: rows that touch could be in two parts")
+        last = end
         held.append(table)
         n += len(table)
         if n >= most:
@@ -79,6 +78,15 @@ def apart(
             most = max(ROWS_AT_ONCE, 2 * n)
     if held:
         yield pa.concat_tables(held)
+
+
+def _first_and_last(rows: pa.Table) -> list[tuple[str, int]]:
+    """Return the least and the greatest fibre and channel of rows, nearly always of one channel."""
+    fibre, channel = (pc.min_max(rows[name]).as_py() for name in ("fibre", "channel"))
+    if fibre["min"] != fibre["max"]:
+        keys = sorted(map(tuple, zip(rows["fibre"].to_pylist(), rows["channel"].to_pylist(), strict=True)))
+        return [keys[0], keys[-1]]
+    return [(fibre["min"], channel[end]) for end in ("min", "max")]
 
 
 def links(rows: pa.Table, reach_ns: int, channel_step: int = 1) -> np.ndarray:
