@@ -28,7 +28,7 @@ import typer
 
 from dasanom_assets import chain
 from dasanom_assets.benchmarks.machine import write_figures
-from dasanom_assets.benchmarks.memory import STEPS, run_step
+from dasanom_assets.benchmarks.memory import RATE_HZ, STEPS, run_step
 from dasanom_assets.benchmarks.simulated_day import DAY, LEARNED, settings_of
 from dasanom_assets.tables.store import Store
 
@@ -299,19 +299,21 @@ def main(
 ) -> None:
     """Stop each step of a day in its middle, and look what is left."""
     os.environ["OMP_NUM_THREADS"] = "1"  # sums in the same order each time, and no thread that spins
-    made = [sys.executable, "-c", MAKE, str(folder)]
-    subprocess.run(made, check=True, stdout=subprocess.DEVNULL)  # apart: what is forked later has no threads yet
+    made = [sys.executable, "-c", MAKE, str(folder), str(RATE_HZ)]
+    # Apart: what is forked later has no threads yet.
+    told = subprocess.run(made, check=True, stdout=subprocess.PIPE, text=True).stdout
+    seed_root = Path(told.splitlines()[-1])
     _FORKED.set_forkserver_preload(PRELOADED)
     rng = random.Random(seed)
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
         (work / "tmp").mkdir()
-        tallies = left_alone(folder / "seed", work / "clean", work / "tmp")
+        tallies = left_alone(seed_root, work / "clean", work / "tmp")
         place = stack.enter_context(small_disk(work / "disk")) if disk else work
         for job in jobs.split(","):
             done = 0
             while done < (len(SHARES) * len(JOBS[job]) if disk else kills):
-                root = copied(work / "clean", place / "root", folder / "seed", job)
+                root = copied(work / "clean", place / "root", seed_root, job)
                 for name in JOBS[job]:
                     if disk:
                         filled(tallies[name], place, root, name, SHARES[done // len(JOBS[job])])
@@ -326,6 +328,6 @@ def main(
 
 
 MAKE = (
-    "import sys; from pathlib import Path; "
-    "from dasanom_assets.benchmarks.memory import simulated; simulated(Path(sys.argv[1]))"
+    "import sys; from pathlib import Path; from dasanom_assets.benchmarks.simulated_day import simulated; "
+    "print(simulated(Path(sys.argv[1]), int(sys.argv[2])))"
 )

@@ -1,8 +1,12 @@
 """The benchmark of kills looks at every step, and tells what is torn, lost or left over."""
 
+import sys
 from pathlib import Path
 
-from dasanom_assets.benchmarks.kills import JOBS, Tally, contents, left_over, table, wrong
+import pytest
+
+from dasanom_assets.benchmarks import simulated_day
+from dasanom_assets.benchmarks.kills import JOBS, MAKE, Tally, contents, left_over, table, wrong
 from dasanom_assets.benchmarks.memory import STEPS
 
 
@@ -29,3 +33,13 @@ def test_what_a_writer_leaves_is_found_and_is_no_content(tmp_path: Path) -> None
 def test_faults_and_errors_are_told_beside_their_step() -> None:
     told = table({"vae": Tally(2, 1_500_000, {}, 3, 3, 1, ["a is torn"], {"full"})}, "killed")
     assert "| vae | 2.0 | 1.50 | 3 | 1 | 1 |\nvae: a is torn\nvae: full" in told
+
+
+def test_the_process_that_makes_the_day_knows_who_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[Path, int]] = []
+    monkeypatch.setattr(simulated_day, "simulated", lambda *asked: made.append(asked))
+    monkeypatch.setattr(sys, "argv", ["-c", str(tmp_path), "500"])
+    exec(MAKE, {})
+    assert made == [(tmp_path, 500)]
