@@ -145,7 +145,10 @@ def _pieces(path: Path, together: int, first: int = 0, count: int = -1, order: s
     at_once = max(1, NUMBERS_AT_ONCE // together) * together
     end = path.stat().st_size // 4 if count < 0 else first + count
     for begin in range(first, end, at_once):
-        yield np.fromfile(path, f"{order}f4", min(at_once, end - begin), offset=4 * begin)
+        piece = np.fromfile(path, f"{order}f4", min(at_once, end - begin), offset=4 * begin)
+        if len(piece) < min(at_once, end - begin):
+            raise MisfitError("it became shorter while it was read")
+        yield piece
 
 
 def _require_numbers(
