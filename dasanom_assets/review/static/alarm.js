@@ -58,7 +58,7 @@ function spectrogram(host, picture, told) {
       pen.strokeRect(x(told.start), 5, Math.max(2, x(told.end) - x(told.start)), h - 2);
     }
   });
-  host.append(element("p", { class: "note" }, "Whitened: spreads above what is usual for the channel, −1 (dark) to 8 (yellow). The red box is the alarm."));
+  host.append(element("p", { class: "note" }, "Whitened: spreads above what is usual for the channel, −1 (dark) to 8 (yellow). The red box is the event."));
 }
 
 const SVG = "http://www.w3.org/2000/svg";
