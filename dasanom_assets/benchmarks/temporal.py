@@ -30,7 +30,7 @@ from dasanom_assets.detection.minutes.segments import models_of_channels
 from dasanom_assets.detection.minutes.temporal import Temporal
 from dasanom_assets.detection.minutes.terms import TERMS, temporal_terms
 from dasanom_assets.settings import TemporalSettings
-from dasanom_assets.spectrograms.whitening import WhiteChannel
+from dasanom_assets.spectrograms.white_rows import WhiteChannel
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import empty
 from dasanom_assets.tables.store import Store

@@ -9,7 +9,7 @@ from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.spectrograms.windows import SECOND_NS
 
 if TYPE_CHECKING:  # its compiler takes a second to load
-    from dasanom_assets.spectrograms.whitening import WhiteChannel
+    from dasanom_assets.spectrograms.white_rows import WhiteChannel
 
 REASONS = ("silent", "clipped", "stuck", "incomplete", "dead", "saturated")
 FAINT = -3.0
@@ -19,11 +19,16 @@ BREAK_SECONDS = 60
 BREAK_CHANNELS = 2
 
 
-def heard_row(channel: "WhiteChannel") -> dict[str, Any]:
-    """Return a channel's row of `heard`."""
+def mean_level(rows: np.ndarray) -> np.ndarray:
+    """Return the mean whitened level of each second of a channel, float32, shape (n_rows,)."""
     with np.errstate(invalid="ignore"):
-        level = np.nanmean(channel.rows, axis=(1, 2)) if channel.usable.any() else np.empty(0)
-    clear = channel.usable & (level > FAINT) if len(level) else channel.usable
+        total, n = np.nansum(rows, axis=(1, 2)), np.isfinite(rows).sum(axis=(1, 2))
+        return total / n
+
+
+def heard_row(channel: "WhiteChannel", level: np.ndarray) -> dict[str, Any]:
+    """Return a channel's row of `heard`; `level` is its `mean_level`."""
+    clear = channel.usable & (level > FAINT)
     heard = channel.start_ns[clear]
     return {
         "fibre": channel.fibre,

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dasanom_assets.comparison.contractor import threat
-from dasanom_assets.comparison.heard import heard_row
+from dasanom_assets.comparison.heard import heard_row, mean_level
 from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.settings import Settings
+from dasanom_assets.spectrograms.frames import row_parts
 from dasanom_assets.spectrograms.streams import blocks, spread
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, whole_times
@@ -65,27 +66,33 @@ def code_of_probability(p: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(p), code, 0).astype(np.uint8)
 
 
-def power_level(rows: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """Return how loud each second is as events show it, in robust spreads of its channel above the median.
+def loudness(rows: np.ndarray) -> np.ndarray:
+    """Return how loud each second is as events show it, float32, shape (n_rows,), in whitened levels.
 
     Parameters
     ----------
     rows : numpy.ndarray
         float32, shape (n_rows, frames a second, bands): whitened levels, with what the channels share taken off.
-    usable : numpy.ndarray
-        bool, shape (n_rows,).
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, shape (n_rows,); NaN where a row cannot be used.
     """
     band = int(BAND_SHARE * (rows.shape[2] - 1))
-    loud = np.full(len(rows), np.nan, np.float32)
+    loud = np.empty(len(rows), np.float32)
     for first in range(0, len(rows), ROWS_AT_ONCE):
         part = slice(first, first + ROWS_AT_ONCE)
         loud[part] = np.fmax.reduce(np.partition(rows[part], band, axis=2)[:, :, band], axis=1)
-    loud[~usable] = np.nan
+    return loud
+
+
+def spreads_above(loud: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Return loudness in robust spreads of its channel above the median, float32, NaN where not `usable`.
+
+    Parameters
+    ----------
+    loud : numpy.ndarray
+        float32, shape (n_rows,): see `loudness`.
+    usable : numpy.ndarray
+        bool, shape (n_rows,).
+    """
+    loud = np.where(usable, loud, np.float32(np.nan))
     known = loud[np.isfinite(loud)]
     if not len(known):
         return loud
@@ -120,9 +127,13 @@ class PowerOf:
         """Return what is seen and told of each of some channels."""
         midnight, out = extent(self.day)[0], []
         for white in self.levels.channels(keys):
+            loud, level = np.empty((2, len(white.start_ns)), np.float32)
+            for part in row_parts(len(loud)):
+                rows = white.rows[part]
+                loud[part], level[part] = loudness(rows), mean_level(rows)
             cells = np.zeros(DAY_SECONDS, np.uint8)
-            cells[(white.start_ns - midnight) // SECOND_NS] = code_of_z(power_level(white.rows, white.usable))
-            out.append(PowerCells(white.fibre, white.channel, cells, heard_row(white)))
+            cells[(white.start_ns - midnight) // SECOND_NS] = code_of_z(spreads_above(loud, white.usable))
+            out.append(PowerCells(white.fibre, white.channel, cells, heard_row(white, level)))
         return out
 
 

@@ -12,7 +12,8 @@ from dasanom_assets.detection.events.outlines import event_id
 from dasanom_assets.detection.reference.model import Reference
 from dasanom_assets.settings import Settings, SpectrogramSettings
 from dasanom_assets.spectrograms.grids import DayGrids
-from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.spectrograms.white_rows import WhiteChannel
+from dasanom_assets.spectrograms.whitening import white_day
 from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank
 from dasanom_assets.tables.schemas import SCHEMAS, vector
 from dasanom_assets.tables.store import Store

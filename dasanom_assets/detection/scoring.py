@@ -11,7 +11,7 @@ from dasanom_assets.detection.calibration.conformal import fused
 from dasanom_assets.detection.detectors.base import Windows
 from dasanom_assets.detection.detectors.clusters import assign
 from dasanom_assets.detection.events.outlines import hour_of
-from dasanom_assets.detection.events.support import ChannelScores, with_support
+from dasanom_assets.detection.events.support import ChannelScores, reach_channels, supported
 from dasanom_assets.detection.reference.inputs import Inputs
 from dasanom_assets.detection.reference.model import Reference, require_fit
 from dasanom_assets.detection.rows import channel_rows
@@ -20,9 +20,10 @@ from dasanom_assets.models.training_set import WindowIndex
 from dasanom_assets.models.vae import Vae
 from dasanom_assets.settings import Settings
 from dasanom_assets.spectrograms.grids import DayGrids
-from dasanom_assets.spectrograms.streams import blocks, spread
-from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay
-from dasanom_assets.spectrograms.windows import SECOND_NS, make_bank, window_rows
+from dasanom_assets.spectrograms.streams import Neighbours, blocks, spread
+from dasanom_assets.spectrograms.white_rows import WhiteChannel, hourly_banks
+from dasanom_assets.spectrograms.whitening import WhiteDay
+from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, window_rows
 from dasanom_assets.tables.schemas import SCHEMAS, with_detectors
 from dasanom_assets.tables.store import Store
 
@@ -33,14 +34,25 @@ TABLES = ("embeddings", "cluster_labels", "anomaly_scores")
 INTERVAL = ["fibre", "channel", "start", "end"]
 
 
+PLACED = ("label", "probability", "outlier_score")
+Said = tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]
+"""Arrays of some windows by name: what the network makes of them, their place among clusters, and scores."""
+
+
+class _Scored(NamedTuple):
+    """Scores of the windows of one channel, which wait for those of its neighbours."""
+
+    scores: dict[str, np.ndarray]
+    invalid: pa.Table
+    fusion: ChannelScores
+
+
 class Judged(NamedTuple):
     """What is said of the windows of one channel before its neighbours are heard."""
 
     encoded: Encoded
     placed: dict[str, np.ndarray]
-    scores: dict[str, np.ndarray]
-    invalid: pa.Table
-    fusion: ChannelScores
+    scored: _Scored
 
 
 @dataclass(frozen=True)
@@ -90,23 +102,43 @@ class Judge:
         reference, window = self.reference, self.settings.window
         first = window_rows(channel.start_ns, channel.usable, window)
         start, shift = channel.start_ns[first], window.shift_seconds * SECOND_NS
-        bank = make_bank(channel.rows, first, start, self.levels.spectrogram, window)
-        encoded = encode_bank(self.vae, bank, self.device)
-        n = len(first)
-        placed = (np.full(n, -1, np.int32), np.zeros(n, np.float32), np.full(n, np.nan, np.float32))
-        if reference.latent is not None:
-            placed = assign(reference.latent.clusters, encoded.mu)
-        index = WindowIndex.of_channel(channel.fibre, channel.channel, start, self.day)
-        windows = Windows(bank, encoded, placed[2], self.inputs.of(bank, index) if n else {})
-        scores = reference.score(windows, self.day, start) if n else dict.fromkeys(reference.names, np.empty(0))
+        banks = hourly_banks(channel, first, self.levels.spectrogram, window)
+        hours = [self._hour(channel, bank, start[windows]) for windows, bank in banks]
+        encoded, placed, scores = (_in_a_row(parts) for parts in zip(self._nothing(), *hours, strict=True))
         fusion = fused({name: reference.conformal[name] for name in reference.fused}, scores)
+        place = channel.fibre, channel.channel, start
         return Judged(
-            encoded,
-            dict(zip(("label", "probability", "outlier_score"), placed, strict=True)),
-            scores,
-            _invalid(channel, first, self.settings, reference),
-            ChannelScores(channel.fibre, channel.channel, start, fusion, reference.recipe, shift),
+            Encoded(**encoded),
+            placed,
+            _Scored(
+                scores,
+                _invalid(channel, first, self.settings, reference),
+                ChannelScores(*place, fusion, reference.recipe, shift),
+            ),
         )
+
+    def _hour(self, channel: WhiteChannel, bank: WindowBank, start_ns: np.ndarray) -> Said:
+        """Return what is said of the windows of a bank."""
+        encoded = encode_bank(self.vae, bank, self.device)
+        n, latent = len(bank), self.reference.latent
+        placed = (np.full(n, -1, np.int32), np.zeros(n, np.float32), np.full(n, np.nan, np.float32))
+        if latent is not None:
+            placed = assign(latent.clusters, encoded.mu)
+        index = WindowIndex.of_channel(channel.fibre, channel.channel, start_ns, self.day)
+        windows = Windows(bank, encoded, placed[2], self.inputs.of(bank, index))
+        scores = self.reference.score(windows, self.day, start_ns)
+        return vars(encoded), dict(zip(PLACED, placed, strict=True)), scores
+
+    def _nothing(self) -> Said:
+        """Return what is said of no window."""
+        none = np.empty(0, np.float32)
+        placed = dict(zip(PLACED, (np.empty(0, np.int32), none, none), strict=True))
+        return vars(Encoded.empty(self.vae.settings.latent)), placed, dict.fromkeys(self.reference.names, none)
+
+
+def _in_a_row(parts: tuple[dict[str, np.ndarray], ...]) -> dict[str, np.ndarray]:
+    """Return arrays of the same names, one behind the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def score_day(
@@ -161,39 +193,42 @@ def score_day(
     none = {"embeddings": channel_rows(schemas["embeddings"], "", 0, np.empty(0, np.int64), 0, nothing)}
     yield {table: schema.empty_table() for table, schema in schemas.items()} | none
     judge = Judge(day, levels, settings, reference, vae, inputs, device)
-    waiting: dict[tuple[str, int], Judged] = {}
+    waiting = Neighbours[_Scored](reach_channels(reference.recipe))
 
-    def channels() -> Iterator[ChannelScores]:
-        for judged in spread(judge, blocks(levels.keys, levels.frames.seconds), client):
-            waiting[judged.fusion.fibre, judged.fusion.channel] = judged
-            yield judged.fusion
-
-    for channel, strength in with_support(channels(), reference.recipe, levels.spectrogram.group_channels):
-        judged = waiting.pop((channel.fibre, channel.channel))
-        yield _tables(judged, strength.astype(np.float32), reference, settings, schemas)
+    def scored(one: _Scored, beside: list[_Scored]) -> dict[str, pa.Table]:
+        fusions = (other.fusion for other in beside)
+        strength = supported(one.fusion, fusions, levels.spectrogram.group_channels).astype(np.float32)
         if progress:
             progress(len(strength))
+        return {"anomaly_scores": _scores_table(one, strength, reference, settings, schemas["anomaly_scores"])}
+
+    for judged in spread(judge, blocks(levels.keys, levels.frames.seconds), client):
+        one = judged.scored
+        of_tables = {"embeddings": vars(judged.encoded), "cluster_labels": judged.placed}
+        place = one.fusion.fibre, one.fusion.channel, one.fusion.start_ns, settings.window.seconds
+        # What waits for neighbours is a third of what there is.
+        yield {table: channel_rows(schemas[table], *place, values) for table, values in of_tables.items()}
+        for complete in waiting.add(one):
+            yield scored(*complete)
+    for complete in waiting.rest():
+        yield scored(*complete)
 
 
-def _tables(
-    judged: Judged, strength: np.ndarray, reference: Reference, settings: Settings, schemas: dict[str, pa.Schema]
-) -> dict[str, pa.Table]:
-    """Return the rows of one channel; `strength` is float32, shape (n_windows,)."""
-    fibre, channel, start = judged.fusion.fibre, judged.fusion.channel, judged.fusion.start_ns
+def _scores_table(
+    scored: _Scored, strength: np.ndarray, reference: Reference, settings: Settings, schema: pa.Schema
+) -> pa.Table:
+    """Return the rows of `anomaly_scores` of one channel; `strength` is float32, shape (n_windows,)."""
+    fibre, channel, start = scored.fusion.fibre, scored.fusion.channel, scored.fusion.start_ns
     limit = reference.rates.thresholds(settings.detection.budget, fibre, channel)
-    columns: dict[str, Any] = {f"score_{name}": scores for name, scores in judged.scores.items()}
-    columns |= {f"p_{name}": reference.conformal[name].p_values(s) for name, s in judged.scores.items()}
+    columns: dict[str, Any] = {f"score_{name}": scores for name, scores in scored.scores.items()}
+    columns |= {f"p_{name}": reference.conformal[name].p_values(s) for name, s in scored.scores.items()}
     columns |= {"score": strength, "p_value": reference.conformal["fused"].p_values(strength)}
     columns["is_anomaly"] = strength >= limit[hour_of(start)]
     columns["model_version"] = np.full(len(strength), reference.version, object)
     columns["invalid"] = np.full(len(strength), None, object)
     columns["invalid"][~np.isfinite(strength)] = "not scored"
-    of_tables = dict(zip(TABLES, (vars(judged.encoded), judged.placed, columns), strict=True))
-    place = fibre, channel, start, settings.window.seconds
-    tables = {table: channel_rows(schemas[table], *place, values) for table, values in of_tables.items()}
-    if judged.invalid.num_rows:
-        tables[TABLES[2]] = pa.concat_tables([tables[TABLES[2]], judged.invalid]).sort_by("start")
-    return tables
+    rows = channel_rows(schema, fibre, channel, start, settings.window.seconds, columns)
+    return pa.concat_tables([rows, scored.invalid]).sort_by("start") if scored.invalid.num_rows else rows
 
 
 def _invalid(channel: WhiteChannel, first: np.ndarray, settings: Settings, reference: Reference) -> pa.Table:

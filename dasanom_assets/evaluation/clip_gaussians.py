@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 from dasanom_assets.detection.minutes.gaussians import Gaussians, divergence, fit_gaussians
 from dasanom_assets.evaluation.clips import Usual
 from dasanom_assets.settings import BackgroundSettings
-from dasanom_assets.spectrograms.whitening import whiten
+from dasanom_assets.spectrograms.white_rows import whiten
 
 DIMENSIONS = 10
 """Principal components of whitened frames that a clip's Gaussian is fitted in."""

@@ -11,7 +11,7 @@ from dasanom_assets.detection.detectors.base import detector_class
 from dasanom_assets.recordings.labelled_sets import Clip, Layout
 from dasanom_assets.settings import BackgroundSettings, Settings, SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.transform import Transform
-from dasanom_assets.spectrograms.whitening import unusable_rows, whiten
+from dasanom_assets.spectrograms.white_rows import unusable_rows, whiten
 from dasanom_assets.spectrograms.windows import WindowBank
 
 SOUND = SpectrogramSettings(frame_seconds=0.064, hop_seconds=0.03125, lowest_hz=50.0, highest_hz=8000.0)

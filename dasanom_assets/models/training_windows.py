@@ -10,7 +10,8 @@ from dasanom_assets.models.training_set import SPLITS, WindowIndex, split_of
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, TrainingSetSettings, WindowSettings
 from dasanom_assets.spectrograms.streams import blocks, spread
 from dasanom_assets.spectrograms.usual import Usual
-from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay
+from dasanom_assets.spectrograms.white_rows import WhiteChannel, chosen_rows
+from dasanom_assets.spectrograms.whitening import WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank, window_rows
 from dasanom_assets.tables.store import Store
 
@@ -123,7 +124,7 @@ class _Learned:
             yield LearnedChannel(
                 channel.fibre,
                 channel.channel,
-                channel.rows[inside],
+                chosen_rows(channel.rows, inside),
                 np.cumsum(inside)[first] - 1,
                 channel.start_ns[first],
             )

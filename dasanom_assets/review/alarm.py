@@ -21,7 +21,7 @@ from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
 
 if TYPE_CHECKING:  # heavy, and imported by the server, too
-    from dasanom_assets.spectrograms.whitening import WhiteChannel
+    from dasanom_assets.spectrograms.white_rows import WhiteChannel
 
 AROUND_S = 60
 """Before and after an alarm, shown of its channel."""
@@ -87,7 +87,7 @@ def spectrum(root: str, place: Place, settings: Settings) -> dict[str, Any]:
         ``spread``, median and 1.4826 MAD; ``hz``, the centres.
     """
     from dasanom_assets.spectrograms.grids import DayGrids
-    from dasanom_assets.spectrograms.whitening import reference_rows
+    from dasanom_assets.spectrograms.white_rows import reference_rows
 
     store = Store(root)
     frames = channel_rows(store, place.day, place.fibre, place.channel)
@@ -132,7 +132,7 @@ def through_network(root: str, place: Place, settings: Settings, vae_version: st
     spectrogram_of_day = SpectrogramSettings(**store.metadata("spectrograms", place.day)["settings"])
     for channel in _white(store, place, settings):
         first = int(np.searchsorted(channel.start_ns, place.peak_ns))
-        rows = channel.rows[first : first + settings.window.seconds].copy()
+        rows = channel.rows[first : first + settings.window.seconds]
         if len(rows) < settings.window.seconds:
             break
         start = channel.start_ns[first : first + 1]

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings
-from dasanom_assets.spectrograms.frames import ChannelFrames, DayFrames, day_frames
+from dasanom_assets.spectrograms.frames import ChannelFrames, DayFrames, day_frames, row_parts
 from dasanom_assets.spectrograms.grids import DayGrids
 from dasanom_assets.spectrograms.histogram import Histogram
 from dasanom_assets.spectrograms.streams import blocks, spread
@@ -259,14 +259,23 @@ def _sum(parts: "list[Histogram | None] | list[Histogram]") -> Histogram | None:
     return functools.reduce(Histogram.plus, there) if there else None
 
 
-def _by_class(frames: ChannelFrames, classes: int, step: float, grids: DayGrids) -> list[Histogram]:
-    """Return the histogram of each grid and part of the day, grid by grid."""
+def _by_class(
+    frames: ChannelFrames, classes: int, step: float, grids: DayGrids, inside: np.ndarray | None = None
+) -> list[Histogram]:
+    """Return the histogram of each grid and part of the day, grid by grid; of all rows, or those `inside`."""
     n = classes * len(grids.of(frames.fibre))
-    if n == 1:
-        return [Histogram.of(frames.power_db, step)]
+    histograms = [Histogram.empty(frames.power_db.shape[2])] * n
     of_row = frames.start_ns // SECOND_NS % 86_400 * classes // 86_400
-    of_row += classes * grids.of_rows(frames.fibre, frames.channel, frames.start_ns)
-    return [Histogram.of(frames.power_db[of_row == c], step) for c in range(n)]
+    if n > classes:
+        of_row += classes * grids.of_rows(frames.fibre, frames.channel, frames.start_ns)
+    if inside is not None:
+        of_row[~inside] = -1
+    for part in row_parts(len(of_row)):
+        there, levels = np.unique(of_row[part]), frames.power_db[part]
+        for c in there[there >= 0].tolist():
+            of_class = levels if len(there) == 1 else levels[of_row[part] == c]
+            histograms[c] = histograms[c].plus(Histogram.of(of_class, step))
+    return histograms
 
 
 def _channels(
@@ -314,8 +323,7 @@ def _flagged(
         inside = np.zeros(len(frames.start_ns), bool)
         for start, end in events_of(frames.fibre, frames.channel):
             inside |= (frames.start_ns < end) & (frames.start_ns + SECOND_NS > start)
-        flagged = ChannelFrames(frames.fibre, frames.channel, frames.start_ns[inside], frames.power_db[inside])
-        yield (frames.fibre, frames.channel), _by_class(flagged, classes, step, grids)
+        yield (frames.fibre, frames.channel), _by_class(frames, classes, step, grids, inside)
 
 
 def _histogram_table(fibre: str, channel: int, parts: list[Histogram]) -> pa.Table:

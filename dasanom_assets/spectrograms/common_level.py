@@ -4,7 +4,6 @@ Wind, rain, temperature and the laser move all channels of a stretch together. T
 it differs from day to day more than an event stands out: what most channels share is taken off each of them.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +13,8 @@ from scipy import ndimage
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.usual import Usual
-from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.spectrograms.white_rows import WhiteChannel, chosen_rows
+from dasanom_assets.spectrograms.whitening import WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
 from dasanom_assets.tables.store import Store
@@ -22,6 +22,7 @@ from dasanom_assets.tables.store import Store
 TABLE = "common_levels"
 SAMPLED = 32
 """Channels of a stretch that its level is taken from, evenly spread; more change the median little."""
+HOUR = 3600
 LEAST = 16
 """With fewer channels in a second, an event could be most of them: nothing is taken off then."""
 
@@ -65,16 +66,20 @@ def common_levels(
         return
     raw = settings.model_copy(update={"common_channels": 0, "own_spread": False})
     usual = store.read_day("background", day, ["fibre", "channel"]) if against is None else against.levels
+    plan = WhiteDay(store, day, raw, WindowSettings(), against=against)
+    healthy, extents = set(plan.keys), plan.frames.extents()
     for block in _blocks(
         usual.select(["fibre", "channel"]), settings.common_channels * spectrogram.group_channels
     ):
-        sampled = {(block.fibre, channel) for channel in block.sampled}
-        channels = white_day(
-            store, day, raw, WindowSettings(), lambda *key, sampled=sampled: key in sampled, against=against
-        )
-        second, level = _level(channels, bands, settings.common_seconds)
+        sampled = [key for channel in block.sampled if (key := (block.fibre, channel)) in healthy]
+        if len(sampled) < LEAST:
+            continue
+        begin, end = extents[block.fibre][1]
+        hours = ((first, first + HOUR) for first in range(begin // HOUR * HOUR, end, HOUR))
+        levels = [_hour_level(plan.channels(sampled, hour), hour, bands) for hour in hours]
+        second, level = (np.concatenate(column) for column in zip(*levels, strict=True))
         if len(second):
-            yield _table(block, second * SECOND_NS, level)
+            yield _table(block, second * SECOND_NS, _smoothed(second, level, settings.common_seconds))
 
 
 def _blocks(usual: pa.Table, size: int) -> Iterator[_Block]:
@@ -107,27 +112,22 @@ def _zones(channels: np.ndarray, step: int, size: int) -> list[np.ndarray]:
     return zones
 
 
-def _level(channels: Iterator[WhiteChannel], bands: int, smooth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the seconds that have a level, int64, and the levels, float32, shape (seconds, bands)."""
-    seconds: list[np.ndarray] = []
-    means: deque[np.ndarray] = deque()
+def _hour_level(
+    channels: Iterator[WhiteChannel], hour: tuple[int, int], bands: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the seconds of an hour that have a level, int64, and the levels, float32, shape (seconds, bands)."""
+    seconds = [np.empty(0, np.int64)]
+    means = [np.empty((0, bands), np.float16)]
     for channel in channels:
-        usable = np.flatnonzero(channel.usable)
-        # Half precision: 48 bands of 32 channels and a day are 350 MB.
-        mean = np.empty((len(usable), bands), np.float16)
-        for first in range(0, len(usable), 1024):
-            piece = slice(first, first + 1024)
-            with np.errstate(invalid="ignore"):
-                mean[piece] = np.nanmean(channel.rows[usable[piece]], axis=1)
-        seconds.append(channel.start_ns[usable] // SECOND_NS)
-        means.append(mean)
-    if len(means) < LEAST:
-        return np.empty(0, np.int64), np.empty((0, bands), np.float32)
+        inside = channel.usable & (channel.start_ns >= hour[0] * SECOND_NS)
+        inside &= channel.start_ns < hour[1] * SECOND_NS
+        with np.errstate(invalid="ignore"):
+            means.append(np.nanmean(chosen_rows(channel.rows, inside), axis=1).astype(np.float16))
+        seconds.append(channel.start_ns[inside] // SECOND_NS)
     second = np.unique(np.concatenate(seconds))
-    levels = np.empty((len(means), len(second), bands), np.float16)
-    for row, own in zip(levels, seconds, strict=True):
-        row[:] = np.nan
-        row[np.searchsorted(second, own)] = means.popleft()  # and is in memory once
+    levels = np.full((len(means), len(second), bands), np.nan, np.float16)
+    for row, own, mean in zip(levels, seconds, means, strict=True):
+        row[np.searchsorted(second, own)] = mean
     out = np.empty((len(second), bands), np.float32)
     count = np.empty(len(second), np.int64)
     for first in range(0, len(second), 1024):
@@ -135,10 +135,14 @@ def _level(channels: Iterator[WhiteChannel], bands: int, smooth: int) -> tuple[n
         part = levels[:, piece].astype(np.float32)
         count[piece] = np.isfinite(part[:, :, 0]).sum(axis=0)
         out[piece] = np.nanmedian(part, axis=0)
-    second, out = second[count >= LEAST], out[count >= LEAST]
+    return second[count >= LEAST], out[count >= LEAST]
+
+
+def _smoothed(second: np.ndarray, level: np.ndarray, seconds: int) -> np.ndarray:
+    """Return levels averaged over some seconds of those that follow each other."""
     for run in np.split(np.arange(len(second)), np.flatnonzero(np.diff(second) > 1) + 1):
-        out[run] = ndimage.uniform_filter1d(out[run], smooth, axis=0, mode="nearest") if len(run) else out[run]
-    return second, out
+        level[run] = ndimage.uniform_filter1d(level[run], seconds, axis=0, mode="nearest")
+    return level
 
 
 def _table(block: _Block, start_ns: np.ndarray, level: np.ndarray) -> pa.Table:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dasanom_assets.spectrograms.frames import DayFrames, channel_rows
+from dasanom_assets.spectrograms.frames import DayFrames, channel_rows, row_parts
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.metadata import thumbnail
 from dasanom_assets.tables.schemas import stack
@@ -31,7 +31,8 @@ def day_thumbnail(store: Store, day: str) -> bytes | None:
     image = np.full((second[-1] + 1, channel.power_db.shape[2]), np.nan, np.float32)
     with warnings.catch_warnings():  # a second without a frame is blank
         warnings.simplefilter("ignore", RuntimeWarning)
-        image[second] = np.nanmean(channel.power_db, axis=1)
+        for part in row_parts(len(second)):
+            image[second[part]] = np.nanmean(channel.power_db[part], axis=1)
     step = -(-len(image) // MAX_COLUMNS)
     image = np.array([image[i : i + step].mean(axis=0) for i in range(0, len(image), step)])
 

@@ -1,6 +1,6 @@
-"""The rows of `spectrograms` of a day, one channel in memory at a time."""
+"""The rows of `spectrograms` of a day, one channel at a time, whose levels are unpacked as they are looked at."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
@@ -8,8 +8,81 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.settings import SpectrogramSettings
-from dasanom_assets.tables.groups import Channels, inner_footers
+from dasanom_assets.tables.groups import Channels, Place, inner_footers
+from dasanom_assets.tables.pages import read_vectors
 from dasanom_assets.tables.store import DayFile, Store
+from dasanom_assets.tables.trimming import gone_through
+
+PART_ROWS = 3600
+"""Rows of a channel that are worked on at once: an hour of levels is 7 MB, and a day 177."""
+
+
+class PackedLevels:
+    """Levels of a channel as its file has them; a slice is unpacked, and nothing else.
+
+    Parameters
+    ----------
+    packed : sequence of bytes
+        Pages of ``power_db``, one row group after the other.
+    rows : sequence of int
+        Rows of each.
+    row_shape : tuple of int
+        Frames a second, and bands.
+    order : numpy.ndarray, optional
+        Places of the rows there, where they do not follow each other: all are unpacked then for any of them.
+    """
+
+    def __init__(
+        self,
+        packed: Sequence[bytes],
+        rows: Sequence[int],
+        row_shape: tuple[int, int],
+        order: np.ndarray | None = None,
+    ) -> None:
+        self._packed, self._order, self._ends = packed, order, list(accumulate(rows, initial=0))
+        self.shape = (self._ends[-1], *row_shape)
+        self._last: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Return some rows that follow each other, float32, shape (n, frames a second, bands), to be kept."""
+        if self._order is not None:
+            return self._stored(0, len(self))[self._order[rows]]
+        begin, end, _ = rows.indices(len(self))
+        return self._stored(begin, end)
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or np.float32, copy=False)
+
+    def _stored(self, begin: int, end: int) -> np.ndarray:
+        out = np.empty((max(0, end - begin), *self.shape[1:]), np.float32)
+        for number, (first, last) in enumerate(zip(self._ends, self._ends[1:], strict=False)):
+            low, high = max(begin, first), min(end, last)
+            if low < high:
+                out[low - begin : high - begin] = self._unpacked(number)[low - first : high - first]
+        return out
+
+    def _unpacked(self, number: int) -> np.ndarray:
+        last = self._last
+        if last is None or last[0] != number:
+            self._last = None  # two of them are not in memory at once
+            rows = self._ends[number + 1] - self._ends[number]
+            levels = np.empty((rows, *self.shape[1:]), np.float32)
+            read_vectors(self._packed[number], levels)
+            gone_through(levels.nbytes)
+            self._last = last = number, levels
+        return last[1]
+
+
+def row_parts(n_rows: int) -> Iterator[slice]:
+    """Yield slices of at most `PART_ROWS` of so many rows, and an empty one of none.
+
+    >>> list(row_parts(4000))
+    [slice(0, 3600, None), slice(3600, 4000, None)]
+    """
+    return (slice(first, min(first + PART_ROWS, n_rows)) for first in range(0, max(1, n_rows), PART_ROWS))
 
 
 @dataclass(frozen=True)
@@ -23,14 +96,14 @@ class ChannelFrames:
         Absolute channel number.
     start_ns : numpy.ndarray
         int64, shape (n_rows,): start of each one-second row, ns since 1970 UTC, ascending.
-    power_db : numpy.ndarray
+    power_db : PackedLevels
         float32, shape (n_rows, frames a second, bands); NaN where a frame is missing.
     """
 
     fibre: str
     channel: int
     start_ns: np.ndarray
-    power_db: np.ndarray
+    power_db: PackedLevels
 
 
 class DayFrames:
@@ -56,6 +129,7 @@ class DayFrames:
             self.note, self._metadata = store.metadata_of(file), file.metadata
         self.spectrogram = SpectrogramSettings(**self.note["settings"])
         self._channels = Channels(self._metadata)
+        self._start = self._metadata.schema.to_arrow_schema().get_field_index("start")
         self.keys = sorted(self._channels.places)
         """Fibre and channel of those that have rows."""
 
@@ -65,22 +139,29 @@ class DayFrames:
 
     def extents(self) -> dict[str, tuple[tuple[int, int], tuple[int, int]]]:
         """Return first and last channel, and first second and the one after the last, of each fibre."""
-        column = self._metadata.schema.to_arrow_schema().get_field_index("start")
         groups: dict[str, set[int]] = {}
         for (fibre, _), places in self._channels.places.items():
             groups.setdefault(fibre, set()).update(place.group for place in places)
         extents = {}
         for fibre, numbers in groups.items():
-            of_groups = [self._metadata.row_group(number).column(column).statistics for number in numbers]
-            first, last = min(s.min for s in of_groups), max(s.max for s in of_groups)
+            first, last = zip(*(self._extent(number) for number in numbers), strict=True)
             channels = [channel for name, channel in self.keys if name == fibre]
-            extents[fibre] = (channels[0], channels[-1]), (int(first.timestamp()), int(last.timestamp()) + 1)
+            extents[fibre] = (channels[0], channels[-1]), (min(first), max(last))
         return extents
 
-    def channels(self, keys: Iterable[tuple[str, int]]) -> Iterator[ChannelFrames]:
-        """Yield some of the channels in `keys`, one in memory at a time."""
-        places = self._channels.places
-        for groups, some in groupby(keys, lambda key: [p.group for p in places[key] if p.number is not None]):
+    def channels(
+        self, keys: Iterable[tuple[str, int]], within: tuple[int, int] | None = None
+    ) -> Iterator[ChannelFrames]:
+        """Yield some of the channels in `keys`, one in memory at a time.
+
+        Parameters
+        ----------
+        keys : iterable
+        within : tuple of int, optional
+            Begin and end, seconds since 1970: row groups beside it are not read, and a channel may have no row.
+        """
+        places = {key: self._places(key, within) for key in keys}
+        for groups, some in groupby(places, lambda key: [p.group for p in places[key] if p.number is not None]):
             known, first = self._metadata, dict.fromkeys(groups, 0)
             if groups:  # a footer in which each channel has row groups of its own
                 path = self._store.day_path("spectrograms", self._day)
@@ -92,6 +173,18 @@ class DayFrames:
                 for key in some:
                     of_key = [p.group if p.number is None else first[p.group] + p.number for p in places[key]]
                     yield ChannelFrames(*key, *_rows_of(file, of_key, self.spectrogram.row_shape))
+
+    def _places(self, key: tuple[str, int], within: tuple[int, int] | None) -> list[Place]:
+        places = self._channels.places[key]
+        if within is None:
+            return places
+        extents = ((place, *self._extent(place.group)) for place in places)
+        return [place for place, first, end in extents if first < within[1] and within[0] < end]
+
+    def _extent(self, group: int) -> tuple[int, int]:
+        """Return first second, and the one after the last, of a row group, since 1970."""
+        statistics = self._metadata.row_group(group).column(self._start).statistics
+        return int(statistics.min.timestamp()), int(statistics.max.timestamp()) + 1
 
 
 def day_frames(
@@ -116,21 +209,15 @@ def day_frames(
     yield from frames.channels([key for key in frames.keys if select is None or select(*key)])
 
 
-def _rows_of(file: DayFile, groups: list[int], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return start and levels of the rows of some row groups, in order of time; a day of them is there once."""
-    n = sum(file.metadata.row_group(group).num_rows for group in groups)
-    start, power = np.empty(n, np.int64), np.empty((n, *shape), np.float32)
-    end = 0
-    for group in groups:
-        rows = file.read_row_group(group, ["start"])
-        here = slice(end, end + rows.num_rows)
-        start[here] = rows["start"].cast(pa.int64()).to_numpy()
-        file.read_vectors(group, "power_db", power[here])
-        end = here.stop
-    if (np.diff(start) <= 0).any():
-        order = np.argsort(start, kind="stable")
-        start, power = start[order], power[order]
-    return start, power
+def _rows_of(file: DayFile, groups: list[int], shape: tuple[int, int]) -> tuple[np.ndarray, PackedLevels]:
+    """Return start and levels of the rows of some row groups, in order of time."""
+    start_of = {g: file.read_row_group(g, ["start"])["start"].cast(pa.int64()).to_numpy() for g in groups}
+    groups = sorted(groups, key=lambda group: start_of[group][0])  # a late file may have come behind the others
+    starts = [start_of[group] for group in groups]
+    start = np.concatenate([np.empty(0, np.int64), *starts])
+    order = None if (np.diff(start) > 0).all() else np.argsort(start, kind="stable")
+    packed = [file.vector_pages(group, "power_db") for group in groups]
+    return start if order is None else start[order], PackedLevels(packed, list(map(len, starts)), shape, order)
 
 
 def channel_rows(store: Store, day: str, fibre: str, channel: int) -> ChannelFrames:

@@ -22,13 +22,18 @@ class Histogram:
     counts: np.ndarray
 
     @classmethod
+    def empty(cls, bands: int) -> "Histogram":
+        """Return that of no level."""
+        return cls(0, np.zeros((bands, 0), np.int64))
+
+    @classmethod
     def of(cls, power_db: np.ndarray, step: float) -> "Histogram":
         """Count levels; `power_db` has the shape (..., bands), and frames with NaN do not count."""
         bands = power_db.shape[-1]
         levels = np.ascontiguousarray(power_db).reshape(-1, bands)
         whole, low, high = _extent(levels)
         if not whole.any():
-            return cls(0, np.zeros((bands, 0), np.int64))
+            return cls.empty(bands)
         first, last = (int(np.rint(level / np.float32(step))) for level in (low, high))
         counts = np.zeros((bands, last - first + 1), np.int32)
         _count(levels, whole, np.float32(step), first, counts)

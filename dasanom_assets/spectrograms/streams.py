@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import cloudpickle
 from threadpoolctl import threadpool_limits
@@ -118,13 +118,41 @@ def _apply(packed: _Packed, item: Item) -> list[Any]:
     return list(packed.work(item))
 
 
+class Neighbours(Generic[Item]):
+    """Items that come one by one, and wait until their neighbours are there.
+
+    Parameters
+    ----------
+    n : int
+        Neighbours on each side; so many of them before and after an item are in memory with it.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._before: deque[Item] = deque(maxlen=n)
+        self._waiting: deque[Item] = deque()
+        self._n = n
+
+    def add(self, item: Item) -> Iterator[tuple[Item, list[Item]]]:
+        """Take an item, and yield those whose neighbours are all there, with them."""
+        self._waiting.append(item)
+        if len(self._waiting) > self._n:
+            yield self._next()
+
+    def rest(self) -> Iterator[tuple[Item, list[Item]]]:
+        """Yield those that wait, as no other comes."""
+        while self._waiting:
+            yield self._next()
+
+    def _next(self) -> tuple[Item, list[Item]]:
+        item = self._waiting.popleft()
+        beside = [*self._before, *self._waiting]
+        self._before.append(item)
+        return item, beside
+
+
 def with_neighbours(items: Iterable[Item], n: int) -> Iterator[tuple[Item, list[Item]]]:
     """Yield each item with those, at most `n` before and `n` after it, that are in memory with it."""
-    upcoming = iter(items)
-    before: deque[Item] = deque(maxlen=n)
-    after = deque(islice(upcoming, n + 1))
-    while after:
-        item = after.popleft()
-        yield item, [*before, *after]
-        before.append(item)
-        after.extend(islice(upcoming, 1))
+    waiting = Neighbours[Item](n)
+    for item in items:
+        yield from waiting.add(item)
+    yield from waiting.rest()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dasanom_assets.settings import WindowSettings
-from dasanom_assets.spectrograms.whitening import WhiteChannel
+from dasanom_assets.spectrograms.white_rows import WhiteChannel, WhiteRows
 from dasanom_assets.spectrograms.windows import SECOND_NS, window_rows
 
 ROWS_AT_ONCE = 4096
@@ -96,7 +96,7 @@ def _room(white: WhiteChannel) -> int:
     return int(max([runs[0] // 2, *runs[1:2]]))
 
 
-def _each_row(rows: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _each_row(rows: np.ndarray | WhiteRows, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Return a value of each row, shape (n_rows,); what is missing counts as usual."""
     pieces = [rows[row : row + ROWS_AT_ONCE] for row in range(0, len(rows), ROWS_AT_ONCE)]
     return np.concatenate([value(np.nan_to_num(piece)) for piece in pieces])

@@ -46,8 +46,24 @@ def stretches_of(store: Store, day: str, against: Usual | None = None) -> list[t
         return [(i, values) for i, values in enumerate(group_values(file.metadata, *names)) if values is not None]
 
 
+@dataclass(frozen=True)
+class StretchLevel:
+    """What the channels of a stretch share: int64 starts, ns since 1970, and float32 levels, shape (n, bands)."""
+
+    start_ns: np.ndarray
+    level: np.ndarray
+
+    def of(self, start_ns: np.ndarray) -> np.ndarray:
+        """Return the level in some seconds, float32, shape (n_rows, 1, bands), 0 where there is none."""
+        out = np.zeros((len(start_ns), 1, self.level.shape[1]), np.float32)
+        row = np.minimum(np.searchsorted(self.start_ns, start_ns), len(self.start_ns) - 1)
+        there = self.start_ns[row] == start_ns
+        out[there, 0] = self.level[row[there]]
+        return out
+
+
 class CommonLevels:
-    """What the channels of a stretch share on a day, one stretch in memory at a time.
+    """What the channels of a stretch share on a day, read once for channels that follow each other.
 
     Parameters
     ----------
@@ -65,39 +81,22 @@ class CommonLevels:
         self, store: Store, day: str, stretches: Sequence[tuple[int, Stretch]], against: Usual | None = None
     ) -> None:
         self._store, self._day, self._stretches, self._against = store, day, stretches, against
-        self._last: Stretch | None = None
+        self._last: tuple[int, StretchLevel] | None = None
+
+    def of(self, fibre: str, channel: int) -> StretchLevel | None:
+        """Return the level of the stretch that a channel lies in; None where it has none."""
+        for group, (name, first, last) in self._stretches:
+            if name == fibre and first <= channel <= last:
+                known = self._last  # of several threads, which look at neighbours
+                if known is None or known[0] != group:
+                    rows = self._rows(group)
+                    start = rows["start"].cast(pa.int64()).to_numpy()
+                    self._last = known = group, StretchLevel(start, stack(rows["level"]))
+                return known[1]
+        return None
 
     def _rows(self, group: int) -> pa.Table:
         if self._against is not None:
             return self._against.common[group]
         with self._store.open_day("common_levels", self._day) as file:
             return file.read_row_group(group, ["start", "level"])
-
-    def of(self, fibre: str, channel: int, start_ns: np.ndarray) -> np.ndarray:
-        """Return the level of the stretch that a channel lies in, 0 where it has none.
-
-        Parameters
-        ----------
-        fibre : str
-        channel : int
-        start_ns : numpy.ndarray
-            int64, shape (n_rows,), ns since 1970 UTC: whole seconds.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32, shape (n_rows, 1, bands), or (1, 1, 1) where there is nothing to take off.
-        """
-        for group, (name, first, last) in self._stretches:
-            if name == fibre and first <= channel <= last:
-                if self._last != (name, first, last):
-                    rows = self._rows(group)
-                    self._start = rows["start"].cast(pa.int64()).to_numpy()
-                    self._level = stack(rows["level"])
-                    self._last = (name, first, last)
-                out = np.zeros((len(start_ns), 1, self._level.shape[1]), np.float32)
-                row = np.minimum(np.searchsorted(self._start, start_ns), len(self._start) - 1)
-                there = self._start[row] == start_ns
-                out[there, 0] = self._level[row[there]]
-                return out
-        return np.zeros((1, 1, 1), np.float32)

@@ -1,181 +1,27 @@
 """The whitening that makes channels comparable, and which of their seconds can be used."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.recordings.measured import BAD_STATES
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
-from dasanom_assets.spectrograms.frames import DayFrames
+from dasanom_assets.spectrograms.frames import ChannelFrames, DayFrames, row_parts
 from dasanom_assets.spectrograms.grids import DayGrids
-from dasanom_assets.spectrograms.usual import CommonLevels, Usual, stretches_of
+from dasanom_assets.spectrograms.usual import CommonLevels, StretchLevel, Usual, stretches_of
+from dasanom_assets.spectrograms.white_rows import (
+    SPREAD_ROWS,
+    WhiteChannel,
+    WhiteRows,
+    chosen_rows,
+    own_spread,
+    unusable_rows,
+)
 from dasanom_assets.spectrograms.windows import SECOND_NS, frames_there
 from dasanom_assets.tables.schemas import stack
 from dasanom_assets.tables.store import Store
-
-SPREAD_ROWS = 600
-"""Seconds of a day that the spread of a channel is taken from, evenly spread over it."""
-
-
-def whiten(
-    power_db: np.ndarray,
-    median_db: np.ndarray,
-    mad_db: np.ndarray,
-    settings: BackgroundSettings,
-    common: np.ndarray | None = None,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    """Measure levels against what is usual: ``(dB − median) / (1.4826·MAD + s0) − common``, clipped.
-
-    Parameters
-    ----------
-    power_db : numpy.ndarray
-        float32, shape (..., bands).
-    median_db, mad_db : numpy.ndarray
-        float32, shape (bands,), or as `reference_rows` gives them.
-    settings : BackgroundSettings
-    common : numpy.ndarray, optional
-        float32, shape (n_rows, 1, bands): what the channels around share; see `common_level`.
-    out : numpy.ndarray, optional
-        Where the result goes; `power_db` itself may be.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, shape of `power_db`; NaN stays NaN.
-
-    Examples
-    --------
-    Two frames of a channel whose usual level is −10 dB in one band and 0 dB in the other, give or take 3 dB:
-
-    >>> power_db = np.float32([[-10, 0], [-10, 12]])
-    >>> print(whiten(power_db, np.float32([-10, 0]), np.float32([3, 3]), BackgroundSettings()).round(1))
-    [[0.  0. ]
-     [0.  2.4]]
-    """
-    scale = (1.0 / (1.4826 * mad_db + settings.scale_floor_db)).astype(np.float32)
-    white = np.subtract(power_db, median_db, out=out)
-    white *= scale
-    if common is not None:
-        white -= common
-    return np.clip(white, settings.clip_low, settings.clip_high, out=white)
-
-
-def own_spread(rows: np.ndarray, usable: np.ndarray) -> float:
-    """Return the spread of a channel's whitened levels, as events leave it: 1.4826 times their MAD.
-
-    It is taken over all bands together, of at most `SPREAD_ROWS` rows, and stays between a half and two.
-
-    Parameters
-    ----------
-    rows : numpy.ndarray
-        float32, shape (n_rows, frames a second, bands), NaN where there is no frame.
-    usable : numpy.ndarray
-        bool, shape (n_rows,), with at least one row: those that count.
-    """
-    row = np.flatnonzero(usable)
-    levels = rows[row[:: -(-len(row) // SPREAD_ROWS)]]
-    levels = levels[np.isfinite(levels)]
-    if not len(levels):
-        return 1.0
-    return float(np.clip(1.4826 * _median(np.abs(levels - _median(levels))), 0.5, 2.0))
-
-
-def _median(values: np.ndarray) -> np.floating:
-    """Return what `numpy.median` does of finite values, shape (n,), in a tenth of the time.
-
-    It looks for three places at once, which NumPy cannot do with a processor's wide instructions.
-    """
-    middle = len(values) // 2
-    parted = np.partition(values, middle)
-    upper = parted[middle : middle + 1]
-    return np.mean(upper if len(values) % 2 else np.append(parted[:middle].max(), upper))
-
-
-def reference_rows(
-    values: np.ndarray,
-    hour_classes: int,
-    start_ns: np.ndarray,
-    n_grids: int = 1,
-    grid: np.ndarray | None = None,
-) -> np.ndarray:
-    """Return what a channel's rows are measured against.
-
-    Parameters
-    ----------
-    values : numpy.ndarray
-        float32, shape (n_grids × hour_classes × bands,): a vector of `background`, grid by grid, class by class.
-    hour_classes : int
-        Equal parts of the UTC day.
-    start_ns : numpy.ndarray
-        int64, shape (n_rows,), ns since 1970 UTC.
-    n_grids : int
-        Of the fibre that has most; see `grids`.
-    grid : numpy.ndarray, optional
-        int64, shape (n_rows,): that of each row; needed where there are several.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, shape (bands,) for one class and grid, otherwise (n_rows, 1, bands).
-    """
-    if hour_classes * n_grids == 1:
-        return values
-    of_row = start_ns // SECOND_NS % 86_400 * hour_classes // 86_400
-    if grid is not None:
-        of_row = grid * hour_classes + of_row
-    return values.reshape(n_grids * hour_classes, -1)[of_row][:, None]
-
-
-def unusable_rows(power_db: np.ndarray, there: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Return which rows cannot be part of a window: a frame is missing, or it is silent.
-
-    A silent second, all of whose levels are equal, is a dead channel and not a quiet one.
-
-    Parameters
-    ----------
-    power_db : numpy.ndarray
-        float32, shape (n_rows, frames a second, bands).
-    there : numpy.ndarray, optional
-        See `frames_there`.
-
-    Returns
-    -------
-    dict
-        ``incomplete`` and ``silent``, bool, shape (n_rows,).
-    """
-    if there is not None:  # what the grid leaves out counts neither way
-        power_db = np.where(there[..., None], power_db, power_db[:, :1])
-    low, high = power_db.min(axis=(1, 2)), power_db.max(axis=(1, 2))  # NaN where a frame is missing
-    return {"incomplete": ~np.isfinite(low), "silent": low == high}
-
-
-@dataclass(frozen=True)
-class WhiteChannel:
-    """One healthy channel of a day, measured against its background.
-
-    Attributes
-    ----------
-    fibre : str
-    channel : int
-    start_ns : numpy.ndarray
-        int64, shape (n_rows,), ns since 1970 UTC.
-    rows : numpy.ndarray
-        float32, shape (n_rows, frames a second, bands): whitened levels.
-    usable : numpy.ndarray
-        bool, shape (n_rows,): see `unusable_rows`.
-    unusable : dict
-        Reason to bool, shape (n_rows,): which rows cannot be used for it; a row may have several.
-    """
-
-    fibre: str
-    channel: int
-    start_ns: np.ndarray
-    rows: np.ndarray
-    usable: np.ndarray
-    unusable: dict[str, np.ndarray]
 
 
 def white_day(
@@ -231,7 +77,7 @@ class WhiteDay:
         bad: bool = False,
         against: Usual | None = None,
     ) -> None:
-        self._store, self._day, self._settings, self._window, self._against = store, day, settings, window, against
+        self._settings, self._window = settings, window
         self.frames = DayFrames(store, day)
         self.spectrogram, self._grids = self.frames.spectrogram, DayGrids(self.frames.note)
         self._states = row_states(store, day, self.spectrogram)
@@ -243,7 +89,7 @@ class WhiteDay:
         else:
             usual, self._parts = against.levels, (against.hour_classes, against.n_grids)
         takes_off = settings.common_channels and window.scaling == "background"
-        self._stretches = stretches_of(store, day, against) if takes_off else None
+        self._common = CommonLevels(store, day, stretches_of(store, day, against), against) if takes_off else None
         keys = zip(usual["fibre"].to_pylist(), usual["channel"].to_pylist(), strict=True)
         vectors = zip(stack(usual["median_db"]), stack(usual["mad_db"]), strict=True)
         self._levels = dict(zip(keys, vectors, strict=True))
@@ -253,31 +99,46 @@ class WhiteDay:
     def _healthy(self, key: tuple[str, int]) -> bool:
         return self._states.get(key, BAD_STATES[0]) not in BAD_STATES
 
-    def channels(self, keys: Iterable[tuple[str, int]]) -> Iterator[WhiteChannel]:
-        """Yield some of the channels in `keys`, one in memory at a time."""
-        common = None
-        if self._stretches is not None:
-            common = CommonLevels(self._store, self._day, self._stretches, self._against)
-        settings = self._settings
-        for frames in self.frames.channels(keys):
-            key, start, rows = (frames.fibre, frames.channel), frames.start_ns, frames.power_db
-            unusable = unusable_rows(rows, frames_there(start, self.spectrogram))
-            unusable |= self._clipped.of(*key, start)
-            grid = self._grids.of_rows(*key, start) if self._grids.most > 1 else None
-            if grid is not None:  # no window holds bands of two grids
-                unusable["incomplete"] |= np.diff(grid, prepend=grid[:1]) != 0
-            if not self._healthy(key):
-                unusable = {self._states.get(key, BAD_STATES[0]): np.ones(len(start), bool)}
-            usable = ~np.any(list(unusable.values()), axis=0)
-            if self._window.scaling == "background":
-                classes, n_grids = self._parts
-                median, mad = (
-                    reference_rows(values, classes, start, n_grids, grid) for values in self._levels[key]
-                )
-                rows = whiten(rows, median, mad, settings, common.of(*key, start) if common else None, out=rows)
-                if settings.own_spread and usable.any():
-                    rows *= 1 / own_spread(rows, usable)
-            yield WhiteChannel(*key, start, rows, usable, unusable)
+    def channels(
+        self, keys: Iterable[tuple[str, int]], within: tuple[int, int] | None = None
+    ) -> Iterator[WhiteChannel]:
+        """Yield some of the channels in `keys`; an hour of one is whitened where it is looked at.
+
+        `within` are begin and end, seconds since 1970: row groups beside them are not read.
+        """
+        for frames in self.frames.channels(keys, within):
+            yield self._white(frames, self._common.of(frames.fibre, frames.channel) if self._common else None)
+
+    def _white(self, frames: ChannelFrames, common: StretchLevel | None) -> WhiteChannel:
+        key, start = (frames.fibre, frames.channel), frames.start_ns
+        grid = self._grids.of_rows(*key, start) if self._grids.most > 1 else None
+        whitens = self._window.scaling == "background"
+        rows = WhiteRows(frames, self._levels[key] if whitens else None, self._parts, self._settings, common, grid)
+        looks = whitens and self._settings.own_spread
+        every = max(1, -(-len(start) // SPREAD_ROWS))
+        unusable, spreads = [], []
+        for part in row_parts(len(start)):
+            levels = frames.power_db[part]
+            unusable.append(unusable_rows(levels, frames_there(start[part], self.spectrogram)))
+            if looks:  # as they pass: most days have no other rows that their spread is taken from
+                some = slice(part.start + -part.start % every, part.stop, every)
+                spreads.append(rows.whitened(levels[some.start - part.start :: every], some))
+        why = {name: np.concatenate([of_part[name] for of_part in unusable]) for name in unusable[0]}
+        why |= self._clipped.of(*key, start)
+        if grid is not None:  # no window holds bands of two grids
+            why["incomplete"] |= np.diff(grid, prepend=grid[:1]) != 0
+        if not self._healthy(key):
+            why = {self._states.get(key, BAD_STATES[0]): np.ones(len(start), bool)}
+        usable = ~np.any(list(why.values()), axis=0)
+        if looks and usable.any():
+            spread = np.concatenate(spreads)
+            if not usable.all():
+                row = np.flatnonzero(usable)
+                chosen = np.zeros(len(usable), bool)
+                chosen[row[:: -(-len(row) // SPREAD_ROWS)]] = True
+                spread = chosen_rows(rows, chosen)
+            rows = replace(rows, scale=1 / own_spread(spread))
+        return WhiteChannel(*key, start, rows, usable, why)
 
 
 def healthy_rows(store: Store, day: str, spectrogram: SpectrogramSettings) -> set[tuple[str, int]]:

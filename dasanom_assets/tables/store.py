@@ -26,14 +26,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import fsspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dasanom_assets.tables import parquet
 from dasanom_assets.tables.columns import described
 from dasanom_assets.tables.contract import Contract
-from dasanom_assets.tables.pages import read_vectors
 from dasanom_assets.tables.parquet import METADATA_KEY
 from dasanom_assets.tables.schemas import in_memory, in_memory_schema, mismatch, stored, stored_schema
 from dasanom_assets.tables.trimming import gone_through
@@ -505,14 +503,13 @@ class DayFile(pq.ParquetFile):
         gone_through(rows.nbytes)
         return rows
 
-    def read_vectors(self, i: int, name: str, out: np.ndarray) -> None:
-        """Write a column of vectors of a row group to a float32 array of their shape; see `pages.read_vectors`."""
+    def vector_pages(self, i: int, name: str) -> bytes:
+        """Return the pages of a column of vectors of a row group, for `pages.read_vectors`."""
         entry = self.metadata.row_group(i)
         columns = (entry.column(number) for number in range(entry.num_columns))
         column = next(column for column in columns if column.path_in_schema.split(".")[0] == name)
         self._source.seek(column.data_page_offset)
-        read_vectors(self._source.read(column.total_compressed_size), out)
-        gone_through(out.nbytes)
+        return self._source.read(column.total_compressed_size)
 
 
 def _partial(name: str, token: str) -> str:

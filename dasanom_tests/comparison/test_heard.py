@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dasanom_assets.comparison.heard import breaks, heard_row
+from dasanom_assets.comparison.heard import breaks, heard_row, mean_level
 from dasanom_assets.recordings.of_day import extent
-from dasanom_assets.spectrograms.whitening import WhiteChannel
+from dasanom_assets.spectrograms.white_rows import WhiteChannel
 from dasanom_assets.tables.schemas import SCHEMAS, mismatch
 
 DAY = "2026-03-02"
@@ -30,7 +30,7 @@ def channel(
 
 
 def heard(*channels: WhiteChannel) -> pa.Table:
-    return pa.Table.from_pylist([heard_row(one) for one in channels], SCHEMAS["heard"])
+    return pa.Table.from_pylist([heard_row(one, mean_level(one.rows)) for one in channels], SCHEMAS["heard"])
 
 
 def test_seconds_are_counted_by_why_they_cannot_be_used() -> None:

@@ -114,7 +114,8 @@ def made_by_hand(store: Store, table: str, day: str) -> Day:
 def scored(store: Store, day: str, reference: Reference, settings: Settings = SETTINGS) -> Iterator[pa.Table]:
     """Yield the rows of `anomaly_scores` of a day by a model that needs no more than the day's own store."""
     for tables in judged(store, day, reference, settings):
-        yield tables["anomaly_scores"]
+        if "anomaly_scores" in tables:
+            yield tables["anomaly_scores"]
 
 
 def judged(

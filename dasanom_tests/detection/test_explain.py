@@ -15,7 +15,8 @@ from dasanom_assets.detection.events.outlines import event_id, find_events
 from dasanom_assets.detection.events.unusual import taking_part
 from dasanom_assets.detection.explain import ALIKE, CHANCE, EDGE_SLACK_NS, _edges, _resemblance, explain
 from dasanom_assets.detection.reference.model import Reference
-from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
+from dasanom_assets.spectrograms.white_rows import WhiteChannel
+from dasanom_assets.spectrograms.whitening import white_day
 from dasanom_assets.spectrograms.windows import make_bank
 from dasanom_assets.tables.schemas import TIME, mismatch, stack
 from dasanom_assets.tables.store import Store

@@ -142,7 +142,7 @@ def test_rows_are_the_same_whoever_makes_them(
     with open_client(DaskSettings(**dask)) as client:
         rows = list(judged(ground.store, EVENTFUL, ground.reference, client=client))
     for table in TABLES:
-        made = pa.concat_tables(tables[table] for tables in rows)
+        made = pa.concat_tables(tables[table] for tables in rows if table in tables)
         assert made.equals(ground.store.read_day(table, EVENTFUL).replace_schema_metadata())
 
 

@@ -46,7 +46,9 @@ def test_the_preset_original_makes_images_trains_on_them_and_embeds_a_day(
     plan = WhiteDay(store, DAYS[0], settings.background, settings.window)
     for channel in plan.channels(plan.keys):
         first = window_rows(channel.start_ns, channel.usable, settings.window)
-        bank = make_bank(channel.rows, first, channel.start_ns[first], plan.spectrogram, settings.window)
+        bank = make_bank(
+            np.asarray(channel.rows), first, channel.start_ns[first], plan.spectrogram, settings.window
+        )
         encoded = encode_bank(trained.model, bank, "cpu")
         assert len(encoded.mu) == 8 * 60 - settings.window.seconds + 1
         assert np.isfinite(encoded.reconstruction_error).all()

@@ -29,7 +29,7 @@ from dasanom_assets.settings import (
 )
 from dasanom_assets.spectrograms import streams
 from dasanom_assets.spectrograms.common_level import common_levels
-from dasanom_assets.spectrograms.whitening import whiten
+from dasanom_assets.spectrograms.white_rows import whiten
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, empty, vector
 from dasanom_assets.tables.store import MissingDayError, Store

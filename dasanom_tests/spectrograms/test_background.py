@@ -18,7 +18,7 @@ from dasanom_assets.spectrograms.background import (
     reference_days,
 )
 from dasanom_assets.spectrograms.hours import rows_table
-from dasanom_assets.spectrograms.whitening import reference_rows
+from dasanom_assets.spectrograms.white_rows import reference_rows
 from dasanom_assets.tables.schemas import SCHEMAS, mismatch, stack
 from dasanom_assets.tables.store import MissingDayError, Store
 from dasanom_tests.memory import memory_of

@@ -8,6 +8,7 @@ import pytest
 from scipy import ndimage
 
 from dasanom_assets.settings import BackgroundSettings, SpectrogramSettings, WindowSettings
+from dasanom_assets.spectrograms import common_level
 from dasanom_assets.spectrograms.common_level import LEAST, SAMPLED, common_levels
 from dasanom_assets.spectrograms.hours import rows_table
 from dasanom_assets.spectrograms.whitening import white_day
@@ -74,7 +75,11 @@ def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path))
 
 
-def test_it_is_the_median_over_channels_of_the_means_of_a_second(store: Store) -> None:
+@pytest.mark.parametrize("hour", [3600, 25])
+def test_it_is_the_median_over_channels_of_the_means_of_a_second(
+    store: Store, hour: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common_level, "HOUR", hour)
     white = levels(20)
     write(store, white)
     (table,) = found(store)

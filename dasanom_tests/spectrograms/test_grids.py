@@ -45,7 +45,10 @@ def white(store: Store, day: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return seconds since ten o'clock, and the median of each second, band by band, of each channel."""
     ten = np.datetime64(f"{day}T10", "ns").astype(int)
     channels = white_day(store, day, SETTINGS.background, SETTINGS.window)
-    return [((c.start_ns[c.usable] - ten) // SECOND_NS, np.median(c.rows[c.usable], axis=1)) for c in channels]
+    return [
+        ((c.start_ns[c.usable] - ten) // SECOND_NS, np.median(np.asarray(c.rows)[c.usable], axis=1))
+        for c in channels
+    ]
 
 
 def test_a_rate_that_changes_within_a_day_has_a_background_of_its_own(tmp_path: Path) -> None:

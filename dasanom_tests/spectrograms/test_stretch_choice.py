@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dasanom_assets.spectrograms.stretch_choice import choose
-from dasanom_assets.spectrograms.whitening import WhiteChannel
+from dasanom_assets.spectrograms.white_rows import WhiteChannel
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_tests.spectrograms.test_engine import FIRST
 

@@ -1,6 +1,8 @@
 """Windows are views, line up and never span a gap."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,7 @@ from dasanom_assets.models.loop import DeviceWindows
 from dasanom_assets.settings import SpectrogramSettings, WindowSettings
 from dasanom_assets.spectrograms.frames import channel_rows, day_frames
 from dasanom_assets.spectrograms.hours import rows_table
-from dasanom_assets.spectrograms.whitening import unusable_rows
+from dasanom_assets.spectrograms.white_rows import unusable_rows
 from dasanom_assets.spectrograms.windows import (
     SECOND_NS,
     WindowBank,
@@ -132,9 +134,17 @@ def test_a_second_with_a_frame_less_is_whole_where_the_grid_has_none_there() -> 
     assert [list(np.flatnonzero(result[reason])) for reason in ("incomplete", "silent")] == [[7], [8]]
 
 
-def write_day(store: Store, settings: SpectrogramSettings, channels: list[int], n: int = 50) -> np.ndarray:
+def write_day(
+    store: Store,
+    settings: SpectrogramSettings,
+    channels: list[int],
+    n: int = 50,
+    silent: Mapping[int, slice] = MappingProxyType({}),
+) -> np.ndarray:
     rng = np.random.default_rng(1)
     levels = rng.normal(size=(len(channels), n, *settings.row_shape)).astype(np.float32)
+    for channel, rows in silent.items():
+        levels[channels.index(channel), rows] = -12
     starts = (START + 43_190 + np.arange(n)) * SECOND_NS
     # Later rows first, as a file that came late may leave them.
     halves = [(half, i) for half in (slice(n // 2, n), slice(0, n // 2)) for i in range(len(channels))]

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dasanom_assets.spectrograms.hours import rows_table
+from dasanom_assets.tables.pages import read_vectors
 from dasanom_assets.tables.parquet import encode
 from dasanom_assets.tables.store import Store
 
@@ -31,7 +32,7 @@ def test_values_are_those_that_pyarrow_reads(tmp_path: Path, pieces: list[int], 
     with store.open_day("spectrograms", DAY) as file:
         for group, n in enumerate(pieces):
             out = np.zeros((n, 2, 4), np.float32)
-            file.read_vectors(group, "power_db", out)
+            read_vectors(file.vector_pages(group, "power_db"), out)
             wanted = file.read_row_group(group, ["power_db"])["power_db"].combine_chunks().flatten()
             np.testing.assert_array_equal(out.ravel(), wanted.to_numpy())
 
@@ -42,8 +43,8 @@ def test_pages_of_another_kind_or_length_are_refused(tmp_path: Path) -> None:
     with store.open_day("spectrograms", DAY) as file:
         for rows in (8, 10):
             with pytest.raises(ValueError, match="materialize the day again"):
-                file.read_vectors(0, "power_db", np.zeros((rows, 2, 4), np.float32))
+                read_vectors(file.vector_pages(0, "power_db"), np.zeros((rows, 2, 4), np.float32))
     path = tmp_path / store.day_path("spectrograms", DAY)
     pq.write_table(table(9), path, compression="zstd", use_dictionary=False)
     with store.open_day("spectrograms", DAY) as file, pytest.raises(ValueError, match="not stored byte by byte"):
-        file.read_vectors(0, "power_db", np.zeros((9, 2, 4), np.float32))
+        read_vectors(file.vector_pages(0, "power_db"), np.zeros((9, 2, 4), np.float32))

@@ -17,8 +17,10 @@ from scipy.fft import dct
 from dasanom_assets.detection.minutes.gaussians import Gaussians, divergence, fit_gaussians
 from dasanom_assets.detection.rows import channel_rows
 from dasanom_assets.settings import Settings, SpectrogramSettings, TemporalSettings, WindowSettings
+from dasanom_assets.spectrograms.frames import row_parts
 from dasanom_assets.spectrograms.streams import blocks, spread, with_neighbours
-from dasanom_assets.spectrograms.whitening import WhiteChannel, WhiteDay
+from dasanom_assets.spectrograms.white_rows import WhiteChannel
+from dasanom_assets.spectrograms.whitening import WhiteDay
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS
 from dasanom_assets.tables.store import Store
@@ -157,7 +159,7 @@ def segment_frames(channel: WhiteChannel, settings: TemporalSettings) -> tuple[n
     if not len(second):
         return second, np.empty((0, 1, 1), np.float32)
     length, shift = settings.segment_seconds, settings.shift_seconds
-    features = band_features(channel.rows, settings)
+    features = np.concatenate([band_features(channel.rows[part], settings) for part in row_parts(len(second))])
     features[~channel.usable] = np.nan
     rate = features.shape[1]
     first = (second[0] - length) // shift * shift + shift

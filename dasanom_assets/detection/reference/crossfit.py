@@ -23,8 +23,9 @@ from dasanom_assets.spectrograms.background import background
 from dasanom_assets.spectrograms.common_level import common_levels
 from dasanom_assets.spectrograms.streams import in_order
 from dasanom_assets.spectrograms.usual import Usual
-from dasanom_assets.spectrograms.whitening import WhiteChannel, white_day
-from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, make_bank, window_rows
+from dasanom_assets.spectrograms.white_rows import WhiteChannel, hourly_banks
+from dasanom_assets.spectrograms.whitening import white_day
+from dasanom_assets.spectrograms.windows import SECOND_NS, WindowBank, window_rows
 from dasanom_assets.tables.store import Store
 
 
@@ -190,17 +191,20 @@ def listen(
             if not len(first):
                 return None
             start = channel.start_ns[first]
-            bank = make_bank(channel.rows, first, start, made, settings.window)
-            index = WindowIndex.of_channel(channel.fibre, channel.channel, start, day)
-            windows = Windows(bank, more=more(bank, index)) if asking else Windows(bank)
-            scores = {name: crossed.score(name, windows, day, start) for name in crossed.detectors[0]}
-            if through_networks:
-                unseen = np.flatnonzero(split_inside(start, settings.window.seconds, blocks) == calibration)
-                seen_through = look(Windows(bank.subset(unseen)), index.subset(unseen))
-                for name, detector in through_networks.items():
-                    scores[name] = np.full(len(first), np.nan, np.float32)
-                    if len(unseen):
-                        scores[name][unseen] = detector.score(seen_through)
+            scores = {
+                name: np.full(len(first), np.nan, np.float32)
+                for name in (*crossed.detectors[0], *through_networks)
+            }
+            for hour, bank in hourly_banks(channel, first, made, settings.window):
+                index = WindowIndex.of_channel(channel.fibre, channel.channel, start[hour], day)
+                windows = Windows(bank, more=more(bank, index)) if asking else Windows(bank)
+                for name in crossed.detectors[0]:
+                    scores[name][hour] = crossed.score(name, windows, day, start[hour])
+                unseen = np.flatnonzero(split_inside(start[hour], settings.window.seconds, blocks) == calibration)
+                if through_networks and len(unseen):
+                    seen_through = look(Windows(bank.subset(unseen)), index.subset(unseen))
+                    for name, detector in through_networks.items():
+                        scores[name][hour][unseen] = detector.score(seen_through)
             return Heard(day, channel.fibre, channel.channel, start, scores)
 
         channels = white_day(

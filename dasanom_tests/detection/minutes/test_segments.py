@@ -16,7 +16,7 @@ from dasanom_assets.detection.minutes.segments import (
     segment_frames,
 )
 from dasanom_assets.settings import TemporalSettings
-from dasanom_assets.spectrograms.whitening import WhiteChannel
+from dasanom_assets.spectrograms.white_rows import WhiteChannel
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import mismatch, stack
 from dasanom_assets.tables.store import Store

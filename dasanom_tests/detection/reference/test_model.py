@@ -18,7 +18,7 @@ from dasanom_assets.detection.reference.model import (
 from dasanom_assets.detection.scoring import Judge
 from dasanom_assets.settings import BackgroundSettings, ReferenceSettings, Settings, WindowSettings
 from dasanom_assets.spectrograms.engine import settings_note
-from dasanom_assets.spectrograms.whitening import WhiteChannel
+from dasanom_assets.spectrograms.white_rows import WhiteChannel
 from dasanom_tests.detection.conftest import SECOND
 
 
