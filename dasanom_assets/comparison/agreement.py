@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.comparison.contractor import alarmed, row_lengths
 from dasanom_assets.comparison.matching import by_chance, overlapping
-from dasanom_assets.settings import ComparisonSettings
+from dasanom_assets.comparison.their_alarms import TheirAlarms, by_channel
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.schemas import SCHEMAS, empty
 
@@ -112,32 +111,6 @@ def agreement_summary(matches: pa.Table, hours: float, km: float | None = None) 
     return out
 
 
-class TheirAlarms:
-    """When the contractor alarms, by channel.
-
-    Parameters
-    ----------
-    contractor : pyarrow.Table
-        Rows of `contractor_scores`, or those of them that are alarms.
-    settings : ComparisonSettings
-    """
-
-    def __init__(self, contractor: pa.Table, settings: ComparisonSettings) -> None:
-        rows = alarmed([contractor], settings)
-        self._lengths = row_lengths(rows)
-        self._times = {key: np.sort(times) for key, (times, _) in by_channel(rows, "start").items()}
-
-    def within(self, fibre: str, channel: int, start_ns: np.ndarray, end_ns: np.ndarray) -> np.ndarray:
-        """Return whether a row alarms within the central second of each window, bool, shape (n_windows,)."""
-        times = self._times.get((fibre, channel))
-        if times is None:
-            return np.zeros(len(start_ns), bool)
-        half, row_ns = SECOND_NS // 2, self._lengths[fibre]
-        middle = (start_ns + end_ns) // 2
-        after = np.searchsorted(times, middle - half - row_ns, side="right")
-        return np.searchsorted(times, middle + half, side="left") > after
-
-
 def who_flagged(scores: pa.Table, theirs: TheirAlarms) -> np.ndarray:
     """Return for each window whether neither, both, only we or only the contractor flagged it.
 
@@ -160,19 +133,6 @@ def who_flagged(scores: pa.Table, theirs: TheirAlarms) -> np.ndarray:
     for key, (start, rows) in by_channel(scores, "start").items():
         flagged[rows] = theirs.within(*key, start, ends[rows])
     return np.select([ours & flagged, ours, flagged], [BOTH, ONLY_US, ONLY_CONTRACTOR], NEITHER).astype(np.int8)
-
-
-def by_channel(table: pa.Table, time: str) -> dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]:
-    """Return times (int64, ns) and row numbers of each fibre and channel."""
-    if not table.num_rows:
-        return {}
-    fibre = table["fibre"].combine_chunks().dictionary_encode()
-    codes, names = fibre.indices.to_numpy(zero_copy_only=False), fibre.dictionary.to_pylist()
-    channel, times = table["channel"].to_numpy(), table[time].cast(pa.int64()).to_numpy()
-    order = np.lexsort((channel, codes))
-    border = np.flatnonzero(np.diff(codes[order]) | np.diff(channel[order])) + 1
-    groups = np.split(order, border)
-    return {(names[codes[rows[0]]], int(channel[rows[0]])): (times[rows], rows) for rows in groups}
 
 
 def window_agreement(counts: np.ndarray) -> dict[str, float | int | None]:

@@ -276,11 +276,9 @@ def row_lengths(scores: pa.Table) -> dict[str, int]:
     return dict(zip(longest["fibre"].to_pylist(), longest["ns_max"].to_pylist(), strict=True))
 
 
-def alarmed(tables: Iterable[pa.Table], settings: ComparisonSettings) -> pa.Table:
-    """Return the rows of `contractor_scores`, given in parts, by which the contractor alarms; NaN is no alarm."""
-    parts = [empty("contractor_scores")]
-    parts += [rows.filter(pa.array(threat(rows) >= settings.contractor_probability)) for rows in tables]
-    return pa.concat_tables(part.replace_schema_metadata() for part in parts)
+def alarmed(rows: pa.Table, settings: ComparisonSettings) -> pa.Table:
+    """Return the rows of `contractor_scores` by which the contractor alarms; NaN is no alarm."""
+    return rows.filter(pa.array(threat(rows) >= settings.contractor_probability, pa.bool_()))
 
 
 def contractor_events(tables: Callable[[list[str]], Iterable[pa.Table]], settings: ComparisonSettings) -> pa.Table:
@@ -299,10 +297,7 @@ def contractor_events(tables: Callable[[list[str]], Iterable[pa.Table]], setting
         for fibre, length in row_lengths(rows).items():
             here = int(settings.join_seconds * SECOND_NS + STEPS_APART * length)
             reach[fibre] = max(here, reach.get(fibre, 0))
-    alarms = (
-        rows.filter(pa.array(threat(rows) >= settings.contractor_probability))
-        for rows in tables([*PLACED, *(f"p_{name}" for name in CLASSES)])
-    )
+    alarms = (alarmed(rows, settings) for rows in tables([*PLACED, *(f"p_{name}" for name in CLASSES)]))
     parts = apart(alarms, max(reach.values(), default=0))
     events = [event for part in parts for event in _events_of(part, reach)]
     if not events:

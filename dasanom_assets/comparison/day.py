@@ -6,12 +6,11 @@ import numpy as np
 import pyarrow as pa
 
 from dasanom_assets.comparison import agreement, waterfall
-from dasanom_assets.comparison.agreement import TheirAlarms
 from dasanom_assets.comparison.boxes import by_alarms, rows_of_alarms
-from dasanom_assets.comparison.contractor import alarmed
 from dasanom_assets.comparison.figures import EmbeddingMap
 from dasanom_assets.comparison.maps import MIN_POINTS, fit_map, place
 from dasanom_assets.comparison.report import Findings
+from dasanom_assets.comparison.their_alarms import TheirAlarms, rows_of_day, rows_of_table
 from dasanom_assets.detection.calibration.rates import Rates
 from dasanom_assets.detection.detectors.clustering import QUALITY_WINDOWS, cluster_quality
 from dasanom_assets.detection.reference.drift import unknown_fibres
@@ -71,7 +70,7 @@ def day_map(store: Store, day: str, reference: Reference, settings: ComparisonSe
     points, coordinates = reference_map(store, reference)
     if len(points) < MIN_POINTS:
         return None
-    theirs = TheirAlarms(alarmed(store.iter_day("contractor_scores", day), settings), settings)
+    theirs = TheirAlarms(rows_of_day(store, "contractor_scores", day), settings)
     drawn = _Drawn(settings.map_windows)
     encoded = (rows for rows in store.iter_day("embeddings", day, ["mu"]) if rows.num_rows)
     columns = ["fibre", "channel", "start", "end", "is_anomaly", "invalid"]
@@ -176,10 +175,10 @@ def day_findings(
         name: store.read_day(name, day)
         for name in ("recordings", "anomaly_events", "contractor_events", "event_matches", "agreement")
     }
-    theirs = alarmed(store.iter_day("contractor_scores", day), settings.comparison)
+    theirs = TheirAlarms(rows_of_day(store, "contractor_scores", day), settings.comparison)
     with store.open_day("contractor_scores", day) as file:
         both_sides = file.metadata.num_rows > 0
-    windows = _windows(store, day, TheirAlarms(theirs, settings.comparison), table["anomaly_events"])
+    windows = _windows(store, day, theirs, table["anomaly_events"])
     note: dict[str, Any] = store.metadata("anomaly_events", day)
     mu = stack(windows.judged["mu"])
     placed = mu if reference.latent is None else reference.latent.clusters.scaled(mu)
@@ -192,7 +191,7 @@ def day_findings(
         events=table["anomaly_events"],
         contractor_events=table["contractor_events"] if both_sides else None,
         matches=table["event_matches"],
-        panels=waterfall.day_panels(store, day, ours, theirs if both_sides else None),
+        panels=waterfall.day_panels(store, day, rows_of_table(ours), theirs.rows if both_sides else None),
         scores=windows.shown["score"].to_numpy(),
         flagged=windows.shown["is_anomaly"].to_numpy(zero_copy_only=False),
         n_windows=int(windows.who.sum()),

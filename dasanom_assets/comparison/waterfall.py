@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dasanom_assets.comparison.agreement import by_channel
 from dasanom_assets.comparison.pyramid import power_codes, z_of_code
+from dasanom_assets.comparison.their_alarms import RowsOf
 from dasanom_assets.recordings.of_day import extent
 from dasanom_assets.spectrograms.frames import DayFrames
 from dasanom_assets.spectrograms.windows import SECOND_NS
@@ -79,8 +79,8 @@ class Panels:
 def day_panels(
     store: Store,
     day: str,
-    ours: pa.Table,
-    theirs: pa.Table | None,
+    ours: RowsOf,
+    theirs: RowsOf | None,
     max_channels: int = MAX_CHANNELS,
     max_seconds: int = MAX_SECONDS,
 ) -> list[Panels]:
@@ -96,9 +96,9 @@ def day_panels(
         Must hold `waterfalls` of the day, whose power it is, and the footer of its `spectrograms`.
     day : str
         ISO day.
-    ours, theirs : pyarrow.Table
-        `fibre`, `channel`, `start`, `end`: the stretches a side flags, half-open; None on a day without the
-        contractor's files.
+    ours, theirs : callable
+        Return `fibre`, `channel`, `start`, `end` of the stretches that a side flags on a channel, half-open; None
+        on a day without the contractor's files.
     max_channels, max_seconds : int
         Rows of all fibres together, of which each has `LEAST_CHANNELS`, and columns, at most.
 
@@ -107,21 +107,17 @@ def day_panels(
     MissingDayError
         Where a table lacks the day.
     """
-    sides = [_by_channel(side) for side in (ours, theirs) if side is not None]
+    sides = [side for side in (ours, theirs) if side is not None]
     extents = DayFrames(store, day).extents()
     rows = max(min(LEAST_CHANNELS, max_channels), max_channels // max(1, len(extents)))
     midnight = extent(day)[0] // SECOND_NS
     grids = {fibre: _Grid(fibre, *ends, 1 + len(sides), rows, midnight) for fibre, ends in extents.items()}
     for fibre, channel, codes in power_codes(store, day):
         power = grids[fibre].row(channel, z_of_code(codes))
-        flagged = (masked(power, side.get((fibre, channel), ours.slice(0, 0))) for side in sides)
+        flagged = (masked(power, side(fibre, channel)) for side in sides)
         grids[fibre].add([shrink(waterfall, 1, max_seconds) for waterfall in (power, *flagged)])
     panels = (grid.waterfalls() for grid in grids.values())
     return [Panels(power, us, next(iter(rest), None)) for power, us, *rest in panels]
-
-
-def _by_channel(rows: pa.Table) -> dict[tuple[str, int], pa.Table]:
-    return {key: rows.take(index) for key, (_, index) in by_channel(rows, "start").items()}
 
 
 class _Grid:

@@ -19,12 +19,12 @@ from sklearn.metrics import roc_auc_score
 from dasanom_assets.comparison.agreement import (
     BOTH,
     ONLY_CONTRACTOR,
-    TheirAlarms,
     agreement_summary,
     match_events,
     who_flagged,
     window_agreement,
 )
+from dasanom_assets.comparison.their_alarms import TheirAlarms, rows_of_table
 from dasanom_assets.detection.detectors.clustering import cluster_quality, fit_clusters
 from dasanom_assets.detection.detectors.latent import CENTRES, density_scan
 from dasanom_assets.detection.events.components import STEPS_APART, components, members
@@ -157,7 +157,7 @@ def _against_contractor(
     )
     events = events.filter(reached)
     hours = len(scores) * settings.window.shift_seconds / len(channels) / 3600
-    theirs, out = TheirAlarms(rows, settings.comparison), []
+    theirs, out = TheirAlarms(rows_of_table(rows), settings.comparison), []
     for name in names:
         p = p_of(scores, name)
         flagged = p <= FLAGGED_SHARE

@@ -9,13 +9,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dasanom_assets.comparison.agreement import (
-    TheirAlarms,
     agreement_summary,
     chance_agreement,
     match_events,
     who_flagged,
     window_agreement,
 )
+from dasanom_assets.comparison.their_alarms import TheirAlarms, rows_of_table
 from dasanom_assets.settings import ComparisonSettings
 from dasanom_assets.tables.schemas import SCHEMAS
 
@@ -156,7 +156,7 @@ def row(channel: int, second: float, threat: float | None, fibre: str = "north")
 def who(windows: list[dict], rows: list[dict]) -> list[int]:
     scores = pa.Table.from_pylist(windows, SCHEMAS["anomaly_scores"])
     theirs = pa.Table.from_pylist(rows, SCHEMAS["contractor_scores"])
-    return who_flagged(scores, TheirAlarms(theirs, ComparisonSettings())).tolist()
+    return who_flagged(scores, TheirAlarms(rows_of_table(theirs), ComparisonSettings())).tolist()
 
 
 def test_windows_are_compared_where_they_are() -> None:

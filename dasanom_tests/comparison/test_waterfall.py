@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dasanom_assets.comparison.pyramid import DAY_SECONDS, TILE_CHANNELS, power_codes, tiles_of
+from dasanom_assets.comparison.their_alarms import rows_of_table
 from dasanom_assets.comparison.waterfall import (
     MAX_CHANNELS,
     SECOND_NS,
@@ -79,7 +80,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_power_is_that_of_the_pyramid_and_gaps_stay_gaps(store: Store) -> None:
-    north, south = (panels.power for panels in day_panels(store, DAY, stretches([], [], []), None))
+    north, south = (panels.power for panels in day_panels(store, DAY, rows_of_table(stretches([], [], [])), None))
     assert (north.fibre, south.fibre) == ("north", "south")
     assert north.channels.tolist() == [5, 6, 7, 8]
     np.testing.assert_array_equal(north.start_ns, START + np.arange(24) * SECOND_NS)
@@ -95,7 +96,7 @@ def test_power_is_that_of_the_pyramid_and_gaps_stay_gaps(store: Store) -> None:
 def test_a_day_without_waterfalls_says_what_to_do(store: Store) -> None:
     store.drop_day("waterfalls", DAY)
     with pytest.raises(MissingDayError, match="materialize waterfalls"):
-        day_panels(store, DAY, stretches([], [], []), None)
+        day_panels(store, DAY, rows_of_table(stretches([], [], [])), None)
 
 
 def test_channels_of_several_blocks_have_their_power(tmp_path: Path) -> None:
@@ -111,7 +112,8 @@ def test_channels_of_several_blocks_have_their_power(tmp_path: Path) -> None:
 
 
 def test_panels_hold_what_each_side_flags_and_cells_the_loudest_of_what_they_cover(store: Store) -> None:
-    ours, theirs = stretches([5, 7], [3, 4], [4, 6]), stretches([5, 8], [20, 0], [22, 8])
+    ours = rows_of_table(stretches([5, 7], [3, 4], [4, 6]))
+    theirs = rows_of_table(stretches([5, 8], [20, 0], [22, 8]))
     north = day_panels(store, DAY, ours, theirs)[0]
     assert north.contractor is not None
     assert np.argwhere(np.isfinite(north.us.values)).tolist() == [[0, 3], [2, 4], [2, 5]]
@@ -131,10 +133,10 @@ def test_several_fibres_share_the_rows_of_a_page(tmp_path: Path) -> None:
     store.write_day("spectrograms", DAY, iter(tables), {"settings": small.model_dump()})
     parts = [part for fibre in fibres for part in tiles(fibre, {c: [USUAL] * 8 for c in range(256)})]
     store.write_day("waterfalls", DAY, iter(parts))
-    panels = day_panels(store, DAY, stretches([], [], []), None)
+    panels = day_panels(store, DAY, rows_of_table(stretches([], [], [])), None)
     assert [of_fibre.power.fibre for of_fibre in panels] == list(fibres)
     assert sum(len(of_fibre.power.values) for of_fibre in panels) <= MAX_CHANNELS
-    few = day_panels(store, DAY, stretches([], [], []), None, max_channels=60)
+    few = day_panels(store, DAY, rows_of_table(stretches([], [], [])), None, max_channels=60)
     assert [len(of_fibre.power.values) for of_fibre in few] == [38] * 3  # 300 channels, 8 to a row of 40 at most
 
 
