@@ -77,7 +77,7 @@ def find_events(
     least_score: float,
     window: WindowSettings,
     group_channels: int = 1,
-    before: pa.Table | None = None,
+    before: Iterable[pa.Table] = (),
 ) -> tuple[pa.Table, pa.Table]:
     """Return the rows of `anomaly_events` of a day, and in a second table the rarest that just miss to be one.
 
@@ -99,7 +99,7 @@ def find_events(
     window : WindowSettings
     group_channels : int
         Channels that a row stands for, from its own number on.
-    before : pyarrow.Table, optional
+    before : iterable of pyarrow.Table, optional
         From `end_of_day_before`: an event that began there is told whole, but for its peak, which is that of the
         day, and events that ended there are left out.
 

@@ -1,6 +1,6 @@
 """Windows of a day, and of the end of the day before, that can be part of an event: read channel by channel."""
 
-from collections import deque
+import heapq
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,7 +17,6 @@ from dasanom_assets.tables.store import Store
 KEY = ["fibre", "channel", "start"]
 TAKEN = [*KEY, "end", "score", "is_anomaly", "model_version", "label"]
 """Columns of windows that events are made of."""
-BY_CHANNEL = [("fibre", "ascending"), ("channel", "ascending")]
 LOOK_BACK_NS = 1800 * SECOND_NS
 """What an event of a day may have had before midnight; one that is longer begins there."""
 
@@ -66,16 +65,14 @@ def unusual(scores: pa.Table, labels: pa.Table | None, least_score: float) -> pa
 
 
 def with_end_of_day_before(
-    tables: Iterable[pa.Table], before: pa.Table | None, window: WindowSettings
+    tables: Iterable[pa.Table], before: Iterable[pa.Table], window: WindowSettings
 ) -> Iterator[pa.Table]:
-    """Yield windows with those of the end of the day before, by fibre and channel.
+    """Yield windows with those of the end of the day before, by fibre and channel; one table of each is in memory.
 
     Parameters
     ----------
-    tables : iterable of pyarrow.Table
-        From `taking_part`.
-    before : pyarrow.Table or None
-        From `end_of_day_before`.
+    tables, before : iterable of pyarrow.Table
+        From `taking_part` and `end_of_day_before`.
     window : WindowSettings
 
     Yields
@@ -83,19 +80,16 @@ def with_end_of_day_before(
     pyarrow.Table
         Has `today`, and `near`: as `start`, but for the windows before, which touch those after midnight.
     """
-    keys = [] if before is None else before.group_by(KEY[:2]).aggregate([]).sort_by(BY_CHANNEL).to_pylist()
-    waiting = deque((key["fibre"], key["channel"]) for key in keys)
+    for rows, today in heapq.merge(_told(before, False), _told(tables, True), key=lambda one: _least(one[0])):
+        yield _placed(rows, window, today=today)
 
-    def of_before(least: tuple[str, int] | None) -> Iterator[pa.Table]:
-        while before is not None and waiting and (least is None or waiting[0] <= least):
-            fibre, channel = waiting.popleft()
-            here = pc.and_(pc.equal(before["fibre"], fibre), pc.equal(before["channel"], channel))
-            yield _placed(before.filter(here), window, today=False)
 
-    for rows in filter(len, tables):
-        yield from of_before(min(zip(*rows.select(KEY[:2]).to_pydict().values(), strict=True)))
-        yield _placed(rows, window, today=True)
-    yield from of_before(None)
+def _told(tables: Iterable[pa.Table], today: bool) -> Iterator[tuple[pa.Table, bool]]:
+    return ((rows, today) for rows in tables if len(rows))
+
+
+def _least(rows: pa.Table) -> tuple[str, int]:
+    return min(zip(*rows.select(KEY[:2]).to_pydict().values(), strict=True))
 
 
 def _placed(rows: pa.Table, window: WindowSettings, *, today: bool) -> pa.Table:
@@ -105,8 +99,8 @@ def _placed(rows: pa.Table, window: WindowSettings, *, today: bool) -> pa.Table:
     return rows.append_column("near", near).append_column("today", pa.array(np.full(len(rows), today)))
 
 
-def end_of_day_before(store: Store, day: str, note: dict[str, Any], least_score: float) -> pa.Table | None:
-    """Return what `taking_part` would of the end of the day before, or None where another model scored it.
+def end_of_day_before(store: Store, day: str, note: dict[str, Any], least_score: float) -> Iterator[pa.Table]:
+    """Yield what `taking_part` would of the end of the day before; nothing where another model scored it.
 
     Parameters
     ----------
@@ -120,10 +114,10 @@ def end_of_day_before(store: Store, day: str, note: dict[str, Any], least_score:
     """
     yesterday = shifted(day, -1)
     if not store.has_day("anomaly_scores", yesterday):
-        return None
+        return
     if store.metadata("anomaly_scores", yesterday)["model_version"] != note["model_version"]:
-        return None
+        return
     midnight = int(np.datetime64(day, "ns").astype(np.int64))
     late = pc.field("start") >= pa.scalar(midnight - LOOK_BACK_NS, pa.int64()).cast(TIME)
-    rows_of = store.iter_day("anomaly_scores", yesterday, [*TAKEN[:-1], "invalid"])
-    return pa.concat_tables(unusual(rows.filter(late), None, least_score) for rows in rows_of)
+    for rows in store.iter_day("anomaly_scores", yesterday, [*TAKEN[:-1], "invalid"]):
+        yield unusual(rows.filter(late), None, least_score)

@@ -19,7 +19,7 @@ from dasanom_assets.detection.events.outlines import (
     hour_of,
     outlines,
 )
-from dasanom_assets.detection.events.unusual import BY_CHANNEL, end_of_day_before, taking_part, unusual
+from dasanom_assets.detection.events.unusual import end_of_day_before, taking_part, unusual
 from dasanom_assets.detection.reference.crossfit import Heard
 from dasanom_assets.detection.reference.fitting import count_events
 from dasanom_assets.recordings.fibres import Places
@@ -60,12 +60,17 @@ def found(
 ) -> list[dict]:
     if before is not None and "invalid" in before.column_names:
         before = unusual(before, None, LEVEL)
-    windows = by_channel(unusual(scores, labels, LEVEL))
-    return find_events(windows, contractor, RATES, LEVEL, WINDOW, group, before)[0].to_pylist()
+    windows, earlier = by_channel(unusual(scores, labels, LEVEL)), [] if before is None else by_channel(before)
+    return find_events(windows, contractor, RATES, LEVEL, WINDOW, group, earlier)[0].to_pylist()
 
 
 def by_channel(rows: pa.Table) -> list[pa.Table]:
-    keys = rows.group_by(["fibre", "channel"]).aggregate([]).sort_by(BY_CHANNEL).to_pylist()
+    keys = (
+        rows.group_by(["fibre", "channel"])
+        .aggregate([])
+        .sort_by([("fibre", "ascending"), ("channel", "ascending")])
+        .to_pylist()
+    )
     of_key = (pc.and_(pc.equal(rows["fibre"], k["fibre"]), pc.equal(rows["channel"], k["channel"])) for k in keys)
     return [rows.filter(own) for own in of_key]
 
@@ -333,14 +338,14 @@ def test_the_end_of_the_day_before_counts_where_the_same_model_scored_it(tmp_pat
     score[0, 31] = 3
     before, today = split_at_midnight(around_midnight(score))
     day, yesterday = "2026-01-06", "2026-01-05"
-    assert end_of_day_before(store, day, {"model_version": "v1"}, LEVEL) is None
+    assert not list(end_of_day_before(store, day, {"model_version": "v1"}, LEVEL))
     store.write_day("anomaly_scores", yesterday, before, {"model_version": "v1"})
     store.write_day("anomaly_scores", day, today, {"model_version": "v1"})
-    rows = end_of_day_before(store, day, store.metadata("anomaly_scores", day), LEVEL)
+    rows = pa.concat_tables(end_of_day_before(store, day, store.metadata("anomaly_scores", day), LEVEL))
     assert rows.num_rows == 6  # five flagged and one that is strange enough
     (event,) = found(today, before=rows)
     assert event["n_windows"] == 12
-    assert end_of_day_before(store, day, {"model_version": "v2"}, LEVEL) is None
+    assert not list(end_of_day_before(store, day, {"model_version": "v2"}, LEVEL))
 
 
 def test_windows_that_can_take_part_come_with_their_labels(tmp_path: Path) -> None:
