@@ -28,7 +28,7 @@ A day in a notebook, from recordings that are simulated here to whitened windows
 >>> steps.common_levels(store, day, settings)
 >>> for channel in white_day(store, day, settings.background, settings.window):
 ...     first = window_rows(channel.start_ns, channel.usable, settings.window)
-...     bank = make_bank(channel.rows, first, channel.start_ns[first], settings.spectrogram, settings.window)
+...     bank = make_bank(channel.rows[:], first, channel.start_ns[first], settings.spectrogram, settings.window)
 >>> channel.channel, len(bank), bank.window(0).shape
 (103, 53, (64, 64))
 >>> folder.cleanup()

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dasanom_assets.tables.footer import (
-    FORMAT,
     MAGIC,
     body,
     footer_bytes,
@@ -27,6 +26,7 @@ from dasanom_assets.tables.footer import (
     varint,
 )
 from dasanom_assets.tables.groups import Listing, together
+from dasanom_assets.tables.pages import BYTE_STREAM_SPLIT, RLE, page_start
 
 METADATA_KEY = b"dasanom"
 """Schema metadata: one JSON object with the settings and inputs behind a table."""
@@ -37,8 +37,6 @@ RECORD_KEY = b"dasanom.made_of"
 ROW_GROUP_ROWS = 1 << 20
 """A longer table is written as several row groups."""
 ZSTD_LEVEL = 1
-RLE, BYTE_STREAM_SPLIT = 3, 9
-"""Numbers of encodings in the format."""
 
 
 def writer_options(schema: pa.Schema, *, dictionaries: bool = True) -> dict[str, Any]:
@@ -207,10 +205,8 @@ def vector_page(vectors: np.ndarray, field: pa.Field) -> Page:
     field : pyarrow.Field
         The column: a fixed-size list, whose place in the schema does not matter.
     """
-    size, n = vectors.shape[1], vectors.size
-    starts = _run(n, 0) if size == 1 else (_run(1, 0) + _run(size - 1, 1)) * len(vectors)
-    present = _run(n, 1 + field.nullable + field.type.value_field.nullable)
-    head = b"".join(len(part).to_bytes(4, "little") + part for part in (starts, present))
+    n = vectors.size
+    head = _levels(*vectors.shape, 1 + field.nullable + field.type.value_field.nullable)
     page = np.empty(len(head) + 4 * n, np.uint8)
     page[: len(head)] = np.frombuffer(head, np.uint8)
     from dasanom_assets.tables.byte_split import (
@@ -219,20 +215,17 @@ def vector_page(vectors: np.ndarray, field: pa.Field) -> Page:
 
     split_bytes(np.ascontiguousarray(vectors).reshape(-1).view(np.uint32), page[len(head) :])
     packed = pa.Codec("zstd", ZSTD_LEVEL).compress(page, asbytes=True)
-    data = FORMAT.DataPageHeader(
-        num_values=n,
-        encoding=BYTE_STREAM_SPLIT,
-        definition_level_encoding=RLE,
-        repetition_level_encoding=RLE,
-    )
-    header = FORMAT.PageHeader(
-        type=0,
-        uncompressed_page_size=len(page),
-        compressed_page_size=len(packed),
-        data_page_header=data,
-    )
-    start = thrift_bytes(header)
+    before, after = page_start(n, len(page))
+    start = before + varint(2 * len(packed)) + after
     return Page(start + packed, n, len(start) + len(page))
+
+
+@functools.lru_cache(maxsize=64)
+def _levels(n: int, size: int, definition: int) -> bytes:
+    """Return the levels of repetition and of definition of so many lists, with their lengths."""
+    starts = _run(n, 0) if size == 1 else (_run(1, 0) + _run(size - 1, 1)) * n
+    parts = starts, _run(n * size, definition)
+    return b"".join(len(part).to_bytes(4, "little") + part for part in parts)
 
 
 def _run(n: int, value: int) -> bytes:
