@@ -198,8 +198,7 @@ def _normal(
     if neighbours is None or window.stop > len(channel.rows):
         return {}
     start = channel.start_ns[first : first + 1]
-    # A copy, since places without a frame are overwritten.
-    bank = make_bank(channel.rows[window].copy(), np.zeros(1, np.int64), start, spectrogram, settings.window)
+    bank = make_bank(channel.rows[window], np.zeros(1, np.int64), start, spectrogram, settings.window)
     distance, which = neighbours.nearest(bank)
     fibre, number, start_ns = (reference.windows[name][which[0]] for name in ("fibre", "channel", "start_ns"))
     normal = {"fibre": fibre, "channel": number, "start": start_ns, "distance": distance[0]}

@@ -271,8 +271,10 @@ def _by_class(
     if inside is not None:
         of_row[~inside] = -1
     for part in row_parts(len(of_row)):
-        there, levels = np.unique(of_row[part]), frames.power_db[part]
+        there = np.unique(of_row[part])
+        levels = frames.power_db[part] if (there >= 0).any() else None
         for c in there[there >= 0].tolist():
+            assert levels is not None
             of_class = levels if len(there) == 1 else levels[of_row[part] == c]
             histograms[c] = histograms[c].plus(Histogram.of(of_class, step))
     return histograms

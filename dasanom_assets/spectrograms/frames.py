@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ class PackedLevels:
     row_shape : tuple of int
         Frames a second, and bands.
     order : numpy.ndarray, optional
-        Places of the rows there, where they do not follow each other: all are unpacked then for any of them.
+        Places of the rows there, where they do not follow each other.
     """
 
     def __init__(
@@ -48,21 +48,21 @@ class PackedLevels:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Return some rows that follow each other, float32, shape (n, frames a second, bands), to be kept."""
-        if self._order is not None:
-            return self._stored(0, len(self))[self._order[rows]]
-        begin, end, _ = rows.indices(len(self))
-        return self._stored(begin, end)
+        begin, end, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError(
+                f"only rows that follow each other are unpacked, and a step of {step} leaves some out"
+            )
+        place = np.arange(begin, end) if self._order is None else self._order[begin:end]
+        out = np.empty((len(place), *self.shape[1:]), np.float32)
+        for number, (first, last) in enumerate(pairwise(self._ends)):
+            here = np.flatnonzero((place >= first) & (place < last))
+            if len(here):
+                out[_run(here)] = self._unpacked(number)[_run(place[here] - first)]
+        return out
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or np.float32, copy=False)
-
-    def _stored(self, begin: int, end: int) -> np.ndarray:
-        out = np.empty((max(0, end - begin), *self.shape[1:]), np.float32)
-        for number, (first, last) in enumerate(zip(self._ends, self._ends[1:], strict=False)):
-            low, high = max(begin, first), min(end, last)
-            if low < high:
-                out[low - begin : high - begin] = self._unpacked(number)[low - first : high - first]
-        return out
 
     def _unpacked(self, number: int) -> np.ndarray:
         last = self._last
@@ -74,6 +74,11 @@ class PackedLevels:
             gone_through(levels.nbytes)
             self._last = last = number, levels
         return last[1]
+
+
+def _run(places: np.ndarray) -> slice | np.ndarray:
+    """Return places as a slice where they follow each other: that makes no copy."""
+    return slice(places[0], places[-1] + 1) if (np.diff(places) == 1).all() else places
 
 
 def row_parts(n_rows: int) -> Iterator[slice]:

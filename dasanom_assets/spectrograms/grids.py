@@ -92,12 +92,21 @@ class DayGrids:
 
     def of_rows(self, fibre: str, channel: int, start_ns: np.ndarray) -> np.ndarray:
         """Return the number of the grid of each row, int64; `start_ns` are whole seconds, shape (n_rows,)."""
+        return np.maximum(self._owners(fibre, channel, start_ns), 0)
+
+    def changes(self, fibre: str, channel: int, start_ns: np.ndarray) -> np.ndarray:
+        """Return whether the second before each row has another grid, bool; parameters are those of `of_rows`."""
+        before = self._owners(fibre, channel, start_ns - SECOND_NS)
+        return (before >= 0) & (before != self._owners(fibre, channel, start_ns))
+
+    def _owners(self, fibre: str, channel: int, start_ns: np.ndarray) -> np.ndarray:
+        """Return the number of the grid of each second, −1 where there is none."""
         owner = np.full(len(start_ns), -1)
         for span in self._spans.get(fibre, ()):
             if any(first <= channel <= last for first, last in span.runs):
                 here = (start_ns < span.end_ns) & (start_ns + SECOND_NS > span.start_ns)
                 owner[here & (owner < 0)] = span.grid
-        return np.maximum(owner, 0)
+        return owner
 
 
 def grids_note(signals: "Iterable[Stretch]", settings: SpectrogramSettings) -> dict[str, Any]:

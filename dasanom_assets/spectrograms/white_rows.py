@@ -162,7 +162,7 @@ class WhiteRows:
         What the channels around share.
     grid : numpy.ndarray or None
         int64, shape (n_rows,): see `reference_rows`.
-    scale : float
+    scale : float or None
         What whitened levels are multiplied by.
     """
 

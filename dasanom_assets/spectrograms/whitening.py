@@ -104,8 +104,11 @@ class WhiteDay:
     ) -> Iterator[WhiteChannel]:
         """Yield some of the channels in `keys`; an hour of one is whitened where it is looked at.
 
-        `within` are begin and end, seconds since 1970: row groups beside them are not read.
+        `within` are begin and end, seconds since 1970: row groups beside them are not read. Raises ValueError with
+        ``own_spread``, which is that of the whole day.
         """
+        if within is not None and self._settings.own_spread:
+            raise ValueError("the spread of a channel's day does not show in some hours of it")
         for frames in self.frames.channels(keys, within):
             yield self._white(frames, self._common.of(frames.fibre, frames.channel) if self._common else None)
 
@@ -120,13 +123,13 @@ class WhiteDay:
         for part in row_parts(len(start)):
             levels = frames.power_db[part]
             unusable.append(unusable_rows(levels, frames_there(start[part], self.spectrogram)))
-            if looks:  # as they pass: most days have no other rows that their spread is taken from
+            if looks:  # as they pass: where all can be used, these are what the spread is taken from
                 some = slice(part.start + -part.start % every, part.stop, every)
                 spreads.append(rows.whitened(levels[some.start - part.start :: every], some))
         why = {name: np.concatenate([of_part[name] for of_part in unusable]) for name in unusable[0]}
         why |= self._clipped.of(*key, start)
         if grid is not None:  # no window holds bands of two grids
-            why["incomplete"] |= np.diff(grid, prepend=grid[:1]) != 0
+            why["incomplete"] |= self._grids.changes(*key, start)
         if not self._healthy(key):
             why = {self._states.get(key, BAD_STATES[0]): np.ones(len(start), bool)}
         usable = ~np.any(list(why.values()), axis=0)

@@ -103,7 +103,7 @@ def test_the_nearest_normal_windows_are_those_of_the_detector(ground: Ground, to
     key = (event["fibre"], event["peak_channel"])
     (channel,) = white_day(ground.store, EVENTFUL, SETTINGS.background, SETTINGS.window, lambda *k: k == key)
     first = np.searchsorted(channel.start_ns, [why["window_start"].value])
-    bank = make_bank(channel.rows, first, channel.start_ns[first], GRID, SETTINGS.window)
+    bank = make_bank(channel.rows[:], first, channel.start_ns[first], GRID, SETTINGS.window)
     detector = ground.reference.detectors["neighbours"]
     assert isinstance(detector, Neighbours)
     distance, which = detector.nearest(bank)

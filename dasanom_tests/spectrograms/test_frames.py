@@ -38,7 +38,7 @@ def write(store: Store, hours: list[np.ndarray], channels: list[int], seed: int 
 @settings(max_examples=30, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4),
-    order=st.sampled_from(["in order", "late files last", "interleaved"]),
+    order=st.sampled_from(["in order", "late files last", "interleaved", "shuffled"]),
     ends=st.lists(st.tuples(st.integers(-5, 130), st.integers(-5, 130)), min_size=1, max_size=6),
 )
 def test_any_slice_is_that_of_all_levels(
@@ -51,6 +51,8 @@ def test_any_slice_is_that_of_all_levels(
         hours = hours[::-1]
     elif order == "interleaved":
         hours = [part for part in (np.arange(0, edges[-1], 2), np.arange(1, edges[-1], 2)) if len(part)]
+    elif order == "shuffled":
+        hours = [np.random.default_rng(edges[-1]).permutation(edges[-1])]
     levels = write(store, hours, [5, 6])
     for channel in day_frames(store, DAY):
         whole = levels[channel.channel]
@@ -76,6 +78,14 @@ def test_one_row_group_at_a_time_is_unpacked(tmp_path: Path, monkeypatch: pytest
     for first in range(0, 120, 8):  # windows over the edges of row groups, one after the other
         channel.power_db[first : first + 12]
     assert unpacked == [40, 40, 40]
+
+
+def test_every_second_row_is_not_asked_for(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    write(store, [np.arange(40)], [5])
+    (channel,) = day_frames(store, DAY)
+    with pytest.raises(ValueError, match="a step of 2"):
+        channel.power_db[::2]
 
 
 def test_only_the_row_groups_of_an_hour_are_read(tmp_path: Path) -> None:

@@ -113,6 +113,9 @@ def test_a_second_belongs_to_the_rate_that_it_begins_with() -> None:
     start_ns = (FIRST + np.array([9, 10, 11])) * SECOND_NS
     assert grids.of_rows("north", 101, start_ns).tolist() == [0, 0, 1]
     assert grids.of_rows("north", 102, start_ns).tolist() == [0, 0, 0]
+    assert grids.changes("north", 101, start_ns).tolist() == [False, False, True]
+    assert grids.changes("north", 101, start_ns[2:]).tolist() == [True]  # whatever is read before it
+    assert grids.changes("north", 101, np.array([FIRST]) * SECOND_NS).tolist() == [False]
 
 
 def test_grids_are_the_same_within_half_a_percent_and_in_one_unit() -> None:

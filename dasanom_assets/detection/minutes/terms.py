@@ -33,6 +33,8 @@ TERMS = ("previous", "daily", "weekly", "neighbours")
 MIN_SPREAD = 0.05
 """Added to the spread of a term on a channel, nats, so that a term that hardly moves does not stand out."""
 DAY_SECONDS = 86_400
+CHANNELS_HELD = 8
+"""Of `DayTerms`: as many as threads may score side by side."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ class StoredSegments:
         self._store, self._day = store, day
         with store.open_day("segment_models", day) as file:
             self._metadata = file.metadata
+        self._read: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._group = {key: i for i, key in enumerate(group_keys(self._metadata)) if key is not None}
         self.keys = sorted(self._group)
         """Fibre and channel of those that have any."""
@@ -289,7 +292,7 @@ def _table(fibre: str, channel: int, start: np.ndarray, terms: np.ndarray, setti
 
 
 class DayTerms:
-    """The terms of a day, one channel in memory at a time.
+    """The terms of a day, some channels in memory at a time: a channel's hours are asked for one after the other.
 
     Parameters
     ----------
@@ -301,6 +304,7 @@ class DayTerms:
 
     def __init__(self, store: Store, day: str) -> None:
         self._file = store.open_day(TABLE, day)
+        self._read: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._group = {key: i for i, key in enumerate(group_keys(self._file.metadata)) if key is not None}
 
     def of(self, fibre: str, channel: int, start_ns: np.ndarray, end_ns: np.ndarray) -> np.ndarray:
@@ -313,9 +317,13 @@ class DayTerms:
         group = self._group.get((fibre, channel))
         if group is None:
             return out
-        rows = self._file.read_row_group(group, ["start", "end", *TERMS])
-        begin, end = (rows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
-        terms = np.stack([rows[name].to_numpy() for name in TERMS], axis=1)
+        if group not in self._read:
+            rows = self._file.read_row_group(group, ["start", "end", *TERMS])
+            times = (rows[name].cast(pa.int64()).to_numpy() for name in ("start", "end"))
+            if len(self._read) == CHANNELS_HELD:
+                del self._read[next(iter(self._read))]
+            self._read[group] = (*times, np.stack([rows[name].to_numpy() for name in TERMS], axis=1))
+        begin, end, terms = self._read[group]
         first, last = np.searchsorted(end, start_ns, side="right"), np.searchsorted(begin, end_ns)
         for beyond in range(int((last - first).max(initial=0))):
             inside = first + beyond < last
