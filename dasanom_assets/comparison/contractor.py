@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from dasanom_assets.comparison.contractor_files import (
     MisfitError,
     look_at_power,
     look_at_probabilities,
+    read_rows,
     require_fit,
 )
+from dasanom_assets.comparison.turned import Turned
 from dasanom_assets.detection.events.components import STEPS_APART, apart, components, members
 from dasanom_assets.detection.events.outlines import ORDER, THREATS, event_id
 from dasanom_assets.recordings.bundle_files import CONTRACTOR_ENDINGS, contractor_files
@@ -36,8 +39,6 @@ CLASSES = (*THREATS, "noise")
 """Digging, walking, cutting, machine, noise: `kazma`, `yurume`, `kesici`, `makine`, `gurultu` in the files."""
 PLACED = ["fibre", "channel", "start", "end"]
 """Columns that say where and when a row is."""
-ROWS_AT_ONCE = 500_000
-"""Rows of the contractor that are in memory at a time, at least those of one channel."""
 
 
 def contractor_scores(
@@ -111,7 +112,7 @@ def contractor_scores(
         # The margin keeps rounding from adding a row of no length.
         n_rows = int(np.ceil(sidecar.n_samples / sidecar.sampling_rate_hz * rate - 1e-6))
         shape = n_rows, len(channels), len(CLASSES)
-        fits: dict[str, str | None] = {"power": None, "prob": None}
+        fits: dict[str, tuple[str, int] | None] = {"power": None, "prob": None}
         for kind, name in (("power", power_path), ("prob", prob_path)):
             if name is None:
                 continue
@@ -136,7 +137,7 @@ def contractor_scores(
             if remark:
                 notes["left_out"].append(f"{name}: {remark}")
             notes["files"].append(name)
-            fits[kind] = name
+            fits[kind] = name, listings[folder][name]["size"]
         delivered.append(_Delivered(fibre, sidecar, rate, lag, n_rows, **fits))
     if sums[0]:
         share = round(float(sums[1] / sums[0]), 6)
@@ -169,36 +170,42 @@ def without_recording(store: Store, refused: Iterable[tuple[str, str]]) -> list[
 
 @dataclass(frozen=True)
 class _Delivered:
-    """A recording, and the contractor's files that fit it."""
+    """A recording, and the contractor's files that fit it, with their bytes."""
 
     fibre: str
     sidecar: Sidecar
     rows_per_second: float
     lag: int
     n_rows: int
-    power: str | None
-    prob: str | None
+    power: tuple[str, int] | None
+    prob: tuple[str, int] | None
 
-    def values(self, store: Store, channels: np.ndarray) -> np.ndarray:
-        """Return power and classes, float32, shape (channels, rows, 1 + classes), NaN where there is none."""
-        own = self.sidecar.channels
-        place = np.flatnonzero(np.isin(own, channels))
-        out = np.full((len(channels), self.n_rows, 1 + len(CLASSES)), np.nan, np.float32)
-        target = np.searchsorted(channels, own[place])
-        if self.power is not None:
-            with store.local(self.power) as path:
-                real = np.memmap(path, "<f4", "r").reshape(POWERS, -1, len(own))[0]
-                power = np.array(real[: self.n_rows, place])
+    def turn(self, store: Store, channels: np.ndarray, first_row: int, turned: Turned) -> None:
+        """Give the rows of power and classes, NaN where one is missing, to `turned`; each file is read once."""
+        place = np.searchsorted(channels, self.sidecar.channels)
+        for first, power in self._rows(store, self.power, POWERS, self.n_rows):
             power[~np.isfinite(power)] = np.nan
-            out[target, : len(power), 0] = power.T
-        if self.prob is not None:
-            with store.local(self.prob) as path:
-                every = np.memmap(path, "<f4", "r").reshape(-1, len(own), len(CLASSES))
-                prob = np.array(every[: max(0, self.n_rows - self.lag), place])
+            turned.add(first_row + first, place, power)
+        for first, prob in self._rows(store, self.prob, len(CLASSES), self.n_rows - self.lag):
             prob[~np.isfinite(prob).all(axis=2)] = np.nan
             np.clip(prob, 0, 1, out=prob)
-            out[target, self.lag : self.lag + len(prob), 1:] = prob.swapaxes(0, 1)
-        return out
+            turned.add(first_row + self.lag + first, place, prob, column=1)
+
+    def _rows(
+        self, store: Store, file: tuple[str, int] | None, per_channel: int, most: int
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield rows of a file as `read_rows` does; of power, which comes before normalised power, alone."""
+        if file is None:
+            return
+        (name, size), n_channels = file, len(self.sidecar.channels)
+        rows = min(most, size // (4 * per_channel * n_channels))
+        with store.local(name) as path:
+            try:
+                if path.stat().st_size != size:
+                    raise MisfitError("it changed while it was read")
+                yield from read_rows(path, rows, n_channels, 1 if per_channel == POWERS else per_channel)
+            except MisfitError as error:
+                raise MisfitError(f"{name}: {error}; materialize contractor_scores again") from error
 
     def edges(self) -> np.ndarray:
         """Return where rows begin and end, int64, shape (n_rows + 1,), ns since 1970."""
@@ -214,19 +221,20 @@ def _tables(store: Store, delivered: Sequence[_Delivered], day: str | None) -> I
     for fibre in sorted({one.fibre for one in delivered}):
         of_fibre = [one for one in delivered if one.fibre == fibre]
         channels = np.unique(np.concatenate([one.sidecar.channels for one in of_fibre]))
-        at_once = max(1, ROWS_AT_ONCE // sum(one.n_rows for one in of_fibre))
         edges = [one.edges() for one in of_fibre]
         start, end = (np.concatenate(side) for side in ([e[:-1] for e in edges], [e[1:] for e in edges]))
         on_day = (start >= first) & (start < last)
-        for block in np.split(channels, range(at_once, len(channels), at_once)):
-            values = np.concatenate([one.values(store, block) for one in of_fibre], axis=1)
-            for channel, own in zip(block, values, strict=True):
+        with Turned(len(channels), len(start), 1 + len(CLASSES)) as turned:
+            for one, last_row in zip(of_fibre, accumulate(one.n_rows for one in of_fibre), strict=True):
+                one.turn(store, channels, last_row - one.n_rows, turned)
+            for place, channel in enumerate(channels.tolist()):
+                own = turned.of(place)
                 # Rows without any value are left out.
                 known = np.flatnonzero(on_day & (np.isfinite(own[:, 0]) | np.isfinite(own[:, 1])))
                 starts, index = np.unique(start[known], return_index=True)
                 if len(starts):
                     rows = known[index]
-                    yield _rows(fibre, int(channel), starts, end[rows], own[rows])
+                    yield _rows(fibre, channel, starts, end[rows], own[rows])
 
 
 def _rows(fibre: str, channel: int, start_ns: np.ndarray, end_ns: np.ndarray, values: np.ndarray) -> pa.Table:

@@ -11,6 +11,8 @@ import numpy as np
 
 NUMBERS_AT_ONCE = 1 << 20
 """Numbers of a file that are in memory together."""
+READ_AT_ONCE = 1 << 22
+"""The same where rows are turned to the order of channels: few of a wide fibre would make small pieces of each."""
 SUM_TOLERANCE = 0.01
 """What the classes of a row may miss 1 by."""
 POWERS = 2
@@ -140,9 +142,38 @@ def require_fit(size: int, per_channel: int, shape: tuple[int, ...], rows_per_se
         raise MisfitError(f"it has {n_rows} rows of {others} channels, and its recording {n_channels} channels")
 
 
-def _pieces(path: Path, together: int, first: int = 0, count: int = -1, order: str = "<") -> Iterator[np.ndarray]:
+def read_rows(path: Path, n: int, n_channels: int, per_channel: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the first `n` rows of a file, some at a time: the first one's number, and a part of the rows.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        float32, little-endian, rows × channels × numbers of a channel.
+    n, n_channels, per_channel : int
+
+    Yields
+    ------
+    int
+    numpy.ndarray
+        float32, shape (rows, n_channels, per_channel).
+
+    Raises
+    ------
+    MisfitError
+        Where it has fewer.
+    """
+    first, of_row = 0, n_channels * per_channel
+    for piece in _pieces(path, of_row, count=n * of_row, at_once=READ_AT_ONCE):
+        rows = piece.reshape(-1, n_channels, per_channel)
+        yield first, rows
+        first += len(rows)
+
+
+def _pieces(
+    path: Path, together: int, first: int = 0, count: int = -1, order: str = "<", at_once: int | None = None
+) -> Iterator[np.ndarray]:
     """Yield `count` numbers of a file from the `first` on, some at a time; `together` of them are never parted."""
-    at_once = max(1, NUMBERS_AT_ONCE // together) * together
+    at_once = max(1, (at_once or NUMBERS_AT_ONCE) // together) * together
     end = path.stat().st_size // 4 if count < 0 else first + count
     for begin in range(first, end, at_once):
         piece = np.fromfile(path, f"{order}f4", min(at_once, end - begin), offset=4 * begin)

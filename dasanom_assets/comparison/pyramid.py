@@ -178,8 +178,9 @@ def waterfall_tiles(
                 hear(upcoming.heard)
                 upcoming = next(power, None)
             yield from tiles_of(codes, day, LAYERS[0], block, size)
-            for layer, codes in zip(LAYERS[1:], _layers(store, day, block, size), strict=True):
-                yield from tiles_of(codes, day, layer, block, size)
+            del codes  # 22 MB: those of one layer are in memory at a time
+            yield from tiles_of(_contractor_codes(store, day, block, size), day, LAYERS[1], block, size)
+            yield from tiles_of(_our_codes(store, day, block, size), day, LAYERS[2], block, size)
 
 
 def power_codes(store: Store, day: str) -> Iterator[tuple[str, int, np.ndarray]]:
@@ -221,8 +222,8 @@ def power_codes(store: Store, day: str) -> Iterator[tuple[str, int, np.ndarray]]
         yield from channels()
 
 
-def _layers(store: Store, day: str, block: tuple[str, int, int], size: int) -> Iterator[np.ndarray]:
-    """Yield the cells of the contractor's and our layer of a block, uint8, shape (TILE_CHANNELS, DAY_SECONDS)."""
+def _contractor_codes(store: Store, day: str, block: tuple[str, int, int], size: int) -> np.ndarray:
+    """Return the cells of the contractor's layer of a block, uint8, shape (TILE_CHANNELS, DAY_SECONDS)."""
     midnight = extent(day)[0]
     codes = np.zeros((TILE_CHANNELS, DAY_SECONDS), np.uint8)
     for rows in _rows_of(store, "contractor_scores", day, block, None):
@@ -230,13 +231,18 @@ def _layers(store: Store, day: str, block: tuple[str, int, int], size: int) -> I
         _place(
             codes, rows, block, size, (start + (stop - start) // 2) // SECOND_NS, code_of_probability(threat(rows))
         )
-    yield codes
+    return codes
+
+
+def _our_codes(store: Store, day: str, block: tuple[str, int, int], size: int) -> np.ndarray:
+    """Return the cells of our layer, as `_contractor_codes` does."""
+    midnight = extent(day)[0]
     codes = np.zeros((TILE_CHANNELS, DAY_SECONDS), np.uint8)
     for rows in _rows_of(store, "anomaly_scores", day, block, ["fibre", "channel", "start", "end", "score"]):
         start, stop = (rows[name].cast(pa.int64()).to_numpy() - midnight for name in ("start", "end"))
         score = rows["score"].to_numpy(zero_copy_only=False).astype(np.float32)
         _place(codes, rows, block, size, (start + (stop - start) // 2) // SECOND_NS, code_of_z(score))
-    yield codes
+    return codes
 
 
 def _rows_of(

@@ -1,9 +1,7 @@
 """Rows of `spectrograms` on their way from the order of time, in which they are computed, to that of channels."""
 
-import errno
-import tempfile
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +9,7 @@ import pyarrow as pa
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.parquet import Page, RowGroupWriter
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
-from dasanom_assets.tables.store import StorageFullError
+from dasanom_assets.tables.spool import Place, Spool
 
 
 class Piece(NamedTuple):
@@ -35,8 +33,7 @@ class Piece(NamedTuple):
 class _Spooled(NamedTuple):
     """A page whose content lies in a file."""
 
-    position: int
-    size: int
+    place: Place
     n_values: int
     full_size: int
 
@@ -49,34 +46,18 @@ class Hour:
 
     def __init__(self) -> None:
         self._pieces: dict[int, list[tuple[np.ndarray, Page | _Spooled]]] = {}
-        self._file: Any = None
+        self._spool = Spool("an hour waits until it is complete")
         self._starts = np.empty(0, np.int64)
 
     def add(self, pieces: list[Piece], *, spool: bool) -> None:
         """Append rows; `spool` puts them into the file."""
-        if spool and self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="dasanom-")  # noqa: SIM115, closed by `close`
         for channel, start, page in pieces:
             levels: Page | _Spooled = page
             if spool:
-                levels = _Spooled(self._file.tell(), len(page.content), page.n_values, page.full_size)
-                self._write(page.content)
+                levels = _Spooled(self._spool.put(page.content), page.n_values, page.full_size)
             if not np.array_equal(start, self._starts):  # nearly always those of the channel before
                 self._starts = start
             self._pieces.setdefault(channel, []).append((self._starts, levels))
-
-    def _write(self, content: bytes) -> None:
-        try:
-            self._file.write(content)
-            self._file.flush()
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFullError(
-                    error.errno,
-                    f"no space left in {tempfile.gettempdir()}, where an hour waits until it is complete: "
-                    "free some, or set TMPDIR to a folder with more, and run again",
-                ) from error
-            raise
 
     def row_groups(self, fibre: str, shape: tuple[int, int], together: int) -> Iterator[bytes | list[bytes]]:
         """Yield the rows by channel as `Store.write_day_parts` takes them, and forget them.
@@ -103,8 +84,7 @@ class Hour:
         starts, pages = [], []
         for start, page in self._pieces.pop(channel):
             if isinstance(page, _Spooled):
-                self._file.seek(page.position)
-                page = Page(self._file.read(page.size), page.n_values, page.full_size)
+                page = Page(self._spool.get(page.place), page.n_values, page.full_size)
             starts.append(start)
             pages.append(page)
         writer = RowGroupWriter(schema)
@@ -113,9 +93,7 @@ class Hour:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        self._spool.close()
 
 
 def rows_table(fibre: str, channel: int, start_ns: np.ndarray, levels: np.ndarray) -> pa.Table:

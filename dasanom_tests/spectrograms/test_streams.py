@@ -60,7 +60,8 @@ def test_an_error_comes_where_its_item_would() -> None:
         next(found)
 
 
-def test_results_come_in_order_and_few_items_wait() -> None:
+@pytest.mark.parametrize("queued", [True, False])
+def test_results_come_in_order_and_few_items_wait(queued: bool) -> None:
     read: list[int] = []
 
     def items() -> Iterator[int]:
@@ -68,9 +69,9 @@ def test_results_come_in_order_and_few_items_wait() -> None:
             read.append(i)
             yield i
 
-    for n, result in enumerate(in_order(lambda i: i * i, items())):
+    for n, result in enumerate(in_order(lambda i: i * i, items(), queued=queued)):
         assert result == n * n
-        assert len(read) <= n + len(os.sched_getaffinity(0)) + 1
+        assert len(read) <= n + len(os.sched_getaffinity(0)) + queued
 
 
 def test_an_item_has_its_neighbours_on_both_sides_and_no_more_are_read() -> None:
