@@ -8,7 +8,7 @@ import pyarrow as pa
 from dasanom_assets.tables.spool import Place, Spool
 
 CODEC = "zstd"
-"""Of what waits: probabilities of quiet ground take a third of their bytes."""
+"""Of what waits, column by column and byte by byte."""
 
 
 class _Waiting(NamedTuple):
@@ -51,7 +51,8 @@ class Turned:
         """
         shape = values.shape[0], values.shape[2]
         for channel, own in zip(channels.tolist(), values.swapaxes(0, 1), strict=True):
-            packed = self._codec.compress(np.ascontiguousarray(own), asbytes=True)
+            by_byte = np.ascontiguousarray(own.T).view(np.uint8).reshape(-1, 4).T
+            packed = self._codec.compress(np.ascontiguousarray(by_byte), asbytes=True)
             self._waiting[channel].append(_Waiting(first, shape, column, self._spool.put(packed)))
 
     def of(self, channel: int) -> np.ndarray:
@@ -59,9 +60,9 @@ class Turned:
         out = np.full(self._shape, np.nan, np.float32)
         for first, (rows, columns), column, place in self._waiting[channel]:
             content = self._codec.decompress(self._spool.get(place), 4 * rows * columns)
-            out[first : first + rows, column : column + columns] = np.frombuffer(content, np.float32).reshape(
-                rows, columns
-            )
+            by_byte = np.frombuffer(content, np.uint8).reshape(4, -1).T
+            by_column = np.ascontiguousarray(by_byte).view(np.float32).reshape(columns, rows)
+            out[first : first + rows, column : column + columns] = by_column.T
         return out
 
     def __enter__(self) -> Self:
