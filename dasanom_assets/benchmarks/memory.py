@@ -84,7 +84,7 @@ def table(figures: dict[str, dict[str, dict[str, float]]]) -> str:
 
 def main(
     folder: Annotated[Path, typer.Argument(help="where data are made and figures are kept")] = Path("memory"),
-    sizes: Annotated[str, typer.Option(help="channels x hours, separated by commas")] = ",".join(SIZES),
+    sizes: Annotated[str, typer.Option(help="channels x hours, or minutes as in 4032x10m")] = ",".join(SIZES),
     steps: Annotated[str, typer.Option(help="some of them, separated by commas; by default all")] = "",
     out: Annotated[Path | None, typer.Option(help="JSON file for the figures")] = None,
     only: Annotated[str, typer.Option(help="run one step of a size in this process", hidden=True)] = "",
@@ -97,8 +97,9 @@ def main(
     kept = folder / "figures.json"
     figures: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     for size in sizes.split(","):
-        channels, hours = size.split("x")
-        root = enlarged(folder, int(channels), float(hours), RATE_HZ)
+        channels, _, length = size.partition("x")
+        hours = float(length.removesuffix("m")) / (60 if length.endswith("m") else 1)
+        root = enlarged(folder, int(channels), hours, RATE_HZ)
         for name in names:
             command = [sys.executable, "-c", CHILD, str(root), "--only", name]
             ran = subprocess.run(command, capture_output=True, text=True, check=False)
