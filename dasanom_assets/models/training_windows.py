@@ -72,7 +72,7 @@ def load_bank(
         plan = WhiteDay(store, day, background, window, against=None if against is None else against[day])
         keys = blocks([key for key in plan.keys if key in kept], plan.frames.seconds)
         work = _Learned(plan, window, splits, codes, manifest["threats"].get(day, []))
-        for channel in spread(work, keys, client, queued=False):  # of a day of 24 hours each has 120 MB
+        for channel in spread(work, keys, client):
             end = filled + len(channel.rows)
             rows[filled:end] = channel.rows
             firsts.append(filled + channel.first)

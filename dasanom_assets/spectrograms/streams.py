@@ -20,17 +20,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, queued: bool = True) -> Iterator[Result]:
-    """Yield `work` of each item in order, done by threads while the items that follow are read; few wait.
-
-    Without `queued` none does, and a thread may wait for the caller instead: for results that are large.
-    """
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield `work` of each item in order, done by threads while the items that follow are read; few wait."""
     threads = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads) as pool:
         under_way: deque[Future[Result]] = deque()
         for item in items:
             under_way.append(pool.submit(work, item))
-            if len(under_way) >= threads + queued:
+            if len(under_way) > threads:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
@@ -55,11 +52,7 @@ def blocks(keys: Sequence[Key], seconds: Callable[[Key], int]) -> Iterator[list[
 
 
 def spread(
-    work: Callable[[Item], Iterable[Result]],
-    items: Iterable[Item],
-    client: "Client | None" = None,
-    *,
-    queued: bool = True,
+    work: Callable[[Item], Iterable[Result]], items: Iterable[Item], client: "Client | None" = None
 ) -> Iterator[Result]:
     """Yield the results of `work` on each item, in order, while those that follow are at work; few wait.
 
@@ -71,19 +64,17 @@ def spread(
     client : distributed.Client, optional
         Does the work on its workers: what is lost with one is done again by another. Threads of this process by
         default.
-    queued : bool
-        Whether items wait for a thread, so that none pauses; without, fewer results are in memory.
     """
     # Threads side by side; those that matrix products have of their own would fight over the same cores.
     with threadpool_limits(limits=1, user_api="blas"):
         # As lists: what yields its results one by one would do its work here, when they are asked for.
-        alone = in_order(lambda item: list(work(item)), items, queued=queued)
-        for results in alone if client is None else _on_workers(work, items, client, queued):
+        alone = in_order(lambda item: list(work(item)), items)
+        for results in alone if client is None else _on_workers(work, items, client):
             yield from results
 
 
 def _on_workers(
-    work: Callable[[Item], Iterable[Result]], items: Iterable[Item], client: "Client", queued: bool
+    work: Callable[[Item], Iterable[Result]], items: Iterable[Item], client: "Client"
 ) -> Iterator[Iterable[Result]]:
     # As the result of a task: what is scattered is lost for good with the last worker that has it.
     held = client.submit(_itself, _Packed(work), pure=False)
@@ -92,7 +83,7 @@ def _on_workers(
     threads = max(1, sum(client.nthreads().values()))
     while True:
         # More than threads, so that none waits for work; not many more, or results would pile up.
-        for item in islice(upcoming, threads + queued * max(1, threads // 2) - len(waiting)):
+        for item in islice(upcoming, threads + max(1, threads // 2) - len(waiting)):
             waiting.append(client.submit(_apply, held, item, pure=False))
         if not waiting:
             return
