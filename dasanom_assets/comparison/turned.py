@@ -12,12 +12,28 @@ CODEC = "zstd"
 
 
 class _Waiting(NamedTuple):
-    """Some rows of one channel, packed."""
+    """Some rows of some channels: where they wait.
+
+    Attributes
+    ----------
+    first, column : int
+        Of the rows and columns.
+    shape : tuple of int
+        Rows and columns.
+    number : numpy.ndarray
+        int32, by channel: its number among those that the rows are of, −1 where they are not of it.
+    position : int
+        Of the first channel's bytes.
+    offsets : numpy.ndarray
+        uint32: where each channel's bytes begin behind it, and where those of the last end.
+    """
 
     first: int
-    shape: tuple[int, int]
     column: int
-    place: Place
+    shape: tuple[int, int]
+    number: np.ndarray
+    position: int
+    offsets: np.ndarray
 
 
 class Turned:
@@ -30,7 +46,8 @@ class Turned:
     """
 
     def __init__(self, n_channels: int, n_rows: int, n_columns: int) -> None:
-        self._waiting: list[list[_Waiting]] = [[] for _ in range(n_channels)]
+        self._waiting: list[_Waiting] = []
+        self._numbers = np.full(n_channels, -1, np.int32)
         self._shape = n_rows, n_columns
         self._codec = pa.Codec(CODEC, 1)
         self._spool = Spool("the contractor's rows wait until those of a channel are together")
@@ -49,17 +66,31 @@ class Turned:
         column : int
             The first column that they are of.
         """
+        packed = [self._packed(own) for own in values.swapaxes(0, 1)]
+        offsets = np.cumsum([0, *map(len, packed)]).astype(np.uint32)
+        numbers = np.full(len(self._numbers), -1, np.int32)
+        numbers[channels] = np.arange(len(channels))
+        if not np.array_equal(numbers, self._numbers):  # nearly always those of the rows before
+            self._numbers = numbers
+        position = self._spool.put(b"".join(packed)).position
         shape = values.shape[0], values.shape[2]
-        for channel, own in zip(channels.tolist(), values.swapaxes(0, 1), strict=True):
-            by_byte = np.ascontiguousarray(own.T).view(np.uint8).reshape(-1, 4).T
-            packed = self._codec.compress(np.ascontiguousarray(by_byte), asbytes=True)
-            self._waiting[channel].append(_Waiting(first, shape, column, self._spool.put(packed)))
+        self._waiting.append(_Waiting(first, column, shape, self._numbers, position, offsets))
+
+    def _packed(self, values: np.ndarray) -> bytes:
+        by_byte = np.ascontiguousarray(values.T).view(np.uint8).reshape(-1, 4).T
+        return self._codec.compress(np.ascontiguousarray(by_byte), asbytes=True)
 
     def of(self, channel: int) -> np.ndarray:
         """Return the rows of a channel, float32, shape (n_rows, n_columns), NaN where none was given."""
         out = np.full(self._shape, np.nan, np.float32)
-        for first, (rows, columns), column, place in self._waiting[channel]:
-            content = self._codec.decompress(self._spool.get(place), 4 * rows * columns)
+        for first, column, (rows, columns), numbers, position, offsets in self._waiting:
+            number = numbers[channel]
+            if number < 0:
+                continue
+            begin, end = offsets[number : number + 2].tolist()
+            content = self._codec.decompress(
+                self._spool.get(Place(position + begin, end - begin)), 4 * rows * columns
+            )
             by_byte = np.frombuffer(content, np.uint8).reshape(4, -1).T
             by_column = np.ascontiguousarray(by_byte).view(np.float32).reshape(columns, rows)
             out[first : first + rows, column : column + columns] = by_column.T
