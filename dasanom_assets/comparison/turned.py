@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import pyarrow as pa
 
-from dasanom_assets.tables.spool import Place, Spool
+from dasanom_assets.tables.spool import Places, Spool
 
 CODEC = "zstd"
 """Of what waits, column by column and byte by byte."""
@@ -22,18 +22,15 @@ class _Waiting(NamedTuple):
         Rows and columns.
     number : numpy.ndarray
         int32, by channel: its number among those that the rows are of, −1 where they are not of it.
-    position : int
-        Of the first channel's bytes.
-    offsets : numpy.ndarray
-        uint32: where each channel's bytes begin behind it, and where those of the last end.
+    places : Places
+        Of the bytes of each.
     """
 
     first: int
     column: int
     shape: tuple[int, int]
     number: np.ndarray
-    position: int
-    offsets: np.ndarray
+    places: Places
 
 
 class Turned:
@@ -66,15 +63,13 @@ class Turned:
         column : int
             The first column that they are of.
         """
-        packed = [self._packed(own) for own in values.swapaxes(0, 1)]
-        offsets = np.cumsum([0, *map(len, packed)]).astype(np.uint32)
         numbers = np.full(len(self._numbers), -1, np.int32)
         numbers[channels] = np.arange(len(channels))
         if not np.array_equal(numbers, self._numbers):  # nearly always those of the rows before
             self._numbers = numbers
-        position = self._spool.put(b"".join(packed)).position
+        places = self._spool.put_all([self._packed(own) for own in values.swapaxes(0, 1)])
         shape = values.shape[0], values.shape[2]
-        self._waiting.append(_Waiting(first, column, shape, self._numbers, position, offsets))
+        self._waiting.append(_Waiting(first, column, shape, self._numbers, places))
 
     def _packed(self, values: np.ndarray) -> bytes:
         by_byte = np.ascontiguousarray(values.T).view(np.uint8).reshape(-1, 4).T
@@ -83,14 +78,11 @@ class Turned:
     def of(self, channel: int) -> np.ndarray:
         """Return the rows of a channel, float32, shape (n_rows, n_columns), NaN where none was given."""
         out = np.full(self._shape, np.nan, np.float32)
-        for first, column, (rows, columns), numbers, position, offsets in self._waiting:
-            number = numbers[channel]
-            if number < 0:
+        for first, column, (rows, columns), numbers, places in self._waiting:
+            if numbers[channel] < 0:
                 continue
-            begin, end = offsets[number : number + 2].tolist()
-            content = self._codec.decompress(
-                self._spool.get(Place(position + begin, end - begin)), 4 * rows * columns
-            )
+            packed = self._spool.get(places.of(numbers[channel]))
+            content = self._codec.decompress(packed, 4 * rows * columns)
             by_byte = np.frombuffer(content, np.uint8).reshape(4, -1).T
             by_column = np.ascontiguousarray(by_byte).view(np.float32).reshape(columns, rows)
             out[first : first + rows, column : column + columns] = by_column.T

@@ -9,7 +9,7 @@ import pyarrow as pa
 from dasanom_assets.spectrograms.windows import SECOND_NS
 from dasanom_assets.tables.parquet import Page, RowGroupWriter
 from dasanom_assets.tables.schemas import SCHEMAS, TIME, vector
-from dasanom_assets.tables.spool import Place, Spool
+from dasanom_assets.tables.spool import Places, Spool
 
 
 class Piece(NamedTuple):
@@ -30,12 +30,13 @@ class Piece(NamedTuple):
     levels: Page
 
 
-class _Spooled(NamedTuple):
-    """A page whose content lies in a file."""
+class _Part(NamedTuple):
+    """Rows that came together: a number for each channel, and by number starts, sizes and content of pages."""
 
-    place: Place
-    n_values: int
-    full_size: int
+    numbers: dict[int, int]
+    starts: list[np.ndarray]
+    sizes: np.ndarray
+    contents: list[bytes] | Places
 
 
 class Hour:
@@ -45,19 +46,23 @@ class Hour:
     """
 
     def __init__(self) -> None:
-        self._pieces: dict[int, list[tuple[np.ndarray, Page | _Spooled]]] = {}
+        self._parts: list[_Part] = []
         self._spool = Spool("an hour waits until it is complete")
-        self._starts = np.empty(0, np.int64)
+        self._numbers: dict[int, int] = {}
 
     def add(self, pieces: list[Piece], *, spool: bool) -> None:
         """Append rows; `spool` puts them into the file."""
-        for channel, start, page in pieces:
-            levels: Page | _Spooled = page
-            if spool:
-                levels = _Spooled(self._spool.put(page.content), page.n_values, page.full_size)
-            if not np.array_equal(start, self._starts):  # nearly always those of the channel before
-                self._starts = start
-            self._pieces.setdefault(channel, []).append((self._starts, levels))
+        numbers = {piece.channel: number for number, piece in enumerate(pieces)}
+        if numbers != self._numbers:  # nearly always those of the part before
+            self._numbers = numbers
+        starts = [piece.start_ns for piece in pieces]
+        for number in range(1, len(starts)):
+            if np.array_equal(starts[number], starts[number - 1]):
+                starts[number] = starts[number - 1]
+        sizes = np.array([(piece.levels.n_values, piece.levels.full_size) for piece in pieces])
+        contents = [piece.levels.content for piece in pieces]
+        held = self._spool.put_all(contents) if spool else contents
+        self._parts.append(_Part(self._numbers, starts, sizes, held))
 
     def row_groups(self, fibre: str, shape: tuple[int, int], together: int) -> Iterator[bytes | list[bytes]]:
         """Yield the rows by channel as `Store.write_day_parts` takes them, and forget them.
@@ -71,7 +76,7 @@ class Hour:
             Channels of a row group.
         """
         schema = no_rows(shape).schema
-        channels = sorted(self._pieces)
+        channels = sorted({channel for part in self._parts for channel in part.numbers})
         for first in range(0, len(channels), together):
             files = [self._content(fibre, channel, schema) for channel in channels[first : first + together]]
             if together > 1:
@@ -82,11 +87,15 @@ class Hour:
 
     def _content(self, fibre: str, channel: int, schema: pa.Schema) -> bytes:
         starts, pages = [], []
-        for start, page in self._pieces.pop(channel):
-            if isinstance(page, _Spooled):
-                page = Page(self._spool.get(page.place), page.n_values, page.full_size)
-            starts.append(start)
-            pages.append(page)
+        for part in self._parts:
+            if (number := part.numbers.get(channel)) is None:
+                continue
+            if isinstance(part.contents, Places):
+                content = self._spool.get(part.contents.of(number))
+            else:
+                content, part.contents[number] = part.contents[number], b""
+            starts.append(part.starts[number])
+            pages.append(Page(content, *part.sizes[number].tolist()))
         writer = RowGroupWriter(schema)
         writer.add(_places(fibre, channel, np.concatenate(starts)), {"power_db": pages})
         return writer.close()

@@ -2,7 +2,10 @@
 
 import errno
 import tempfile
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
+
+import numpy as np
 
 from dasanom_assets.tables.store import StorageFullError
 
@@ -12,6 +15,26 @@ class Place(NamedTuple):
 
     position: int
     size: int
+
+
+class Places(NamedTuple):
+    """Where things that were put there together lie: of millions, a tuple each would take gigabytes.
+
+    Attributes
+    ----------
+    position : int
+        Of the first.
+    offsets : numpy.ndarray
+        uint32, shape (n + 1,): where each begins behind it, and where the last ends.
+    """
+
+    position: int
+    offsets: np.ndarray
+
+    def of(self, number: int) -> Place:
+        """Return where one of them is."""
+        begin, end = self.offsets[number : number + 2].tolist()
+        return Place(self.position + begin, end - begin)
 
 
 class Spool:
@@ -59,6 +82,11 @@ class Spool:
         place = Place(self._end, len(content))
         self._end += len(content)
         return place
+
+    def put_all(self, contents: Sequence[bytes]) -> Places:
+        """Append several, at once; raises as `put`."""
+        offsets = np.cumsum([0, *map(len, contents)], dtype=np.int64).astype(np.uint32)
+        return Places(self.put(b"".join(contents)).position, offsets)
 
     def get(self, place: Place) -> bytes:
         """Return bytes that were put there."""

@@ -22,6 +22,14 @@ def test_what_is_put_there_comes_back_in_any_order(contents: list[bytes], random
             assert spool.get(place) == content
 
 
+@given(st.lists(st.lists(st.binary(max_size=40), max_size=5), max_size=4))
+def test_what_is_put_there_together_comes_back_one_by_one(parts: list[list[bytes]]) -> None:
+    with Spool("bytes wait") as spool:
+        places = [spool.put_all(contents) for contents in parts]
+        for contents, own in zip(parts, places, strict=True):
+            assert [spool.get(own.of(number)) for number in range(len(contents))] == contents
+
+
 def test_nothing_stays_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with Spool("bytes wait") as spool:
